@@ -1,0 +1,32 @@
+# Two commands: `make demo` runs the whole study on the embedded cohort, `make test` runs the tests.
+# Both set everything up themselves: a virtual environment from exact pins, made once, remade when the pins change.
+
+PYTHON ?= python3
+VENV := .venv
+READY := $(VENV)/requirements.txt
+CORES ?= all
+
+.PHONY: demo test check clean
+
+demo: $(READY)
+	@. $(VENV)/bin/activate && snakemake --cores $(CORES)
+
+test: $(READY)
+	@. $(VENV)/bin/activate && python -m pytest -n 2 --dist loadgroup
+
+check: $(READY)
+	@. $(VENV)/bin/activate && ruff check . && ruff format --check . && snakefmt --check workflow \
+		&& snakemake --lint && lint-imports
+
+# The stamp is a copy of the pins: a checkout that only touches the file's time sets nothing up again.
+$(READY): requirements.txt
+	@if cmp -s requirements.txt $@; then touch $@; else \
+		$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+			|| { echo "voxelwhy needs Python 3.11 or newer; name one: make PYTHON=/path/to/python3.11"; exit 1; }; \
+		echo "setting up $(VENV) (once; a few minutes)"; \
+		$(PYTHON) -m venv --clear $(VENV) && $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
+			-r requirements.txt && cp requirements.txt $@; \
+	fi
+
+clean:
+	rm -rf results .snakemake

@@ -1,0 +1,16 @@
+"""Relevance by atlas region and group of scans, with bootstrap intervals over subjects."""
+
+from voxelwhy.regions import aggregate_regions
+
+from voxelwhy.doors import door
+from voxelwhy.tables import ATLAS, REGIONS, RELEVANCE, read_table, write_table
+
+with door(snakemake) as job:
+    regions = aggregate_regions(
+        read_table(job.input.relevance, RELEVANCE),
+        read_table(job.input.regions, ATLAS),
+        classes=job.settings["classes"],
+        n_bootstrap=job.settings["bootstrap"],
+        seed=job.settings["seed"],
+    )
+    write_table(regions, job.output.regions, REGIONS)

@@ -1,0 +1,15 @@
+"""Look for leaks between the sides of each fold; a split that fails goes no further."""
+
+from voxelwhy.audit import audit_folds, require_passed
+from voxelwhy.doors import door
+from voxelwhy.images import write_json
+from voxelwhy.table1 import cohort_table
+from voxelwhy.tables import FOLDS, SELECTED, TABLE1, read_table, write_table
+
+with door(snakemake) as job:
+    selected, folds = read_table(job.input.selected, SELECTED), read_table(job.input.folds, FOLDS)
+    classes = job.settings["classes"]
+    audit = audit_folds(folds, selected, classes=classes)
+    require_passed(audit, job.input.folds)
+    write_json(job.output.audit, audit)
+    write_table(cohort_table(folds, selected, classes), job.output.table1, TABLE1)

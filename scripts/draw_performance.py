@@ -1,0 +1,28 @@
+"""How well the network does beside the baseline: metrics, ROC, confusion matrix, learning curves."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from voxelwhy.doors import door
+from voxelwhy.evaluation.metrics import confusion
+from voxelwhy.figures.performance import draw_confusion, draw_learning_curves, draw_metrics, draw_roc
+from voxelwhy.tables import HISTORY, METRICS, PREDICTIONS, ROC, read_table
+
+with door(snakemake) as job:
+    out, titles = job.output.stems(), job.settings["titles"]
+    how = {"simulated": job.settings["simulated"], "dpi": job.settings["dpi"]}
+    resampled = {"model_titles": titles, "n_bootstrap": job.settings["bootstrap"]}
+    metrics = read_table(job.input.metrics, METRICS)
+    draw_metrics(metrics, out["metrics"], level="scan", **resampled, **how)
+    draw_roc(read_table(job.input.roc, ROC), metrics, out["roc"], **resampled, **how)
+    predictions = pd.concat([read_table(path, PREDICTIONS) for path in job.input.predictions], ignore_index=True)
+    draw_confusion(
+        confusion(predictions, job.settings["classes"]),
+        out["confusion"],
+        n_subjects=predictions["subject_id"].nunique(),
+        model_title=titles["cnn"],
+        **how,
+    )
+    histories = {int(Path(p).parent.name.removeprefix("fold-")): read_table(p, HISTORY) for p in job.input.histories}
+    draw_learning_curves(histories, out["learning_curves"], settings=job.settings["training"], **how)

@@ -1,0 +1,20 @@
+"""The regions with the most relevance, by method, for the patients and for the controls."""
+
+from voxelwhy.doors import door
+from voxelwhy.figures.relevance import draw_region_ranking
+from voxelwhy.tables import REGIONS, read_table
+
+with door(snakemake) as job:
+    methods = job.settings["heatmaps"]["methods"]
+    tables = {m: read_table(path, REGIONS) for m, path in zip(methods, job.input.regions, strict=True)}
+    for name, out in job.output.stems().items():
+        draw_region_ranking(
+            tables,
+            out,
+            group=name.removeprefix("regions_"),
+            settings=job.settings["heatmaps"],
+            simulated=job.settings["simulated"],
+            atlas=job.settings["atlas"],
+            top=job.settings["top"],
+            dpi=job.settings["dpi"],
+        )

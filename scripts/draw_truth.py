@@ -1,0 +1,29 @@
+"""What was planted in the embedded cohort, and how well each method found it."""
+
+import pandas as pd
+
+from voxelwhy.doors import door
+from voxelwhy.figures.truth import draw_truth_map, draw_truth_scores
+from voxelwhy.tables import TRUTH, read_table
+
+with door(snakemake) as job:
+    out, group, shown = job.output.stems(), job.settings["classes"]["positive"], job.settings["shown"]
+    counts = pd.read_csv(job.input.groups[0], sep="\t", index_col="group")
+    draw_truth_map(
+        job.input.log_jacobian,
+        job.input.t1,
+        out["truth_map"],
+        threshold=job.settings["threshold"],
+        simulated=job.settings["simulated"],
+        **shown,
+    )
+    draw_truth_scores(
+        read_table(job.input.truth, TRUTH),
+        out["truth_scores"],
+        settings=job.settings["heatmaps"],
+        n_subjects=int(counts.loc[group, "n_subjects"]),
+        n_scans=int(counts.loc[group, "n_scans"]),
+        group=group,
+        simulated=job.settings["simulated"],
+        dpi=shown["dpi"],
+    )

@@ -1,0 +1,10 @@
+"""Read the diagnosis table into the one table of scans; every row that is not used gets a reason."""
+
+from voxelwhy.cohort.parse import parse_tables
+from voxelwhy.doors import door
+from voxelwhy.tables import DROPPED, SCANS, write_table
+
+with door(snakemake) as job:
+    scans, dropped, _ = parse_tables(job.settings)
+    write_table(scans, job.output.scans, SCANS)
+    write_table(dropped, job.output.dropped, DROPPED)

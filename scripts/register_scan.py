@@ -1,0 +1,10 @@
+"""Register one scan to the template; a scan that cannot be registered is a result with a reason."""
+
+from pathlib import Path
+
+from voxelwhy.doors import door
+from voxelwhy.registration.ants_registration import register_scan
+
+with door(snakemake) as job:
+    Path(job.output[0]).mkdir()
+    register_scan(job.input.scan, job.input.t1, job.input.mask, job.settings, job.output[0], scan_id=job.wildcards.scan)

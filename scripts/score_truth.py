@@ -1,0 +1,32 @@
+"""Each method's mean map of the patients against the disease that was planted in the embedded cohort."""
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+from voxelwhy.doors import door
+from voxelwhy.evaluation.truth import resample_log_jacobian, score_truth
+from voxelwhy.images import Grid, save_image
+from voxelwhy.tables import ATLAS, TRUTH, read_table, write_table
+
+with door(snakemake) as job:
+    positive = job.settings["classes"]["positive"]
+    maps = {
+        method: np.asarray(nib.load(Path(folder, f"mean_{positive}_scaled.nii.gz")).dataobj)
+        for method, folder in zip(job.settings["methods"], job.input.maps, strict=True)
+    }
+    grid = Grid.of(job.input.mask)
+    planted = resample_log_jacobian(nib.load(Path(job.input.truth, "log_jacobian.nii.gz")), grid)
+    save_image(job.output.log_jacobian, planted, grid.affine)
+    truth = score_truth(
+        maps,
+        planted,
+        np.asarray(nib.load(job.input.mask).dataobj) > 0,
+        np.asarray(nib.load(job.input.labels).dataobj).astype(int),
+        read_table(job.input.regions, ATLAS),
+        threshold=job.settings["threshold"],
+        n_permutations=job.settings["permutations"],
+        seed=job.settings["seed"],
+    )
+    write_table(truth, job.output.truth, TRUTH)

@@ -1,0 +1,20 @@
+"""Keep what was registered; say of everything else why it is not used."""
+
+from pathlib import Path
+
+from voxelwhy.selection import select_scans
+
+from voxelwhy.doors import door
+from voxelwhy.images import read_json
+from voxelwhy.tables import DROPPED, EXCLUDED, SCANS, SELECTED, read_table, write_table
+
+with door(snakemake) as job:
+    folders = {Path(folder).name: Path(folder) for folder in job.input.registered}
+    selected, excluded = select_scans(
+        read_table(job.input.scans, SCANS),
+        read_table(job.input.dropped, DROPPED),
+        {scan: read_json(folder / "quality.json") for scan, folder in folders.items()},
+        {scan: str(folder / "t1.nii") for scan, folder in folders.items()},
+    )
+    write_table(selected, job.output.selected, SELECTED)
+    write_table(excluded, job.output.excluded, EXCLUDED)

@@ -1,0 +1,17 @@
+"""The three sentences that the study comes to."""
+
+from voxelwhy.doors import door
+from voxelwhy.evaluation.summary import three_sentences
+from voxelwhy.images import write_json
+from voxelwhy.tables import METRICS, REGIONS, TRUTH, read_table
+
+with door(snakemake) as job:
+    regions = zip(job.settings["methods"], job.input.regions, strict=True)
+    sentences = three_sentences(
+        read_table(job.input.metrics, METRICS),
+        read_table(job.input.truth[0], TRUTH) if job.input.truth else None,
+        simulated=job.settings["simulated"],
+        classes=job.settings["classes"],
+        regions={method: read_table(path, REGIONS) for method, path in regions},
+    )
+    write_json(job.output.summary, {"sentences": sentences})

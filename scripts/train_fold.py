@@ -1,0 +1,28 @@
+"""Train one fold and predict its test scans."""
+
+from pathlib import Path
+
+import nibabel as nib
+
+from voxelwhy.doors import door
+from voxelwhy.fold_training import train_fold
+from voxelwhy.models.weights import save_model
+from voxelwhy.tables import FOLDS, HISTORY, PREDICTIONS, SELECTED, read_table, write_table
+
+with door(snakemake) as job:
+    selected = read_table(job.input.selected, SELECTED)
+    model, card, history, predictions = train_fold(
+        read_table(job.input.folds, FOLDS),
+        dict(zip(selected["scan_id"], selected["t1"], strict=True)),
+        nib.load(job.input.mask),
+        job.settings["training"],
+        fold=int(job.wildcards.fold),
+        classes=job.settings["classes"],
+        seed=job.settings["seed"],
+        code=dict(job.code),
+        checkpoints=Path(job.output.model).parent.parent / "checkpoints",
+        device=snakemake.resources.device,
+    )
+    save_model(job.output.model, model, card)
+    write_table(history, job.output.history, HISTORY)
+    write_table(predictions, job.output.predictions, PREDICTIONS)

@@ -1,0 +1,75 @@
+"""The comparison that a reader asks for: a linear classifier on mean intensities of atlas regions, on the same folds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+
+MODELS = ("logistic_regression", "linear_svm")
+
+
+def region_means(volumes, labels, region_ids):
+    """Mean intensity of each region, divided by the scan's mean over all regions (scanners differ in gain).
+
+    Parameters
+    ----------
+    volumes : voxelwhy.volumes.Volumes, on the grid of `labels`, not cropped
+    labels : int array (x, y, z)
+    region_ids : sequence of int
+
+    Returns
+    -------
+    means : float64 array, (scans, regions)
+    """
+    flat = labels.ravel()
+    sizes = np.bincount(flat, minlength=max(region_ids) + 1)[region_ids]
+    rows = []
+    for index in range(len(volumes)):
+        sums = np.bincount(flat, weights=volumes[index].ravel(), minlength=max(region_ids) + 1)[region_ids]
+        rows.append(sums / sizes / (sums.sum() / sizes.sum()))
+    return np.array(rows)
+
+
+def predict_baseline(folds, features, *, kind, classes, seed):
+    """Fit on each fold's training and validation scans, predict its test scans.
+
+    Parameters
+    ----------
+    folds : DataFrame by tables.FOLDS
+    features : DataFrame, indexed by scan_id, one column a region
+    kind : "logistic_regression" or "linear_svm"
+        L2 penalty with C = 1 after standardising by the training scans. The SVM's decision value is passed through a
+        logistic function: its rank, and so its AUC, is right, but it is not a calibrated probability.
+
+    Returns
+    -------
+    predictions : DataFrame by tables.PREDICTIONS
+    """
+    parts = []
+    for fold, rows in folds.groupby("fold", sort=True):
+        known = rows[rows["side"] != "test"]
+        tested = rows[rows["side"] == "test"].sort_values("scan_id", ignore_index=True)
+        estimator = (
+            SVC(kernel="linear") if kind == "linear_svm" else LogisticRegression(max_iter=5000, random_state=seed)
+        )
+        model = make_pipeline(StandardScaler(), estimator)
+        model.fit(features.loc[known["scan_id"]], known["label"] == classes["positive"])
+        margin = model.decision_function(features.loc[tested["scan_id"]])
+        parts.append(
+            pd.DataFrame(
+                {
+                    "fold": fold,
+                    "scan_id": tested["scan_id"],
+                    "subject_id": tested["subject_id"],
+                    "label": tested["label"],
+                    "logit_negative": 0.0,
+                    "logit_positive": margin,
+                    "probability": 1 / (1 + np.exp(-margin)),
+                }
+            )
+        )
+    return pd.concat(parts, ignore_index=True)

@@ -1,0 +1,74 @@
+"""Which code a job's numbers depend on, as hashes: Snakemake sees a rule's script, not the package behind it."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+
+import grimp
+
+#: Modules that change no number: messages, log lines, tables of names (the named modules count themselves).
+SILENT = {"voxelwhy.errors", "voxelwhy.logs", "voxelwhy.registry"}
+
+
+def code_digest(script, named=()):
+    """Hashes of the code behind one rule.
+
+    Parameters
+    ----------
+    script : path
+        The rule's script, beside the package `voxelwhy`.
+    named : iterable of str
+        Modules that the job loads by a registry name (a method, a network, a cohort source).
+
+    Returns
+    -------
+    digest : dict of str to str
+        The script itself, the modules it imports and all that these reach, each with the hash of its source without
+        comments, docstrings and blank lines. Packages (`__init__`) and the modules of SILENT count for nothing.
+    """
+    script = Path(script)
+    graph, packages = _import_graph(str(script.parent))
+    start = {name for name in _imports(script) if name in graph.modules} | set(named)
+    reached = set(start)
+    for module in start:
+        reached |= graph.find_upstream_modules(module)
+    digest = {script.name: _hash(script)}
+    for module in sorted(reached - packages - SILENT):
+        digest[module] = _hash(script.parent.joinpath(*module.split(".")).with_suffix(".py"))
+    return digest
+
+
+@lru_cache
+def _import_graph(scripts):
+    graph = grimp.build_graph("voxelwhy", cache_dir=None)
+    packages = {name for name in graph.modules if Path(scripts, *name.split("."), "__init__.py").exists()}
+    return graph, packages
+
+
+def _imports(script):
+    """Dotted names that a script imports, both readings of `from a import b`."""
+    for node in ast.walk(ast.parse(script.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@lru_cache
+def _hash(path):
+    tree = ast.parse(Path(path).read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and body:
+            first = body[0]
+            if (
+                isinstance(first, ast.Expr)
+                and isinstance(first.value, ast.Constant)
+                and isinstance(first.value.value, str)
+            ):
+                node.body = body[1:] or [ast.Pass()]
+    return hashlib.sha256(ast.unparse(tree).encode()).hexdigest()[:16]

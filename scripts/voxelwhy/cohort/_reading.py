@@ -1,0 +1,329 @@
+"""What all cohort readers share: tables as labs pass them on, dates, labels, paths that stay in the data folder."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import io
+import os
+import re
+from datetime import datetime
+from pathlib import Path
+
+import pandas as pd
+
+from voxelwhy.errors import ConfigError, InputError
+from voxelwhy.tables import DROPPED, SCANS
+
+SEPARATORS = {",": "commas", "\t": "tabs"}
+OTHER_SEPARATORS = {";": "semicolons", "|": "vertical bars", " ": "spaces"}
+MISSING = {"", "na", "n/a", "nan"}
+DATES = {"M/D/YY": "%m/%d/%y", "M/D/YYYY": "%m/%d/%Y", "YYYY-MM-DD": "%Y-%m-%d"}
+
+
+def read_rows(path, required=()):
+    """Read a CSV or TSV: comma or tab, with or without BOM, any line ends; cells are stripped text.
+
+    Parameters
+    ----------
+    path : the table
+    required : names of columns that must be there
+
+    Returns
+    -------
+    rows : list of (line, {column: text}); `line` counts from 1, the header being line 1. Blank lines are left out.
+
+    Raises
+    ------
+    InputError
+        No such file, not UTF-8, another separator, a column missing or there twice, a row longer or shorter
+        than the header, no rows.
+    """
+    text = _text(path)
+    separator = _separator(text, path, required)
+    records = _records(text, separator, path)
+    if not records:
+        raise InputError("the table is empty", file=path, hint="the first line must name the columns")
+    (_, header), *body = records
+    header = [name.strip() for name in header]
+    twice = sorted({name for name in header if name and header.count(name) > 1})
+    if twice:
+        raise InputError("a column is there twice", file=path, row=1, column=twice[0])
+    _require_columns(header, required, path)
+    rows = [(line, _cells(header, cells, path, line)) for line, cells in body]
+    rows = [(line, cells) for line, cells in rows if any(cells.values())]
+    if not rows:
+        raise InputError("the table has a header and no rows", file=path)
+    return rows
+
+
+def _text(path):
+    path = Path(path)
+    if not path.is_file():
+        raise InputError("there is no such table", file=path, hint="correct cohort.table in the config")
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            "the table is not plain UTF-8 text", file=path, found=str(error), hint="save it as 'CSV UTF-8'"
+        ) from error
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _separator(text, path, required):
+    header = text.split("\n", 1)[0]
+
+    def found(separator):
+        names = [name.strip() for name in next(csv.reader([header], delimiter=separator), [])]
+        return len(set(names) & set(required)), len(names)
+
+    best = max(SEPARATORS, key=found)
+    other = max(OTHER_SEPARATORS, key=found)
+    if found(best)[1] < 2 and found(other)[1] > 1 and found(other)[0] >= found(best)[0]:
+        raise InputError(
+            f"the table seems to be separated by {OTHER_SEPARATORS[other]}",
+            file=path,
+            row=1,
+            found=header[:80],
+            allowed="commas or tabs between the columns",
+            hint="save it as CSV with commas (and decimal points) or as TSV",
+        )
+    return best
+
+
+def _records(text, separator, path):
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    records, line = [], 1
+    try:
+        for cells in reader:
+            if cells:
+                records.append((line, cells))
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise InputError(
+            "the table cannot be split into cells", file=path, row=line, found=str(error), hint="look for a stray quote"
+        ) from error
+    return records
+
+
+def _require_columns(header, required, path):
+    for name in required:
+        if name not in header:
+            near = difflib.get_close_matches(name.lower(), [column.lower() for column in header], n=1)
+            near = [column for column in header if near and column.lower() == near[0]]
+            raise InputError(
+                f"the table has no column {name!r}",
+                file=path,
+                row=1,
+                found=", ".join(header)[:200],
+                allowed=[f"columns {', '.join(required)}"],
+                hint=f"rename {near[0]!r}?" if near else None,
+            )
+
+
+def _cells(header, cells, path, line):
+    cells = [cell.strip() for cell in cells]
+    if len(cells) < len(header) or any(cells[len(header) :]):
+        raise InputError(
+            "a row does not have as many cells as the header",
+            file=path,
+            row=line,
+            found=f"{len(cells)} cells",
+            allowed=f"{len(header)} cells",
+        )
+    return dict(zip(header, cells, strict=False))
+
+
+def is_missing(text):
+    """Whether a cell says nothing: empty, NA, N/A, NaN (in any case)."""
+    return text is None or text.lower() in MISSING
+
+
+def require_text(cells, column, path, line):
+    """The cell of `column`; InputError where it says nothing."""
+    if is_missing(cells[column]):
+        raise InputError("a cell is empty that must not be", file=path, row=line, column=column, found=cells[column])
+    return cells[column]
+
+
+def read_date(cells, column, path, line):
+    """The date of a cell as YYYY-MM-DD, or None where the cell says nothing or the table has no such column.
+
+    Two-digit years from 69 on are of the last century. Raises InputError for a date that cannot be.
+    """
+    text = cells.get(column)
+    if is_missing(text):
+        return None
+    for pattern in DATES.values():
+        try:
+            return datetime.strptime(text, pattern).strftime("%Y-%m-%d")
+        except ValueError:
+            continue
+    raise InputError("this is not a date", file=path, row=line, column=column, found=text, allowed=list(DATES))
+
+
+def read_age(cells, column, path, line):
+    """Age in years, or None. Raises InputError for anything but a number from 0 to 130."""
+    text = cells.get(column)
+    if is_missing(text):
+        return None
+    try:
+        age = float(text)
+    except ValueError:
+        age = -1.0
+    if not 0 <= age <= 130:
+        allowed = "years from 0 to 130, with a decimal point, or an empty cell"
+        raise InputError("this is not an age", file=path, row=line, column=column, found=text, allowed=allowed)
+    return age
+
+
+def read_sex(cells, column, path, line):
+    """ "F", "M" or None. Raises InputError for anything but F, M, female, male (in any case)."""
+    text = cells.get(column)
+    if is_missing(text):
+        return None
+    sex = {"f": "F", "female": "F", "m": "M", "male": "M"}.get(text.lower())
+    if sex is None:
+        allowed = "F, M, female, male, or an empty cell"
+        raise InputError("this is not a sex", file=path, row=line, column=column, found=text, allowed=allowed)
+    return sex
+
+
+def read_label(cells, column, classes, path, line):
+    """Which class a row belongs to.
+
+    Parameters
+    ----------
+    classes : dict with positive and negative ({name, values}) and drop (values that are not studied)
+
+    Returns
+    -------
+    (label, studied) : the name of the class and True, or the table's own value and False
+
+    Raises
+    ------
+    InputError : the value is in none of the three lists.
+    """
+    value = cells[column]
+    for side in ("positive", "negative"):
+        if value in _values(classes[side]["values"]):
+            return classes[side]["name"], True
+    if value in _values(classes["drop"]):
+        return value, False
+    known = [value for side in ("positive", "negative") for value in _values(classes[side]["values"])]
+    raise InputError(
+        f"a value of {column} that belongs to no class",
+        file=path,
+        row=line,
+        column=column,
+        found=value,
+        allowed=known + _values(classes["drop"]),
+        hint="correct the table, or list the value in cohort.classes (under drop if it is not studied)",
+    )
+
+
+def _values(values):
+    return [str(value) for value in values]
+
+
+def fill_template(template, cells, path, line):
+    """The path of a scan below the data folder: `{column}` becomes the cell of that column.
+
+    Spaces are removed from Visit and / in Scan.Date becomes -; every other cell goes in as it is.
+
+    Raises
+    ------
+    InputError : the cell is empty or contains a slash.
+    """
+
+    def cell(match):
+        column = match.group(1)
+        text = require_text(cells, column, path, line)
+        text = text.replace(" ", "") if column == "Visit" else text
+        text = text.replace("/", "-") if column == "Scan.Date" else text
+        if "/" in text or "\\" in text:
+            raise InputError(
+                "a cell cannot be part of a path", file=path, row=line, column=column, found=text, allowed="no slashes"
+            )
+        return text
+
+    return re.sub(r"\{([^{}]*)\}", cell, template)
+
+
+def template_columns(template):
+    """The columns that a path template names, in order; ConfigError where it is not a path below the data folder."""
+    bad = None
+    if os.path.isabs(template) or ".." in Path(template).parts:
+        bad = "it must stay below cohort.data_dir"
+    elif re.search(r"[{}]", re.sub(r"\{[^{}]+\}", "", template)):
+        bad = "a brace is not closed, or nothing stands between braces"
+    if bad:
+        raise ConfigError(f"the setting cohort.path_template cannot be used: {bad}", found=template)
+    return list(dict.fromkeys(re.findall(r"\{([^{}]+)\}", template)))
+
+
+def path_inside(folder, name, path, line, column=None):
+    """`name` below `folder` as text; relative where `folder` is relative.
+
+    Raises
+    ------
+    InputError : the file lies outside of `folder`: by "..", as an absolute path or through a symbolic link.
+    """
+    joined = os.path.normpath(os.path.join(folder, name))
+    if not Path(os.path.realpath(joined)).is_relative_to(os.path.realpath(folder)):
+        raise InputError(
+            "the path of a scan leaves the data folder",
+            file=path,
+            row=line,
+            column=column,
+            found=name,
+            allowed=f"files below {folder}",
+            hint="set cohort.data_dir to a folder that holds all scans",
+        )
+    return joined
+
+
+def drop(records, reason, detail=None):
+    """Mark those records as dropped that are not yet: `records` yields dicts, `detail` a key of theirs."""
+    for record in records:
+        if record["reason"] is None:
+            record["reason"] = reason
+            record["detail"] = record[detail] if detail else None
+
+
+def drop_missing_files(records, table):
+    """Drop the records whose file does not exist; InputError, naming a path tried, where that leaves none."""
+    kept = [record for record in records if record["reason"] is None]
+    lost = [record for record in kept if not os.path.isfile(record["path"])]
+    if kept and len(lost) == len(kept):
+        raise InputError(
+            f"none of the {len(kept)} scans is where the table says",
+            file=table,
+            row=kept[0]["row"],
+            found=f"no file {kept[0]['path']}",
+            hint="correct cohort.data_dir or cohort.path_template in the config",
+        )
+    drop(lost, "file missing", detail="path")
+
+
+def require_unique(records, key, column, table):
+    """Raise InputError, naming both rows, where two records have the same `key`."""
+    seen = {}
+    for record in records:
+        first = seen.setdefault(record[key], record["row"])
+        if first != record["row"]:
+            raise InputError(
+                f"{column} must be unique",
+                file=table,
+                row=record["row"],
+                column=column,
+                found=f"{record[key]}, which row {first} has too",
+            )
+
+
+def make_frames(records):
+    """Records, each with `reason` None or the reason why it is dropped → (scans, dropped) in the tables' schemas."""
+    kept = [record for record in records if record["reason"] is None]
+    dropped = [record for record in records if record["reason"] is not None]
+    scans = pd.DataFrame(kept, columns=list(SCANS.columns))
+    return scans.astype({"age": float}), pd.DataFrame(dropped, columns=list(DROPPED.columns))

@@ -1,0 +1,77 @@
+"""From any source to the one scan table, every row of the source accounted for."""
+
+from __future__ import annotations
+
+import logging
+
+from voxelwhy import registry
+from voxelwhy.cohort import _reading as reading
+from voxelwhy.errors import InputError
+
+LOG = logging.getLogger(__name__)
+
+
+def parse_tables(settings):
+    """Read the cohort by the reader that `settings["source"]` names.
+
+    Parameters
+    ----------
+    settings : the `cohort` section of the config, `table` and `data_dir` being paths that can be opened
+
+    Returns
+    -------
+    scans, dropped : DataFrames by the schemas SCANS and DROPPED
+    counts : dict with rows, scans, subjects, dropped (reason: rows) and classes (name: {scans, subjects})
+
+    Raises
+    ------
+    ConfigError : there is no such source.
+    InputError : the reader refuses the table, rows are lost, or one class has no scans.
+    """
+    reader = registry.load(registry.SOURCES, settings["source"], "cohort source")
+    scans, dropped = reader.read_cohort(settings)
+    counts = count_cohort(scans, dropped, settings["classes"], rows=len(reading.read_rows(settings["table"])))
+    _log(counts)
+    if len(scans) + len(dropped) != counts["rows"]:
+        raise InputError(
+            "rows were lost: a fault of the reader",
+            file=settings["table"],
+            found=f"{len(scans)} scans and {len(dropped)} dropped rows",
+            allowed=f"{counts['rows']} in sum",
+        )
+    for side in ("positive", "negative"):
+        name = settings["classes"][side]["name"]
+        if not counts["classes"][name]["scans"]:
+            raise InputError(
+                f"the cohort has no scan of class {name}, and a study needs both classes",
+                file=settings["table"],
+                found=", ".join(f"{n} rows: {reason}" for reason, n in _reasons(counts)),
+                allowed=f"{name} is given by the values {', '.join(map(str, settings['classes'][side]['values']))}",
+            )
+    return scans, dropped, counts
+
+
+def count_cohort(scans, dropped, classes, *, rows):
+    """Rows, scans and subjects by class, dropped rows by reason: a dict that JSON can hold."""
+    names = [classes[side]["name"] for side in ("positive", "negative")]
+    of_class = {name: scans[scans["label"] == name] for name in names}
+    return {
+        "rows": rows,
+        "scans": len(scans),
+        "subjects": int(scans["subject_id"].nunique()),
+        "dropped": {reason: int(n) for reason, n in sorted(dropped["reason"].value_counts().items())},
+        "classes": {
+            name: {"scans": len(frame), "subjects": int(frame["subject_id"].nunique())}
+            for name, frame in of_class.items()
+        },
+    }
+
+
+def _reasons(counts):
+    return [*((f"class {name}", n["scans"]) for name, n in counts["classes"].items()), *counts["dropped"].items()]
+
+
+def _log(counts):
+    LOG.info("%d rows, %d scans of %d subjects", counts["rows"], counts["scans"], counts["subjects"])
+    for reason, n in _reasons(counts):
+        LOG.info("%5d rows: %s", n, reason)

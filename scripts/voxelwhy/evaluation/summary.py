@@ -1,0 +1,104 @@
+"""The three sentences that a study comes to."""
+
+from __future__ import annotations
+
+import math
+
+from voxelwhy.wording import interval, listing, method_name, p_value, people
+
+FEW_SUBJECTS = 100
+
+
+def three_sentences(metrics, truth=None, *, simulated, classes, model="cnn", baseline="baseline", regions=None):
+    """What came out, in three sentences: accuracy; what the heatmaps found; what they did not, or a caution.
+
+    Parameters
+    ----------
+    metrics : DataFrame by the METRICS schema, with the rows of `model` and, where there is one, of `baseline`
+    truth : DataFrame by the TRUTH schema, or None where no disease was planted
+    simulated : bool
+    classes : {"positive": name, "negative": name}
+    regions : {method: DataFrame by the REGIONS schema}, used where `truth` is None
+
+    Returns
+    -------
+    list of three str
+    """
+    first = _accuracy(metrics, model, baseline, simulated, classes)
+    if truth is not None and len(truth):
+        return [first, _found(truth), _not_found(truth)]
+    return [first, _largest(regions or {}, classes), _caution(metrics, model)]
+
+
+def _accuracy(metrics, model, baseline, simulated, classes):
+    scans = "simulated scans" if simulated else "scans"
+    row = _row(metrics, model, "accuracy")
+    auc = _row(metrics, model, "auc")
+    sentence = (
+        f"The network told {classes['positive']} from {classes['negative']} {scans} with an accuracy of "
+        f"{_with_interval(row)} "
+        f"and an AUC of {_with_interval(auc)} out of sample ({people(row['n_subjects'], row['n_scans'])}; "
+        "95 % intervals over subjects)"
+    )
+    beside = _row(metrics, baseline, "accuracy")
+    if beside is not None:
+        sentence += f", the baseline with an accuracy of {_with_interval(beside)}"
+    return sentence + "."
+
+
+def _found(truth):
+    found = truth[truth["found"]]
+    if not len(found):
+        return "No method found the planted atrophy: none ranked the changed regions above chance."
+    named = [f"{method_name(row.method)} ({_figures(row)})" for row in found.itertuples()]
+    return f"The planted atrophy was found by {listing(named)}."
+
+
+def _not_found(truth):
+    missed = truth[~truth["found"].astype(bool)]
+    if not len(missed):
+        return "Every method that was tried found it."
+    named = [f"{method_name(row.method)} ({_figures(row)})" for row in missed.itertuples()]
+    return f"It was not found by {listing(named)}."
+
+
+def _figures(row):
+    if not math.isfinite(row.region_auprc):
+        return "regional AUPRC not defined"
+    return (
+        f"regional AUPRC {row.region_auprc:.2f}, chance {row.region_chance:.2f}, Holm-corrected {p_value(row.p_holm)}"
+    )
+
+
+def _largest(regions, classes):
+    named = []
+    for method, table in regions.items():
+        top = table[table["group"] == classes["positive"]].sort_values("rank").head(3)["region"]
+        if len(top):
+            named.append(f"{listing(top)} ({method_name(method)})")
+    if not named:
+        return "No heatmap was summed by region."
+    return (
+        f"The largest share of the relevance of {classes['positive']} scans lay in these regions: {'; '.join(named)}."
+    )
+
+
+def _caution(metrics, model):
+    n = _row(metrics, model, "accuracy")["n_subjects"]
+    if n < FEW_SUBJECTS:
+        return f"{n} people say nothing about accuracy: the interval shows how far it could lie from what it is."
+    return "No change was planted in these scans, so nothing here shows whether the heatmaps point at the disease."
+
+
+def _with_interval(row):
+    return interval(row["value"], row["low"], row["high"])
+
+
+def _row(metrics, model, metric):
+    chosen = metrics[
+        (metrics["model"] == model)
+        & (metrics["level"] == "scan")
+        & (metrics["fold"] == "all")
+        & (metrics["metric"] == metric)
+    ]
+    return chosen.iloc[0] if len(chosen) else None

@@ -1,0 +1,203 @@
+"""Heatmaps against the disease that was planted: does the relevance lie where the brain was changed?"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from nilearn.image import resample_img
+from scipy.stats import rankdata
+from sklearn.metrics import average_precision_score
+from statsmodels.stats.multitest import multipletests
+
+from voxelwhy.errors import InputError, ShapeError
+
+FOUND_BELOW = 0.05
+NULL_PERCENTILE = 95
+
+
+def resample_log_jacobian(image, grid):
+    """The log-Jacobian map on the study's grid: linear interpolation through the affines, 0 outside its field of view.
+
+    Parameters
+    ----------
+    image : nibabel image, log volume relative to the template
+    grid : object with `shape` and `affine` (voxelwhy.images.Grid)
+
+    Returns
+    -------
+    float32 array of `grid.shape`
+    """
+    moved = resample_img(
+        image,
+        target_affine=grid.affine,
+        target_shape=grid.shape,
+        interpolation="linear",
+        fill_value=0,
+        force_resample=True,
+        copy_header=True,
+    )
+    return np.asarray(moved.dataobj, dtype=np.float32)
+
+
+def score_truth(maps, log_jacobian, brain_mask, labels, atlas_table, *, threshold=0.02, n_permutations=10_000, seed=0):
+    """Score each method's mean map of the positive class against the planted disease.
+
+    Parameters
+    ----------
+    maps : {method: array (x, y, z)}; relevance is max(map, 0)
+    log_jacobian : array (x, y, z), the disease's log volume change on the same grid
+    brain_mask : boolean array (x, y, z)
+    labels : integer array (x, y, z), atlas; 0 is background
+    atlas_table : DataFrame with columns region_id and region; names that differ only in `_L`/`_R` are a pair
+    threshold : float; a voxel is truth when |log_jacobian| > threshold, a *region* is truth when the mean of
+        |log_jacobian| over its brain voxels is: then a region counts by how much of it changed and how strongly, and a
+        neighbour that is only grazed does not.
+    n_permutations : int
+    seed : int
+
+    Returns
+    -------
+    DataFrame by the TRUTH schema, one row a method, beside each figure what chance gives:
+        AUPRC over brain voxels (chance: prevalence) and over regions, scored by relevance density (chance: mean over
+        the permutations, which for few regions lies above the prevalence); share of the relevance inside the truth
+        (chance: its share of the brain); Spearman correlation over regions of relevance and |log_jacobian| (chance:
+        mean over the permutations). `found`: regional AUPRC above the 95th percentile of permutations in which left
+        and right move together, and p = (1 + #>=) / (1 + n), Holm-corrected over methods, below 0.05. NaN where not
+        defined.
+
+    Raises
+    ------
+    ShapeError : a map, the mask, the labels or the log-Jacobian differ in shape (nothing is resampled here).
+    InputError : there is no map, or no atlas region inside the brain.
+    """
+    if not maps:
+        raise InputError("there is no map to compare with the planted disease")
+    mask = np.asarray(brain_mask, dtype=bool)
+    for name, array in {"log-Jacobian": log_jacobian, "label image": labels, **maps}.items():
+        if np.shape(array) != mask.shape:
+            raise ShapeError(f"{name} has shape {np.shape(array)}, the brain mask has {mask.shape}")
+    change = np.abs(np.asarray(log_jacobian, dtype=float))
+    regions = _regions(labels, mask, atlas_table)
+    region_change = region_means(change, labels, mask, regions["region_id"])
+    truth = region_change > threshold
+    orders = permute_regions(regions["region"], n_permutations, np.random.default_rng(seed))
+    sizes = {
+        "n_regions": len(regions),
+        "n_truth_regions": int(truth.sum()),
+        "n_voxels": int(mask.sum()),
+        "n_truth_voxels": int((change[mask] > threshold).sum()),
+        "threshold": threshold,
+        "n_permutations": n_permutations,
+    }
+    rows = []
+    for method, values in maps.items():
+        relevance = np.maximum(np.asarray(values, dtype=float), 0)
+        by_region = region_means(relevance, labels, mask, regions["region_id"])
+        row = _voxel_scores(relevance[mask], change[mask] > threshold)
+        rows.append({"method": method} | row | _region_scores(by_region, region_change, truth, orders) | sizes)
+    return _decide(pd.DataFrame(rows))
+
+
+def region_means(values, labels, mask, region_ids):
+    """Mean of `values` over each region's voxels inside the mask: a density, so that large regions win nothing."""
+    inside = np.asarray(labels)[mask].astype(int)
+    length = int(max(inside.max(initial=0), np.max(region_ids))) + 1
+    sums = np.bincount(inside, weights=np.asarray(values, dtype=float)[mask], minlength=length)
+    counts = np.bincount(inside, minlength=length)
+    ids = np.asarray(region_ids, dtype=int)
+    means = sums[ids] / counts[ids]
+    # Sums over regions of different size differ in their last bits: without rounding a constant map would rank regions.
+    largest = np.abs(means).max(initial=0) or 1.0
+    return np.round(means / largest, 12) * largest
+
+
+def permute_regions(names, n_permutations, rng):
+    """Permutations of the regions, (n_permutations, regions), in which left and right move together.
+
+    Pairs (`X_L`, `X_R`) change places as pairs, left to left; regions without a partner change places among themselves.
+    Left and right are alike, so that moving them singly would count the same evidence twice.
+    """
+    place = {name: index for index, name in enumerate(names)}
+    pairs = [(i, place[f"{name[:-2]}_R"]) for name, i in place.items() if _is_left(name, place)]
+    paired = {index for pair in pairs for index in pair}
+    single = np.array([i for i in place.values() if i not in paired], dtype=int)
+    pairs = np.array(pairs, dtype=int).reshape(-1, 2)
+    orders = np.tile(np.arange(len(place)), (n_permutations, 1))
+    moved = rng.permuted(np.tile(np.arange(len(pairs)), (n_permutations, 1)), axis=1)
+    for side in (0, 1):
+        orders[:, pairs[:, side]] = pairs[moved, side]
+    orders[:, single] = rng.permuted(np.tile(single, (n_permutations, 1)), axis=1)
+    return orders
+
+
+def average_precision(scores, truths):
+    """Average precision of one score vector (n,) against many truths (m, n) at once; ties are passed together.
+
+    The same figure as scikit-learn's `average_precision_score`, NaN where a truth has no positive.
+    """
+    order = np.argsort(-scores, kind="stable")
+    ends = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
+    hits = np.cumsum(truths[:, order], axis=1, dtype=float)[:, ends]
+    gained = np.diff(hits, axis=1, prepend=0)
+    with np.errstate(invalid="ignore"):
+        return (gained * hits / (ends + 1)).sum(axis=1) / hits[:, -1]
+
+
+def _is_left(name, place):
+    return name.endswith("_L") and f"{name[:-2]}_R" in place
+
+
+def _regions(labels, mask, atlas_table):
+    present = np.unique(np.asarray(labels)[mask])
+    regions = atlas_table[atlas_table["region_id"].isin(present) & (atlas_table["region_id"] != 0)]
+    if not len(regions):
+        raise InputError("no atlas region lies inside the brain mask", hint="is the atlas on the study's grid?")
+    return regions.reset_index(drop=True)
+
+
+def _voxel_scores(relevance, truth):
+    share = float(truth.mean())
+    total = relevance.sum()
+    return {
+        "voxel_auprc": float(average_precision_score(truth, relevance)) if truth.any() else np.nan,
+        "voxel_chance": share,
+        "share_inside": float(relevance[truth].sum() / total) if total > 0 else np.nan,
+        "share_chance": share,
+    }
+
+
+def _region_scores(by_region, region_change, truth, orders):
+    names = ("region_auprc", "region_chance", "region_spearman", "spearman_chance", "null_95", "p")
+    scores = dict.fromkeys(names, np.nan)
+    if truth.any() and not truth.all():
+        observed = float(average_precision(by_region, truth[None])[0])
+        null = average_precision(by_region, truth[orders])
+        # Equal figures may differ in their last bit, depending on the order of their terms.
+        at_least = int((null >= observed - 1e-12).sum())
+        scores |= {
+            "region_auprc": observed,
+            "region_chance": float(null.mean()),
+            "null_95": float(np.percentile(null, NULL_PERCENTILE)),
+            "p": (1 + at_least) / (1 + len(null)),
+        }
+    if np.ptp(by_region) > 0 and np.ptp(region_change) > 0:
+        first, second = (_standardised_ranks(values) for values in (by_region, region_change))
+        scores |= {
+            "region_spearman": float(first @ second),
+            "spearman_chance": float((second[orders] @ first).mean()),
+        }
+    return scores
+
+
+def _standardised_ranks(values):
+    ranks = rankdata(values) - (len(values) + 1) / 2
+    return ranks / np.linalg.norm(ranks)
+
+
+def _decide(frame):
+    frame["p_holm"] = np.nan
+    tested = frame["p"].notna().to_numpy()
+    if tested.any():
+        frame.loc[tested, "p_holm"] = multipletests(frame.loc[tested, "p"], method="holm")[1]
+    frame["found"] = (frame["p_holm"] < FOUND_BELOW) & (frame["region_auprc"] > frame["null_95"])
+    return frame

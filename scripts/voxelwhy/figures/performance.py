@@ -1,0 +1,174 @@
+"""How the network learned and how well it does: learning curves, ROC and confusion matrix."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from voxelwhy.figures.style import ACCENT, CYCLE, INK, MUTED, RULE, SECOND, new_figure, save_figure, styled
+from voxelwhy.wording import METRIC_TITLES, count, interval, people
+
+
+@styled
+def draw_learning_curves(histories, out, *, settings, simulated, dpi=150):
+    """Loss and accuracy by epoch, a colour a fold; training dashed, validation solid.
+
+    Parameters
+    ----------
+    histories : {fold: DataFrame by the HISTORY schema}
+    out : path without suffix
+    settings : dict, the study's training settings
+
+    Returns
+    -------
+    str, the caption
+    """
+    fig, panels = new_figure(1, 2, figsize=(7.2, 2.7), layout="constrained")
+    validated = False
+    for position, (fold, history) in enumerate(sorted(histories.items())):
+        colour = CYCLE[position % len(CYCLE)]
+        for axes, quantity in zip(panels, ("loss", "accuracy"), strict=True):
+            axes.plot(history["epoch"], history[f"train_{quantity}"], "--", color=colour, lw=1.1)
+            if history[f"validation_{quantity}"].notna().any():
+                axes.plot(history["epoch"], history[f"validation_{quantity}"], color=colour)
+                validated = True
+        panels[0].plot([], [], color=colour, label=f"fold {fold}")
+    panels[0].plot([], [], "--", color=MUTED, lw=1.1, label="training")
+    if validated:
+        panels[0].plot([], [], color=MUTED, label="validation")
+    panels[0].set(title="Loss", xlabel="epoch", ylabel="cross-entropy")
+    panels[0].set_ylim(bottom=0)
+    panels[1].set(title="Accuracy", xlabel="epoch", ylabel="share of scans", ylim=(0, 1.02))
+    fig.legend(*panels[0].get_legend_handles_labels(), loc="outside right center")
+    for axes in panels:
+        axes.grid(axis="y", color=RULE, lw=0.6)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    caption = (
+        f"Learning curves of {count(len(histories), 'fold')}: "
+        f"training{' and validation' if validated else ' (no validation scans)'}. "
+        f"{_training_words(settings)}. Training figures are means over an epoch, with dropout on."
+    )
+    title = "Learning curves"
+    return save_figure(fig, out, simulated=simulated, title=title, caption=caption, category="training", dpi=dpi)
+
+
+def _training_words(settings):
+    names = {"learning_rate": "learning rate", "batch_size": "batch size", "keep": "weights kept"}
+    keys = ("network", "learning_rate", "batch_size", "epochs", "dropout", "normalisation", "crop", "keep")
+    words = [f"{names.get(key, key)} {str(settings[key]).replace('_', ' ')}" for key in keys if key in settings]
+    return "Settings: " + ", ".join(words) if words else "Settings: defaults"
+
+
+@styled
+def draw_roc(bands, metrics, out, *, model_titles, simulated, n_bootstrap, dpi=150):
+    """ROC curves with their bootstrap bands, a colour a model.
+
+    Parameters
+    ----------
+    bands : DataFrame by the ROC schema, one or more models
+    metrics : DataFrame by the METRICS schema, for AUC and n
+    model_titles : {model: name for people}, in the order of drawing
+
+    Returns
+    -------
+    str, the caption
+    """
+    fig, axes = new_figure(figsize=(3.7, 3.6), layout="constrained")
+    axes.plot([0, 1], [0, 1], color=MUTED, lw=0.8, ls=":")
+    axes.annotate("chance", (0.72, 0.69), rotation=45, color=MUTED, fontsize=7, rotation_mode="anchor", va="top")
+    words = []
+    for colour, (model, title) in zip((ACCENT, SECOND, *CYCLE), model_titles.items(), strict=False):
+        band = bands[bands["model"] == model]
+        auc = _pooled(metrics, model, "auc")
+        axes.fill_between(band["fpr"], band["low"], band["high"], color=colour, alpha=0.14, lw=0)
+        axes.plot(band["fpr"], band["tpr"], color=colour, label=f"{title}, AUC {auc['value']:.2f}")
+        words.append(f"{title} AUC {interval(auc['value'], auc['low'], auc['high'])}")
+    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
+    axes.set(xlabel="false positive rate (1 - specificity)", ylabel="true positive rate (sensitivity)")
+    axes.legend(loc="lower right")
+    caption = (
+        f"ROC by scan, folds pooled ({people(auc['n_subjects'], auc['n_scans'])}). Bands: pointwise 95 % interval over "
+        f"{n_bootstrap:,} resamples of subjects. {'; '.join(words)}."
+    )
+    title = "ROC curve"
+    return save_figure(fig, out, simulated=simulated, title=title, caption=caption, category="performance", dpi=dpi)
+
+
+@styled
+def draw_confusion(table, out, *, n_subjects, model_title, simulated, dpi=150):
+    """Confusion matrix: scans by class and predicted class, with the share of each row.
+
+    Parameters
+    ----------
+    table : DataFrame from evaluation.metrics.confusion
+
+    Returns
+    -------
+    str, the caption
+    """
+    counts = table.to_numpy()
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    fig, axes = new_figure(figsize=(2.9, 2.7), layout="constrained")
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1.15)
+    for (row, column), n in np.ndenumerate(counts):
+        colour = "white" if shares[row, column] > 0.6 else INK
+        axes.text(column, row - 0.06, f"{n}", ha="center", va="center", color=colour, fontsize=14)
+        axes.text(column, row + 0.24, f"{shares[row, column]:.0%}", ha="center", va="center", color=colour, fontsize=8)
+    axes.set_xticks(range(len(table.columns)), table.columns)
+    axes.set_yticks(range(len(table.index)), table.index)
+    axes.set(xlabel="predicted", ylabel="diagnosis")
+    axes.tick_params(length=0)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    caption = (
+        f"Confusion matrix by scan, {model_title}, folds pooled ({people(n_subjects, int(counts.sum()))}). "
+        f"{table.index[0]} is predicted at a probability of 0.5 or more; percentages of a row."
+    )
+    title = f"Confusion matrix, {model_title}"
+    return save_figure(fig, out, simulated=simulated, title=title, caption=caption, category="performance", dpi=dpi)
+
+
+@styled
+def draw_metrics(metrics, out, *, model_titles, level, n_bootstrap, simulated, dpi=150):
+    """Every metric with its interval, models side by side; small points are the folds.
+
+    Parameters
+    ----------
+    metrics : DataFrame by the METRICS schema
+    level : "scan" or "subject"
+
+    Returns
+    -------
+    str, the caption
+    """
+    fig, axes = new_figure(figsize=(5.2, 2.7), layout="constrained")
+    shown = metrics[metrics["level"] == level]
+    for offset, colour, (model, title) in zip((-0.13, 0.13), (ACCENT, SECOND), model_titles.items(), strict=False):
+        for place, metric in enumerate(METRIC_TITLES):
+            rows = shown[(shown["model"] == model) & (shown["metric"] == metric)]
+            pooled, folds = rows[rows["fold"] == "all"].iloc[0], rows[rows["fold"] != "all"]
+            axes.vlines(place + offset, pooled["low"], pooled["high"], color=colour, lw=1.6)
+            axes.plot(place + offset, pooled["value"], "o", color=colour, ms=5.5)
+            axes.plot(np.full(len(folds), place + offset + 0.07), folds["value"], "o", color=colour, ms=2.2, alpha=0.5)
+        axes.plot([], [], "o-", color=colour, label=title)
+    axes.set_xticks(range(len(METRIC_TITLES)), METRIC_TITLES.values())
+    axes.axhline(0.5, color=MUTED, lw=0.8, ls=":")
+    axes.set(ylim=(0, 1.03))
+    axes.grid(axis="y", color=RULE, lw=0.6)
+    axes.legend(loc="lower right", ncols=2)
+    caption = (
+        f"Out-of-sample performance by {level} ({people(pooled['n_subjects'], pooled['n_scans'])}). Large points: "
+        "folds pooled, "
+        f"with the 95 % interval over {n_bootstrap:,} resamples of subjects; small points: single folds; dotted: 0.5."
+    )
+    title = f"Performance by {level}"
+    return save_figure(fig, out, simulated=simulated, title=title, caption=caption, category="performance", dpi=dpi)
+
+
+def _pooled(metrics, model, metric):
+    chosen = metrics[
+        (metrics["model"] == model)
+        & (metrics["metric"] == metric)
+        & (metrics["fold"] == "all")
+        & (metrics["level"] == "scan")
+    ]
+    return chosen.iloc[0]

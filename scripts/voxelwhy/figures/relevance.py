@@ -1,0 +1,252 @@
+"""The paper's heatmap figure, single scans, and relevance by region."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from voxelwhy.errors import InputError, ShapeError
+from voxelwhy.figures import slices as sl
+from voxelwhy.figures.style import ACCENT, CYCLE, MUTED, RULE, new_figure, save_figure, styled
+from voxelwhy.wording import count, describe_method, describe_target, group_title, method_title, people
+
+_SCALE_NOTE = (
+    "Positive relevance in colour over the template in grey; each column has its own scale, from the "
+    f"{sl.SHOWN_FROM}th to the "
+    f"{sl.SCALE_TO}th percentile of positive relevance over brain voxels; what lies below stays transparent"
+)
+
+
+@styled
+def draw_group_maps(
+    maps,
+    template_path,
+    out,
+    *,
+    group,
+    n_subjects,
+    n_scans,
+    settings,
+    simulated,
+    scaled=False,
+    n_folds=None,
+    axis="coronal",
+    slices_mm=sl.DEFAULT_SLICES_MM,
+    dpi=150,
+):
+    """Mean relevance of a group: methods in columns, slices in rows, as the paper's figure.
+
+    Parameters
+    ----------
+    maps : {method: path of a NIfTI on the template's grid}
+    template_path : path; brain, 0 outside
+    out : path without suffix; writes .png, .svg, .json
+    group : str; a class, "all", "TP", "FP", "TN" or "FN"
+    settings : dict, the study's heatmap settings (target, output, methods)
+    scaled : bool; the maps are means of scans scaled to a sum of |values| of 1
+
+    Returns
+    -------
+    str, the caption
+
+    Raises
+    ------
+    ShapeError : a map is not of the template's shape.
+    InputError : a slice lies outside the template, or there is no map.
+
+    References
+    ----------
+    Rieke et al. 2018, figure 2.
+    """
+    fig = _mosaic(maps, template_path, template_path, axis, slices_mm)
+    described = [describe_method(name, settings.get("methods", {}).get(name)) for name in maps]
+    folds = f", each by the network of its own fold ({count(n_folds, 'fold')})" if n_folds else ""
+    kind = "of maps scaled to a sum of absolute values of 1" if scaled else "of raw maps"
+    caption = (
+        f"Mean relevance of {group_title(group)} ({people(n_subjects, n_scans)}{folds}; mean {kind}). Relevance for "
+        "the "
+        f"{describe_target(settings)}. {'; '.join(described)}. {_SCALE_NOTE}. "
+        f"{axis.capitalize()} slices, coordinates in template space; left of the picture is left of the brain."
+    )
+    title = f"Relevance, {group_title(group)}" + (", scaled maps" if scaled else "")
+    return save_figure(fig, out, simulated=simulated, title=title, caption=caption, category="heatmaps", dpi=dpi)
+
+
+@styled
+def draw_scan_maps(
+    maps,
+    anatomy_path,
+    template_path,
+    out,
+    *,
+    scan_id,
+    label,
+    probability,
+    classes,
+    settings,
+    simulated,
+    axis="coronal",
+    slices_mm=sl.DEFAULT_SLICES_MM,
+    dpi=150,
+):
+    """Relevance of one scan over its own registered anatomy: methods in columns, slices in rows.
+
+    Parameters
+    ----------
+    maps : {method: path of the scan's map}
+    anatomy_path : path, the registered scan
+    template_path : path, the template whose outline says what is brain
+    label : str, the scan's class; probability : float, of the positive class; classes : {"positive", "negative"}
+
+    Returns
+    -------
+    str, the caption
+    """
+    fig = _mosaic(maps, anatomy_path, template_path, axis, slices_mm)
+    predicted = classes["positive"] if probability >= 0.5 else classes["negative"]
+    described = [describe_method(name, settings.get("methods", {}).get(name)) for name in maps]
+    caption = (
+        f"One scan, {scan_id}: diagnosis {label}, predicted {predicted} (probability of {classes['positive']} "
+        f"{probability:.3f}), by the network that did not train on it. Relevance for the {describe_target(settings)}. "
+        f"{'; '.join(described)}. {_SCALE_NOTE.replace('template', 'registered scan')}. n = 1 scan."
+    )
+    title = f"Scan {scan_id}: {label}, predicted {predicted}"
+    return save_figure(fig, out, simulated=simulated, title=title, caption=caption, category="single_scans", dpi=dpi)
+
+
+def _mosaic(maps, anatomy_path, brain_path, axis_name, slices_mm):
+    if not maps:
+        raise InputError("there is no relevance map to draw")
+    axis = sl.AXES[axis_name]
+    anatomy, affine = sl.load_canonical(anatomy_path)
+    brain = sl.load_canonical(brain_path)[0] > 0
+    anatomy = np.where(brain, anatomy, 0)
+    rows, columns = sl.crop_box(brain, axis)
+    indices = [sl.slice_index(affine, axis, mm, anatomy.shape[axis]) for mm in slices_mm]
+    shape = sl.take_slice(anatomy, axis, indices[0])[rows, columns].shape
+    cell = 1.45
+    height = cell * shape[0] / shape[1]
+    heights = [height] * len(indices) + [0.09]
+    fig, grid = new_figure(
+        len(indices) + 1,
+        len(maps),
+        squeeze=False,
+        figsize=(cell * len(maps) + 0.7, sum(heights) + 0.6),
+        gridspec_kw={
+            "height_ratios": heights,
+            "hspace": 0.05,
+            "wspace": 0.06,
+            "left": 0.07,
+            "right": 0.99,
+            "top": 0.94,
+            "bottom": 0.03,
+        },
+    )
+    for column, (method, path) in enumerate(maps.items()):
+        relevance, own = sl.load_canonical(path)
+        if relevance.shape != anatomy.shape or not np.allclose(own, affine, atol=1e-3):
+            raise ShapeError(f"the map of {method} ({path}) is not on the template's grid: shape {relevance.shape}")
+        scale = sl.colour_scale(relevance, brain)
+        for row, index in enumerate(indices):
+            below, above = (sl.take_slice(data, axis, index)[rows, columns] for data in (anatomy, relevance * brain))
+            sl.draw_overlay(grid[row, column], below, above, scale, sl.grey_range(anatomy))
+            if column == 0:
+                grid[row, 0].set_ylabel(sl.slice_label(affine, axis, index), fontsize=8)
+        sl.draw_scale(grid[-1, column], scale)
+        grid[0, column].set_title(method_title(method).replace(" ", "\n", 1), fontsize=8.5, loc="center")
+    return fig
+
+
+@styled
+def draw_region_ranking(tables, out, *, group, settings, simulated, atlas="AAL", figure="share", top=10, dpi=150):
+    """The regions with the largest relevance, a panel a method, with bootstrap intervals over subjects.
+
+    Parameters
+    ----------
+    tables : {method: DataFrame by the REGIONS schema}
+    group : str, a group of scans in the tables
+    figure : "share", "density" or "total"; regions come in the order of the tables' rank for "share", else by size
+
+    Returns
+    -------
+    str, the caption
+
+    Raises
+    ------
+    InputError : a table has no row of this group.
+    """
+    fig, panels = _ranking_panels(len(tables), top)
+    for position, (method, table) in enumerate(tables.items()):
+        chosen = table[table["group"] == group]
+        if not len(chosen):
+            raise InputError(f"the region table of {method} lacks a group", found=group, allowed=set(table["group"]))
+        by = chosen.sort_values("rank") if figure == "share" else chosen.sort_values(figure, ascending=False)
+        _bars(panels[position], by.head(top), figure, method_title(method), CYCLE[position % len(CYCLE)])
+    n = chosen.iloc[0]
+    units = {
+        "share": "share of a scan's positive relevance",
+        "density": "relevance per mm³",
+        "total": "summed relevance",
+    }
+    described = "; ".join(describe_method(name, settings.get("methods", {}).get(name)) for name in tables)
+    caption = (
+        f"The {top} {atlas} regions with the largest {units[figure]}, {group_title(group)} "
+        f"({people(n['n_subjects'], n['n_scans'])}). Points: mean over subjects; lines: 95 % bootstrap interval, "
+        "subjects resampled. "
+        f"Relevance for the {describe_target(settings)}. {described}."
+    )
+    title = f"Relevance by region, {group_title(group)}"
+    return save_figure(fig, out, simulated=simulated, title=title, caption=caption, category="regions", dpi=dpi)
+
+
+def _ranking_panels(n_methods, top):
+    columns = min(n_methods, 3)
+    rows = -(-n_methods // columns)
+    fig, grid = new_figure(
+        rows, columns, squeeze=False, figsize=(3.1 * columns, rows * (0.19 * top + 0.75)), layout="constrained"
+    )
+    for axes in grid.ravel()[n_methods:]:
+        axes.axis("off")
+    return fig, grid.ravel()
+
+
+def _bars(axes, rows, figure, title, colour):
+    places = np.arange(len(rows))[::-1]
+    factor = 100 if figure == "share" else 1
+    value = rows[figure].to_numpy(float) * factor
+    axes.hlines(places, rows[f"{figure}_low"] * factor, rows[f"{figure}_high"] * factor, color=colour, lw=1.4)
+    axes.plot(value, places, "o", color=colour, ms=4)
+    axes.set_yticks(places, rows["region"], fontsize=7)
+    axes.set_xlim(left=min(0, float(np.nanmin(value))))
+    axes.set_title(title)
+    axes.set_xlabel("share of relevance, %" if figure == "share" else figure, fontsize=7.5)
+    axes.grid(axis="x", color=RULE, lw=0.6)
+    axes.set_axisbelow(True)
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+
+
+@styled
+def draw_saturation(saturated, out, *, n_scans, simulated, dpi=150):
+    """Share of scans, by group, with a probability above 0.999, where the gradient of a probability vanishes.
+
+    Parameters
+    ----------
+    saturated : {group: share between 0 and 1}
+    n_scans : {group: number}
+    """
+    fig, axes = new_figure(figsize=(4.2, 0.28 * len(saturated) + 0.8), layout="constrained")
+    places = np.arange(len(saturated))[::-1]
+    axes.barh(places, [100 * share for share in saturated.values()], color=ACCENT, height=0.55)
+    axes.set_yticks(places, [f"{group_title(group)} (n = {n_scans[group]})" for group in saturated])
+    axes.set_xlim(0, 100)
+    axes.set_xlabel("scans with a probability above 0.999, %")
+    axes.tick_params(axis="y", length=0)
+    axes.tick_params(axis="x", color=MUTED)
+    caption = (
+        "Share of scans whose predicted class has a probability above 0.999. The gradient of such a probability is "
+        "next to "
+        "zero, so that these scans hardly count in a mean of raw maps. n = "
+        f"{n_scans.get('all', sum(n_scans.values()))} scans."
+    )
+    title = "Saturated probabilities"
+    return save_figure(fig, out, simulated=simulated, title=title, caption=caption, category="heatmaps", dpi=dpi)

@@ -1,0 +1,127 @@
+"""Slices of images on a grid, found and labelled in millimetres, and relevance drawn over anatomy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import matplotlib
+import nibabel as nib
+import numpy as np
+
+from voxelwhy.errors import InputError
+from voxelwhy.figures.style import HOT
+
+AXES = {"sagittal": 0, "coronal": 1, "axial": 2}
+LETTERS = "xyz"
+#: Coronal slices through the hippocampus, from its tail to its head and the amygdala before it.
+DEFAULT_SLICES_MM = (-40, -30, -20, -10, 0)
+#: Relevance below this percentile of the brain's voxels is left out, so that the anatomy stays visible.
+SHOWN_FROM = 90
+#: The colour scale ends here, so that single voxels do not darken the rest.
+SCALE_TO = 99.8
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The range of relevance that is drawn: transparent below `low`, saturated from `high` on."""
+
+    low: float
+    high: float
+
+
+def load_canonical(path):
+    """Array and affine of an image in RAS+ order.
+
+    Raises
+    ------
+    InputError
+        The axes are oblique: a slice would not lie at one coordinate.
+    """
+    image = nib.as_closest_canonical(nib.load(path))
+    off_axis = np.abs(image.affine[:3, :3] - np.diag(np.diag(image.affine)[:3])).max()
+    if off_axis > 1e-3:
+        raise InputError("slices need an image whose axes follow the coordinates", file=path, found=f"{off_axis:.3g}")
+    return np.asarray(image.dataobj, dtype=np.float32), image.affine
+
+
+def slice_index(affine, axis, millimetres, length):
+    """Index of the slice whose centre is nearest to a coordinate.
+
+    Raises
+    ------
+    InputError
+        The coordinate lies outside the image.
+    """
+    step, origin = affine[axis, axis], affine[axis, 3]
+    index = round((millimetres - origin) / step)
+    if not 0 <= index < length:
+        allowed = f"{origin:g} to {origin + step * (length - 1):g} mm"
+        raise InputError(f"a slice lies outside the image along {LETTERS[axis]}", found=millimetres, allowed=allowed)
+    return index
+
+
+def slice_label(affine, axis, index):
+    """The slice's own coordinate, which may differ by half a voxel from the one asked for: "y = -39 mm"."""
+    return f"{LETTERS[axis]} = {affine[axis, axis] * index + affine[axis, 3]:g} mm"
+
+
+def take_slice(data, axis, index):
+    """A slice as an image with its first row on top: left of the brain at the left, superior or anterior up."""
+    return np.rot90(np.take(data, index, axis=axis))
+
+
+def crop_box(data, axis, margin=1):
+    """Slices of the two image axes (as `take_slice` gives them) around what is above zero anywhere along `axis`."""
+    flat = np.rot90((data > 0).any(axis=axis))
+    rows, columns = np.flatnonzero(flat.any(axis=1)), np.flatnonzero(flat.any(axis=0))
+    if not len(rows):
+        return slice(None), slice(None)
+    return tuple(slice(max(found[0] - margin, 0), found[-1] + 1 + margin) for found in (rows, columns))
+
+
+def colour_scale(relevance, brain):
+    """From the 90th to the 99.8th percentile of max(relevance, 0) over brain voxels; None if nothing is positive."""
+    values = np.maximum(relevance[brain], 0)
+    if not len(values) or values.max() <= 0:
+        return None
+    high = float(np.percentile(values, SCALE_TO)) or float(values.max())
+    low = float(np.percentile(values, SHOWN_FROM))
+    # A map of few constant patches may have its threshold at the top of the scale: then show whatever is positive.
+    return Scale(low if low < high * 0.999 else 0.0, high)
+
+
+def draw_overlay(axes, anatomy, relevance, scale, grey_range):
+    """Anatomy in grey, relevance above the scale's foot in hot colours, more opaque the larger it is."""
+    axes.imshow(anatomy, cmap="gray", vmin=grey_range[0], vmax=grey_range[1], interpolation="nearest")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    if scale is None:
+        return
+    height = np.clip((relevance - scale.low) / (scale.high - scale.low), 0, 1)
+    opacity = np.where(relevance > scale.low, 0.45 + 0.5 * height, 0.0)
+    axes.imshow(HOT(height), alpha=opacity, interpolation="nearest")
+
+
+def draw_scale(axes, scale, label=""):
+    """A colour bar for `Scale` on axes of its own, its ends written out."""
+    if scale is None:
+        axes.axis("off")
+        axes.text(0.5, 0.5, "nothing positive", ha="center", va="center", fontsize=7, transform=axes.transAxes)
+        return
+    norm = matplotlib.colors.Normalize(scale.low, scale.high)
+    bar = axes.figure.colorbar(matplotlib.cm.ScalarMappable(norm, HOT), cax=axes, orientation="horizontal")
+    bar.set_ticks([scale.low, scale.high], labels=[f"{scale.low:.1e}", f"{scale.high:.1e}"])
+    bar.ax.tick_params(labelsize=6.5, length=2, pad=1.5)
+    for text, side in zip(bar.ax.get_xticklabels(), ("left", "right"), strict=True):
+        text.set_horizontalalignment(side)
+    bar.outline.set_visible(False)
+    if label:
+        bar.set_label(label, fontsize=7, labelpad=1)
+
+
+def grey_range(anatomy):
+    """Grey values from 0 to the 99.5th percentile of what is above zero."""
+    inside = anatomy[anatomy > 0]
+    return 0.0, float(np.percentile(inside, 99.5)) if len(inside) else 1.0

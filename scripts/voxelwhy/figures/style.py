@@ -1,0 +1,109 @@
+"""How every figure looks and is saved: quiet type, few colours, equal bytes for equal input, simulated data marked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+
+from voxelwhy.images import write_json
+
+INK, MUTED, RULE, PAPER = "#22272e", "#6b7480", "#d7dce2", "#ffffff"
+ACCENT, SECOND, WARN = "#1f5f8b", "#c8702a", "#a3323a"
+#: Colour-blind safe (Okabe and Ito), in the order in which methods or folds come.
+CYCLE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7a5c3e", "#555b66")
+SIMULATED = "simulated data"
+
+_RC = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 9,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": MUTED,
+    "axes.linewidth": 0.7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 9.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.grid": False,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "lines.linewidth": 1.6,
+    "figure.facecolor": PAPER,
+    "savefig.facecolor": PAPER,
+    # Text stays text in svg, so that it can be searched and edited; element ids follow from a fixed salt.
+    "svg.fonttype": "none",
+    "svg.hashsalt": "voxelwhy",
+    "axes.prop_cycle": matplotlib.cycler(color=CYCLE),
+}
+
+#: Black over red and orange to white, as in the paper, without its darkest end, which would look like anatomy.
+HOT = LinearSegmentedColormap.from_list("voxelwhy_hot", matplotlib.colormaps["hot"](range(70, 256)))
+
+
+def styled(function):
+    """Decorator of a drawing function: the house style holds inside it, and nobody's matplotlib is changed for good."""
+    return matplotlib.rc_context(_RC)(function)
+
+
+def new_figure(rows=1, columns=1, *, figsize, layout=None, **options):
+    """A figure with its axes, as `pyplot.subplots` gives them, but without pyplot's global state and backend."""
+    fig = Figure(figsize=figsize, layout=layout)
+    return fig, fig.subplots(rows, columns, **options)
+
+
+def save_figure(fig, path_without_suffix, *, simulated, title, caption, category, dpi=150):
+    """Write a figure as png and svg, and beside them a JSON with title, caption and report section.
+
+    Parameters
+    ----------
+    path_without_suffix : path; ".png", ".svg" and ".json" are appended to its name
+    simulated : bool; if so, "simulated data" stands on the figure's face
+    title, caption : str; the caption gives n, method and settings
+    category : str, the report's section (voxelwhy.report_sections.SECTIONS)
+
+    Returns
+    -------
+    str, the caption
+    """
+    stem = Path(path_without_suffix)
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    _settle(fig)
+    if simulated:
+        _mark(fig)
+    # Metadata would hold the date and the version of matplotlib: equal input must give equal bytes.
+    options = {"bbox_inches": "tight", "pad_inches": 0.08, "dpi": dpi}
+    fig.savefig(f"{stem}.png", metadata={"Software": None}, **options)
+    fig.savefig(f"{stem}.svg", metadata={"Date": None, "Creator": None}, **options)
+    write_json(f"{stem}.json", {"title": title, "caption": caption, "category": category, "kind": "figure", "dpi": dpi})
+    return caption
+
+
+def _settle(fig):
+    # The last bits of what the layout solver finds follow from memory addresses: run it once, then round.
+    fig.draw_without_rendering()
+    fig.set_layout_engine("none")
+    for axes in fig.axes:
+        axes.set_position(_rounded(axes.get_position(original=True)))
+
+
+def _rounded(box):
+    return [round(float(edge), 6) for edge in box.bounds]
+
+
+def _mark(fig):
+    # Above what is drawn, wherever the layout has put it.
+    box = fig.get_tightbbox()
+    width, height = fig.get_size_inches()
+    place = (round(box.x1 / width, 6), round((box.y1 + 0.05) / height, 6))
+    fig.text(*place, SIMULATED, ha="right", va="bottom", color=WARN, fontsize=8, style="italic")

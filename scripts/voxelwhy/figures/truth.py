@@ -1,0 +1,133 @@
+"""The planted disease: where it is, and which method found it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from voxelwhy.figures import slices as sl
+from voxelwhy.figures.style import ACCENT, INK, MUTED, RULE, new_figure, save_figure, styled
+from voxelwhy.wording import describe_target, listing, method_title, p_value, people
+
+
+@styled
+def draw_truth_map(
+    log_jacobian_path,
+    template_path,
+    out,
+    *,
+    threshold,
+    simulated,
+    axis="coronal",
+    slices_mm=sl.DEFAULT_SLICES_MM,
+    dpi=150,
+):
+    """The disease's log volume change over the template in slices; the outline is where it exceeds the threshold.
+
+    Parameters
+    ----------
+    log_jacobian_path : path of the NIfTI on the template's grid
+    template_path : path; brain, 0 outside
+    threshold : float, |log-Jacobian| above which a voxel is truth
+
+    Returns
+    -------
+    str, the caption
+    """
+    number = sl.AXES[axis]
+    anatomy, affine = sl.load_canonical(template_path)
+    change, _ = sl.load_canonical(log_jacobian_path)
+    brain = anatomy > 0
+    rows, columns = sl.crop_box(brain, number)
+    limit = float(np.percentile(np.abs(change[brain]), 99.9)) or 1.0
+    low, high = sl.grey_range(anatomy)
+    fig, panels = new_figure(
+        1, len(slices_mm), squeeze=False, figsize=(1.75 * len(slices_mm), 2.1), layout="constrained"
+    )
+    for axes, mm in zip(panels[0], slices_mm, strict=True):
+        index = sl.slice_index(affine, number, mm, anatomy.shape[number])
+        below, above = (sl.take_slice(data, number, index)[rows, columns] for data in (anatomy, change * brain))
+        axes.imshow(below, cmap="gray", vmin=low, vmax=high * 1.25)
+        drawn = axes.imshow(
+            above, cmap="RdBu", vmin=-limit, vmax=limit, alpha=np.where(np.abs(above) > threshold, 0.85, 0.0)
+        )
+        if (np.abs(above) > threshold).any():
+            axes.contour(np.abs(above), [threshold], colors=INK, linewidths=0.5)
+        axes.set_title(sl.slice_label(affine, number, index), fontsize=8, weight="normal", loc="center")
+        axes.axis("off")
+    bar = fig.colorbar(drawn, ax=panels[0].tolist(), shrink=0.7, pad=0.01, label="log-Jacobian")
+    bar.outline.set_visible(False)
+    share = float((np.abs(change[brain]) > threshold).mean())
+    caption = (
+        "The planted disease: log volume change relative to the template (−0.29 is a quarter lost). Coloured and "
+        "outlined where its "
+        f"absolute value exceeds {threshold:g}: the truth, {share:.1%} of {int(brain.sum()):,} brain voxels. "
+        f"{axis.capitalize()} slices; n = 1 "
+        "planted map, the same for every patient but for its strength."
+    )
+    title = "The planted disease"
+    return save_figure(fig, out, simulated=simulated, title=title, caption=caption, category="truth", dpi=dpi)
+
+
+@styled
+def draw_truth_scores(truth, out, *, settings, n_subjects, n_scans, group, simulated, dpi=150):
+    """Each method against the planted disease: regional AUPRC with its null, and the other figures beside chance.
+
+    Parameters
+    ----------
+    truth : DataFrame by the TRUTH schema
+    settings : dict, the study's heatmap settings
+    group : str, the group whose mean map was scored
+
+    Returns
+    -------
+    str, the caption
+    """
+    fig, panels = new_figure(
+        1, 4, sharey=True, figsize=(9.2, 0.34 * len(truth) + 1.2), layout="constrained", width_ratios=(1.7, 1, 1, 1)
+    )
+    places = np.arange(len(truth))[::-1]
+    _null_panel(panels[0], truth, places)
+    beside = (
+        ("voxel_auprc", "voxel_chance", "AUPRC over voxels"),
+        ("share_inside", "share_chance", "relevance inside"),
+        ("region_spearman", "spearman_chance", "Spearman ρ, regions"),
+    )
+    for axes, (value, chance, title) in zip(panels[1:], beside, strict=True):
+        axes.hlines(places, truth[chance], truth[value], color=ACCENT, lw=1.4)
+        axes.plot(truth[value], places, "o", color=ACCENT, ms=5)
+        axes.plot(truth[chance], places, "|", color=MUTED, ms=11, mew=1.4)
+        axes.set_title(title)
+        drawn = np.append(truth[[value, chance]].to_numpy(float), 0)
+        axes.set_xlim(np.nanmin(drawn) - 0.06 * np.ptp(drawn[np.isfinite(drawn)]), None)
+    for axes in panels:
+        axes.grid(axis="x", color=RULE, lw=0.6)
+        axes.set_axisbelow(True)
+        axes.tick_params(axis="y", length=0)
+    panels[0].set_yticks(places, [method_title(name) for name in truth["method"]])
+    panels[0].set_ylim(-0.6, len(truth) - 0.4)
+    row = truth.iloc[0]
+    found = [method_title(name) for name in truth.loc[truth["found"], "method"]]
+    caption = (
+        f"Mean map of {group} scans ({people(n_subjects, n_scans)}) against the planted disease; relevance for the "
+        f"{describe_target(settings)}. Dots: the method; ticks: what chance gives. Left: area under the "
+        "precision-recall curve over "
+        f"{row['n_regions']} atlas regions, {row['n_truth_regions']} of them changed (mean |log-Jacobian| above "
+        f"{row['threshold']:g}); "
+        f"grey: up to the 95th percentile of {row['n_permutations']:,} permutations of the regions in which left and "
+        "right move together. "
+        f"p Holm-corrected over {len(truth)} methods. Filled: found the atrophy "
+        f"({listing(found) if found else 'no method'})."
+    )
+    title = "Which method found the planted atrophy"
+    return save_figure(fig, out, simulated=simulated, title=title, caption=caption, category="truth", dpi=dpi)
+
+
+def _null_panel(axes, truth, places):
+    axes.barh(places, truth["null_95"], color=RULE, height=0.5)
+    axes.plot(truth["region_chance"], places, "|", color=MUTED, ms=11, mew=1.4)
+    for place, row in zip(places, truth.itertuples(), strict=True):
+        axes.plot(row.region_auprc, place, "o", color=ACCENT, ms=6.5, mfc=ACCENT if row.found else "white", mew=1.4)
+        end = np.nanmax([row.region_auprc, row.null_95, 0.0])
+        axes.text(end + 0.04, place, p_value(row.p_holm), va="center", fontsize=7.5, color=MUTED)
+    axes.set_title("AUPRC over regions")
+    axes.set_xlim(0, max(1.0, float(np.nanmax(np.append(truth["region_auprc"], 0))) + 0.3))

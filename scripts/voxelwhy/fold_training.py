@@ -1,0 +1,100 @@
+"""From a study's tables to one trained fold: which scans, which classes, what is stored with the weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from voxelwhy.images import Grid
+from voxelwhy.models.weights import hash_weights
+from voxelwhy.provenance import software_versions
+from voxelwhy.tables import SIDES
+from voxelwhy.training import FoldData, checkpoint_key, predict_logits, train_network
+from voxelwhy.volumes import Normaliser, Volumes
+
+
+def load_fold(folds, t1_paths, mask, settings, *, fold, classes):
+    """The data of one fold, its normalisation learnt from the training scans alone.
+
+    Parameters
+    ----------
+    folds : DataFrame by tables.FOLDS
+    t1_paths : dict, scan_id to path of the registered scan
+    mask : nibabel image, the brain on the study's grid
+    settings : dict, `training` of the study
+    fold : int
+    classes : dict, {"positive": name, "negative": name}
+
+    Returns
+    -------
+    data : FoldData
+    rows : DataFrame, the fold's scans in the order of `data`
+    """
+    rows = folds[folds["fold"] == fold].sort_values("scan_id", ignore_index=True)
+    brain = np.asarray(mask.dataobj) > 0
+    volumes = Volumes([t1_paths[s] for s in rows["scan_id"]], brain, crop=settings["crop"], grid=Grid.of(mask))
+    sides = {side: np.flatnonzero(rows["side"] == side) for side in SIDES}
+    targets = (rows["label"] == classes["positive"]).to_numpy(np.int64)
+    normaliser = Normaliser.fit(settings["normalisation"], volumes, sides["train"])
+    return FoldData(volumes, targets, sides, normaliser), rows
+
+
+def train_fold(folds, t1_paths, mask, settings, *, fold, classes, seed, code, checkpoints, device="auto"):
+    """Train one fold and predict its test scans.
+
+    Returns
+    -------
+    model : torch.nn.Module
+    card : dict
+        What `models.weights.save_model` stores beside the weights.
+    history, predictions : DataFrame by tables.HISTORY and tables.PREDICTIONS
+    """
+    data, rows = load_fold(folds, t1_paths, mask, settings, fold=fold, classes=classes)
+    files = [[str(p), Path(p).stat().st_size, Path(p).stat().st_mtime_ns] for p in data.volumes.paths]
+    key = checkpoint_key([rows.to_dict("list"), files, settings, code, seed, classes])
+    checkpoint = Path(checkpoints) / f"{key}.pt"
+    model, history = train_network(data, settings, seed=seed, fold=fold, checkpoint=checkpoint, device=device)
+    predictions = predict(model, data, rows, settings)
+    card = {
+        "network": settings["network"],
+        "options": {"dropout": settings["dropout"]},
+        "spatial_shape": list(data.volumes.shape),
+        "classes": dict(classes),
+        "crop": settings["crop"],
+        "normalisation": _plain(data.normaliser),
+        "settings": dict(settings),
+        "fold": fold,
+        "seed": seed,
+        "n_train": len(data.sides["train"]),
+        "weights_sha256": hash_weights(model),
+        "versions": software_versions(),
+    }
+    checkpoint.unlink(missing_ok=True)
+    return model, card, history, predictions
+
+
+def predict(model, data, rows, settings):
+    """Out-of-sample predictions of the fold's test scans."""
+    indices = data.sides["test"]
+    logits = predict_logits(model, data, indices, settings)
+    tested = rows.iloc[indices].reset_index(drop=True)
+    return pd.DataFrame(
+        {
+            "fold": tested["fold"],
+            "scan_id": tested["scan_id"],
+            "subject_id": tested["subject_id"],
+            "label": tested["label"],
+            "logit_negative": logits[:, 0],
+            "logit_positive": logits[:, 1],
+            "probability": 1 / (1 + np.exp(logits[:, 0] - logits[:, 1])),
+        }
+    )
+
+
+def _plain(normaliser):
+    """The normaliser as plain types and tensors, which a checked load of weights accepts."""
+    tensors = {name: getattr(normaliser, name) for name in ("mean", "scale")}
+    return {"kind": normaliser.kind} | {n: None if t is None else torch.from_numpy(t) for n, t in tensors.items()}

@@ -1,0 +1,44 @@
+"""The gradient of a class with respect to the image: what the gradient methods share."""
+
+from __future__ import annotations
+
+import torch
+
+from voxelwhy.errors import ConfigError, ModelError
+from voxelwhy.heatmaps.prepare import class_score, pick_target, run_model
+
+POSTPROCESS = ("abs", "square", None)
+
+
+def check_postprocess(postprocess):
+    """Raise ConfigError unless `postprocess` is one that `combine_channels` knows."""
+    if postprocess not in POSTPROCESS:
+        raise ConfigError("there is no such postprocess", found=postprocess, allowed=POSTPROCESS)
+
+
+def input_gradient(model, batch, target_class, apply_softmax) -> torch.Tensor:
+    """Gradient (channels, *spatial) of the score of one class with respect to the one image in `batch`.
+
+    Only this gradient is computed: those of the weights are neither computed nor touched.
+
+    Raises
+    ------
+    ModelError : the output does not depend on the image in a way that can be differentiated.
+    """
+    leaf = batch.detach().clone().requires_grad_()
+    with torch.enable_grad():
+        logits = run_model(model, leaf.clone())  # a copy, because a network may begin with an in-place layer
+        score = class_score(logits, pick_target(logits, target_class), apply_softmax)
+        gradient = torch.autograd.grad(score.sum(), leaf, allow_unused=True)[0] if score.requires_grad else None
+    if gradient is None:
+        raise ModelError("the output of the network has no gradient with respect to the image")
+    return gradient[0]
+
+
+def combine_channels(gradient, postprocess) -> torch.Tensor:
+    """One value a voxel: the largest absolute value ("abs"), the sum of squares ("square") or the sum (None)."""
+    if postprocess == "abs":
+        return gradient.abs().amax(dim=0)
+    if postprocess == "square":
+        return gradient.square().sum(dim=0)
+    return gradient.sum(dim=0)

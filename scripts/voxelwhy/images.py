@@ -1,0 +1,166 @@
+"""NIfTI images and the grids they lie on. Nothing is resampled behind the user's back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+from voxelwhy.errors import InputError, ShapeError
+
+# The ICBM152 field of view of the paper: 193 x 229 x 193 voxels of 1 mm, first voxel centre at (-96, -132, -78) mm.
+FIELD_OF_VIEW_MM = np.array([193.0, 229.0, 193.0])
+CENTRE_MM = np.array([0.0, -18.0, 18.0])
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """A lattice of voxels in millimetres (RAS+): a shape and an affine."""
+
+    shape: tuple[int, int, int]
+    affine: np.ndarray
+
+    @classmethod
+    def icbm(cls, resolution_mm):
+        """The study's grid: the ICBM152 field of view at `resolution_mm`, centred alike at every resolution."""
+        shape = np.ceil(FIELD_OF_VIEW_MM / resolution_mm - 1e-9).astype(int)
+        affine = np.diag([resolution_mm] * 3 + [1.0])
+        affine[:3, 3] = CENTRE_MM - (shape - 1) / 2 * resolution_mm
+        return cls(tuple(int(n) for n in shape), affine)
+
+    @classmethod
+    def of(cls, image):
+        """The grid of a nibabel image, or of the NIfTI file at a path (only the header is read)."""
+        if not isinstance(image, nib.spatialimages.SpatialImage):
+            image = nib.load(image)
+        return cls(tuple(int(n) for n in image.shape[:3]), np.asarray(image.affine, dtype=float))
+
+    @property
+    def voxel_mm(self):
+        """Voxel size along each axis, mm."""
+        return nib.affines.voxel_sizes(self.affine)
+
+    @property
+    def voxel_mm3(self):
+        """Volume of a voxel, mm³."""
+        return float(abs(np.linalg.det(self.affine[:3, :3])))
+
+    def same(self, other, tolerance_mm=1e-3):
+        """Whether `other` has this shape and, within `tolerance_mm`, this affine."""
+        return self.shape == other.shape and np.allclose(self.affine, other.affine, atol=tolerance_mm)
+
+    def require(self, other, name):
+        """Raise ShapeError, naming both grids, unless `other` is this grid."""
+        if not self.same(other):
+            raise ShapeError(f"{name} is not on the study's grid: {other.in_words()}; expected {self.in_words()}")
+
+    def in_words(self):
+        """Shape, origin and voxel size, for messages."""
+        origin, voxels = np.round(self.affine[:3, 3], 3).tolist(), np.round(self.voxel_mm, 3).tolist()
+        return f"shape {self.shape}, origin {origin} mm, voxels {voxels} mm"
+
+
+def read_volume(path, *, reorient=True):
+    """Read a 3-D image as a nibabel image with finite float32 values, reoriented to RAS+ (or left as stored).
+
+    Raises
+    ------
+    InputError
+        The file is missing, empty, truncated or not an image; has more than one volume; is all zero; holds NaN or
+        infinity; or has an affine that cannot be inverted. The message names the file and the figure that gave it away.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError("the image does not exist", file=path, hint="check the path template and the data folder")
+    if path.stat().st_size == 0:
+        raise InputError("the image file is empty", file=path, found="0 bytes", hint="download it again")
+    try:
+        image = nib.load(path)
+        data = np.asarray(image.dataobj, dtype=np.float32)
+    except Exception as error:  # nibabel, gzip and zlib each raise their own kinds
+        raise InputError(
+            "the image cannot be read", file=path, found=f"{type(error).__name__}: {error}", hint="download it again"
+        ) from error
+    while data.ndim > 3 and data.shape[-1] == 1:
+        data = data[..., 0]
+    if data.ndim != 3:
+        raise InputError(
+            "the image is not one 3-D volume",
+            file=path,
+            found=f"shape {data.shape}",
+            allowed="three axes",
+            hint="extract one volume",
+        )
+    if not np.isfinite(data).all():
+        raise InputError(
+            "the image holds NaN or infinity",
+            file=path,
+            found=f"{int((~np.isfinite(data)).sum())} voxels",
+            allowed="finite numbers",
+        )
+    if not data.any():
+        raise InputError("the image is zero everywhere", file=path, found="no voxel above 0")
+    if abs(np.linalg.det(image.affine[:3, :3])) < 1e-9:
+        raise InputError(
+            "the image's affine cannot be inverted", file=path, found=image.affine.tolist(), hint="repair the header"
+        )
+    volume = nib.Nifti1Image(data, image.affine)
+    return nib.as_closest_canonical(volume) if reorient else volume
+
+
+def save_image(path, data, affine, sidecar=None):
+    """Write an array as NIfTI with its affine; float32 for floats. `sidecar` goes into a JSON file beside it."""
+    data = np.asarray(data)
+    if data.dtype.kind == "f":
+        data = data.astype(np.float32)
+    image = nib.Nifti1Image(data, affine)
+    image.header.set_xyzt_units("mm")
+    image.set_sform(affine, 4)
+    image.set_qform(affine, 4)
+    nib.save(image, path)
+    if sidecar is not None:
+        write_json(sidecar_of(path), sidecar)
+
+
+def save_int16(path, data, affine):
+    """Write an array as int16 with a scale and return the error bound: half a step.
+
+    Uncompressed files of this kind can be mapped into memory, every viewer reads them, and they do not overflow where
+    float16 does (above 65,504).
+    """
+    data = np.asarray(data, dtype=np.float64)
+    step = float(np.abs(data).max()) / 32767 or 1.0
+    image = nib.Nifti1Image(np.rint(data / step).astype(np.int16), affine)
+    image.header.set_xyzt_units("mm")
+    image.set_sform(affine, 4)
+    image.set_qform(affine, 4)
+    image.header.set_slope_inter(step, 0)
+    nib.save(image, path)
+    # The header keeps the step as float32: its rounding, times the largest integer, is part of the bound.
+    return step / 2 + abs(float(np.float32(step)) - step) * 32767
+
+
+def sidecar_of(path):
+    """The JSON path that belongs to a NIfTI path."""
+    path = Path(path)
+    return path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".json")
+
+
+def write_json(path, content):
+    """Write JSON with sorted keys, so that equal content gives equal bytes."""
+    Path(path).write_text(json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def read_json(path):
+    """Read a JSON file."""
+    return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def hash_voxels(data):
+    """SHA-256 of the voxel values and the shape; the header plays no part, so a new header hides no duplicate."""
+    data = np.ascontiguousarray(data, dtype=np.float32)
+    return hashlib.sha256(repr(data.shape).encode() + data.tobytes()).hexdigest()

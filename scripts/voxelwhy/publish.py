@@ -1,0 +1,214 @@
+"""Tables for people: the same rows as tsv (full figures), md and tex (rounded), and as JSON for the report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from voxelwhy.images import write_json
+from voxelwhy.wording import METRIC_TITLES, interval, method_title, number
+
+#: Columns of the Markdown and LaTeX tables hold text only: what is rounded is rounded here, once.
+_TEX_ESCAPES = {character: f"\\{character}" for character in "&%_#{}$"} | {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "|": r"\textbar{}",
+    "<": "$<$",
+    ">": "$>$",
+    "–": "--",
+    "−": "$-$",
+    "ρ": r"$\rho$",
+    "³": "$^3$",
+    "⁻": "$^-$",
+}
+
+
+def publish_table(frame, shown, out, *, title, caption, category):
+    """Write a table in every form.
+
+    Parameters
+    ----------
+    frame : DataFrame, full figures, for the tsv
+    shown : DataFrame of str, the same rows as people read them, for md, tex and the report
+    out : path without suffix; writes .tsv, .md, .tex, .json
+    title, caption : str; the caption gives n, method and settings
+    category : str, the report's section (voxelwhy.report_sections.SECTIONS)
+
+    Returns
+    -------
+    str, the caption
+    """
+    stem = Path(out)
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    shown = shown.astype(str)
+    frame.to_csv(f"{stem}.tsv", sep="\t", index=False, lineterminator="\n", float_format="%.10g")
+    markdown = shown.to_markdown(index=False, disable_numparse=True)
+    Path(f"{stem}.md").write_text(f"**{title}.** {caption}\n\n{markdown}\n", encoding="utf-8")
+    Path(f"{stem}.tex").write_text(_latex(shown, title, caption, stem.name), encoding="utf-8")
+    content = {"title": title, "caption": caption, "category": category, "kind": "table"}
+    write_json(f"{stem}.json", content | {"columns": list(shown.columns), "rows": shown.to_numpy().tolist()})
+    return caption
+
+
+def _latex(shown, title, caption, label):
+    escaped = shown.map(_escape).rename(columns=_escape)
+    return escaped.to_latex(
+        index=False, escape=False, caption=_escape(f"{title}. {caption}"), label=f"tab:{label}", position="htbp"
+    )
+
+
+def _escape(text):
+    return "".join(_TEX_ESCAPES.get(character, character) for character in str(text))
+
+
+def publish_metrics(metrics, out, *, model_titles, n_bootstrap):
+    """Performance of each model, by scan and by subject, folds pooled; the tsv holds single folds as well.
+
+    Parameters
+    ----------
+    metrics : DataFrame by the METRICS schema
+    model_titles : {model: name for people}
+    """
+    rows = []
+    pooled = metrics[metrics["fold"] == "all"]
+    for level in ("scan", "subject"):
+        for model, title in model_titles.items():
+            part = pooled[(pooled["level"] == level) & (pooled["model"] == model)].set_index("metric")
+            row = {"Model": title, "By": level}
+            rows.append(
+                row | {name: interval(*part.loc[key, ["value", "low", "high"]]) for key, name in METRIC_TITLES.items()}
+            )
+    n = pooled.iloc[0]
+    caption = (
+        f"Out-of-sample performance, folds pooled, with 95 % intervals from {n_bootstrap:,} resamples of subjects "
+        "(all scans of a "
+        f"subject together); n = {n['n_subjects']} subjects, {n['n_scans']} scans. By subject: mean probability over "
+        "a subject's "
+        "scans of one diagnosis; a subject with scans of both classes counts once for each."
+    )
+    return publish_table(metrics, pd.DataFrame(rows), out, title="Performance", caption=caption, category="performance")
+
+
+def publish_regions(tables, out, *, group, atlas="AAL", top=10):
+    """The regions with the largest share of relevance, methods side by side; the tsv holds every region.
+
+    Parameters
+    ----------
+    tables : {method: DataFrame by the REGIONS schema}
+    group : str, a group of scans in the tables
+    """
+    chosen = {method: table[table["group"] == group].sort_values("rank") for method, table in tables.items()}
+    shown = {"Rank": [str(rank) for rank in range(1, top + 1)]}
+    for method, table in chosen.items():
+        cells = [
+            f"{row.region} {interval(100 * row.share, 100 * row.share_low, 100 * row.share_high, 1)}"
+            for row in table.head(top).itertuples()
+        ]
+        shown[method_title(method)] = cells + [""] * (top - len(cells))
+    frame = pd.concat([table.assign(method=method) for method, table in chosen.items()], ignore_index=True)
+    n = frame.iloc[0]
+    caption = (
+        f"The {top} {atlas} regions with the largest share of positive relevance in {group} scans: mean over "
+        "subjects in %, 95 % "
+        f"bootstrap interval over subjects; n = {n['n_subjects']} subjects, {n['n_scans']} scans."
+    )
+    title = f"Relevance by region, {group}"
+    return publish_table(frame, pd.DataFrame(shown), out, title=title, caption=caption, category="regions")
+
+
+def publish_truth(truth, out, *, group):
+    """Each method against the planted disease, every figure beside what chance gives.
+
+    Parameters
+    ----------
+    truth : DataFrame by the TRUTH schema
+    """
+    shown = pd.DataFrame(
+        {
+            "Method": truth["method"].map(method_title),
+            "AUPRC regions (chance)": _beside(truth, "region_auprc", "region_chance"),
+            "95th pct. of null": truth["null_95"].map(number),
+            "p": truth["p"].map(_p),
+            "p (Holm)": truth["p_holm"].map(_p),
+            "Found": np.where(truth["found"], "yes", "no"),
+            "AUPRC voxels (chance)": _beside(truth, "voxel_auprc", "voxel_chance"),
+            "Relevance inside (chance)": _beside(truth, "share_inside", "share_chance"),
+            "ρ regions (chance)": _beside(truth, "region_spearman", "spearman_chance"),
+        }
+    )
+    row = truth.iloc[0]
+    caption = (
+        f"Mean map of {group} scans against the planted disease (|log-Jacobian| above {row['threshold']:g}): "
+        f"{row['n_truth_voxels']:,} of "
+        f"{row['n_voxels']:,} brain voxels, {row['n_truth_regions']} of {row['n_regions']} regions (mean over the "
+        "region). Null: "
+        f"{row['n_permutations']:,} permutations of the regions, left and right together; Holm over n = {len(truth)} "
+        "methods."
+    )
+    return publish_table(truth, shown, out, title="Planted truth", caption=caption, category="truth")
+
+
+def _beside(frame, value, chance):
+    return [f"{number(v)} ({number(c)})" for v, c in zip(frame[value], frame[chance], strict=True)]
+
+
+def _p(value):
+    return number(value, 4) if not value < 1e-4 else "<0.0001"
+
+
+def publish_agreement(agreement, out):
+    """Distances and rank correlations of mean maps."""
+    shown = pd.DataFrame(
+        {
+            "Compared": agreement["comparison"],
+            "Group": agreement["group"],
+            "First": agreement["first"].map(method_title),
+            "Second": agreement["second"].map(method_title),
+            "Scaling": agreement["scaling"],
+            "Distance": agreement["distance"].map("{:.3g}".format),
+            "ρ": agreement["spearman"].map(number),
+        }
+    )
+    caption = (
+        "Mean maps compared: Euclidean distance (raw, or scaled to a sum of absolute values of 1) and Spearman rank "
+        "correlation over "
+        f"n = {int(agreement['n_voxels'].max()):,} brain voxels."
+    )
+    title = "Distances between mean maps"
+    return publish_table(agreement, shown, out, title=title, caption=caption, category="agreement")
+
+
+def publish_table1(table1, out):
+    """Table 1: subjects, scans, class, age and sex by fold and side, as split_folds wrote it."""
+    shown = table1.copy()
+    for name in shown.select_dtypes("float"):
+        shown[name] = shown[name].map(lambda value: number(value, 1))
+    shown = shown.astype(object).where(table1.notna(), "–")
+    shown.columns = [str(name).replace("_", " ") for name in shown.columns]
+    caption = (
+        f"The cohort by fold and side ({table1['fold'].nunique() if 'fold' in table1 else 1} folds); ages in years."
+    )
+    return publish_table(table1, shown, out, title="Table 1", caption=caption, category="cohort")
+
+
+def publish_excluded(excluded, out, *, classes):
+    """What the study does not use, by stage, reason and class: atrophied brains fail more often.
+
+    Parameters
+    ----------
+    excluded : DataFrame by the EXCLUDED schema
+    classes : {"positive": name, "negative": name}
+    """
+    names = [classes["positive"], classes["negative"]]
+    rows = [
+        {"Stage": stage, "Reason": reason}
+        | {name: int((part["label"] == name).sum()) for name in names}
+        | {"other or unknown": int((~part["label"].isin(names)).sum()), "all": len(part)}
+        for (stage, reason), part in excluded.groupby(["stage", "reason"], sort=True)
+    ]
+    shown = pd.DataFrame(rows, columns=["Stage", "Reason", *names, "other or unknown", "all"])
+    caption = f"Rows and scans that the study does not use (n = {len(excluded)}), by stage, reason and class."
+    return publish_table(excluded, shown, out, title="Left out", caption=caption, category="cohort")

@@ -1,0 +1,97 @@
+"""The picture of a registration: slices of the scan with the template's outline and edges over them."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+
+# Slices through the places that go wrong first: temporal lobes and hippocampus, ventricles, vertex, cerebellum.
+SLICES_MM = {0: (-28, -4, 28), 1: (-64, -20, 20), 2: (-20, 8, 44)}
+AXES = "xyz"
+SCAN_INCHES, DPI = 2.0, 100
+
+
+def draw_check(path, scan, template, mask, affine, title):
+    """Draw nine slices of the registered scan with the template over them and save them as PNG.
+
+    Parameters
+    ----------
+    scan, template, mask : arrays (x, y, z) on one RAS+ grid without rotation; the outline of `mask` is drawn in
+        yellow, the border between grey and white matter of `template` in red
+    affine : (4, 4); the grid's
+    title : str, may have two lines
+    """
+    # Sagittal slices are as wide as the brain is long, hence one row an axis.
+    figure = Figure(figsize=(3 * SCAN_INCHES, 3 * SCAN_INCHES + 0.45), dpi=DPI, facecolor="black")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(3, 3, gridspec_kw={"wspace": 0.02, "hspace": 0.02})
+    figure.subplots_adjust(left=0.005, right=0.995, bottom=0.005, top=1 - 0.45 / (3 * SCAN_INCHES + 0.45))
+    inside = scan[mask > 0]
+    high = float(np.percentile(inside, 99.5)) if inside.any() else 1.0
+    edge = _white_matter_border(template, mask)
+    origin, step = affine[:3, 3], np.diag(affine)[:3]
+    window = _window_mm(mask, origin, step)
+    for row, (axis, positions) in enumerate(SLICES_MM.items()):
+        for column, position in enumerate(positions):
+            panel = panels[row, column]
+            index = int(np.clip(round((position - origin[axis]) / step[axis]), 0, scan.shape[axis] - 1))
+            across, up = (a for a in range(3) if a != axis)
+            extent = [origin[a] + s * step[a] for a in (across, up) for s in (-0.5, scan.shape[a] - 0.5)]
+            centres = [origin[a] + np.arange(scan.shape[a]) * step[a] for a in (across, up)]
+            panel.imshow(
+                scan.take(index, axis).T,
+                cmap="gray",
+                vmin=0,
+                vmax=high,
+                origin="lower",
+                extent=extent,
+                interpolation="nearest",
+            )
+            _contour(panel, centres, template.take(index, axis).T, edge, "#ff4040", 0.5)
+            _contour(panel, centres, mask.take(index, axis).T, 0.5, "#ffd800", 0.9)
+            panel.set(xlim=window[across], ylim=window[up])
+            panel.set_axis_off()
+            label = f"{AXES[axis]} = {origin[axis] + index * step[axis]:g} mm"
+            panel.text(0.02, 0.02, label, color="white", fontsize=7, transform=panel.transAxes)
+    panels[0, 0].text(0.02, 0.95, "P", color="white", fontsize=7, transform=panels[0, 0].transAxes)
+    panels[0, 0].text(0.94, 0.95, "A", color="white", fontsize=7, transform=panels[0, 0].transAxes)
+    for panel in (panels[1, 0], panels[2, 0]):
+        panel.text(0.02, 0.95, "L", color="white", fontsize=7, transform=panel.transAxes)
+        panel.text(0.94, 0.95, "R", color="white", fontsize=7, transform=panel.transAxes)
+    figure.suptitle(title, color="white", fontsize=8, y=0.995, va="top")
+    _save(figure, path)
+
+
+def draw_failure(path, title, reason):
+    """A picture that says why there is none of the scan."""
+    figure = Figure(figsize=(3 * SCAN_INCHES, 1.2), dpi=DPI, facecolor="black")
+    FigureCanvasAgg(figure)
+    figure.text(0.02, 0.9, title, color="white", fontsize=8, va="top")
+    figure.text(0.02, 0.6, reason, color="#ff4040", fontsize=8, va="top", wrap=True)
+    _save(figure, path)
+
+
+def _white_matter_border(template, mask):
+    # Grey and white matter fill most of the brain: half-way between their typical values lies the border of the two.
+    grey, white = np.percentile(template[mask > 0], [35, 85])
+    return (grey + white) / 2
+
+
+def _window_mm(mask, origin, step):
+    # The brain and a margin, on each axis; what lies beyond is empty or skull.
+    found = [np.flatnonzero(mask.any(axis=tuple(b for b in range(3) if b != a))) for a in range(3)]
+    return [(origin[a] + found[a][0] * step[a] - 14, origin[a] + found[a][-1] * step[a] + 14) for a in range(3)]
+
+
+def _contour(panel, centres, values, level, colour, width):
+    # A slice that the level does not cross would draw a warning instead of a line.
+    if values.min() < level < values.max():
+        panel.contour(*centres, values, levels=[level], colors=[colour], linewidths=width)
+
+
+def _save(figure, path):
+    # A palette makes a third of the bytes; a study has hundreds of these. Pillow writes no version and no date.
+    figure.canvas.draw()
+    Image.fromarray(np.asarray(figure.canvas.buffer_rgba())[..., :3]).quantize(64).save(path, format="PNG")

@@ -1,0 +1,121 @@
+"""ANTs as `antsRegistrationSyNQuick.sh` calls it: the script's own argument lists, one thread, one seed."""
+
+from __future__ import annotations
+
+import os
+
+# ITK reads this once, when it is first used: two-thread runs are not reproducible, one thread is, bit for bit.
+os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = "1"
+
+import ants
+from ants.internal import get_pointer_string
+
+from voxelwhy.errors import ConfigError
+
+#: Our names of the script's `-t r`, `-t a` and `-t s`, and the stages that each runs.
+STAGES = {"rigid": ("Rigid",), "affine": ("Rigid", "Affine"), "syn_quick": ("Rigid", "Affine", "SyN")}
+#: The script's `-e`. Without it ITK seeds from the clock.
+SEED = 1
+# (convergence, shrink factors, smoothing) of the linear and of the SyN stages; the second row is for a fixed image
+# with more than 256 voxels along an axis.
+_LINEAR = (
+    ("[1000x500x250x0,1e-6,10]", "8x4x2x1", "3x2x1x0vox"),
+    ("[1000x500x250x0,1e-6,10]", "12x8x4x2", "4x3x2x1vox"),
+)
+_SYN = (
+    ("[100x70x50x0,1e-6,10]", "8x4x2x1", "3x2x1x0vox"),
+    ("[100x100x70x50x0,1e-6,10]", "10x6x4x2x1", "5x3x2x1x0vox"),
+)
+
+
+def syn_quick_arguments(fixed, moving, transform, output, *, large=False):
+    """The arguments that `antsRegistrationSyNQuick.sh -d 3 -t r|a|s -e 1` gives to antsRegistration.
+
+    Parameters
+    ----------
+    fixed, moving : str; file names, or the pointer strings of ANTs images
+    transform : "rigid", "affine" or "syn_quick"
+    output : str; what `--output` takes: a prefix, or "[prefix,warped,inverse]"
+    large : bool; whether the fixed image has more than 256 voxels along an axis (the script takes other factors then)
+
+    Returns
+    -------
+    list of str
+
+    Raises
+    ------
+    ConfigError : `transform` has another name.
+
+    References
+    ----------
+    ANTsX/ANTs, Scripts/antsRegistrationSyNQuick.sh (its defaults: double precision, 32 bins, no histogram matching,
+    intensities winsorized at 0.5 and 99.5 %); Avants 2011, NeuroImage 54:2033.
+    """
+    if transform not in STAGES:
+        raise ConfigError(
+            "there is no transform of that name",
+            column="registration: transform",
+            found=transform,
+            allowed=list(STAGES),
+        )
+    arguments = ["--random-seed", str(SEED), "--dimensionality", "3", "--float", "0"]
+    arguments += ["--collapse-output-transforms", "1", "--output", output, "--interpolation", "Linear"]
+    arguments += ["--use-histogram-matching", "0", "--winsorize-image-intensities", "[0.005,0.995]"]
+    arguments += ["--initial-moving-transform", f"[{fixed},{moving},1]"]
+    for stage in STAGES[transform]:
+        syn = stage == "SyN"
+        convergence, shrink, smoothing = (_SYN if syn else _LINEAR)[int(large)]
+        arguments += ["--transform", "SyN[0.2,3,0]" if syn else f"{stage}[0.1]"]
+        arguments += ["--metric", f"MI[{fixed},{moving},1,32{'' if syn else ',Regular,0.25'}]"]
+        arguments += ["--convergence", convergence, "--shrink-factors", shrink, "--smoothing-sigmas", smoothing]
+    return arguments
+
+
+def register(fixed, moving, transform, prefix):
+    """Register `moving` to `fixed`; transforms are written at `prefix` (0GenericAffine.mat, 1Warp.nii.gz, …).
+
+    Returns
+    -------
+    ANTs image (double), `moving` on the grid of `fixed`: its own intensities, linear interpolation
+
+    Raises
+    ------
+    RuntimeError : ANTs gave up.
+    """
+    # ANTs is handed addresses: images of another pixel type than the precision asked for, or that are collected while
+    # it runs, end the process without a message. So both are cloned and kept in variables.
+    fixed, moving = fixed.clone("double"), moving.clone("double")
+    warped, inverse = fixed.clone(), moving.clone()
+    output = f"[{prefix},{get_pointer_string(warped)},{get_pointer_string(inverse)}]"
+    arguments = syn_quick_arguments(
+        get_pointer_string(fixed), get_pointer_string(moving), transform, output, large=max(fixed.shape) > 256
+    )
+    ants.registration(arguments, None)
+    return warped
+
+
+def correct_bias(image):
+    """N4 with the settings of antsBrainExtraction.sh: shrink factor 4, 4 x 50 iterations, splines 200 mm apart.
+
+    The mask is where the image lies above its mean, the threshold from which `ants.get_mask` starts. The intensities
+    keep their scale but for a drift that the spline leaves.
+
+    References
+    ----------
+    Tustison 2010, IEEE Trans Med Imaging 29:1310.
+    """
+    values = image.numpy()
+    mask = image.new_image_like((values > values.mean()).astype("float32"))
+    convergence = {"iters": [50] * 4, "tol": 1e-7}
+    return ants.n4_bias_field_correction(image, mask=mask, shrink_factor=4, convergence=convergence, spline_param=200)
+
+
+def to_ants(volume):
+    """A nibabel image as ANTs image (float). Shear that no rotation and voxel size can express is a ValueError."""
+    volume.header.set_xyzt_units("mm", "sec")
+    return ants.from_nibabel_nifti(volume)
+
+
+def jacobian(fixed, warp_path):
+    """Determinant of the warp's Jacobian on the grid of `fixed`: local volume of the scan relative to the template."""
+    return ants.create_jacobian_determinant_image(fixed, str(warp_path)).numpy()

@@ -1,0 +1,28 @@
+"""What can be named in a config, and the module that holds it. Modules are imported on use, one never drags in the others."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+
+from voxelwhy.errors import ConfigError
+
+METHODS = {
+    name: f"voxelwhy.heatmaps.{name}"
+    for name in ("sensitivity_analysis", "guided_backprop", "occlusion", "area_occlusion", "grad_cam")
+}
+NETWORKS = {name: f"voxelwhy.models.{name}" for name in ("rieke2018", "small")}
+SOURCES = {name: f"voxelwhy.cohort.{name}" for name in ("adni_merged", "plain_table")}
+
+
+def load(table, name, kind):
+    """Import the module of `name` from one of the tables above; `kind` is the word for it in the error message."""
+    if name not in table:
+        near = difflib.get_close_matches(str(name), table, n=1)
+        raise ConfigError(
+            f"there is no {kind} of that name",
+            found=name,
+            allowed=list(table),
+            hint=f"did you mean {near[0]}?" if near else None,
+        )
+    return importlib.import_module(table[name])

@@ -1,0 +1,46 @@
+"""Relevance of one scan, summed over the regions of an atlas."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from voxelwhy.errors import ShapeError
+
+
+def relevance_by_region(heatmap, labels, table, grid):
+    """Sum, share and density of a heatmap in each region of an atlas.
+
+    Parameters
+    ----------
+    heatmap : array, grid.shape
+    labels : integer array, grid.shape; 0 is background
+    table : DataFrame by tables.ATLAS (region_id, region, voxels, volume_mm3)
+    grid : Grid of both
+
+    Returns
+    -------
+    DataFrame, one row a region in the order of `table`: region_id, region, and
+
+    - total: sum of the heatmap over the region
+    - share: positive relevance in the region / all positive relevance of the map, regions or not (0 to 1; NaN when
+      the map has none)
+    - density: total / volume of the region, per mm³
+
+    Raises
+    ------
+    ShapeError : the heatmap or the labels do not have the grid's shape.
+    """
+    for name, array in (("the heatmap", heatmap), ("the atlas", labels)):
+        if np.shape(array) != grid.shape:
+            raise ShapeError(f"{name} has shape {np.shape(array)}, the grid has {grid.shape}")
+    flat, ids = np.ravel(labels), table["region_id"].to_numpy()
+    # float64: a float32 sum over a million voxels loses the small regions' digits.
+    values = np.ravel(heatmap).astype(np.float64)
+    positive = np.maximum(values, 0)
+    size = max(int(ids.max()), int(flat.max())) + 1
+    total = np.bincount(flat, weights=values, minlength=size)[ids]
+    inside = np.bincount(flat, weights=positive, minlength=size)[ids]
+    whole = positive.sum()
+    share = inside / whole if whole > 0 else np.full(len(ids), np.nan)
+    density = total / table["volume_mm3"].to_numpy()
+    return table[["region_id", "region"]].assign(total=total, share=share, density=density)

@@ -1,0 +1,196 @@
+"""The report's methods text, made from the settings, and the works to cite."""
+
+from __future__ import annotations
+
+from voxelwhy.wording import describe_method, describe_registration, describe_target, listing
+
+_DOI = "https://doi.org/"
+CITATIONS = {
+    "rieke2018": (
+        "Rieke J, Eitel F, Weygandt M, Haynes JD, Ritter K (2018). Visualizing convolutional networks for "
+        "MRI-based diagnosis of Alzheimer's disease. MLCN/DLF/iMIMIC, LNCS 11038.",
+        "https://arxiv.org/abs/1808.02874",
+    ),
+    "simonyan2014": (
+        "Simonyan K, Vedaldi A, Zisserman A (2014). Deep inside convolutional networks: visualising image "
+        "classification models and saliency maps. ICLR workshop.",
+        "https://arxiv.org/abs/1312.6034",
+    ),
+    "springenberg2015": (
+        "Springenberg JT, Dosovitskiy A, Brox T, Riedmiller M (2015). Striving for simplicity: the all "
+        "convolutional net. ICLR workshop.",
+        "https://arxiv.org/abs/1412.6806",
+    ),
+    "zeiler2014": (
+        "Zeiler MD, Fergus R (2014). Visualizing and understanding convolutional networks. ECCV, LNCS 8689.",
+        "https://arxiv.org/abs/1311.2901",
+    ),
+    "selvaraju2017": (
+        "Selvaraju RR, Cogswell M, Das A, Vedantam R, Parikh D, Batra D (2017). Grad-CAM: visual explanations "
+        "from deep networks via gradient-based localization. ICCV.",
+        "https://arxiv.org/abs/1610.02391",
+    ),
+    "avants2011": (
+        "Avants BB, Tustison NJ, Song G, Cook PA, Klein A, Gee JC (2011). A reproducible evaluation of ANTs "
+        "similarity metric performance in brain image registration. NeuroImage 54:2033-2044.",
+        _DOI + "10.1016/j.neuroimage.2010.09.025",
+    ),
+    "tustison2010": (
+        "Tustison NJ, Avants BB, Cook PA, et al. (2010). N4ITK: improved N3 bias correction. IEEE Transactions on "
+        "Medical Imaging 29:1310-1320.",
+        _DOI + "10.1109/TMI.2010.2046908",
+    ),
+    "tzourio2002": (
+        "Tzourio-Mazoyer N, Landeau B, Papathanassiou D, et al. (2002). Automated anatomical labeling of "
+        "activations in SPM using a macroscopic anatomical parcellation of the MNI MRI single-subject "
+        "brain. "
+        "NeuroImage 15:273-289.",
+        _DOI + "10.1006/nimg.2001.0978",
+    ),
+    "fonov2011": (
+        "Fonov V, Evans AC, Botteron K, Almli CR, McKinstry RC, Collins DL (2011). Unbiased average "
+        "age-appropriate atlases for pediatric studies. NeuroImage 54:313-327.",
+        _DOI + "10.1016/j.neuroimage.2010.07.033",
+    ),
+    "karacali2006": (
+        "Karaçali B, Davatzikos C (2006). Simulation of tissue atrophy using a topology preserving "
+        "transformation model. IEEE Transactions on Medical Imaging 25:649-652.",
+        _DOI + "10.1109/TMI.2006.873221",
+    ),
+    "abraham2014": (
+        "Abraham A, Pedregosa F, Eickenberg M, et al. (2014). Machine learning for neuroimaging with "
+        "scikit-learn. Frontiers in Neuroinformatics 8:14 (nilearn).",
+        _DOI + "10.3389/fninf.2014.00014",
+    ),
+    "holm1979": (
+        "Holm S (1979). A simple sequentially rejective multiple test procedure. Scandinavian Journal of "
+        "Statistics 6:65-70.",
+        "",
+    ),
+    "molder2021": (
+        "Mölder F, Jablonski KP, Letcher B, et al. (2021). Sustainable data analysis with Snakemake. "
+        "F1000Research 10:33.",
+        _DOI + "10.12688/f1000research.29032.2",
+    ),
+}
+OF_METHOD = {
+    "sensitivity_analysis": "simonyan2014",
+    "guided_backprop": "springenberg2015",
+    "occlusion": "zeiler2014",
+    "area_occlusion": "zeiler2014",
+    "grad_cam": "selvaraju2017",
+}
+_ALWAYS = ("rieke2018", "avants2011", "fonov2011", "abraham2014", "molder2021")
+
+
+def choose_citations(settings, *, simulated):
+    """The works that a study with these settings builds on, alphabetically, as (text, link) pairs.
+
+    Parameters
+    ----------
+    settings : dict, the whole config
+    simulated : bool
+    """
+    keys = set(_ALWAYS) | {
+        OF_METHOD[name] for name in settings.get("heatmaps", {}).get("methods", {}) if name in OF_METHOD
+    }
+    if settings.get("atlas", {}).get("name", "AAL") == "AAL":
+        keys.add("tzourio2002")
+    if settings.get("registration", {}).get("n4"):
+        keys.add("tustison2010")
+    if simulated:
+        keys |= {"karacali2006", "holm1979"}
+    return sorted(CITATIONS[key] for key in keys)
+
+
+def methods_text(settings, *, simulated, n_subjects, n_scans):
+    """The methods in sentences that state the settings: to paste into a paper, and to check against the config.
+
+    Parameters
+    ----------
+    settings : dict, the whole config with its defaults filled in
+    simulated : bool
+
+    Returns
+    -------
+    list of str, one a paragraph; what the config leaves out is left out
+    """
+    cohort = f"{n_subjects} subjects with {n_scans} scans were used."
+    if simulated:
+        cohort = (
+            f"The data are simulated: {n_subjects} subjects with {n_scans} scans were made from the ICBM152 "
+            "template; disease is tissue "
+            "loss by deformation, planted with known volume changes, and no image intensity was dimmed."
+        )
+    paragraphs = [
+        cohort,
+        _registration(settings.get("registration", {})),
+        _training(settings.get("training", {}), settings.get("splits", [])),
+        _heatmaps(settings.get("heatmaps", {}), settings.get("atlas", {})),
+        _evaluation(settings.get("evaluation", {}), simulated),
+    ]
+    return [text for text in paragraphs if text]
+
+
+def _registration(settings):
+    if not settings:
+        return ""
+    return (
+        f"Each scan was registered with ANTs onto the ICBM152 grid: {describe_registration(settings)}; in one thread "
+        "and hence "
+        "reproducibly."
+    )
+
+
+def _training(settings, splits):
+    if not settings:
+        return ""
+    named = listing([_split(split) for split in splits]) if splits else "the study's folds"
+    return (
+        f"The network {settings.get('network')} was trained on {named}; subjects never cross folds. Optimiser Adam, "
+        "learning rate "
+        f"{settings.get('learning_rate')}, batch size {settings.get('batch_size')}, {settings.get('epochs')} epochs, "
+        "dropout "
+        f"{settings.get('dropout')}, cross-entropy; normalisation {settings.get('normalisation')} from training "
+        "scans only, crop "
+        f"{settings.get('crop')}; weights kept: {str(settings.get('keep')).replace('_', ' ')}. The baseline is a "
+        "linear model on regional means, on "
+        "the same folds."
+    )
+
+
+def _split(split):
+    kind = split.get("kind", "kfold")
+    if kind == "kfold":
+        return f"{split.get('folds', 5)} stratified folds"
+    return {"holdout": "a stratified holdout", "paper_holdout": "the holdout of Rieke et al. 2018"}.get(kind, kind)
+
+
+def _heatmaps(settings, atlas):
+    if not settings:
+        return ""
+    described = listing([describe_method(name, options) for name, options in settings.get("methods", {}).items()])
+    return (
+        f"Test scans were explained by the network of their own fold, for the {describe_target(settings)}: "
+        f"{described}. Relevance was summed "
+        f"over the regions of {atlas.get('name', 'AAL')}, brought to the grid through the affines with nearest "
+        "neighbour; means over "
+        "subjects have bootstrap intervals."
+    )
+
+
+def _evaluation(settings, simulated):
+    text = (
+        f"Intervals are percentiles (2.5, 97.5) over {settings.get('bootstrap', 1000):,} bootstrap resamples of "
+        "subjects, all scans of a "
+        "subject together."
+    )
+    if simulated:
+        text += (
+            f" Truth is an absolute log-Jacobian of the disease above {settings.get('truth_threshold', 0.02)}; a "
+            "region is truth when its mean "
+            "is. A method found the atrophy when its regional AUPRC lay above the 95th percentile of "
+            f"{settings.get('permutations', 10_000):,} permutations of the regions, left and right moving together, "
+            "with a Holm-corrected p below 0.05."
+        )
+    return text

@@ -1,0 +1,109 @@
+"""What the study uses of the registered scans, and everything that it does not use, with reasons."""
+
+from __future__ import annotations
+
+import logging
+
+import pandas as pd
+
+from voxelwhy.errors import ConfigError, InputError
+from voxelwhy.tables import EXCLUDED, SELECTED
+
+log = logging.getLogger(__name__)
+
+_FIGURES = ("correlation_brain", "mask_dice", "jacobian_min", "jacobian_max")
+
+
+def select_scans(scans, dropped, qualities, t1_paths, *, limits=None):
+    """Keep the scans that were registered; list all others by stage and reason.
+
+    Parameters
+    ----------
+    scans, dropped : DataFrames by tables.SCANS and tables.DROPPED
+    qualities : dict, scan_id to the content of its quality.json
+    t1_paths : dict, scan_id to the path of its registered image
+    limits : dict, optional; quality figure (correlation_brain, mask_dice, jacobian_min or jacobian_max) to the least
+        value that a scan needs to be used
+
+    Returns
+    -------
+    selected : DataFrame by tables.SELECTED, in the order of `scans`
+    excluded : DataFrame by tables.EXCLUDED: the dropped rows first, then scans in the order of `scans`
+
+    Raises
+    ------
+    ConfigError : `limits` names a figure that there is none of.
+    InputError : a scan was not registered at all (a fault of the program), or fewer than two classes are left.
+
+    Images that are identical in different subjects are logged only: the audit of the folds decides about them.
+    """
+    limits = dict(limits or {})
+    unknown = sorted(set(limits) - set(_FIGURES))
+    if unknown:
+        raise ConfigError("a limit on a quality figure that there is none of", found=unknown[0], allowed=_FIGURES)
+    kept, out = [], [{"stage": "parse_tables"} | row for row in dropped.to_dict("records")]
+    for scan in scans.to_dict("records"):
+        quality = qualities.get(scan["scan_id"])
+        if quality is None:
+            raise InputError(f"scan {scan['scan_id']} has no result of its registration", hint="run snakemake again")
+        fault = _fault(quality, limits)
+        if fault:
+            out.append({name: scan[name] for name in ("scan_id", "subject_id", "session", "label")} | fault)
+        else:
+            figures = {name: quality[name] for name in (*_FIGURES, "voxel_hash")}
+            kept.append(scan | figures | {"t1": str(t1_paths[scan["scan_id"]])})
+    selected = pd.DataFrame(kept, columns=list(SELECTED.columns))
+    excluded = pd.DataFrame(out, columns=list(EXCLUDED.columns)).astype({"row": "Int64"})
+    log.info("%d of %d scans are used", len(selected), len(scans))
+    for row in exclusion_counts(excluded).itertuples():
+        log.info("left out: %d %s, %s: %s", row.n, row.label, row.stage, row.reason)
+    _report_identical(selected)
+    _require_two_classes(scans, selected, excluded)
+    return selected, excluded
+
+
+def exclusion_counts(excluded):
+    """Number of excluded rows by stage, reason and class (label "unknown" where the row has none).
+
+    Atrophied brains fail more often: a reader must see whether one class lost more than the other.
+
+    Returns
+    -------
+    DataFrame with stage, reason, label, n
+    """
+    known = excluded.assign(label=excluded["label"].fillna("unknown"))
+    return known.groupby(["stage", "reason", "label"], sort=True).size().rename("n").reset_index()
+
+
+def _fault(quality, limits):
+    if quality["status"] != "ok":
+        # Reasons are counted, so what differs from scan to scan goes into the detail.
+        reason, _, detail = quality["reason"].partition(": ")
+        return {"stage": "register_scan", "reason": reason, "detail": detail or None}
+    for figure, least in limits.items():
+        if quality[figure] is not None and quality[figure] < least:
+            return {
+                "stage": "select_scans",
+                "reason": f"{figure} below {least:g}",
+                "detail": f"{figure} {quality[figure]:.3f}",
+            }
+    return None
+
+
+def _report_identical(selected):
+    for _, same in selected.groupby("voxel_hash", sort=True):
+        if same["subject_id"].nunique() > 1:
+            log.warning("identical images in different subjects: %s", ", ".join(same["scan_id"]))
+
+
+def _require_two_classes(scans, selected, excluded):
+    left = sorted(selected["label"].unique())
+    if len(left) < 2:
+        reasons = excluded.loc[excluded["stage"] != "parse_tables", "reason"].value_counts()
+        raise InputError(
+            "fewer than two classes are left after registration",
+            column="label",
+            found=left,
+            allowed=f"at least one scan of each of two classes; the cohort had {sorted(scans['label'].unique())}",
+            hint="; ".join(f"{n} scans: {reason}" for reason, n in reasons.items()) or "see cohort/dropped.tsv",
+        )

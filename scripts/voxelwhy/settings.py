@@ -1,0 +1,290 @@
+"""The settings of a study: a config file checked against the schema, defaults filled in, faults said in plain words."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import math
+import re
+from pathlib import Path
+
+import yaml
+from jsonschema import Draft202012Validator
+
+from voxelwhy.errors import ConfigError
+
+RESERVED_NAMES = ("all", "TP", "FP", "TN", "FN")
+PACKAGED_ATLASES = ("AAL",)
+# What the walk below sees to itself; all the rest of a node is left to jsonschema.
+WALKED = {"properties", "items", "additionalProperties", "oneOf", "$ref", "$defs", "default"}
+NUMBER = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
+
+
+def load_settings(config, schema_path):
+    """Check a config and fill in the schema's defaults.
+
+    Parameters
+    ----------
+    config : dict, as YAML gives it
+    schema_path : path of workflow/schemas/config.schema.yaml
+
+    Returns
+    -------
+    settings : dict with every setting, keys in the schema's order; given again, it comes back unchanged
+
+    Raises
+    ------
+    ConfigError
+        A misspelt key (the nearest right one is named), a value outside its range, a setting that is missing, or
+        settings that do not go together.
+    """
+    schema = yaml.safe_load(Path(schema_path).read_text(encoding="utf-8"))
+    settings = _fill(config, schema, schema, "")
+    for split in settings["splits"]:
+        split.setdefault("name", split["kind"])
+    if settings["heatmaps"]["target"] == "ad":
+        settings["heatmaps"]["target"] = "positive"
+    for check in (_check_cohort, _check_classes, _check_splits, _check_atlas, _check_occlusion):
+        check(settings)
+    return settings
+
+
+def resolve(schema, root):
+    """A schema node with its $ref followed; what stands beside the $ref wins."""
+    while "$ref" in schema:
+        target = root
+        for part in schema["$ref"].removeprefix("#/").split("/"):
+            target = target[part]
+        schema = {**target, **{key: value for key, value in schema.items() if key != "$ref"}}
+    return schema
+
+
+def _fill(value, schema, root, path):
+    """`value` with the defaults of `schema` filled in, checked node by node so that every message has its place."""
+    schema = _branch(value, resolve(schema, root), root, path)
+    kind = schema.get("type")
+    if kind == "object":
+        value = {} if value is None else value
+        if isinstance(value, dict):
+            value = _fill_object(value, schema, root, path)
+    elif kind == "array":
+        value = [] if value is None else value
+        if isinstance(value, list | tuple) and "items" in schema:
+            value = [_fill(item, schema["items"], root, f"{path}[{i}]") for i, item in enumerate(value)]
+    else:
+        value = _as_meant(value, schema)
+    _validate(value, schema, path)
+    return value
+
+
+def _fill_object(value, schema, root, path):
+    properties, others = schema.get("properties", {}), schema.get("additionalProperties", True)
+    free = [key for key in value if key not in properties]
+    if free and others is False:
+        _refuse_key(free[0], properties, root, path)
+    filled = {}
+    for key, node in properties.items():
+        if key in value:
+            filled[key] = _fill(value[key], node, root, _join(path, key))
+        elif "default" in (node := resolve(node, root)):
+            filled[key] = _fill(copy.deepcopy(node["default"]), node, root, _join(path, key))
+    # Where names are free (the regions of a simulation), each entry follows one schema.
+    others = others if isinstance(others, dict) else {}
+    return filled | {key: _fill(copy.deepcopy(value[key]), others, root, _join(path, key)) for key in free}
+
+
+def _branch(value, schema, root, path):
+    """Of a oneOf, the branch whose constant (cohort.source, splits.kind) is the value's own."""
+    if "oneOf" not in schema:
+        return schema
+    value = {} if value is None else value
+    branches = [resolve(branch, root) for branch in schema["oneOf"]]
+    key = next(name for name, node in branches[0]["properties"].items() if "const" in node)
+    by_name = {branch["properties"][key]["const"]: branch for branch in branches}
+    fallback = next((name for name, b in by_name.items() if "default" in b["properties"][key]), None)
+    if not isinstance(value, dict):
+        raise ConfigError(f"the setting {path} cannot be used", found=value, allowed=_allowed({"type": "object"}))
+    name = value.get(key, fallback)
+    if name not in by_name:
+        near = difflib.get_close_matches(str(name), by_name, n=1)
+        raise ConfigError(
+            f"the setting {_join(path, key)} cannot be used" if key in value else f"{_join(path, key)} is missing",
+            found=name,
+            allowed=list(by_name),
+            hint=f"did you mean {near[0]}?" if near else None,
+        )
+    return by_name[name]
+
+
+def _as_meant(value, schema):
+    """What YAML reads otherwise than people mean it: 1e-4 is text, true is no word, 5.0 is no whole number."""
+    kind = schema.get("type")
+    if value is True and "true" in schema.get("enum", []):
+        return "true"
+    if kind == "number" and isinstance(value, str) and NUMBER.fullmatch(value):
+        return float(value)
+    if kind == "integer" and isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value
+
+
+def _validate(value, schema, path):
+    node = {key: part for key, part in schema.items() if key not in WALKED}
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"the setting {path} cannot be used", found=value, allowed=_allowed(schema))
+    for error in Draft202012Validator(node).iter_errors(value):
+        if error.validator == "required":
+            missing = next(key for key in error.validator_value if key not in value)
+            raise ConfigError(
+                f"the setting {_join(path, missing)} is missing", allowed=f"{path or 'a study'} must have {missing}"
+            )
+        in_quotes = isinstance(value, bool) and "string" in schema.get("type", [])
+        raise ConfigError(
+            f"the setting {path} cannot be used" if path else "this is not a config",
+            found=value,
+            allowed=_allowed(schema),
+            hint="put the word in quotes: YAML reads yes, no, on and off as true and false" if in_quotes else None,
+        )
+
+
+def _allowed(schema):
+    """In words, what a node of the schema takes."""
+    if "enum" in schema:
+        return ", ".join(schema["enum"])
+    kinds = {"object": "settings, as 'name: value'", "array": "a list", "string": "text", "integer": "a whole number"}
+    kinds |= {"boolean": "true or false", "number": "a number"}
+    kind = schema.get("type", "")
+    words = " or ".join(kinds[k] for k in ([kind] if isinstance(kind, str) else kind) if k in kinds)
+    limits = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
+    limits |= {
+        "minItems": "with at least",
+        "maxItems": "with at most",
+        "minProperties": "with at least",
+        "maxLength": "of a length of at most",
+    }
+    ranges = [f"{word} {schema[key]}" for key, word in limits.items() if key in schema]
+    ranges += ["each entry once"] if schema.get("uniqueItems") else []
+    words = ", ".join([words, *ranges])
+    return f"{words}. {schema['description']}" if "description" in schema else words
+
+
+def _refuse_key(key, properties, root, path):
+    near = difflib.get_close_matches(str(key), properties, n=1, cutoff=0.5)
+    elsewhere = [name for name in _all_keys(root, root) if name.split(".")[-1] == str(key)]
+    hint = f"did you mean {_join(path, near[0])}?" if near else None
+    if not near and elsewhere:
+        hint = f"did you mean {elsewhere[0]}?"
+    raise ConfigError(
+        f"there is no setting {_join(path, key)}", found=key, allowed=list(properties) or "no options", hint=hint
+    )
+
+
+def _all_keys(node, root, path=""):
+    """Dotted names of all settings."""
+    node = resolve(node, root)
+    inner = [node[key] for key in ("items", "additionalProperties") if isinstance(node.get(key), dict)]
+    for branch in (*node.get("oneOf", []), *inner):
+        yield from _all_keys(branch, root, path)
+    for key, child in node.get("properties", {}).items():
+        yield _join(path, key)
+        yield from _all_keys(child, root, _join(path, key))
+
+
+def _join(path, key):
+    return f"{path}.{key}" if path else str(key)
+
+
+def _check_cohort(settings):
+    if "simulation" not in settings and "table" not in settings["cohort"]:
+        raise ConfigError(
+            "the setting cohort.table is missing",
+            allowed="the path of the table, CSV or TSV",
+            hint="name the table, or simulate a cohort with a simulation section",
+        )
+
+
+def _check_classes(settings):
+    classes = settings["cohort"]["classes"]
+    names = [classes[side]["name"] for side in ("positive", "negative")]
+    if names[0].lower() == names[1].lower():
+        raise ConfigError("cohort.classes: both classes have one name", found=names[0], allowed="two names")
+    reserved = {name.lower() for name in RESERVED_NAMES}
+    for name in names:
+        if name.lower() in reserved:
+            raise ConfigError(
+                "cohort.classes: this name is that of a group of scans",
+                found=name,
+                allowed=f"any other than {', '.join(RESERVED_NAMES)}",
+            )
+    seen = {}
+    lists = {f"{side}.values": classes[side]["values"] for side in ("positive", "negative")} | {"drop": classes["drop"]}
+    for place, values in lists.items():
+        for value in values:
+            first = seen.setdefault(str(value), place)
+            if first != place:
+                raise ConfigError(
+                    f"cohort.classes: a value stands in two lists, {first} and {place}", found=value, allowed="one list"
+                )
+
+
+def _check_splits(settings):
+    seen = set()
+    for split in settings["splits"]:
+        if split["name"].lower() in seen:
+            raise ConfigError(
+                "splits: two splits have one name",
+                found=split["name"],
+                allowed="a name of its own for each",
+                hint="a split without a name has that of its kind: add name",
+            )
+        seen.add(split["name"].lower())
+        if settings["training"]["keep"] == "best_validation" and split["validation_fraction"] == 0:
+            raise ConfigError(
+                f"training.keep is best_validation, and the split {split['name']} has nobody to validate with",
+                found="validation_fraction: 0",
+                allowed="a validation_fraction above 0, or keep: last",
+            )
+
+
+def _check_atlas(settings):
+    atlas = settings["atlas"]
+    if ("image" in atlas) != ("table" in atlas):
+        missing = "table" if "image" in atlas else "image"
+        raise ConfigError(
+            f"the setting atlas.{missing} is missing", found=sorted(atlas), allowed="image and table together, or none"
+        )
+    packaged = atlas["name"] in PACKAGED_ATLASES
+    if "image" in atlas and packaged:
+        raise ConfigError(
+            "atlas.name is that of a packaged atlas, but image and table are given",
+            found=atlas["name"],
+            allowed="a name of your choice with image and table, or the packaged name alone",
+        )
+    if "image" not in atlas and not packaged:
+        raise ConfigError(
+            "there is no packaged atlas of that name",
+            found=atlas["name"],
+            allowed=PACKAGED_ATLASES,
+            hint="for an atlas of your own set atlas.image and atlas.table",
+        )
+
+
+def _check_occlusion(settings):
+    occlusion = settings["heatmaps"]["methods"].get("occlusion")
+    if occlusion is None:
+        return
+    resolution = settings["registration"]["resolution_mm"]
+    for low, high, why in (
+        (
+            occlusion["stride_mm"],
+            occlusion["size_mm"],
+            "stride_mm is above size_mm: voxels between the cubes are left out",
+        ),
+        (resolution, occlusion["stride_mm"], "stride_mm is below registration.resolution_mm"),
+    ):
+        if low > high:
+            raise ConfigError(
+                f"heatmaps.methods.occlusion: {why}",
+                found=f"size_mm {occlusion['size_mm']}, stride_mm {occlusion['stride_mm']}, resolution_mm {resolution}",
+                allowed="resolution_mm <= stride_mm <= size_mm",
+            )

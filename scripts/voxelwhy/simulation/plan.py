@@ -1,0 +1,146 @@
+"""Who is in the simulated cohort and what was scanned when: the table of a download, and what only the simulation knows."""
+
+from __future__ import annotations
+
+import datetime
+
+import numpy as np
+import pandas as pd
+from scipy.special import gammaincinv
+
+from voxelwhy.errors import ConfigError
+from voxelwhy.simulation.variation import random_generator
+
+#: The columns of ADNI's table of downloaded images, merged with ADNIMERGE.
+TABLE_COLUMNS = [
+    "RID",
+    "PTID",
+    "VISCODE",
+    "DX",
+    "EXAMDATE",
+    "Image.ID",
+    "Scan.Date",
+    "Sequence",
+    "Visit",
+    "Month_bl",
+    "Screen.Diagnosis",
+    "Study.ID",
+    "Series.ID",
+]
+#: Groups in the order of their RIDs: subject number k of group g has RID 4 k + g + 1, whoever else takes part.
+GROUPS = ("CN", "Dementia", "MCI", "converter")
+VISITS = {"Screening": ("bl", 0), "Month 12": ("m12", 12), "Month 24": ("m24", 24)}
+SCREEN = {"CN": "NL", "MCI": "MCI", "Dementia": "AD"}
+SEQUENCE = "MPR; GradWarp; B1 Correction; N3; Scaled"
+CONVERTER_VISITS = ("Screening", "Month 24")
+
+
+def plan_cohort(settings, seed):
+    """One row a scan: the columns of the table, and beside them what the simulation knows.
+
+    Beside TABLE_COLUMNS: `path` (in the folder of scans), `state` (complete, missing, truncated), `number` (of the visit,
+    from 0), `processed` (1, or 2 for the same acquisition processed again), `years` since the first visit, `age` at the
+    scan, `sex`, `draw` (severity drawn for the subject, of whatever diagnosis), `stage` (what share of it the diagnosis
+    brings out). Draws depend on seed and RID only, never on the diagnosis; the k-th subjects of all groups are matched in
+    age, sex and drawn severity.
+
+    Raises
+    ------
+    ConfigError : `missing_files` or `truncated_files` name a scan that the cohort does not have.
+    """
+    rows = []
+    for group_number, group in enumerate(GROUPS):
+        for k in range(settings["subjects"].get(group, 0)):
+            visits = CONVERTER_VISITS if group == "converter" else settings["visits"][k % len(settings["visits"])]
+            rows += _subject_rows(settings, seed, k, group_number, visits)
+    plan = pd.DataFrame(rows).sort_values(["RID", "number", "processed"], ignore_index=True)
+    plan["path"] = [scan_path(row) for row in plan.to_dict("records")]
+    plan["state"] = "complete"
+    for state in ("missing", "truncated"):
+        for name in settings[f"{state}_files"]:
+            hit = (plan["PTID"] + "/" + plan["Visit"].str.replace(" ", "")) == name.replace(" ", "")
+            if not hit.any():
+                raise ConfigError(
+                    f"simulation: {state}_files names a scan that this cohort does not have",
+                    found=name,
+                    allowed="PTID/Visit of the simulated table, such as 999_S_0005/Month 12",
+                )
+            plan.loc[hit, "state"] = state
+    return plan
+
+
+def scan_path(row):
+    """Where a scan lies in the folder of scans, as a path template of ADNI downloads has it."""
+    visit = row["Visit"].replace(" ", "")
+    date = row["Scan.Date"].replace("/", "-")
+    return f"{row['PTID']}/{visit}/{row['PTID']}_{date}_{visit}_{row['Image.ID']}_{row['DX']}.nii.gz"
+
+
+def severity_of(settings, row):
+    """How much of the disease a scan shows: 1 is the planted change of volumes; 0 without the disease."""
+    severity = settings["severity"]
+    grown = row["draw"] + severity["per_year"] * row["years"]
+    return float(np.clip(row["stage"] * grown, 0, severity["highest"]))
+
+
+def _subject_rows(settings, seed, k, group_number, visits):
+    group, rid = GROUPS[group_number], 4 * k + group_number + 1
+    rng = random_generator(seed, "subject", rid)
+    sex, age, draw = _matched_draws(settings, seed, k)
+    severity = settings["severity"]
+    first = datetime.date(2005, 9, 1) + datetime.timedelta(days=int(rng.integers(0, 700)))
+    jitter, wait = rng.integers(-20, 21, size=len(VISITS)), rng.integers(0, 21, size=len(VISITS))
+    rows, seen = [], {}
+    for visit in visits:
+        number, (code, month) = list(VISITS).index(visit), VISITS[visit]
+        seen[visit] = seen.get(visit, 0) + 1
+        late = 0 if month == 0 else int(jitter[number])
+        days = round(month * 30.4375) + late
+        exam = first + datetime.timedelta(days=days)
+        scan = exam + datetime.timedelta(days=int(wait[number]))
+        dx = ("CN" if number == 0 else "Dementia") if group == "converter" else group
+        # Somebody who will convert is not as healthy as the diagnosis says: the stage of MCI before it changes.
+        stage = {"CN": severity["mci"] if group == "converter" else 0.0, "MCI": severity["mci"], "Dementia": 1.0}[dx]
+        years = days / 365.25
+        rows.append(
+            {
+                "RID": rid,
+                "PTID": f"999_S_{rid:04d}",
+                "VISCODE": code,
+                "DX": dx,
+                "EXAMDATE": exam.isoformat(),
+                "Image.ID": 32000 + rid * 10 + number * 3 + seen[visit] - 1,
+                "Scan.Date": f"{scan.month}/{scan.day}/{scan:%y}",
+                "Sequence": SEQUENCE if seen[visit] == 1 else f"{SEQUENCE}_{seen[visit]}",
+                "Visit": visit,
+                "Month_bl": round(days / 30.4375, 4),
+                "Screen.Diagnosis": SCREEN["CN" if group == "converter" else group],
+                "Study.ID": 8000 + rid * 3 + number,
+                "Series.ID": 14000 + rid * 3 + number,
+                "number": number,
+                "processed": seen[visit],
+                "years": years,
+                "age": round(age + years, 2),
+                "sex": sex,
+                "draw": draw,
+                "stage": stage,
+            }
+        )
+    return rows
+
+
+def _matched_draws(settings, seed, k):
+    """Sex, age at the first visit and severity of the k-th subject of each group."""
+    rng = random_generator(seed, "matched", k)
+    low, high = settings["age"]["lowest"], settings["age"]["highest"]
+    sex = "F" if rng.random() < 0.5 else "M"
+    # Most are between 67 and 82 when the range is 55 to 90; the last two years are left for the visits to come.
+    age = low + (high - 2.1 - low) * float(rng.beta(2.6, 2.1))
+    # The golden ratio spreads the quantiles evenly, however many subjects there are: with independent draws the mean severity
+    # of 18 patients would differ by a quarter from seed to seed.
+    quantile = (random_generator(seed, "severity").random() + k * (np.sqrt(5) - 1) / 2) % 1
+    severity = settings["severity"]
+    shape = 1 / severity["spread"] ** 2
+    # A gamma distribution of mean 1: never negative, skewed towards the heavily affected.
+    draw = float(gammaincinv(shape, quantile)) / shape
+    return sex, age, float(np.clip(draw, severity["lowest"], severity["highest"]))

@@ -1,0 +1,128 @@
+"""What differs between healthy people and between scans: anatomy, ageing, head position, bias field; and where chance comes from."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from voxelwhy.images import Grid
+from voxelwhy.simulation.anatomy import region_maps
+from voxelwhy.simulation.atrophy import log_volume, realise
+from voxelwhy.simulation.deform import flow_jacobian
+
+#: Individual anatomy is so smooth that its velocity needs no finer grid.
+ANATOMY_GRID = Grid.icbm(4)
+#: Changes of volume for which the flows of ageing and normal spread are planned; each person has multiples of them.
+REFERENCE_CHANGES = {"tissue": -0.10, "hippocampus": -0.20, "ventricles": 0.50}
+
+
+def random_generator(seed, stage, *keys):
+    """The generator of one stage for one subject or scan: nobody else's draws move when somebody is added."""
+    return np.random.default_rng(np.random.SeedSequence([seed, zlib.crc32(stage.encode()), *keys]))
+
+
+def smooth_field(rng, shape, voxel_mm, sigma_mm, rms_mm):
+    """A smooth random vector field (3, *shape): white noise blurred by a Gaussian, its vectors `rms_mm` long (root mean square)."""
+    noise = rng.standard_normal((3, *shape), dtype=np.float32)
+    field = np.stack([ndimage.gaussian_filter(part, sigma_mm / voxel_mm, mode="wrap", truncate=3) for part in noise])
+    return field * np.float32(rms_mm / np.sqrt((field.astype(np.float64) ** 2).sum(axis=0).mean()))
+
+
+def anatomy_velocity(rng, settings):
+    """The velocity field, on ANATOMY_GRID, whose flow turns the template into one person's anatomy.
+
+    Parameters
+    ----------
+    settings : dict with coarse_mm, coarse_rms_mm, fine_mm, fine_rms_mm: smoothness and size of its two parts
+    """
+    return sum(
+        smooth_field(rng, ANATOMY_GRID.shape, 4.0, settings[f"{part}_mm"], settings[f"{part}_rms_mm"])
+        for part in ("coarse", "fine")
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Growth:
+    """Flows of ageing and normal spread, and how much each moves the volumes that the cohort is to match."""
+
+    velocities: dict  # name of REFERENCE_CHANGES -> (3, *grid.shape)
+    responses: dict  # (flow, target) -> logarithm of the target's volume after the flow
+    targets: dict  # "hippocampus", "ventricles" -> fraction map
+
+
+def plan_growth(brain, labels, reach_mm):
+    """Plan the flows of ageing tissue, hippocampus and ventricles; `labels` are the HCPEx names of the hippocampus."""
+    hippocampus = region_maps(brain, {"hippocampus": labels})
+    targets = {"hippocampus": sum(hippocampus.values()), "ventricles": brain.ventricles}
+    regions = targets | {"tissue": brain.tissue}
+    velocities, responses = {}, {}
+    for name, change in REFERENCE_CHANGES.items():
+        flow = realise(brain, regions, {name: change}, reach_mm=reach_mm, corrections=0)
+        velocities[name] = flow.velocity
+        responses |= {(name, target): log_volume(flow.jacobian, region) for target, region in targets.items()}
+    return Growth(velocities, responses, targets)
+
+
+def growth_velocity(brain, growth, anatomy, tissue_log, wanted_log):
+    """The flow that brings one person's hippocampus and ventricles to wanted volumes, on top of the person's anatomy.
+
+    Parameters
+    ----------
+    anatomy : velocity on ANATOMY_GRID; what it already does to the two volumes is measured and taken into account
+    tissue_log : float
+        Logarithm of the volume of all tissue relative to the template: ageing.
+    wanted_log : dict, "hippocampus" and "ventricles" -> logarithm of the volume relative to the template
+
+    Returns
+    -------
+    velocity : float32 array, (3, *brain.grid.shape), mm
+    """
+    names = list(growth.targets)
+    around = sum(growth.targets.values()) > 0
+    jacobian = flow_jacobian(anatomy, ANATOMY_GRID, brain.grid, around)
+    ageing = tissue_log / np.log1p(REFERENCE_CHANGES["tissue"])
+    missing = [
+        wanted_log[name] - log_volume(jacobian, growth.targets[name]) - ageing * growth.responses["tissue", name]
+        for name in names
+    ]
+    matrix = [[growth.responses[flow, target] for flow in names] for target in names]
+    amounts = dict(zip(names, np.linalg.solve(matrix, missing), strict=True)) | {"tissue": ageing}
+    return sum(np.float32(amount) * growth.velocities[name] for name, amount in amounts.items())
+
+
+def head_affine(rng_subject, rng_scan, settings, sex, centre_mm):
+    """Template mm → scanner mm, 4 x 4: size belongs to the person, position to the scan.
+
+    Parameters
+    ----------
+    settings : dict with size_spread, sex_difference, rotation_deg, shift_mm
+    centre_mm : the point of the template about which the head is scaled and turned, and which lies near the isocentre
+    """
+    size = np.exp(rng_subject.normal(0, settings["size_spread"], size=3) / np.sqrt(3))
+    size *= np.exp(settings["size_spread"] * rng_subject.normal() * np.sqrt(2 / 3))
+    size *= np.exp((0.5 if sex == "M" else -0.5) * settings["sex_difference"])
+    # Draws beyond 2.5 standard deviations are cut off: a technician would have moved the head.
+    draws = np.clip(rng_scan.normal(size=6), -2.5, 2.5)
+    turn = np.eye(3)
+    for axis, angle in enumerate(np.deg2rad(settings["rotation_deg"]) * draws[:3]):
+        first, second = [(1, 2), (2, 0), (0, 1)][axis]
+        part = np.eye(3)
+        part[first, first] = part[second, second] = np.cos(angle)
+        part[first, second], part[second, first] = -np.sin(angle), np.sin(angle)
+        turn = part @ turn
+    affine = np.eye(4)
+    affine[:3, :3] = turn @ np.diag(size)
+    affine[:3, 3] = settings["shift_mm"] * draws[3:] - affine[:3, :3] @ np.asarray(centre_mm)
+    return affine
+
+
+def bias_field(rng, shape, rms):
+    """A smooth multiplicative intensity field: exp of the first cosines along each axis, whose root mean square is `rms`."""
+    weights = rng.standard_normal((3, 3, 3))
+    weights[0, 0, 0] = 0.0
+    waves = [np.cos(np.pi * np.outer(np.arange(3), (np.arange(n) + 0.5) / n)) for n in shape]
+    field = np.einsum("abc,ax,by,cz->xyz", weights, *waves, optimize=True)
+    return np.exp(field * (rms / np.sqrt((field**2).mean()))).astype(np.float32)

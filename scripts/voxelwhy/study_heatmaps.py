@@ -1,0 +1,183 @@
+"""Heatmaps of a study's test scans, each by the model of its own fold, gathered without keeping them."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from voxelwhy.errors import ConfigError
+from voxelwhy.groups import group_names, groups_of
+from voxelwhy.images import Grid, save_image
+from voxelwhy.models.weights import load_model
+from voxelwhy.relevance import relevance_by_region
+from voxelwhy.volumes import Normaliser, Volumes
+
+log = logging.getLogger(__name__)
+
+#: A prediction this sure leaves a softmax hardly any gradient: the share of such scans is reported.
+SATURATED = 0.999
+
+
+class GroupMeans:
+    """Running means of maps by group: raw, and of each map scaled so that its absolute values sum to 1.
+
+    Memory is that of two maps a group, however many scans there are.
+    """
+
+    def __init__(self, groups, shape):
+        self.sums = {group: np.zeros((2, *shape)) for group in groups}
+        self.rows = []
+
+    def add(self, heatmap, groups, subject_id, saturated):
+        """Count one scan's map in each of `groups`. A map that is zero everywhere counts as zero when scaled."""
+        total = np.abs(heatmap, dtype=np.float64).sum()
+        for group in groups:
+            self.sums[group][0] += heatmap
+            if total > 0:
+                self.sums[group][1] += heatmap / total
+        self.rows += [{"group": g, "subject_id": subject_id, "saturated": saturated} for g in groups]
+
+    def table(self):
+        """Numbers of scans and subjects of each group, and the share of its scans whose prediction is saturated."""
+        rows = pd.DataFrame(self.rows, columns=["group", "subject_id", "saturated"])
+        counts = rows.groupby("group").agg(
+            n_scans=("saturated", "size"), n_subjects=("subject_id", "nunique"), share_saturated=("saturated", "mean")
+        )
+        return counts.reindex(self.sums, fill_value=0).reset_index(names="group")
+
+    def means(self):
+        """Yield (group, "" or "_scaled", mean map, n) for each group that has scans."""
+        counts = self.table().set_index("group")["n_scans"]
+        for group, sums in self.sums.items():
+            if counts[group]:
+                yield group, "", sums[0] / counts[group], int(counts[group])
+                yield group, "_scaled", sums[1] / counts[group], int(counts[group])
+
+
+def method_options(function, options, *, voxel_mm, labels):
+    """The arguments of an explanation method from its line in the config.
+
+    Lengths in mm (`size_mm`) become voxels (`size`), at least one; a method that takes `area_masks` gets the atlas.
+
+    Raises
+    ------
+    ConfigError
+        The method takes no argument of that name.
+    """
+    allowed = set(inspect.signature(function).parameters) - {
+        "model",
+        "image",
+        "target_class",
+        "apply_softmax",
+        "device",
+    }
+    arguments = {"area_masks": labels} if "area_masks" in allowed else {}
+    for name, value in options.items():
+        if name.endswith("_mm"):
+            name = name.removesuffix("_mm")
+            value = max(1, round(value / float(np.mean(voxel_mm))))
+        if name not in allowed:
+            raise ConfigError(
+                f"{function.__name__} takes no option of that name",
+                found=name,
+                allowed=sorted(allowed - {"area_masks"}),
+            )
+        arguments[name] = value
+    return arguments
+
+
+def explain_scans(
+    function, models, scans, t1_paths, atlas, settings, *, classes, maps_dir, device="auto", versions=None
+):
+    """Explain every test scan by the model of its fold.
+
+    Parameters
+    ----------
+    function : one of the methods of voxelwhy.heatmaps
+    models : dict, fold to path of its model
+    scans : DataFrame by tables.PREDICTIONS: which scan is tested in which fold
+    t1_paths : dict, scan_id to path of the registered scan
+    atlas : (label image, table by tables.ATLAS, brain mask image), all on the study's grid
+    settings : dict
+        target (predicted, positive or true), output (probability or logit), scans (ids whose own map is kept), options
+        (of the method), precision as in training.
+    maps_dir : path
+        Gets `mean_<group>.nii.gz`, `mean_<group>_scaled.nii.gz` and `scan_<scan_id>.nii.gz`, each with its JSON.
+
+    Returns
+    -------
+    relevance : DataFrame by tables.RELEVANCE
+    groups : DataFrame with group, n_scans, n_subjects, share_saturated
+    """
+    label_image, regions, mask = atlas
+    grid, labels = Grid.of(mask), np.asarray(label_image.dataobj).astype(np.int32)
+    names = [classes["negative"], classes["positive"]]
+    means, tables, digests = GroupMeans(group_names(classes), grid.shape), [], {}
+    started, done = time.monotonic(), 0
+    for fold, tested in scans.groupby("fold", sort=True):
+        explain, digests[str(fold)] = _explainer(function, models[fold], mask, labels, settings, grid, device)
+        for scan in tested.itertuples():
+            target = _target(scan, settings["target"], names)
+            heatmap, probability = explain(t1_paths[scan.scan_id], target)
+            saturated = max(probability, 1 - probability) > SATURATED
+            means.add(heatmap, groups_of(scan.label, probability, classes), scan.subject_id, saturated)
+            facts = {"subject_id": scan.subject_id, "label": scan.label, "fold": fold, "target": names[target]}
+            facts |= {"scan_id": scan.scan_id, "probability": probability}
+            tables.append(relevance_by_region(heatmap, labels, regions, grid).assign(**facts))
+            if scan.scan_id in settings["scans"]:
+                card = facts | _card(function, settings, {str(fold): digests[str(fold)]}, versions, n=1)
+                save_image(Path(maps_dir, f"scan_{scan.scan_id}.nii.gz"), heatmap, grid.affine, card)
+            done += 1
+            left = (time.monotonic() - started) / done * (len(scans) - done)
+            log.info("%s: scan %d of %d, about %.0f s left", function.__name__, done, len(scans), left)
+    for group, kind, mean, n in means.means():
+        card = _card(function, settings, digests, versions, n=n) | {"group": group, "scaled": kind == "_scaled"}
+        save_image(Path(maps_dir, f"mean_{group}{kind}.nii.gz"), mean, grid.affine, card)
+    return pd.concat(tables, ignore_index=True), means.table()
+
+
+def _explainer(function, path, mask, labels, settings, grid, device):
+    """A function from a scan's path and target class to its map on the grid and its probability; the model's hash."""
+    model, card = load_model(path, device=device)
+    volumes = Volumes([], np.asarray(mask.dataobj) > 0, crop=card["crop"], grid=grid)
+    stored = {name: None if t is None else t.numpy() for name, t in card["normalisation"].items() if name != "kind"}
+    normaliser = Normaliser(card["normalisation"]["kind"], **stored)
+    options = method_options(function, settings["options"], voxel_mm=grid.voxel_mm, labels=labels[volumes.box])
+    where = next(model.parameters()).device
+
+    def explain(scan_path, target):
+        volumes.paths = [str(scan_path)]
+        image = normaliser(volumes[0], volumes.mask)[None]
+        with torch.inference_mode():
+            logits = model(torch.from_numpy(image)[None].to(where)).double().cpu().numpy()[0]
+        softmax = settings["output"] == "probability"
+        heatmap = function(model, image, target_class=target, apply_softmax=softmax, device=where, **options)
+        return volumes.uncrop(heatmap), float(1 / (1 + np.exp(logits[0] - logits[1])))
+
+    return explain, card["weights_sha256"]
+
+
+def _target(scan, kind, names):
+    """Index of the class that is explained."""
+    if kind == "true":
+        return names.index(scan.label)
+    return 1 if kind in ("positive", "ad") else int(scan.probability >= 0.5)
+
+
+def _card(function, settings, digests, versions, *, n):
+    return {
+        "method": function.__name__,
+        "options": settings["options"],
+        "target": settings["target"],
+        "units": "relevance for the class " + ("probability" if settings["output"] == "probability" else "logit"),
+        "output": settings["output"],
+        "n_scans": n,
+        "models_sha256": digests,
+        "versions": versions or {},
+    }

@@ -1,0 +1,303 @@
+"""The study's tables: one schema for each TSV that passes between stages, checked when written and when read."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pandera.pandas as pa
+
+from voxelwhy.errors import InputError
+
+SIDES = ("train", "validation", "test")
+
+
+def _text(**options):
+    return pa.Column(str, coerce=True, **options)
+
+
+def _real(**options):
+    return pa.Column(float, coerce=True, **options)
+
+
+def _whole(**options):
+    return pa.Column(int, coerce=True, **options)
+
+
+def _fraction(**options):
+    return _real(checks=pa.Check.in_range(0, 1), **options)
+
+
+def _schema(columns, unique=None):
+    return pa.DataFrameSchema(columns, strict=True, ordered=True, unique=unique)
+
+
+_SCAN = {
+    "scan_id": _text(unique=True, checks=pa.Check.str_matches(r"^[A-Za-z0-9_.+-]+$")),
+    "subject_id": _text(),
+    "session": _text(nullable=True),
+    "label": _text(),
+    "age": _real(nullable=True, checks=pa.Check.in_range(0, 130)),
+    "sex": _text(nullable=True, checks=pa.Check.isin(["F", "M"])),
+    "scan_date": _text(nullable=True),
+    "image_id": _text(nullable=True),
+    "path": _text(),
+}
+_DROPPED = {
+    "row": _whole(checks=pa.Check.ge(2)),
+    "scan_id": _text(nullable=True),
+    "subject_id": _text(nullable=True),
+    "session": _text(nullable=True),
+    "label": _text(nullable=True),
+    "reason": _text(),
+    "detail": _text(nullable=True),
+}
+
+#: One row a scan that the study may use; `path` is absolute or relative to the working directory.
+SCANS = _schema(_SCAN)
+#: One row a table row that is not used; `row` is the line of the table, the header being line 1.
+DROPPED = _schema(_DROPPED)
+#: Scans on the template grid. `t1` is the registered image, `voxel_hash` the hash of its voxels.
+SELECTED = _schema(
+    _SCAN
+    | {
+        "t1": _text(),
+        "voxel_hash": _text(checks=pa.Check.str_length(64, 64)),
+        "correlation_brain": _real(),
+        "mask_dice": _fraction(),
+        "jacobian_min": _real(nullable=True),
+        "jacobian_max": _real(nullable=True),
+    }
+)
+#: Everything that the study does not use: dropped rows and scans that could not be registered.
+EXCLUDED = _schema(
+    {"stage": _text(checks=pa.Check.isin(["parse_tables", "register_scan", "select_scans"]))}
+    | _DROPPED
+    | {"row": pa.Column("Int64", coerce=True, nullable=True)}
+)
+#: One row a fold and scan. `fold` counts from 0.
+FOLDS = _schema(
+    {
+        "fold": _whole(checks=pa.Check.ge(0)),
+        "side": _text(checks=pa.Check.isin(SIDES)),
+        "scan_id": _text(),
+        "subject_id": _text(),
+        "label": _text(),
+    },
+    unique=["fold", "scan_id"],
+)
+#: Table 1, one row a fold ("all" or its number), side and class. `age` is "mean (SD)" or "n/a", by subject.
+TABLE1 = _schema(
+    {
+        "fold": _text(),
+        "side": _text(checks=pa.Check.isin(["all", *SIDES])),
+        "class": _text(),
+        "subjects": _whole(),
+        "scans": _whole(),
+        "age": _text(),
+        "age_known": _whole(),
+        "female": _whole(),
+        "male": _whole(),
+        "sex_unknown": _whole(),
+    },
+    unique=["fold", "side", "class"],
+)
+#: One row an epoch, counted from 1. Validation columns are empty where there are no validation scans.
+HISTORY = _schema(
+    {
+        "epoch": _whole(checks=pa.Check.ge(1), unique=True),
+        "train_loss": _real(),
+        "train_accuracy": _fraction(),
+        "validation_loss": _real(nullable=True),
+        "validation_accuracy": _fraction(nullable=True),
+    }
+)
+#: Out-of-sample predictions, one row a fold and test scan; `probability` is that of the positive class.
+PREDICTIONS = _schema(
+    {
+        "fold": _whole(),
+        "scan_id": _text(),
+        "subject_id": _text(),
+        "label": _text(),
+        "logit_negative": _real(),
+        "logit_positive": _real(),
+        "probability": _fraction(),
+    },
+    unique=["fold", "scan_id"],
+)
+#: The regions of the atlas on the study's grid.
+ATLAS = _schema(
+    {
+        "region_id": _whole(unique=True, checks=pa.Check.ge(1)),
+        "region": _text(unique=True),
+        "voxels": _whole(checks=pa.Check.ge(1)),
+        "volume_mm3": _real(checks=pa.Check.gt(0)),
+    }
+)
+#: One row a scan and region: `total` the sum of relevance, `share` of the scan's positive relevance (0 to 1),
+#: `density` total by region volume (per mm³).
+RELEVANCE = _schema(
+    {
+        "scan_id": _text(),
+        "subject_id": _text(),
+        "label": _text(),
+        "fold": _whole(),
+        "target": _text(),
+        "probability": _fraction(),
+        "region_id": _whole(),
+        "region": _text(),
+        "total": _real(),
+        "share": _real(nullable=True),
+        "density": _real(),
+    },
+    unique=["scan_id", "fold", "region_id"],
+)
+#: One row a group and region: means over subjects with their bootstrap interval; rank 1 is the largest share.
+REGIONS = _schema(
+    {
+        "group": _text(),
+        "region_id": _whole(),
+        "region": _text(),
+        "n_subjects": _whole(),
+        "n_scans": _whole(),
+        "volume_mm3": _real(),
+    }
+    | {
+        f"{figure}{end}": _real(nullable=True)
+        for figure in ("total", "share", "density")
+        for end in ("", "_low", "_high")
+    }
+    | {"rank": _whole()},
+    unique=["group", "region_id"],
+)
+#: One row a model, level (scan or subject), fold ("all" or its number) and metric.
+METRICS = _schema(
+    {
+        "model": _text(),
+        "level": _text(checks=pa.Check.isin(["scan", "subject"])),
+        "fold": _text(),
+        "metric": _text(),
+        "value": _real(nullable=True),
+        "low": _real(nullable=True),
+        "high": _real(nullable=True),
+        "n_scans": _whole(),
+        "n_subjects": _whole(),
+    }
+)
+#: Mean maps compared: the two classes within a method (`comparison` "classes", `first` is `second`), or two methods
+#: within a group. `distance` is Euclidean over brain voxels, of maps as they are or scaled to a sum of |values| of 1.
+AGREEMENT = _schema(
+    {
+        "comparison": _text(checks=pa.Check.isin(["classes", "methods"])),
+        "scaling": _text(checks=pa.Check.isin(["raw", "scaled"])),
+        "group": _text(),
+        "first": _text(),
+        "second": _text(),
+        "distance": _real(nullable=True),
+        "spearman": _real(nullable=True),
+        "n_voxels": _whole(),
+    },
+    unique=["comparison", "scaling", "group", "first", "second"],
+)
+#: One row a method: how well its mean map of the positive class finds the planted disease; beside each figure what
+#: chance gives. `null_95` and `p` come from permutations of the regions, `p_holm` corrects over methods.
+TRUTH = _schema(
+    {
+        "method": _text(unique=True),
+        "voxel_auprc": _real(nullable=True),
+        "voxel_chance": _fraction(),
+        "region_auprc": _real(nullable=True),
+        "region_chance": _real(nullable=True),
+        "share_inside": _real(nullable=True),
+        "share_chance": _fraction(),
+        "region_spearman": _real(nullable=True),
+        "spearman_chance": _real(nullable=True),
+        "null_95": _real(nullable=True),
+        "p": _real(nullable=True),
+        "p_holm": _real(nullable=True),
+        "found": pa.Column(bool, coerce=True),
+        "n_regions": _whole(),
+        "n_truth_regions": _whole(),
+        "n_voxels": _whole(),
+        "n_truth_voxels": _whole(),
+        "threshold": _real(),
+        "n_permutations": _whole(),
+    }
+)
+#: ROC curve of a model on a fixed lattice of false positive rates, with its pointwise bootstrap interval.
+ROC = _schema(
+    {
+        "model": _text(),
+        "fpr": _fraction(),
+        "tpr": _fraction(nullable=True),
+        "low": _fraction(nullable=True),
+        "high": _fraction(nullable=True),
+    },
+    unique=["model", "fpr"],
+)
+#: The planted disease by region of the simulating atlas: volume changes as fractions (-0.25 is a quarter lost).
+TRUTH_REGIONS = _schema(
+    {
+        "region": _text(unique=True),
+        "volume_mm3": _real(),
+        "wanted": _real(),
+        "achieved": _real(),
+        "source": _text(),
+    }
+)
+
+
+def write_table(frame, path, schema):
+    """Check `frame` against `schema` and write it as TSV with the schema's columns in order.
+
+    Raises
+    ------
+    InputError
+        A column is missing or a value is not allowed: a fault of the program, said with column and value.
+    """
+    frame = _check(
+        frame.reindex(columns=list(schema.columns)) if not len(frame) else frame[list(schema.columns)], path, schema
+    )
+    frame.to_csv(path, sep="\t", index=False, lineterminator="\n", float_format="%.10g")
+
+
+def read_table(path, schema):
+    """Read a TSV of the study and check it against `schema`; empty cells of text columns become None."""
+    text = {name: str for name, column in schema.columns.items() if str(column.dtype) == "str"}
+    try:
+        frame = pd.read_csv(path, sep="\t", dtype=text, keep_default_na=False, na_values=[""])
+    except (OSError, ValueError) as error:
+        raise InputError(
+            "a table of the study cannot be read",
+            file=path,
+            found=str(error),
+            hint="run snakemake again to make it anew",
+        ) from error
+    return _check(frame, path, schema)
+
+
+def _check(frame, path, schema):
+    # pandera turns a missing text into "nan" when it coerces to str: take text columns as they are.
+    frame = frame.copy()
+    for name, column in schema.columns.items():
+        if name in frame and str(column.dtype) == "str":
+            frame[name] = frame[name].map(lambda value: None if pd.isna(value) else str(value)).astype(object)
+    try:
+        checked = _as_objects(schema).validate(frame, lazy=True)
+    except pa.errors.SchemaErrors as error:
+        case = error.failure_cases.iloc[0]
+        row = None if pd.isna(case["index"]) else int(case["index"]) + 2
+        raise InputError(
+            "a table does not follow its schema",
+            file=path,
+            row=row,
+            column=case["column"],
+            found=case["failure_case"],
+            allowed=str(case["check"]),
+        ) from error
+    return checked.reset_index(drop=True)
+
+
+def _as_objects(schema):
+    text = {
+        name: {"dtype": None, "coerce": False} for name, column in schema.columns.items() if str(column.dtype) == "str"
+    }
+    return schema.update_columns(text)

@@ -1,0 +1,194 @@
+"""One fold: train a network on its training scans, keep what it needs to be used again, predict its test scans."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import io
+import json
+import logging
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.nn.functional import cross_entropy
+
+from voxelwhy.errors import InputError
+from voxelwhy.models.devices import pick_device
+from voxelwhy.models.networks import build_network
+from voxelwhy.volumes import Normaliser
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class FoldData:
+    """What one fold trains on: the volumes, their class (0 or 1), and which scan is on which side."""
+
+    volumes: object
+    targets: np.ndarray
+    sides: dict
+    normaliser: Normaliser
+
+    def batch(self, indices):
+        """Normalised scans as (n, 1, x, y, z) float32 and their classes."""
+        scans = [self.normaliser(self.volumes[i], self.volumes.mask) for i in indices]
+        return torch.from_numpy(np.stack(scans)[:, None]), torch.from_numpy(self.targets[indices])
+
+
+@dataclass
+class Progress:
+    """Where a training stands; all that a resumed one needs, since random numbers are drawn by epoch."""
+
+    epoch: int = 0
+    history: list = field(default_factory=list)
+    best_loss: float = float("inf")
+    best_weights: dict | None = None
+
+
+def train_network(data, settings, *, seed, fold, checkpoint=None, device="auto"):
+    """Train a network by the settings of the study.
+
+    Parameters
+    ----------
+    data : FoldData
+    settings : dict
+        network, dropout, learning_rate, weight_decay, batch_size, epochs, keep (last or best_validation), precision
+        (float32 or bfloat16), threads.
+    seed, fold : int
+        Initial weights, order of scans and dropout follow from them and the epoch, so that a training that was killed
+        and resumed ends with the weights of an undisturbed one, bit for bit on the CPU.
+    checkpoint : path, optional
+        Written after each epoch, whole or not at all, and read if it is there.
+
+    Returns
+    -------
+    model : torch.nn.Module, in eval mode
+    history : DataFrame, one row an epoch
+
+    Raises
+    ------
+    InputError
+        The loss became NaN or infinite; the message says in which epoch and what to try.
+    """
+    torch.set_num_threads(settings["threads"])
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    device = pick_device(device)
+    torch.manual_seed(_stream(seed, fold, 0))
+    model = build_network(settings["network"], data.volumes.shape, dropout=settings["dropout"]).to(device)
+    optimiser = torch.optim.Adam(
+        model.parameters(), lr=settings["learning_rate"], weight_decay=settings["weight_decay"]
+    )
+    progress = _resume(checkpoint, model, optimiser, device)
+    started, first = time.monotonic(), progress.epoch
+    for epoch in range(progress.epoch + 1, settings["epochs"] + 1):
+        row = _one_epoch(model, optimiser, data, settings, _stream(seed, fold, epoch), device, epoch)
+        row |= _validate(model, data, settings, device)
+        progress.epoch = epoch
+        progress.history.append(row)
+        if settings["keep"] == "best_validation" and row["validation_loss"] < progress.best_loss:
+            progress.best_loss = row["validation_loss"]
+            progress.best_weights = copy.deepcopy(model.state_dict())
+        _save(checkpoint, model, optimiser, progress)
+        left = (time.monotonic() - started) / (epoch - first) * (settings["epochs"] - epoch)
+        log.info(
+            "epoch %d/%d  loss %.4f  accuracy %.3f  validation loss %.4f  about %.0f s left",
+            epoch, settings["epochs"], row["train_loss"], row["train_accuracy"], row["validation_loss"], left,
+        )  # fmt: skip
+    if progress.best_weights is not None:
+        model.load_state_dict(progress.best_weights)
+    return model.eval().cpu(), pd.DataFrame(progress.history)
+
+
+def _stream(seed, fold, epoch):
+    """A seed of its own for each fold and epoch; epoch 0 is the initial weights."""
+    return int(np.random.SeedSequence([seed, fold, epoch]).generate_state(1, np.uint64)[0] >> 1)
+
+
+def _one_epoch(model, optimiser, data, settings, stream, device, epoch):
+    torch.manual_seed(stream)
+    order = np.random.default_rng(stream).permutation(data.sides["train"])
+    model.train()
+    losses, right = 0.0, 0
+    for number, start in enumerate(range(0, len(order), settings["batch_size"]), start=1):
+        indices = order[start : start + settings["batch_size"]]
+        scans, targets = (part.to(device) for part in data.batch(indices))
+        with _precision(settings, device):
+            logits = model(scans)
+        loss = cross_entropy(logits.float(), targets)
+        if not torch.isfinite(loss):
+            raise InputError(
+                f"training turned {loss.item()} in epoch {epoch}, batch {number}",
+                hint="lower training.learning_rate, use training.precision: float32, or look at the registered scans",
+            )
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        losses += loss.item() * len(indices)
+        right += int((logits.argmax(1) == targets).sum())
+    return {"epoch": epoch, "train_loss": losses / len(order), "train_accuracy": right / len(order)}
+
+
+def _validate(model, data, settings, device):
+    indices = data.sides["validation"]
+    if not len(indices):
+        return {"validation_loss": float("nan"), "validation_accuracy": float("nan")}
+    logits = torch.from_numpy(predict_logits(model, data, indices, settings, device))
+    targets = torch.from_numpy(data.targets[indices])
+    return {
+        "validation_loss": cross_entropy(logits, targets).item(),
+        "validation_accuracy": float((logits.argmax(1) == targets).double().mean()),
+    }
+
+
+def predict_logits(model, data, indices, settings, device="cpu"):
+    """Logits of the scans `indices`, float64, (n, 2); the model is left in eval mode."""
+    model.eval()
+    logits = []
+    with torch.inference_mode():
+        for start in range(0, len(indices), settings["batch_size"]):
+            scans, _ = data.batch(indices[start : start + settings["batch_size"]])
+            with _precision(settings, device):
+                logits.append(model(scans.to(device)).double().cpu())
+    return torch.cat(logits).numpy()
+
+
+def _precision(settings, device):
+    return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=settings["precision"] == "bfloat16")
+
+
+def checkpoint_key(content):
+    """A name for a training run by all that decides its outcome: inputs, settings, code (any JSON-able content)."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]
+
+
+def _save(path, model, optimiser, progress):
+    if path is None:
+        return
+    buffer = io.BytesIO()
+    state = {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "progress": vars(progress)}
+    torch.save(state, buffer)
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".partial.{path.name}")
+    beside.write_bytes(buffer.getbuffer())
+    os.replace(beside, path)
+
+
+def _resume(path, model, optimiser, device):
+    if path is None or not Path(path).exists():
+        return Progress()
+    try:
+        state = torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:  # a half-copied or foreign file: the training is what can be done anew
+        log.warning("the checkpoint %s cannot be read (%s): training starts afresh", path, error)
+        return Progress()
+    model.load_state_dict(state["model"])
+    optimiser.load_state_dict(state["optimiser"])
+    progress = Progress(**state["progress"])
+    log.info("going on after epoch %d from %s", progress.epoch, path)
+    return progress

@@ -1,0 +1,118 @@
+"""Registered scans as a network sees them: read through memory maps, masked, cropped, normalised."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import nibabel as nib
+import numpy as np
+
+from voxelwhy.errors import ConfigError
+from voxelwhy.images import Grid
+
+#: A voxel whose training SD is below this share of the median SD carries no contrast, only z-scores that explode.
+LEAST_SPREAD = 0.01
+
+
+def brain_box(mask):
+    """The smallest box that holds `mask` (3-D bool), as three slices."""
+    return tuple(
+        slice(int(kept[0]), int(kept[-1]) + 1)
+        for kept in (np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3))
+    )
+
+
+def whole_box(shape):
+    """The box that holds a whole grid of `shape`."""
+    return tuple(slice(0, int(n)) for n in shape)
+
+
+class Volumes:
+    """Registered scans by index; values outside the mask are 0.
+
+    Parameters
+    ----------
+    paths : sequence of path
+        NIfTI files on one grid; uncompressed ones are read through a memory map, only the box of each.
+    mask : 3-D bool array
+        The brain on that grid.
+    crop : "brain" or "none"
+        Whether volumes are cut to the smallest box around the mask.
+    grid : Grid, optional
+        Refuse (ShapeError) a scan on any other grid.
+    """
+
+    def __init__(self, paths, mask, *, crop="none", grid=None):
+        self.paths = [str(path) for path in paths]
+        self.box = brain_box(mask) if crop == "brain" else whole_box(mask.shape)
+        self.mask = np.ascontiguousarray(mask[self.box])
+        self.grid_shape, self.grid = mask.shape, grid
+
+    @property
+    def shape(self):
+        """Shape of each volume, after the crop."""
+        return self.mask.shape
+
+    def __len__(self):
+        return len(self.paths)
+
+    def __getitem__(self, index):
+        """Volume `index` as float32, (x, y, z), masked and cropped."""
+        image = nib.load(self.paths[index])
+        if self.grid is not None:
+            self.grid.require(Grid.of(image), self.paths[index])
+        header = image.dataobj
+        values = np.asarray(header.get_unscaled()[self.box], dtype=np.float32)
+        if header.slope != 1 or header.inter != 0:
+            values = values * np.float32(header.slope) + np.float32(header.inter)
+        return np.where(self.mask, values, np.float32(0))
+
+    def uncrop(self, volume):
+        """Put a cropped volume back into its place on the grid, 0 elsewhere."""
+        whole = np.zeros(self.grid_shape, dtype=volume.dtype)
+        whole[self.box] = volume
+        return whole
+
+
+@dataclass
+class Normaliser:
+    """How intensities are made comparable, learnt from training scans only.
+
+    `voxelwise` (the paper): every voxel to mean 0 and SD 1 over the training scans; a voxel with hardly any spread
+    becomes 0. `scan`: every scan to mean 0 and SD 1 inside the mask. `none`: as they are. Outside the mask all is 0.
+    """
+
+    kind: str
+    mean: np.ndarray | None = None
+    scale: np.ndarray | None = None
+
+    @classmethod
+    def fit(cls, kind, volumes, indices):
+        """Learn from the volumes of `indices`, one at a time (Welford), so that memory does not grow with their number."""
+        if kind not in ("voxelwise", "scan", "none"):
+            raise ConfigError(
+                "there is no normalisation of that name", found=kind, allowed=["voxelwise", "scan", "none"]
+            )
+        if kind != "voxelwise":
+            return cls(kind)
+        mean, squares = np.zeros(volumes.shape), np.zeros(volumes.shape)
+        for n, index in enumerate(indices, start=1):
+            values = volumes[index].astype(np.float64)
+            step = values - mean
+            mean += step / n
+            squares += step * (values - mean)
+        spread = np.sqrt(squares / len(indices))
+        inside = spread[volumes.mask & (spread > 0)]
+        least = LEAST_SPREAD * np.median(inside) if inside.size else np.inf
+        with np.errstate(divide="ignore"):
+            scale = np.where(volumes.mask & (spread > least), 1 / spread, 0.0)
+        return cls(kind, mean.astype(np.float32), scale.astype(np.float32))
+
+    def __call__(self, volume, mask):
+        """The normalised volume, float32."""
+        if self.kind == "voxelwise":
+            return (volume - self.mean) * self.scale
+        if self.kind == "scan":
+            inside = volume[mask]
+            return np.where(mask, (volume - inside.mean()) / max(inside.std(), 1e-6), np.float32(0)).astype(np.float32)
+        return volume

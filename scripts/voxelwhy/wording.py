@@ -1,0 +1,102 @@
+"""Words and numbers for people: one name for one thing in every figure, table and sentence."""
+
+from __future__ import annotations
+
+import math
+
+METHOD_TITLES = {
+    "sensitivity_analysis": "Sensitivity analysis",
+    "guided_backprop": "Guided backpropagation",
+    "occlusion": "Occlusion",
+    "area_occlusion": "Area occlusion",
+    "grad_cam": "Grad-CAM",
+}
+METRIC_TITLES = {
+    "accuracy": "Accuracy",
+    "balanced_accuracy": "Balanced accuracy",
+    "sensitivity": "Sensitivity",
+    "specificity": "Specificity",
+    "auc": "AUC",
+}
+GROUP_TITLES = {
+    "all": "all test scans",
+    "TP": "true positives",
+    "FP": "false positives",
+    "TN": "true negatives",
+    "FN": "false negatives",
+}
+UNITS = {"size_mm": "mm cube", "stride_mm": "mm stride"}
+
+
+def method_title(name):
+    """The method's name as people write it; an unknown one has its underscores removed."""
+    return METHOD_TITLES.get(name, name.replace("_", " ").capitalize())
+
+
+def method_name(name):
+    """The method's name inside a sentence: in small letters, unless it is a proper name."""
+    title = method_title(name)
+    return title if "-" in title else title[0].lower() + title[1:]
+
+
+def group_title(group):
+    """A group of scans in words: a class keeps its name."""
+    return GROUP_TITLES.get(group, f"{group} scans")
+
+
+def describe_method(name, options):
+    """A method with its settings: "Occlusion (40 mm cube, 20 mm stride, occlusion value 0)"."""
+    parts = [
+        f"{value} {UNITS[key]}" if key in UNITS else f"{key.replace('_', ' ')} {value}"
+        for key, value in (options or {}).items()
+    ]
+    return method_title(name) + (f" ({', '.join(parts)})" if parts else "")
+
+
+def describe_target(settings):
+    """What the relevance explains, from the heatmap settings: "probability of the predicted class"."""
+    target = {"predicted": "the predicted class", "true": "the true class"}
+    explained = target.get(settings.get("target", "predicted"), "the positive class")
+    return f"{settings.get('output', 'probability')} of {explained}"
+
+
+def describe_registration(settings):
+    """The registration settings in words: "affine transform, without N4, 3 mm"."""
+    transform = str(settings.get("transform", "syn_quick")).replace("_", " ")
+    n4 = "after N4 bias field correction" if settings.get("n4") else "without N4 bias field correction"
+    return f"{transform} transform, {n4}, {settings.get('resolution_mm', '?')} mm"
+
+
+def count(number, noun, plural=None):
+    """A number with its noun: "1 scan", "2 scans"."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def people(n_subjects, n_scans):
+    """The n of a figure: "40 subjects, 60 scans"."""
+    return f"{count(n_subjects, 'subject')}, {count(n_scans, 'scan')}"
+
+
+def number(value, digits=2):
+    """A figure with fixed decimals, never "-0.00"; a dash where it is not defined."""
+    return "–" if value is None or not math.isfinite(value) else f"{value:z.{digits}f}"
+
+
+def interval(value, low, high, digits=2):
+    """A figure with its 95 % interval: "0.82 (0.71 to 0.91)"."""
+    if not math.isfinite(value):
+        return "not defined"
+    return f"{number(value, digits)} ({number(low, digits)} to {number(high, digits)})"
+
+
+def p_value(p):
+    """A p in words that never says 0: "p = 0.031" or "p < 0.001"."""
+    if not math.isfinite(p):
+        return "p not defined"
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
+def listing(words):
+    """Words as a list in a sentence: "a, b and c"."""
+    words = list(words)
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)

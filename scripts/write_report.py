@@ -1,0 +1,32 @@
+"""The page to read from top to bottom."""
+
+from pathlib import Path
+
+from voxelwhy.doors import door
+from voxelwhy.images import read_json
+from voxelwhy.provenance import software_versions
+from voxelwhy.report import write_report
+from voxelwhy.report_sections import collect_sections
+from voxelwhy.report_text import choose_citations, methods_text
+from voxelwhy.tables import SELECTED, read_table
+
+with door(snakemake) as job:
+    config, splits, simulated = (job.settings[name] for name in ("config", "splits", "simulated"))
+    selected = read_table(job.input.selected, SELECTED)
+    items = {split: [] for split in ["", *splits]}
+    for path in job.input["items"]:
+        parts = Path(path).parts
+        items[parts[parts.index("splits") + 1] if "splits" in parts else ""].append(path)
+    for split, folder in zip(splits, job.input.scans, strict=True):
+        items[split] += sorted(Path(folder).glob("*.json"))
+    people = {"n_subjects": int(selected["subject_id"].nunique()), "n_scans": len(selected)}
+    methods = methods_text(config, simulated=simulated, **people)
+    write_report(
+        collect_sections(items, methods=methods),
+        job.output.report,
+        title=config["study"],
+        simulated=simulated,
+        sentences={s: read_json(p)["sentences"] for s, p in zip(splits, job.input.summaries, strict=True)},
+        versions=software_versions(),
+        citations=choose_citations(config, simulated=simulated),
+    )

@@ -1,0 +1,44 @@
+"""Small images, tables and networks that several test files use."""
+
+from __future__ import annotations
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+
+CLASSES = {"positive": "AD", "negative": "CN"}
+
+
+@pytest.fixture
+def classes():
+    return dict(CLASSES)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(20181)
+
+
+@pytest.fixture
+def small_cohort(tmp_path, rng):
+    """16 scans of 8 subjects a class on a 20³ grid of 4 mm; a bright block marks AD. (mask, paths, folds table)."""
+    affine = np.diag([4.0, 4, 4, 1])
+    mask = np.zeros((20, 20, 20), np.uint8)
+    mask[1:19, 2:19, 1:18] = 1
+    rows, paths = [], {}
+    for number in range(16):
+        label = "AD" if number % 2 else "CN"
+        data = rng.normal(100, 5, mask.shape)
+        data[4:8, 4:8, 4:8] += 40 if label == "AD" else 0
+        step = 0.01
+        image = nib.Nifti1Image(np.rint(data / step).astype(np.int16), affine)
+        image.header.set_slope_inter(step, 0)
+        path = tmp_path / f"scan{number:02d}.nii"
+        nib.save(image, path)
+        paths[f"scan{number:02d}"] = str(path)
+        for fold in range(2):
+            side = "test" if number // 2 % 4 == fold else ("validation" if number // 2 % 4 == 3 else "train")
+            rows.append((fold, side, f"scan{number:02d}", f"subject{number:02d}", label))
+    folds = pd.DataFrame(rows, columns=["fold", "side", "scan_id", "subject_id", "label"])
+    return nib.Nifti1Image(mask, affine), paths, folds

@@ -1,0 +1,64 @@
+"""The digest of a rule's code: what counts, what does not."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+import voxelwhy
+from voxelwhy import code_digest as subject
+from voxelwhy.code_digest import code_digest
+from voxelwhy.registry import METHODS
+
+SCRIPTS = Path(voxelwhy.__file__).parents[1]
+
+
+@pytest.fixture
+def fresh():
+    """No hash remembered from another test."""
+    subject._hash.cache_clear()
+    yield
+    subject._hash.cache_clear()
+
+
+def hash_of(tmp_path, text):
+    path = tmp_path / f"m{len(list(tmp_path.iterdir()))}.py"
+    path.write_text(text)
+    return subject._hash(path)
+
+
+def test_comments_docstrings_and_blank_lines_do_not_count(tmp_path, fresh):
+    plain = "def f(x):\n    return x + 1\n"
+    told = '"""Module."""\n\n# why\ndef f(x):\n    """Adds one."""\n\n    return x + 1  # so\n'
+    assert hash_of(tmp_path, plain) == hash_of(tmp_path, told)
+    assert hash_of(tmp_path, plain) != hash_of(tmp_path, plain.replace("+ 1", "+ 2"))
+
+
+def test_a_string_that_is_no_docstring_counts(tmp_path, fresh):
+    assert hash_of(tmp_path, "a = 'x'\n") != hash_of(tmp_path, "a = 'y'\n")
+
+
+def test_a_method_brings_itself_and_not_the_others():
+    digest = code_digest(SCRIPTS / "compute_heatmaps.py", [METHODS["grad_cam"]])
+    assert "voxelwhy.heatmaps.grad_cam" in digest
+    assert "voxelwhy.heatmaps.occlusion" not in digest
+    assert "voxelwhy.study_heatmaps" in digest
+    assert "voxelwhy.training" not in digest
+    assert not any(name.startswith("voxelwhy.figures") for name in digest)
+
+
+def test_messages_and_tables_of_names_do_not_count():
+    digest = code_digest(SCRIPTS / "train_fold.py")
+    assert "voxelwhy.training" in digest
+    assert not {"voxelwhy.errors", "voxelwhy.logs", "voxelwhy.registry", "voxelwhy", "voxelwhy.models"} & set(digest)
+
+
+def test_a_changed_module_changes_the_digests_that_name_it(tmp_path, fresh):
+    shutil.copytree(SCRIPTS, tmp_path / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
+    before = {s: code_digest(tmp_path / "scripts" / s) for s in ("train_fold.py", "split_folds.py")}
+    module = tmp_path / "scripts" / "voxelwhy" / "volumes.py"
+    module.write_text(module.read_text() + "\nEXTRA = 1\n")
+    subject._hash.cache_clear()
+    after = {s: code_digest(tmp_path / "scripts" / s) for s in before}
+    assert before["train_fold.py"] != after["train_fold.py"]
+    assert before["split_folds.py"] == after["split_folds.py"]

@@ -1,0 +1,253 @@
+"""Figures: equal bytes twice, slices at the right place, simulated data marked, captions with n and method."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from voxelwhy.errors import InputError, ShapeError
+from voxelwhy.evaluation.agreement import compare_maps
+from voxelwhy.evaluation.metrics import confusion, roc_band, score_predictions
+from voxelwhy.evaluation.truth import score_truth
+from voxelwhy.figures import agreement, cohort, performance, relevance, slices, truth
+from voxelwhy.figures.style import new_figure, save_figure, styled
+from voxelwhy.images import Grid, save_image
+
+CLASSES = {"positive": "AD", "negative": "CN"}
+SETTINGS = {
+    "target": "predicted",
+    "output": "probability",
+    "methods": {"occlusion": {"size_mm": 40, "stride_mm": 20}, "grad_cam": {}},
+}
+MODELS = {"cnn": "CNN", "baseline": "Baseline"}
+
+
+@pytest.fixture(scope="module")
+def brain(tmp_path_factory):
+    """A ball of brain on a 6 mm grid, two maps, and a planted change, as files."""
+    folder = tmp_path_factory.mktemp("brain")
+    grid = Grid.icbm(6)
+    axes = [grid.affine[i, 3] + grid.affine[i, i] * np.arange(grid.shape[i]) for i in range(3)]
+    x, y, z = np.meshgrid(*axes, indexing="ij")
+    inside = x**2 + (y + 18) ** 2 + (z - 18) ** 2 < 66**2
+    spot = np.exp(-((abs(x) - 26) ** 2 + (y + 20) ** 2 + (z + 16) ** 2) / 200) * inside
+    noise = np.random.default_rng(0).normal(size=grid.shape) * 0.05
+    arrays = {
+        "t1": inside * (1 + 0.3 * np.sin(x / 9)),
+        "occlusion": spot + noise,
+        "grad_cam": np.abs(noise),
+        "log_jacobian": -0.3 * spot,
+    }
+    for name, values in arrays.items():
+        save_image(folder / f"{name}.nii.gz", values.astype(np.float32), grid.affine)
+    paths = {name: folder / f"{name}.nii.gz" for name in arrays}
+    return {"grid": grid, "inside": inside, "arrays": arrays, "paths": paths}
+
+
+@pytest.fixture(scope="module")
+def predictions():
+    rng = np.random.default_rng(1)
+    frame = pd.DataFrame({"fold": np.arange(24) % 3, "scan_id": [f"s{i}" for i in range(24)]})
+    frame["subject_id"] = [f"p{i // 2}" for i in range(24)]
+    frame["label"] = ["AD" if i % 4 < 2 else "CN" for i in range(24)]
+    frame["probability"] = rng.random(24) * 0.6 + 0.4 * (frame["label"] == "AD")
+    return frame
+
+
+@pytest.fixture(scope="module")
+def metrics(predictions):
+    scored = [score_predictions(predictions, model=m, classes=CLASSES, n_bootstrap=50, seed=0) for m in MODELS]
+    return pd.concat(scored, ignore_index=True)
+
+
+def region_table():
+    rng = np.random.default_rng(2)
+    share = np.sort(rng.dirichlet(np.ones(12)))[::-1]
+    frame = pd.DataFrame({"group": "AD", "region_id": range(1, 13), "region": [f"Region_{i}" for i in range(1, 13)]})
+    frame = frame.assign(n_subjects=6, n_scans=12, volume_mm3=100.0)
+    for figure in ("total", "share", "density"):
+        frame = frame.assign(**{figure: share, f"{figure}_low": share * 0.8, f"{figure}_high": share * 1.2})
+    return frame.assign(rank=range(1, 13))
+
+
+def draw_each(brain, predictions, metrics, folder):
+    """Every figure, as {name: function that draws it under `folder`}."""
+    maps = {name: brain["paths"][name] for name in ("occlusion", "grad_cam")}
+    t1, inside, arrays = brain["paths"]["t1"], brain["inside"], brain["arrays"]
+    methods = {name: arrays[name] for name in maps}
+    labels = np.where(inside, 1 + (np.indices(inside.shape)[0] // 4), 0)
+    atlas = pd.DataFrame({"region_id": range(1, labels.max() + 1), "region": [f"R{i}" for i in range(labels.max())]})
+    scores = score_truth(methods, arrays["log_jacobian"], inside, labels, atlas, n_permutations=50)
+    distances = compare_maps({n: {"AD": m, "CN": m**2, "all": m} for n, m in methods.items()}, inside, classes=CLASSES)
+    bands = pd.concat([roc_band(predictions, model=name, classes=CLASSES, n_bootstrap=50) for name in MODELS])
+    history = pd.DataFrame({"epoch": [1, 2], "train_loss": [1.0, 0.5], "train_accuracy": [0.5, 0.8]})
+    history = history.assign(validation_loss=np.nan, validation_accuracy=np.nan)
+    quality = predictions.assign(correlation_brain=np.linspace(0.9, 0.5, 24), mask_dice=0.9, check=None)
+    flow = {"rows": 30, "dropped": {"MCI": 4}, "scans": 26, "failed": {"truncated": {"AD": 1, "CN": 1}}, "subjects": 12}
+    flow["used"] = {"AD": (12, 6), "CN": (12, 6)}
+    n = {"n_subjects": 12, "n_scans": 24}
+    scan = {"scan_id": "s1", "label": "AD", "probability": 0.9, "classes": CLASSES}
+    common = {"simulated": True}
+    heat = common | {"settings": SETTINGS}
+    return {
+        "maps": lambda: relevance.draw_group_maps(maps, t1, folder / "maps", group="AD", n_folds=3, **n, **heat),
+        "scan": lambda: relevance.draw_scan_maps(maps, t1, t1, folder / "scan", **scan, **heat),
+        "ranking": lambda: relevance.draw_region_ranking(
+            {"occlusion": region_table()}, folder / "ranking", group="AD", **heat
+        ),
+        "saturation": lambda: relevance.draw_saturation(
+            {"AD": 0.2, "all": 0.1}, folder / "saturation", n_scans={"AD": 12, "all": 24}, **common
+        ),
+        "learning": lambda: performance.draw_learning_curves(
+            {0: history}, folder / "learning", settings={"network": "small", "epochs": 2}, **common
+        ),
+        "roc": lambda: performance.draw_roc(
+            bands, metrics, folder / "roc", model_titles=MODELS, n_bootstrap=50, **common
+        ),
+        "confusion": lambda: performance.draw_confusion(
+            confusion(predictions, CLASSES), folder / "confusion", n_subjects=12, model_title="CNN", **common
+        ),
+        "metrics": lambda: performance.draw_metrics(
+            metrics, folder / "metrics", model_titles=MODELS, level="subject", n_bootstrap=50, **common
+        ),
+        "flow": lambda: cohort.draw_flow(flow, folder / "flow", **common),
+        "quality": lambda: cohort.draw_quality(quality, folder / "quality", classes=CLASSES, **common),
+        "agreement": lambda: agreement.draw_agreement(distances, folder / "agreement", group="all", **n, **common),
+        "truth_map": lambda: truth.draw_truth_map(
+            brain["paths"]["log_jacobian"], t1, folder / "truth_map", threshold=0.02, **common
+        ),
+        "truth": lambda: truth.draw_truth_scores(scores, folder / "truth", group="AD", **n, **heat),
+    }
+
+
+def test_every_figure_twice_gives_equal_bytes_and_says_simulated(brain, predictions, metrics, tmp_path):
+    for run in ("first", "second"):
+        for name, draw in draw_each(brain, predictions, metrics, tmp_path / run).items():
+            caption = draw()
+            content = json.loads((tmp_path / run / f"{name}.json").read_text(encoding="utf-8"))
+            assert content["caption"] == caption
+            assert "scan" in caption or "n = 1 planted map" in caption, name
+            assert ">simulated data<" in (tmp_path / run / f"{name}.svg").read_text(encoding="utf-8"), name
+    first = sorted(path.name for path in (tmp_path / "first").iterdir())
+    assert len(first) == 13 * 3
+    for name in first:
+        bytes_of = {(tmp_path / run / name).read_bytes() for run in ("first", "second")}
+        assert len(bytes_of) == 1, name
+
+
+def test_real_data_carries_no_mark(tmp_path):
+    @styled
+    def draw(simulated):
+        fig, axes = new_figure(figsize=(2, 2))
+        axes.plot([0, 1])
+        save_figure(fig, tmp_path / "a", simulated=simulated, title="t", caption="c", category="cohort")
+        return (tmp_path / "a.svg").read_text(encoding="utf-8")
+
+    assert "simulated" not in draw(False)
+    assert "simulated data" in draw(True)
+
+
+def test_the_caption_of_a_map_gives_n_method_and_settings(brain, tmp_path):
+    maps = {"occlusion": brain["paths"]["occlusion"]}
+    caption = relevance.draw_group_maps(
+        maps,
+        brain["paths"]["t1"],
+        tmp_path / "m",
+        group="CN",
+        n_subjects=20,
+        n_scans=31,
+        settings=SETTINGS,
+        simulated=False,
+    )
+    for part in ("20 subjects, 31 scans", "40 mm cube, 20 mm stride", "probability of the predicted class", "90th"):
+        assert part in caption
+
+
+def test_slices_lie_and_are_labelled_where_the_affine_says(brain):
+    grid = brain["grid"]
+    x_of = grid.affine[:3, 3] + np.diag(grid.affine)[:3] * 10
+    for axis, millimetres in enumerate(x_of):
+        assert slices.slice_index(grid.affine, axis, millimetres + 2.9, grid.shape[axis]) == 10
+        assert slices.slice_label(grid.affine, axis, 10) == f"{'xyz'[axis]} = {millimetres:g} mm"
+    with pytest.raises(InputError, match="outside the image along y"):
+        slices.slice_index(grid.affine, 1, 500, grid.shape[1])
+
+
+def test_the_labels_stand_in_the_figure(brain, tmp_path):
+    maps = {"occlusion": brain["paths"]["occlusion"]}
+    options = {"group": "AD", "n_subjects": 1, "n_scans": 1, "settings": SETTINGS, "simulated": False}
+    relevance.draw_group_maps(maps, brain["paths"]["t1"], tmp_path / "m", slices_mm=(-29, 2), **options)
+    text = (tmp_path / "m.svg").read_text(encoding="utf-8")
+    # The 6 mm grid has slices at -30 and 0 mm: what is drawn is what is written.
+    assert ">y = -30 mm<" in text and ">y = 0 mm<" in text and "-29 mm" not in text
+
+
+def test_left_is_left_and_up_is_up():
+    data = np.zeros((4, 3, 5))
+    data[0, 1, 4] = 1  # left, superior
+    assert slices.take_slice(data, 1, 1)[0, 0] == 1
+    assert slices.take_slice(data, 1, 1).shape == (5, 4)
+
+
+def test_an_image_stored_the_other_way_round_is_drawn_alike(brain, tmp_path):
+    data, affine = slices.load_canonical(brain["paths"]["occlusion"])
+    flip = np.diag([-1.0, 1, 1, 1])
+    flip[0, 3] = data.shape[0] - 1
+    save_image(tmp_path / "las.nii.gz", data[::-1], affine @ flip)
+    turned, turned_affine = slices.load_canonical(tmp_path / "las.nii.gz")
+    np.testing.assert_array_equal(turned, data)
+    np.testing.assert_allclose(turned_affine, affine)
+
+
+def test_the_scale_leaves_the_anatomy_visible():
+    values = np.random.default_rng(0).normal(size=(20, 20, 20))
+    scale = slices.colour_scale(values, np.ones_like(values, bool))
+    assert (values > scale.low).mean() == pytest.approx(0.10, abs=0.01)
+    assert (values > scale.high).mean() == pytest.approx(0.002, abs=0.001)
+    assert slices.colour_scale(-np.abs(values), np.ones_like(values, bool)) is None
+    # One constant patch, as area occlusion gives it: shown whole.
+    patch = np.zeros((10, 10, 10))
+    patch[:4] = 0.5
+    assert slices.colour_scale(patch, np.ones_like(patch, bool)) == slices.Scale(0.0, 0.5)
+
+
+def test_a_map_on_another_grid_is_refused(brain, tmp_path):
+    save_image(tmp_path / "other.nii.gz", np.ones((5, 5, 5)), np.eye(4))
+    options = {"group": "AD", "n_subjects": 1, "n_scans": 1, "settings": SETTINGS, "simulated": False}
+    with pytest.raises(ShapeError, match="map of occlusion"):
+        relevance.draw_group_maps(
+            {"occlusion": tmp_path / "other.nii.gz"}, brain["paths"]["t1"], tmp_path / "m", **options
+        )
+
+
+def test_the_flow_adds_up():
+    scans = pd.DataFrame({"scan_id": list("abcd"), "label": ["AD", "AD", "CN", "CN"]})
+    dropped = pd.DataFrame({"reason": ["class not used", "file missing", "class not used"]})
+    selected = pd.DataFrame({"label": ["AD", "CN", "CN"], "subject_id": ["p", "p", "q"]})
+    excluded = pd.DataFrame(
+        {
+            "stage": ["parse_tables"] * 3 + ["register_scan"],
+            "reason": [*dropped["reason"], "truncated"],
+            "label": [None, None, None, "AD"],
+        }
+    )
+    flow = cohort.count_flow(scans, dropped, selected, excluded, classes=CLASSES)
+    assert flow["rows"] == flow["scans"] + sum(flow["dropped"].values()) == 7
+    assert flow["dropped"] == {"class not used": 2, "file missing": 1}
+    assert flow["failed"] == {"truncated": {"AD": 1, "CN": 0}}
+    assert flow["used"] == {"AD": (1, 1), "CN": (2, 2)} and flow["subjects"] == 2
+
+
+def test_the_registration_page_shows_the_worst_first(tmp_path):
+    quality = pd.DataFrame({"scan_id": ["good", "bad", "fair"], "label": "AD", "mask_dice": 0.9})
+    quality["correlation_brain"] = [0.9, 0.4, 0.7]
+    quality["check"] = str(tmp_path / "check.png")
+    fig, _ = new_figure(figsize=(1, 1))
+    fig.savefig(tmp_path / "check.png")
+    caption = cohort.draw_registration_page(
+        quality, tmp_path / "page", settings={"transform": "affine", "resolution_mm": 3}, simulated=False, most=2
+    )
+    text = (tmp_path / "page.svg").read_text(encoding="utf-8")
+    assert text.index("bad (AD)") < text.index("fair (AD)") and "good (AD)" not in text
+    assert "2 of 3 scans" in caption and "lowest 0.40" in caption

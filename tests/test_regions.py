@@ -1,0 +1,201 @@
+"""Relevance by region and group against plain loops, nilearn and scipy."""
+
+from __future__ import annotations
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+from nilearn.maskers import NiftiLabelsMasker
+from scipy import stats
+
+from voxelwhy.errors import InputError, ShapeError
+from voxelwhy.groups import group_names, groups_of
+from voxelwhy.images import Grid
+from voxelwhy.regions import aggregate_regions, bootstrap_means
+from voxelwhy.relevance import relevance_by_region
+from voxelwhy.tables import ATLAS, REGIONS, RELEVANCE
+
+IDS = [2, 5, 9]
+NAMES = ["Hippocampus_L", "Amygdala_L", "Precuneus_L"]
+
+
+@pytest.fixture
+def grid():
+    return Grid((8, 9, 10), np.diag([3.0, 3, 3, 1]))
+
+
+@pytest.fixture
+def labels(grid, rng):
+    return rng.choice([0, 0, 0, *IDS], grid.shape).astype(np.int32)
+
+
+@pytest.fixture
+def table(grid, labels):
+    voxels = [int((labels == i).sum()) for i in IDS]
+    table = pd.DataFrame({"region_id": IDS, "region": NAMES, "voxels": voxels, "volume_mm3": np.multiply(voxels, 27.0)})
+    return ATLAS.validate(table)
+
+
+@pytest.fixture
+def relevance(table, rng):
+    """Eight subjects, one of them with three scans, two of them with one scan that is predicted wrongly."""
+    rows = []
+    for subject, label, probabilities in [
+        ("a", "AD", [0.9, 0.8, 0.4]),
+        ("b", "AD", [0.7]),
+        ("c", "AD", [0.5]),
+        ("d", "AD", [0.95]),
+        ("e", "CN", [0.1]),
+        ("f", "CN", [0.2, 0.3]),
+        ("g", "CN", [0.6]),
+        ("h", "CN", [0.05]),
+    ]:
+        for visit, probability in enumerate(probabilities):
+            for region_id, region in zip(IDS, NAMES, strict=True):
+                total = rng.normal(region_id, 1)
+                rows.append(
+                    {
+                        "scan_id": f"{subject}{visit}",
+                        "subject_id": subject,
+                        "label": label,
+                        "fold": ord(subject) % 2,
+                        "target": label,
+                        "probability": probability,
+                        "region_id": region_id,
+                        "region": region,
+                        "total": total,
+                        "share": region_id / 20 + rng.uniform(-0.02, 0.02),
+                        "density": total / 27,
+                    }
+                )
+    return RELEVANCE.validate(pd.DataFrame(rows))
+
+
+def test_sums_are_those_of_nilearn(grid, labels, table, rng):
+    heatmap = rng.normal(0.1, 1, grid.shape)
+    found = relevance_by_region(heatmap, labels, table, grid)
+    masker = NiftiLabelsMasker(nib.Nifti1Image(labels, grid.affine), strategy="sum", standardize=False)
+    theirs = masker.fit_transform(nib.Nifti1Image(heatmap, grid.affine)).ravel()
+    assert np.abs(theirs).min() > 1
+    assert np.allclose(found["total"], theirs, rtol=1e-9)
+    masker = NiftiLabelsMasker(nib.Nifti1Image(labels, grid.affine), strategy="sum", standardize=False)
+    positive = masker.fit_transform(nib.Nifti1Image(np.maximum(heatmap, 0), grid.affine)).ravel()
+    assert np.allclose(found["share"], positive / heatmap[heatmap > 0].sum(), rtol=1e-9)
+    assert found["share"].sum() == pytest.approx(
+        heatmap[(heatmap > 0) & (labels > 0)].sum() / heatmap[heatmap > 0].sum()
+    )
+    assert np.allclose(found["density"] * table["volume_mm3"], found["total"])
+
+
+def test_a_map_without_positive_relevance_has_no_share(grid, labels, table):
+    found = relevance_by_region(-np.ones(grid.shape), labels, table, grid)
+    assert found["share"].isna().all()
+    assert found["total"].tolist() == [-float(n) for n in table["voxels"]]
+    assert np.allclose(found["density"], -1 / 27)
+
+
+def test_labels_that_the_table_left_out_count_for_the_whole_only(grid, labels, table):
+    found = relevance_by_region(np.ones(grid.shape), labels, table.iloc[:1], grid)
+    assert found["share"].tolist() == [(labels == 2).sum() / labels.size]
+
+
+def test_refuses_other_shapes(grid, labels, table):
+    with pytest.raises(ShapeError, match=r"heatmap has shape \(9, 9, 9\)"):
+        relevance_by_region(np.ones((9, 9, 9)), labels, table, grid)
+    with pytest.raises(ShapeError, match="atlas has shape"):
+        relevance_by_region(np.ones(grid.shape), labels[:-1], table, grid)
+
+
+def test_groups(classes):
+    assert group_names(classes) == ["AD", "CN", "all", "TP", "FP", "TN", "FN"]
+    assert groups_of("AD", 0.5, classes) == ["AD", "all", "TP"]
+    assert groups_of("AD", 0.49, classes) == ["AD", "all", "FN"]
+    assert groups_of("CN", 0.5, classes) == ["CN", "all", "FP"]
+    assert groups_of("CN", 0.49, classes) == ["CN", "all", "TN"]
+
+
+def aggregate(relevance, table, classes, **options):
+    return REGIONS.validate(aggregate_regions(relevance, table, classes=classes, **{"n_bootstrap": 200} | options))
+
+
+def test_means_are_over_subjects(relevance, table, classes):
+    found = aggregate(relevance, table, classes)
+    assert list(found["group"].unique()) == ["AD", "CN", "all", "TP", "FP", "TN", "FN"]
+    counts = found.drop_duplicates("group").set_index("group")
+    assert counts["n_subjects"].to_dict() == {"AD": 4, "CN": 4, "all": 8, "TP": 4, "FP": 1, "TN": 3, "FN": 1}
+    assert counts["n_scans"].to_dict() == {"AD": 6, "CN": 5, "all": 11, "TP": 5, "FP": 1, "TN": 4, "FN": 1}
+    for figure in ("total", "share", "density"):
+        for region in IDS:
+            part = relevance[(relevance["label"] == "AD") & (relevance["region_id"] == region)]
+            by_hand = np.mean([part.loc[part["subject_id"] == s, figure].mean() for s in "abcd"])
+            row = found[(found["group"] == "AD") & (found["region_id"] == region)]
+            assert row[figure].item() == pytest.approx(by_hand, rel=1e-12)
+            assert row[f"{figure}_low"].item() < by_hand < row[f"{figure}_high"].item()
+
+
+def test_ranks_follow_the_mean_share(relevance, table, classes):
+    found = aggregate(relevance, table, classes)
+    for _, part in found.groupby("group"):
+        assert part.sort_values("rank")["share"].is_monotonic_decreasing
+        assert sorted(part["rank"]) == [1, 2, 3]
+    assert found.loc[found["group"] == "all"].set_index("region")["rank"].to_dict() == {
+        "Hippocampus_L": 3,
+        "Amygdala_L": 2,
+        "Precuneus_L": 1,
+    }
+
+
+def test_intervals_are_those_of_scipy(rng):
+    values = rng.gamma(2, 3, (25, 2))
+    draws = np.random.default_rng(1).multinomial(25, np.full(25, 1 / 25), size=20000)
+    mean, low, high = bootstrap_means(values, draws)
+    for column in range(2):
+        theirs = stats.bootstrap(
+            (values[:, column],), np.mean, n_resamples=20000, method="percentile", rng=np.random.default_rng(2)
+        ).confidence_interval
+        assert mean[column] == pytest.approx(values[:, column].mean())
+        width = theirs.high - theirs.low
+        assert abs(low[column] - theirs.low) < 0.03 * width
+        assert abs(high[column] - theirs.high) < 0.03 * width
+
+
+def test_unknown_shares_are_left_out():
+    values = np.array([[1.0, np.nan], [3.0, 5.0], [5.0, np.nan]])
+    draws = np.random.default_rng(0).multinomial(3, np.full(3, 1 / 3), size=500)
+    mean, low, high = bootstrap_means(values, draws)
+    assert mean.tolist() == [3, 5]
+    assert 1 <= low[0] < 3 < high[0] <= 5
+    assert np.isnan([low[1], high[1]]).all()
+
+
+def test_groups_without_scans_are_left_out(relevance, table, classes):
+    right = relevance[~relevance["subject_id"].isin(["g"])]
+    found = aggregate(right, table, classes)
+    assert list(found["group"].unique()) == ["AD", "CN", "all", "TP", "TN", "FN"]
+    # An absent group takes no random numbers from the others.
+    whole = aggregate(relevance, table, classes)
+    for group in ("AD", "TP", "FN"):
+        first, second = (frame[frame["group"] == group].reset_index(drop=True) for frame in (found, whole))
+        pd.testing.assert_frame_equal(first, second)
+
+
+def test_one_subject_has_no_interval(relevance, table, classes):
+    found = aggregate(relevance, table, classes)
+    alone = found[found["group"] == "FN"]
+    assert alone[["total_low", "share_high"]].isna().all(axis=None)
+    assert alone["total"].notna().all()
+
+
+def test_the_seed_decides(relevance, table, classes):
+    first, again, other = (aggregate(relevance, table, classes, seed=seed) for seed in (1, 1, 2))
+    pd.testing.assert_frame_equal(first, again)
+    assert (first["share_low"] != other["share_low"]).any()
+    assert (first["share"] == other["share"]).all()
+
+
+def test_refuses_other_regions_and_no_rows(relevance, table, classes):
+    with pytest.raises(InputError, match=r"different regions[\s\S]*\[9\]"):
+        aggregate_regions(relevance, table.iloc[:2], classes=classes)
+    with pytest.raises(InputError, match="no rows"):
+        aggregate_regions(relevance.iloc[:0], table, classes=classes)

@@ -1,0 +1,321 @@
+"""Registration against direct ANTs calls, known transforms and known deformations; failures as results."""
+
+from __future__ import annotations
+
+import gzip
+import os
+from pathlib import Path
+
+import ants
+import nibabel as nib
+import numpy as np
+import pytest
+from nilearn.datasets import load_mni152_template
+from scipy.ndimage import map_coordinates
+
+from voxelwhy.errors import ConfigError, ShapeError
+from voxelwhy.images import Grid, hash_voxels, read_json, save_image
+from voxelwhy.registration.ants_registration import register_scan
+from voxelwhy.registration.syn_quick import jacobian, register, syn_quick_arguments, to_ants
+from voxelwhy.registration.template import make_template
+
+LINEAR = (
+    " --metric MI[f,m,1,32,Regular,0.25] --convergence [1000x500x250x0,1e-6,10] --shrink-factors 8x4x2x1"
+    " --smoothing-sigmas 3x2x1x0vox"
+)
+
+
+@pytest.fixture(scope="module")
+def template():
+    """The template at 5 mm: registration takes half a second there."""
+    return make_template(5)
+
+
+@pytest.fixture(scope="module")
+def folder(template, tmp_path_factory):
+    """A folder with template.nii.gz, mask.nii.gz and scan.nii.gz, the template moved by `TRUE_AFFINE`."""
+    folder = tmp_path_factory.mktemp("registration")
+    nib.save(template[0], folder / "template.nii.gz")
+    nib.save(template[1], folder / "mask.nii.gz")
+    data, affine = moved_scan(TRUE_AFFINE)
+    save_image(folder / "scan.nii.gz", data, affine)
+    return folder
+
+
+def _true_affine():
+    turn, nod = np.deg2rad(8), np.deg2rad(-5)
+    about_z = np.array([[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0], [0, 0, 1]])
+    about_x = np.array([[1, 0, 0], [0, np.cos(nod), -np.sin(nod)], [0, np.sin(nod), np.cos(nod)]])
+    affine = np.eye(4)
+    affine[:3, :3] = about_z @ about_x @ np.diag([1.06, 0.95, 1.03])
+    affine[:3, 3] = 6, -9, 5
+    return affine
+
+
+TRUE_AFFINE = _true_affine()
+
+
+def moved_scan(affine, voxel_mm=4.0, displacement=None):
+    """The template carried by x -> affine @ x (template to scan, mm) on another lattice: data, affine."""
+    t1 = make_template(3)[0]
+    shape = np.ceil(np.array([216, 260, 220]) / voxel_mm).astype(int)
+    grid = np.diag([voxel_mm] * 3 + [1.0])
+    grid[:3, 3] = -108, -148, -90
+    points = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), axis=-1) @ grid[:3, :3] + grid[:3, 3]
+    points = (points - affine[:3, 3]) @ np.linalg.inv(affine[:3, :3]).T
+    if displacement is not None:
+        wanted = points
+        for _ in range(30):  # fixed point of x = y - u(x): the inverse of x -> x + u(x)
+            points = wanted - displacement(points)
+    voxels = np.moveaxis(points - t1.affine[:3, 3], -1, 0) / 3
+    return 700 * map_coordinates(t1.get_fdata(), voxels, order=1), grid
+
+
+def error_at_corners(mat_path, affine, mask):
+    """Largest distance, mm, between ANTs' affine and the true one at the corners of the brain's bounding box."""
+    transform = ants.read_transform(str(mat_path))
+    inside = np.argwhere(np.asarray(mask.dataobj) > 0)
+    ends = nib.affines.apply_affine(mask.affine, [inside.min(axis=0), inside.max(axis=0)])
+    corners = np.array([[ends[i][0], ends[j][1], ends[k][2]] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
+    flip = np.array([-1, -1, 1])  # ITK's axes point left and back
+    found = np.array([transform.apply_to_point(list(corner * flip)) for corner in corners]) * flip
+    return np.linalg.norm(found - nib.affines.apply_affine(affine, corners), axis=1).max()
+
+
+def run(folder, out, scan="scan.nii.gz", **settings):
+    settings = {"transform": "affine", "n4": False} | settings
+    return register_scan(folder / scan, folder / "template.nii.gz", folder / "mask.nii.gz", settings, out, scan_id="s1")
+
+
+def test_template_is_the_block_mean_of_the_fine_one():
+    t1, mask = make_template(3)
+    assert Grid.of(t1).same(Grid.icbm(3)) and Grid.of(mask).same(Grid.icbm(3))
+    inside, values = np.asarray(mask.dataobj) > 0, t1.get_fdata()
+    assert mask.get_data_dtype() == np.uint8 and set(np.unique(mask.dataobj)) == {0, 1}
+    assert (values[~inside] == 0).all() and values[inside].min() > 0.05
+    assert inside.sum() * 27 == pytest.approx(1.883e6, rel=0.005)
+    # The voxel centres of the 3 mm grid are voxel centres of the 1 mm template: means of 3 x 3 x 3 are exact.
+    fine = load_mni152_template(resolution=1)
+    padded = np.pad(fine.get_fdata(), 20)
+    centres = np.rint(nib.affines.apply_affine(np.linalg.inv(fine.affine), Grid.icbm(3).affine[:3, 3])).astype(int) + 20
+    near = [
+        padded[tuple(slice(c + d - 1, c + d - 1 + 3 * n, 3) for c, d, n in zip(centres, shift, t1.shape, strict=True))]
+        for shift in np.ndindex(3, 3, 3)
+    ]
+    block, point = np.mean(near, axis=0), near[13]
+    ours = np.sqrt(np.mean((values - block)[inside] ** 2))
+    assert ours < 0.5 * np.sqrt(np.mean((point - block)[inside] ** 2))
+    assert np.corrcoef(values[inside], block[inside])[0, 1] > 0.98
+
+
+def test_template_refuses_other_resolutions():
+    with pytest.raises(ConfigError, match=r"0\.5 to 10 mm"):
+        make_template(0.2)
+
+
+def test_arguments_are_those_of_the_script():
+    head = (
+        "--random-seed 1 --dimensionality 3 --float 0 --collapse-output-transforms 1 --output o --interpolation Linear"
+        " --use-histogram-matching 0 --winsorize-image-intensities [0.005,0.995] --initial-moving-transform [f,m,1]"
+    )
+    syn = (
+        " --transform SyN[0.2,3,0] --metric MI[f,m,1,32] --convergence [100x70x50x0,1e-6,10]"
+        " --shrink-factors 8x4x2x1 --smoothing-sigmas 3x2x1x0vox"
+    )
+    rigid, affine = f" --transform Rigid[0.1]{LINEAR}", f" --transform Affine[0.1]{LINEAR}"
+    for transform, wanted in (("rigid", rigid), ("affine", rigid + affine), ("syn_quick", rigid + affine + syn)):
+        assert syn_quick_arguments("f", "m", transform, "o") == (head + wanted).split()
+    large = " ".join(syn_quick_arguments("f", "m", "syn_quick", "o", large=True))
+    assert large.count("12x8x4x2 --smoothing-sigmas 4x3x2x1vox") == 2
+    assert large.endswith("[100x100x70x50x0,1e-6,10] --shrink-factors 10x6x4x2x1 --smoothing-sigmas 5x3x2x1x0vox")
+    with pytest.raises(ConfigError, match="rigid, affine, syn_quick"):
+        syn_quick_arguments("f", "m", "elastic", "o")
+
+
+@pytest.mark.parametrize("transform", ["affine", "syn_quick"])
+def test_equals_antsregistration_on_files(folder, tmp_path, transform):
+    fixed, moving = str(folder / "template.nii.gz"), str(folder / "scan.nii.gz")
+    arguments = syn_quick_arguments(fixed, moving, transform, f"[{tmp_path}/x,{tmp_path}/warped.nii.gz]")
+    assert ants.registration(arguments, None) == 0
+    direct = nib.load(tmp_path / "warped.nii.gz").get_fdata()
+    quality = run(folder, tmp_path / "ours", transform=transform)
+    ours = nib.load(tmp_path / "ours" / "t1.nii").get_fdata()
+    assert direct.max() > 500
+    assert np.abs(ours - direct).max() <= quality["int16_error_bound"] + 0.02
+    # antspyx builds the script's call anew, without winsorizing: near, not equal.
+    theirs = ants.registration(
+        ants.image_read(fixed),
+        ants.image_read(moving),
+        {"affine": "antsRegistrationSyNQuick[a]", "syn_quick": "antsRegistrationSyNQuick[s]"}[transform],
+        singleprecision=False,
+    )["warpedmovout"].numpy()
+    assert np.corrcoef(ours.ravel(), theirs.ravel())[0, 1] > 0.99
+
+
+def test_recovers_a_known_affine(folder, template, tmp_path):
+    run(folder, tmp_path, transform="affine", keep_transforms=True)
+    assert error_at_corners(tmp_path / "transforms" / "affine.mat", np.eye(4), template[1]) > 15
+    assert error_at_corners(tmp_path / "transforms" / "affine.mat", TRUE_AFFINE, template[1]) < 2
+
+
+def test_recovers_a_known_rigid_motion(folder, template, tmp_path):
+    motion = TRUE_AFFINE.copy()
+    motion[:3, :3] = TRUE_AFFINE[:3, :3] @ np.diag([1 / 1.06, 1 / 0.95, 1 / 1.03])
+    save_image(tmp_path / "scan.nii.gz", *moved_scan(motion))
+    run(folder, tmp_path, scan=tmp_path / "scan.nii.gz", transform="rigid", keep_transforms=True)
+    assert error_at_corners(tmp_path / "transforms" / "affine.mat", motion, template[1]) < 2
+
+
+def test_jacobian_is_the_volume_relative_to_the_template(tmp_path):
+    # Half of the volume around one point is gone in the scan: the warp's Jacobian must be below 1 there, not above.
+    centre, sigma = np.array([30.0, -24.0, 8.0]), 22.0
+
+    def shrink(points):
+        away = points - centre
+        return -0.2 * away * np.exp(-(away**2).sum(-1, keepdims=True) / (2 * sigma**2))
+
+    t1, mask = make_template(4)
+    data, grid = moved_scan(np.eye(4), displacement=shrink)
+    moving = nib.Nifti1Image(data.astype(np.float32), grid)
+    register(to_ants(t1), to_ants(moving), "syn_quick", f"{tmp_path}/x")
+    found = np.log(jacobian(to_ants(t1), tmp_path / "x1Warp.nii.gz"))
+    points = np.stack(np.meshgrid(*map(np.arange, t1.shape), indexing="ij"), axis=-1) @ t1.affine[:3, :3]
+    points = points + t1.affine[:3, 3]
+    step = 1e-3
+    columns = [
+        (points + e + shrink(points + e) - points + e - shrink(points - e)) / (2 * step) for e in step * np.eye(3)
+    ]
+    true = np.log(np.linalg.det(np.stack(columns, axis=-1)))
+    core = (np.linalg.norm(points - centre, axis=-1) < 12) & (np.asarray(mask.dataobj) > 0)
+    near = (np.linalg.norm(points - centre, axis=-1) < 60) & (np.asarray(mask.dataobj) > 0)
+    assert true[core].mean() < -0.45
+    # The mutual information of a smooth template recovers a part of it; the wrong direction would give the other sign.
+    assert found[core].mean() < -0.12
+    assert np.corrcoef(found[near], true[near])[0, 1] > 0.75
+
+
+def test_writes_what_it_promises(folder, template, tmp_path):
+    quality = run(folder, tmp_path, transform="syn_quick", keep_transforms=True)
+    assert quality == read_json(tmp_path / "quality.json")
+    assert quality["status"] == "ok" and quality["reason"] is None
+    assert quality["correlation_brain"] > 0.9 and quality["mask_dice"] > 0.9
+    assert 0 < quality["jacobian_min"] < 1 < quality["jacobian_max"]
+    assert quality["voxel_hash"] == hash_voxels(nib.load(folder / "scan.nii.gz").get_fdata())
+    assert quality["versions"]["antspyx"].count(".") >= 2
+    image = nib.load(tmp_path / "t1.nii")
+    assert Grid.of(image).same(Grid.of(template[0])) and image.get_data_dtype() == np.int16
+    assert isinstance(image.dataobj.get_unscaled(), np.memmap)
+    assert {path.name for path in (tmp_path / "transforms").iterdir()} == {
+        "affine.mat",
+        "warp.nii.gz",
+        "inverse_warp.nii.gz",
+    }
+    warped = ants.apply_transforms(
+        ants.image_read(str(folder / "template.nii.gz")),
+        ants.image_read(str(folder / "scan.nii.gz")),
+        [str(tmp_path / "transforms" / name) for name in ("warp.nii.gz", "affine.mat")],
+    ).numpy()
+    assert np.abs(image.get_fdata() - warped).max() <= quality["int16_error_bound"] + 0.02
+    picture = (tmp_path / "check.png").read_bytes()
+    assert picture.startswith(b"\x89PNG") and 10_000 < len(picture) < 150_000
+
+
+def test_the_same_scan_twice_gives_the_same_bytes(folder, tmp_path):
+    for name in ("first", "second"):
+        run(folder, tmp_path / name, transform="syn_quick", n4=True, keep_transforms=True)
+    first = sorted(path.relative_to(tmp_path / "first") for path in (tmp_path / "first").rglob("*") if path.is_file())
+    assert len(first) == 6
+    for name in first:
+        assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes(), name
+
+
+def test_stored_orientation_plays_no_part(folder, tmp_path):
+    run(folder, tmp_path / "ras")
+    scan = nib.load(folder / "scan.nii.gz")
+    turned = scan.as_reoriented(nib.orientations.axcodes2ornt(("L", "P", "I")))
+    nib.save(turned, tmp_path / "lpi.nii.gz")
+    run(folder, tmp_path / "lpi", scan=tmp_path / "lpi.nii.gz")
+    assert nib.aff2axcodes(nib.load(tmp_path / "lpi.nii.gz").affine) == ("L", "P", "I")
+    ras, lpi = (nib.load(tmp_path / name / "t1.nii").get_fdata() for name in ("ras", "lpi"))
+    assert np.abs(ras - lpi).max() < 1e-3 * ras.max()
+
+
+def test_n4_removes_a_bias_field(folder, tmp_path):
+    scan = nib.load(folder / "scan.nii.gz")
+    across = np.linspace(-1, 1, scan.shape[0])[:, None, None]
+    save_image(tmp_path / "biased.nii.gz", scan.get_fdata() * np.exp(0.8 * across), scan.affine)
+    plain, corrected = (
+        run(folder, tmp_path / f"n4-{n4}", scan=tmp_path / "biased.nii.gz", n4=n4) for n4 in (False, True)
+    )
+    clean = run(folder, tmp_path / "clean")
+    assert plain["correlation_brain"] < clean["correlation_brain"] - 0.1
+    lost, left = (clean["correlation_brain"] - quality["correlation_brain"] for quality in (plain, corrected))
+    assert left < 0.3 * lost
+    assert corrected["n4"] is True
+
+
+def bad_scans(scan):
+    data, sheared = scan.get_fdata(), scan.affine.copy()
+    sheared[0, 1] = 3
+    return {
+        "shear": ("registration failed: ", nib.Nifti1Image(data, sheared)),
+        "four": ("the image is not one 3-D volume", nib.Nifti1Image(np.stack([data, data], -1), scan.affine)),
+        "zero": ("the image is zero everywhere", nib.Nifti1Image(np.zeros((9, 9, 9)), scan.affine)),
+    }
+
+
+@pytest.mark.parametrize("name", ["shear", "four", "zero", "truncated", "missing"])
+def test_a_bad_scan_is_a_result(folder, tmp_path, name):
+    path = tmp_path / "bad.nii.gz"
+    if name == "truncated":
+        whole = (folder / "scan.nii.gz").read_bytes()
+        path.write_bytes(whole[: len(whole) // 2])
+        reason = "the image cannot be read"
+    elif name == "missing":
+        reason = "the image does not exist"
+    else:
+        reason, image = bad_scans(nib.load(folder / "scan.nii.gz"))[name]
+        nib.save(image, path)
+    quality = run(folder, tmp_path / "out", scan=path)
+    assert quality["status"] == "failed" and quality["reason"].startswith(reason)
+    assert quality == read_json(tmp_path / "out" / "quality.json")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"quality.json", "check.png"}
+    assert quality["correlation_brain"] is None
+    assert (quality["voxel_hash"] is not None) == (name == "shear")
+
+
+def test_what_ants_raises_is_a_result(folder, tmp_path, monkeypatch):
+    def give_up(*args):
+        raise RuntimeError("Registration failed with error code 1")
+
+    monkeypatch.setattr("voxelwhy.registration.syn_quick.ants.registration", give_up)
+    quality = run(folder, tmp_path)
+    assert quality["reason"] == "registration failed: Registration failed with error code 1"
+    assert not (tmp_path / "t1.nii").exists()
+
+
+def test_faults_of_the_study_are_errors(folder, tmp_path):
+    with pytest.raises(ConfigError, match="rigid, affine, syn_quick"):
+        run(folder, tmp_path, transform="syn")
+    with pytest.raises(ShapeError, match="not on the study's grid"):
+        register_scan(
+            folder / "scan.nii.gz",
+            folder / "template.nii.gz",
+            folder / "scan.nii.gz",
+            {"transform": "affine"},
+            tmp_path,
+            scan_id="s1",
+        )
+
+
+def test_a_zero_byte_gzip_is_a_result(folder, tmp_path):
+    (tmp_path / "empty.nii.gz").write_bytes(gzip.compress(b""))
+    assert run(folder, tmp_path / "out", scan=tmp_path / "empty.nii.gz")["reason"] == "the image cannot be read"
+
+
+@pytest.mark.skipif("VOXELWHY_REAL_SCANS" not in os.environ, reason="VOXELWHY_REAL_SCANS names no folder")
+def test_a_real_scan(folder, tmp_path):
+    scans = sorted(Path(os.environ["VOXELWHY_REAL_SCANS"]).rglob("*T1w.nii*"))
+    quality = run(folder, tmp_path, scan=scans[0])
+    assert quality["status"] == "ok"
+    assert quality["correlation_brain"] > 0.3 and quality["mask_dice"] > 0.85

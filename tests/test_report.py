@@ -1,0 +1,211 @@
+"""Tables, sections, sentences, and the page as a whole: self-contained, in order, and marked when simulated."""
+
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from voxelwhy import publish
+from voxelwhy.errors import InputError
+from voxelwhy.evaluation.metrics import score_predictions
+from voxelwhy.evaluation.summary import three_sentences
+from voxelwhy.figures.style import new_figure, save_figure
+from voxelwhy.report import write_report
+from voxelwhy.report_sections import SECTIONS, collect_sections
+from voxelwhy.report_text import choose_citations, methods_text
+
+CLASSES = {"positive": "AD", "negative": "CN"}
+CONFIG = {
+    "registration": {"resolution_mm": 3, "transform": "affine", "n4": True},
+    "training": {"network": "small", "learning_rate": 0.001, "epochs": 20, "keep": "last"},
+    "splits": [{"kind": "kfold", "folds": 5}],
+    "heatmaps": {"target": "predicted", "output": "logit", "methods": {"grad_cam": {}, "occlusion": {"size_mm": 40}}},
+    "evaluation": {"bootstrap": 500, "truth_threshold": 0.03, "permutations": 2000},
+}
+VOID = {"meta", "img", "br", "hr", "link"}
+
+
+class Page(HTMLParser):
+    """Collects tags, and fails on an end tag that closes nothing."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.tags = [], []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def predictions(n=20):
+    frame = pd.DataFrame({"fold": np.arange(n) % 2, "subject_id": [f"p{i}" for i in range(n)]})
+    return frame.assign(
+        label=["AD", "AD", "CN", "CN"] * (n // 4),
+        probability=np.random.default_rng(0).random(n),
+        scan_id=frame["subject_id"],
+    )
+
+
+@pytest.fixture(scope="module")
+def metrics():
+    rows = [score_predictions(predictions(), model=m, classes=CLASSES, n_bootstrap=50) for m in ("cnn", "baseline")]
+    return pd.concat(rows, ignore_index=True)
+
+
+def truth_table():
+    row = {"voxel_auprc": 0.3, "voxel_chance": 0.03, "region_chance": 0.1, "share_inside": 0.2, "share_chance": 0.03}
+    row |= {"region_spearman": 0.4, "spearman_chance": 0.0, "null_95": 0.25, "n_regions": 116, "n_truth_regions": 10}
+    row |= {"n_voxels": 1000, "n_truth_voxels": 30, "threshold": 0.02, "n_permutations": 1000}
+    found = row | {"method": "occlusion", "region_auprc": 0.8, "p": 0.001, "p_holm": 0.002, "found": True}
+    missed = row | {"method": "grad_cam", "region_auprc": 0.1, "p": 0.4, "p_holm": 0.4, "found": False}
+    return pd.DataFrame([found, missed])
+
+
+@pytest.fixture
+def items(metrics, tmp_path):
+    """Two figures and two tables, in an order that is not the report's."""
+    for name, category in (("curve", "training"), ("flow", "cohort")):
+        fig, axes = new_figure(figsize=(2, 1))
+        axes.plot([0, 1])
+        words = {"title": f"Title {name}", "caption": f"Caption <{name}> & n = 20", "category": category}
+        save_figure(fig, tmp_path / name, simulated=True, **words)
+    publish.publish_truth(truth_table(), tmp_path / "truth", group="AD")
+    publish.publish_metrics(metrics, tmp_path / "metrics", model_titles={"cnn": "CNN"}, n_bootstrap=50)
+    return {"": [tmp_path / "flow.png"], "kfold": [tmp_path / n for n in ("truth", "curve.svg", "metrics.tsv")]}
+
+
+def render(items, folder, simulated=True, **options):
+    sections = collect_sections(items, methods=methods_text(CONFIG, simulated=simulated, n_subjects=20, n_scans=30))
+    words = {"title": "demo", "sentences": ["First.", "Second.", "Third."], "versions": {"torch": "2.13.0"}}
+    citations = choose_citations(CONFIG, simulated=simulated)
+    write_report(sections, folder / "report.html", simulated=simulated, citations=citations, **(words | options))
+    return (folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_page_is_self_contained_and_well_formed(items, tmp_path):
+    text = render(items, tmp_path)
+    page = Page(text)
+    images = [attributes for tag, attributes in page.tags if tag == "img"]
+    assert len(images) == 2
+    assert all(image["src"].startswith("data:image/png;base64,") and image["alt"] for image in images)
+    assert not [tag for tag, _ in page.tags if tag in {"script", "link", "iframe"}]
+    assert "@import" not in text and "url(" not in text
+    assert not [1 for _, attributes in page.tags if "http" in attributes.get("src", "")]
+    # Links lead into the page or to a cited work.
+    ids = {attributes["id"] for _, attributes in page.tags if "id" in attributes}
+    links = [attributes["href"] for tag, attributes in page.tags if tag == "a"]
+    assert all(link[1:] in ids for link in links if link.startswith("#"))
+    assert len(links) > 10
+
+
+def test_sections_come_in_the_reports_order(items, tmp_path):
+    text = render(items, tmp_path)
+    found = re.findall(r'<section id="([a-z_]+)">', text)
+    assert found == ["cohort", "training", "performance", "truth", "methods", "versions", "citations"]
+    assert [name for name in SECTIONS if name in found] == found[:4]
+    assert text.index("First.") < text.index('<section id="cohort">')
+
+
+def test_captions_are_escaped_and_travel_with_their_items(items, tmp_path):
+    text = render(items, tmp_path)
+    assert "Caption &lt;flow&gt; &amp; n = 20" in text and "<flow>" not in text
+    assert "<td>0.80 (0.10)</td>" in text
+
+
+def test_simulated_data_is_called_so_on_the_face_and_other_data_is_not(items, tmp_path):
+    body = render(items, tmp_path).split("<body>")[1]
+    assert body.index("Simulated data.") < body.index("<nav")
+    real = render({}, tmp_path, simulated=False)
+    assert "imulated" not in real.replace("planted and simulated", "")
+
+
+def test_the_same_report_twice_is_the_same_bytes(items, tmp_path):
+    assert render(items, tmp_path) == render(items, tmp_path)
+
+
+def test_items_of_several_splits_stand_under_their_names(items, tmp_path):
+    both = items | {"paper": [tmp_path / "metrics"]}
+    text = render(both, tmp_path, split_titles={"paper": "Holdout of the paper"})
+    assert "<h3>Holdout of the paper</h3>" in text and "<h3>kfold</h3>" in text
+    assert "<h3>" not in render(items, tmp_path)
+
+
+def test_an_item_without_caption_or_with_an_unknown_section_is_refused(items, tmp_path):
+    with pytest.raises(InputError, match="has no caption"):
+        collect_sections({"": [tmp_path / "nothing.png"]})
+    (tmp_path / "odd.json").write_text(json.dumps({"category": "gossip"}))
+    with pytest.raises(InputError, match="names a section"):
+        collect_sections({"": [tmp_path / "odd"]})
+    (tmp_path / "flow.png").write_bytes(b"")
+    with pytest.raises(InputError, match="cannot be read"):
+        render(items, tmp_path)
+
+
+def test_tables_in_three_forms_hold_the_same_rows(items, tmp_path):
+    frame = pd.read_csv(tmp_path / "truth.tsv", sep="\t")
+    assert frame["region_auprc"].tolist() == [0.8, 0.1]
+    markdown = (tmp_path / "truth.md").read_text(encoding="utf-8").splitlines()
+    assert [line.split("|")[1].strip() for line in markdown[4:]] == ["Occlusion", "Grad-CAM"]
+    assert markdown[0].startswith("**Planted truth.** Mean map of AD scans")
+    tex = (tmp_path / "truth.tex").read_text(encoding="utf-8")
+    body = tex.split(r"\midrule")[1]
+    assert body.count(r"\\") == 2 and r"\label{tab:truth}" in tex and r"$\rho$" in tex
+    metrics_tex = (tmp_path / "metrics.tex").read_text(encoding="utf-8")
+    assert r"95 \% intervals" in metrics_tex and not re.search(r"(?<!\\)%", metrics_tex)
+
+
+def test_region_and_excluded_tables_count_what_is_there(tmp_path):
+    table = pd.DataFrame({"group": "AD", "region": ["A_L", "B_L", "C_L"], "rank": [2, 1, 3], "share": [0.2, 0.7, 0.1]})
+    table = table.assign(share_low=0.05, share_high=0.9, n_subjects=4, n_scans=6, region_id=[1, 2, 3])
+    publish.publish_regions({"occlusion": table}, tmp_path / "regions", group="AD", top=2)
+    rows = json.loads((tmp_path / "regions.json").read_text(encoding="utf-8"))["rows"]
+    assert rows == [["1", "B_L 70.0 (5.0 to 90.0)"], ["2", "A_L 20.0 (5.0 to 90.0)"]]
+    excluded = pd.DataFrame({"stage": "register_scan", "reason": ["x", "x", "y"], "label": ["AD", None, "CN"]})
+    publish.publish_excluded(excluded, tmp_path / "excluded", classes=CLASSES)
+    rows = json.loads((tmp_path / "excluded.json").read_text(encoding="utf-8"))["rows"]
+    assert rows == [["register_scan", "x", "1", "0", "1", "2"], ["register_scan", "y", "0", "1", "0", "1"]]
+
+
+def test_three_sentences_of_a_study_with_planted_truth(metrics):
+    first, second, third = three_sentences(metrics, truth_table(), simulated=True, classes=CLASSES)
+    row = metrics.query("model == 'cnn' and level == 'scan' and fold == 'all' and metric == 'accuracy'").iloc[0]
+    assert f"accuracy of {row['value']:.2f} ({row['low']:.2f} to {row['high']:.2f})" in first
+    assert "20 subjects, 20 scans" in first and "the baseline" in first and "simulated" in first
+    assert "found by occlusion" in second and "p = 0.002" in second and "Grad-CAM" not in second
+    assert "not found by Grad-CAM" in third and "p = 0.400" in third
+
+
+def test_three_sentences_without_truth_caution_about_few_people(metrics):
+    regions = {"occlusion": pd.DataFrame({"group": "AD", "region": ["b", "a"], "rank": [2, 1]})}
+    first, second, third = three_sentences(metrics, None, simulated=False, classes=CLASSES, regions=regions)
+    assert "simulated" not in first
+    assert "a and b (occlusion)" in second
+    assert third.startswith("20 people say nothing about accuracy")
+
+
+def test_methods_text_and_citations_follow_the_settings():
+    text = " ".join(methods_text(CONFIG, simulated=True, n_subjects=20, n_scans=30))
+    for part in (
+        "affine transform, after N4",
+        "3 mm",
+        "network small",
+        "5 stratified folds",
+        "logit of the predicted class",
+    ):
+        assert part in text
+    assert "500 bootstrap" in text and "above 0.03" in text and "2,000 permutations" in text
+    works = " ".join(work for work, _ in choose_citations(CONFIG, simulated=True))
+    for name in ("Rieke", "Selvaraju", "Zeiler", "Avants", "Tzourio", "Fonov", "N4ITK", "Abraham", "Karaçali"):
+        assert name in works
+    assert "Springenberg" not in works
+    other = " ".join(work for work, _ in choose_citations({"atlas": {"name": "own"}}, simulated=False))
+    assert "Tzourio" not in other and "Karaçali" not in other and "N4ITK" not in other

@@ -1,0 +1,122 @@
+"""Selection of registered scans: everything is accounted for, with reasons and by class."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from voxelwhy.errors import ConfigError, InputError
+from voxelwhy.selection import exclusion_counts, select_scans
+from voxelwhy.tables import DROPPED, EXCLUDED, SCANS, SELECTED, read_table, write_table
+
+
+@pytest.fixture
+def scans():
+    rows = [("s1", "p1", "AD"), ("s2", "p2", "CN"), ("s3", "p3", "AD"), ("s4", "p3", "AD"), ("s5", "p4", "CN")]
+    frame = pd.DataFrame(rows, columns=["scan_id", "subject_id", "label"])
+    frame = frame.assign(session="Screening", age=70.0, sex=None, scan_date=None, image_id=None)
+    return frame.assign(path="a.nii")[list(SCANS.columns)]
+
+
+@pytest.fixture
+def dropped():
+    rows = [(3, None, "p9", None, "MCI", "class not used", None), (5, None, None, None, None, "no subject", None)]
+    return pd.DataFrame(rows, columns=list(DROPPED.columns))
+
+
+@pytest.fixture
+def qualities(scans):
+    return {
+        scan: {
+            "scan_id": scan,
+            "status": "ok",
+            "reason": None,
+            "correlation_brain": 0.5 + number / 10,
+            "mask_dice": 0.9,
+            "jacobian_min": None,
+            "jacobian_max": None,
+            "voxel_hash": str(number) * 64,
+        }
+        for number, scan in enumerate(scans["scan_id"])
+    }
+
+
+def fail(quality, reason):
+    quality |= {"status": "failed", "reason": reason, "correlation_brain": None, "mask_dice": None, "voxel_hash": None}
+
+
+def select(scans, dropped, qualities, **options):
+    return select_scans(scans, dropped, qualities, {scan: f"{scan}/t1.nii" for scan in scans["scan_id"]}, **options)
+
+
+def test_everything_is_accounted_for(scans, dropped, qualities, tmp_path):
+    fail(qualities["s3"], "registration failed: ITK gave up")
+    fail(qualities["s5"], "the image file is empty")
+    selected, excluded = select(scans, dropped, qualities)
+    assert selected["scan_id"].tolist() == ["s1", "s2", "s4"]
+    assert selected["t1"].tolist() == ["s1/t1.nii", "s2/t1.nii", "s4/t1.nii"]
+    assert selected["correlation_brain"].tolist() == pytest.approx([0.5, 0.6, 0.8])
+    assert len(selected) + len(excluded) == len(scans) + len(dropped)
+    later = excluded[excluded["stage"] == "register_scan"]
+    assert later[["scan_id", "label", "reason"]].to_numpy().tolist() == [
+        ["s3", "AD", "registration failed"],
+        ["s5", "CN", "the image file is empty"],
+    ]
+    assert later["detail"].iloc[0] == "ITK gave up"
+    for name, frame, schema in (("selected", selected, SELECTED), ("excluded", excluded, EXCLUDED)):
+        write_table(frame, tmp_path / f"{name}.tsv", schema)
+        assert len(read_table(tmp_path / f"{name}.tsv", schema)) == len(frame)
+    assert read_table(tmp_path / "excluded.tsv", EXCLUDED)["row"].isna().tolist() == [False, False, True, True]
+
+
+def test_counts_by_stage_reason_and_class(scans, dropped, qualities):
+    fail(qualities["s1"], "registration failed: one thing")
+    fail(qualities["s3"], "registration failed: another")
+    counts = exclusion_counts(select(scans, dropped, qualities)[1])
+    assert counts.to_numpy().tolist() == [
+        ["parse_tables", "class not used", "MCI", 1],
+        ["parse_tables", "no subject", "unknown", 1],
+        ["register_scan", "registration failed", "AD", 2],
+    ]
+
+
+def test_nothing_excluded(scans, dropped, qualities, tmp_path):
+    selected, excluded = select(scans, dropped.iloc[:0], qualities)
+    assert len(selected) == 5 and len(excluded) == 0 and len(exclusion_counts(excluded)) == 0
+    write_table(excluded, tmp_path / "excluded.tsv", EXCLUDED)
+    assert len(read_table(tmp_path / "excluded.tsv", EXCLUDED)) == 0
+
+
+def test_limits_exclude_with_their_figure(scans, dropped, qualities):
+    selected, excluded = select(scans, dropped, qualities, limits={"correlation_brain": 0.55, "jacobian_min": 0.1})
+    assert selected["scan_id"].tolist() == ["s2", "s3", "s4", "s5"]
+    row = excluded.iloc[-1]
+    assert row[["stage", "reason", "detail"]].tolist() == [
+        "select_scans",
+        "correlation_brain below 0.55",
+        "correlation_brain 0.500",
+    ]
+    with pytest.raises(ConfigError, match="correlation_brain, mask_dice"):
+        select(scans, dropped, qualities, limits={"correlation": 0.5})
+
+
+def test_both_classes_must_remain(scans, dropped, qualities):
+    for scan in ("s2", "s5"):
+        fail(qualities[scan], "the image is zero everywhere")
+    with pytest.raises(InputError, match=r"fewer than two classes[\s\S]*\['AD'\][\s\S]*2 scans: the image is zero"):
+        select(scans, dropped, qualities)
+
+
+def test_a_scan_without_a_result_is_an_error(scans, dropped, qualities):
+    del qualities["s4"]
+    with pytest.raises(InputError, match="scan s4 has no result"):
+        select(scans, dropped, qualities)
+
+
+def test_identical_images_of_different_subjects_are_reported(scans, dropped, qualities, caplog):
+    qualities["s2"]["voxel_hash"] = qualities["s1"]["voxel_hash"]
+    qualities["s4"]["voxel_hash"] = qualities["s3"]["voxel_hash"]
+    with caplog.at_level("WARNING"):
+        selected, _ = select(scans, dropped, qualities)
+    assert len(selected) == 5
+    assert [record.getMessage() for record in caplog.records] == ["identical images in different subjects: s1, s2"]

@@ -1,0 +1,265 @@
+"""The config against its schema: defaults, messages, and that every key is described."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import pytest
+import yaml
+from jsonschema import Draft202012Validator
+
+from voxelwhy import registry
+from voxelwhy.errors import ConfigError
+from voxelwhy.settings import _all_keys, load_settings, resolve
+
+SCHEMA_PATH = Path(__file__).parents[1] / "workflow/schemas/config.schema.yaml"
+SCHEMA = yaml.safe_load(SCHEMA_PATH.read_text())
+MINIMAL = {"study": "mine", "cohort": {"table": "table.csv"}}
+SEXES = "{positive: {name: F, values: [F]}, negative: {name: M, values: [M]}}"
+
+
+def _load(text="", base=MINIMAL):
+    config = copy.deepcopy(base)
+    for key, value in (yaml.safe_load(text) or {}).items():
+        config[key] = config[key] | value if isinstance(value, dict) and isinstance(config.get(key), dict) else value
+    return load_settings(config, SCHEMA_PATH)
+
+
+def _nodes(node, path=""):
+    """Every key of the schema with its node, $ref followed."""
+    node = resolve(node, SCHEMA)
+    for branch in node.get("oneOf", []):
+        yield from _nodes(branch, path)
+    for key in ("items", "additionalProperties"):
+        if isinstance(node.get(key), dict):
+            yield f"{path}[]", resolve(node[key], SCHEMA)
+            yield from _nodes(node[key], f"{path}[]")
+    for key, child in node.get("properties", {}).items():
+        yield f"{path}.{key}", resolve(child, SCHEMA)
+        yield from _nodes(child, f"{path}.{key}")
+
+
+def test_the_schema_is_a_schema():
+    Draft202012Validator.check_schema(SCHEMA)
+
+
+def test_every_key_is_described_and_closed():
+    nodes = list(_nodes(SCHEMA))
+    assert len(nodes) > 60
+    for path, node in nodes:
+        assert len(node.get("description", "")) > 7, path
+        if node.get("type") == "object":
+            free_names = isinstance(node.get("additionalProperties"), dict)
+            placeholder = node["description"].startswith("PLACEHOLDER")
+            assert node.get("additionalProperties") is False or free_names or placeholder, path
+        if node.get("type") in ("number", "integer") and not path.endswith("occlusion_value"):
+            assert {"minimum", "exclusiveMinimum"} & set(node), path
+            assert {"maximum", "exclusiveMaximum"} & set(node), path
+
+
+def test_every_default_is_allowed_by_its_own_node():
+    for path, node in _nodes(SCHEMA):
+        if "default" in node and node.get("type") not in ("object", "array") and "oneOf" not in node:
+            errors = list(Draft202012Validator(node).iter_errors(node["default"]))
+            assert not errors, path
+
+
+def test_the_papers_values_are_the_defaults():
+    settings = _load()
+    assert settings["registration"] == {
+        "resolution_mm": 1,
+        "transform": "syn_quick",
+        "n4": False,
+        "keep_transforms": False,
+    }
+    assert settings["splits"] == [{"kind": "kfold", "name": "kfold", "folds": 5, "validation_fraction": 0}]
+    training = settings["training"]
+    assert (training["network"], training["normalisation"], training["keep"]) == ("rieke2018", "voxelwise", "last")
+    assert (training["learning_rate"], training["batch_size"], training["epochs"]) == (1e-4, 5, 20)
+    assert (training["dropout"], training["crop"], training["precision"]) == (0.8, "none", "float32")
+    heatmaps = settings["heatmaps"]
+    assert (heatmaps["target"], heatmaps["output"]) == ("predicted", "probability")
+    assert list(heatmaps["methods"]) == list(registry.METHODS)
+    assert heatmaps["methods"]["occlusion"] == {"size_mm": 40, "stride_mm": 20, "occlusion_value": 0}
+    assert settings["atlas"] == {"name": "AAL", "vanished": "error"}
+    assert settings["cohort"]["classes"]["positive"] == {"name": "AD", "values": ["Dementia"]}
+    assert (settings["cohort"]["reprocessed"], settings["cohort"]["corrupt"]) == ("keep", [])
+    assert settings["evaluation"]["bootstrap"] == 1000
+
+
+def test_full_settings_follow_the_schema_and_come_back_unchanged():
+    split = "splits: [{kind: kfold}, {kind: holdout, test_subjects: 3}, {kind: paper_holdout, name: paper}]"
+    for text in ("", split, f"cohort: {{source: plain_table, classes: {SEXES}}}"):
+        settings = _load(text)
+        Draft202012Validator(SCHEMA).validate(settings)
+        assert load_settings(settings, SCHEMA_PATH) == settings
+
+
+def test_what_is_given_stays_and_the_config_is_not_changed():
+    config = copy.deepcopy(MINIMAL) | {
+        "training": {"epochs": 3},
+        "heatmaps": {"methods": {"occlusion": {"size_mm": 30}}},
+    }
+    before = copy.deepcopy(config)
+    settings = load_settings(config, SCHEMA_PATH)
+    assert config == before
+    assert settings["training"]["epochs"] == 3
+    assert settings["heatmaps"]["methods"] == {"occlusion": {"size_mm": 30, "stride_mm": 20, "occlusion_value": 0}}
+
+
+def test_names_in_the_schema_are_those_of_the_registry():
+    keys = dict(_nodes(SCHEMA))
+    assert keys[".training.network"]["enum"] == list(registry.NETWORKS)
+    assert list(keys[".heatmaps.methods"]["properties"]) == list(registry.METHODS)
+    assert list(keys[".heatmaps.methods"]["default"]) == list(registry.METHODS)
+    readers = [resolve(branch, SCHEMA) for branch in SCHEMA["properties"]["cohort"]["oneOf"]]
+    assert [reader["properties"]["source"]["const"] for reader in readers] == list(registry.SOURCES)
+
+
+def test_yaml_as_people_write_it():
+    settings = _load("training: {learning_rate: 1e-3, epochs: 5.0}\nheatmaps: {target: true, methods: {grad_cam: }}")
+    assert settings["training"]["learning_rate"] == 1e-3
+    assert repr(settings["training"]["epochs"]) == "5"
+    assert settings["heatmaps"]["target"] == "true"
+    assert settings["heatmaps"]["methods"] == {"grad_cam": {}}
+    assert _load("registration: \nheatmaps: {target: ad}")["heatmaps"]["target"] == "positive"
+    assert _load(f"cohort: {{source: plain_table, classes: {SEXES}, data_dir: d}}")["cohort"]["classes"]["drop"] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("trainig: {}", r"no setting trainig\n(.*\n)+.*did you mean training\?"),
+        ("training: {learning_rat: 1}", r"no setting training.learning_rat\n(.*\n)+.*mean training.learning_rate\?"),
+        ("epochs: 3", r"no setting epochs\n(.*\n)+.*did you mean training.epochs\?"),
+        ("size_mm: 3", r"no setting size_mm\n(.*\n)+.*did you mean heatmaps.methods.occlusion.size_mm\?"),
+        ("heatmaps: {methods: {gradcam: {}}}", r"heatmaps.methods.gradcam\n(.*\n)+.*heatmaps.methods.grad_cam\?"),
+        ("heatmaps: {methods: {grad_cam: {layer: 3}}}", r"no setting heatmaps.methods.grad_cam.layer"),
+        ("splits: [{kind: holdout, folds: 3}]", r"no setting splits\[0\].folds"),
+        ("cohort: {corrupted: [a/b]}", r"mean cohort.corrupt\?"),
+        (f"cohort: {{source: plain_table, classes: {SEXES}, corrupt: [a/b]}}", r"no setting cohort.corrupt\n"),
+    ],
+)
+def test_a_misspelt_key_names_the_nearest_right_one(text, match):
+    with pytest.raises(ConfigError, match=match):
+        _load(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("study: ../x", r"setting study cannot(.*\n)+.*'../x'"),
+        ("study: 3", r"setting study cannot(.*\n)+.*3\n.*text"),
+        ("seed: -1", r"setting seed cannot.*\n.*-1\n.*whole number, at least 0"),
+        ("training: {dropout: 1}", r"training.dropout cannot.*\n.*1\n.*at least 0, at most 0.99"),
+        ("training: {learning_rate: 0}", r"training.learning_rate cannot.*\n.*0\n.*above 0, at most 1"),
+        ("training: {learning_rate: .nan}", r"training.learning_rate cannot.*\n.*nan"),
+        ("training: {epochs: 2.5}", r"training.epochs cannot.*\n.*2.5\n.*whole number"),
+        ("training: {epochs: true}", r"training.epochs cannot.*\n.*True"),
+        ("training: {network: resnet}", r"training.network cannot.*\n.*'resnet'\n.*rieke2018, small"),
+        ("training: {device: gpu}", r"training.device cannot"),
+        ("training: [1]", r"setting training cannot.*\n.*\[1\]\n.*settings"),
+        ("registration: {resolution_mm: 0.1}", r"resolution_mm cannot.*\n.*0.1\n.*at least 0.5, at most 8.*mm"),
+        ("registration: {n4: 1}", r"registration.n4 cannot.*\n.*1\n.*true or false"),
+        ("splits: []", r"setting splits cannot.*\n.*\[\]\n.*at least 1"),
+        (
+            "splits: [{kind: kfodl}]",
+            r"splits\[0\].kind cannot.*\n.*'kfodl'\n.*kfold, holdout(.*\n)+.*did you mean kfold",
+        ),
+        ("splits: [{folds: 3}]", r"splits\[0\].kind is missing"),
+        ("splits: [3]", r"splits\[0\] cannot"),
+        ("splits: [{kind: kfold, folds: 1}]", r"splits\[0\].folds cannot.*\n.*1\n.*at least 2"),
+        ("splits: [{kind: kfold, name: a/b}]", r"splits\[0\].name cannot.*\n.*'a/b'"),
+        ("splits: [{kind: kfold, validation_fraction: 0.6}]", r"validation_fraction cannot.*\n.*0.6\n.*at most 0.5"),
+        ("cohort: {source: plain_table}", r"cohort.classes is missing"),
+        ("cohort: {source: plane_table}", r"cohort.source cannot(.*\n)+.*did you mean plain_table"),
+        ("cohort: {corrupt: [067_S_0077]}", r"cohort.corrupt\[0\] cannot.*\n.*'067_S_0077'\n.*PTID/Visit"),
+        ("cohort: {corrupt: [a/b, a/b]}", r"cohort.corrupt cannot(.*\n)+.*each entry once"),
+        ("heatmaps: {methods: {}}", r"heatmaps.methods cannot"),
+        ("figures: {slices_mm: [1, 2, 500]}", r"figures.slices_mm\[2\] cannot.*\n.*500"),
+    ],
+)
+def test_a_value_that_cannot_be_is_named_with_what_is_allowed(text, match):
+    with pytest.raises(ConfigError, match=match):
+        _load(text)
+
+
+def test_a_yes_that_yaml_made_true_is_explained():
+    classes = "{positive: {name: A, values: [Yes]}, negative: {name: B, values: [No]}}"
+    with pytest.raises(ConfigError, match=r"positive.values\[0\] cannot.*\n.*True\n(.*\n)+.*put the word in quotes"):
+        _load(f"cohort: {{source: plain_table, classes: {classes}}}")
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        (
+            "cohort: {classes: {positive: {name: x, values: [a]}, negative: {name: X, values: [b]}}}",
+            "both classes have",
+        ),
+        ("cohort: {classes: {positive: {name: TP, values: [a]}, negative: {name: X, values: [b]}}}", "group of scans"),
+        ("cohort: {classes: {positive: {name: A, values: [a]}, negative: {name: B, values: [b, a]}}}", "two lists"),
+        (
+            "cohort: {classes: {positive: {name: A, values: [a, 1]}, negative: {name: B, values: [b]}, drop: ['1']}}",
+            "two lists, positive.values and drop",
+        ),
+        ("splits: [{kind: kfold}, {kind: kfold, folds: 3}]", r"two splits have one name\n.*'kfold'"),
+        ("training: {keep: best_validation}", r"the split kfold has nobody to validate with"),
+        ("atlas: {name: mine}", r"no packaged atlas(.*\n)+.*AAL"),
+        ("atlas: {image: a.nii}", "atlas.table is missing"),
+        ("atlas: {table: a.tsv, name: mine}", "atlas.image is missing"),
+        ("atlas: {image: a.nii, table: a.tsv}", "that of a packaged atlas"),
+        ("heatmaps: {methods: {occlusion: {stride_mm: 41}}}", "stride_mm is above size_mm"),
+        ("heatmaps: {methods: {occlusion: {stride_mm: 2}}}\nregistration: {resolution_mm: 3}", "is below registration"),
+    ],
+)
+def test_settings_that_do_not_go_together(text, match):
+    with pytest.raises(ConfigError, match=match):
+        _load(text)
+
+
+def test_settings_that_go_together():
+    _load("training: {keep: best_validation}\nsplits: [{kind: kfold, validation_fraction: 0.1}]")
+    _load("atlas: {image: a.nii, table: a.tsv, name: mine}")
+    _load("heatmaps: {methods: {sensitivity_analysis: {}}}\nregistration: {resolution_mm: 8}")
+
+
+def test_a_cohort_needs_a_table_unless_it_is_simulated():
+    with pytest.raises(ConfigError, match=r"cohort.table is missing(.*\n)+.*simulation"):
+        load_settings({"study": "x"}, SCHEMA_PATH)
+    settings = load_settings({"study": "x", "simulation": {}}, SCHEMA_PATH)
+    assert "table" not in settings["cohort"]
+    assert load_settings(settings, SCHEMA_PATH) == settings
+    assert "simulation" not in _load()
+    with pytest.raises(ConfigError, match="setting study is missing"):
+        load_settings({"cohort": {"table": "t"}}, SCHEMA_PATH)
+
+
+def test_where_names_are_free_each_entry_follows_its_schema(tmp_path):
+    region = {"change": {"type": "number", "maximum": 0, "default": -0.1}}
+    region = {"type": "object", "additionalProperties": False, "properties": region}
+    schema = copy.deepcopy(SCHEMA)
+    regions = {"type": "object", "additionalProperties": region}
+    schema["properties"]["simulation"] = {"type": "object", "properties": {"regions": regions}}
+    (tmp_path / "schema.yaml").write_text(yaml.safe_dump(schema))
+
+    def load(text):
+        config = MINIMAL | {"simulation": {"regions": yaml.safe_load(text)}}
+        return load_settings(config, tmp_path / "schema.yaml")["simulation"]["regions"]
+
+    assert load("{a: {}, b: {change: -1e-2}}") == {"a": {"change": -0.1}, "b": {"change": -0.01}}
+    with pytest.raises(ConfigError, match=r"simulation.regions.a.change cannot.*\n.*3\n.*at most 0"):
+        load("{a: {change: 3}}")
+    with pytest.raises(ConfigError, match=r"no setting simulation.regions.a.chnge(.*\n)+.*regions.a.change\?"):
+        load("{a: {chnge: 3}}")
+
+
+def test_a_config_that_is_none():
+    with pytest.raises(ConfigError, match=r"this is not a config.*\n.*\['a'\]"):
+        load_settings(["a"], SCHEMA_PATH)
+
+
+def test_all_keys_are_found_for_hints():
+    keys = list(_all_keys(SCHEMA, SCHEMA))
+    assert {"splits.folds", "cohort.classes.positive.name", "heatmaps.methods.occlusion.size_mm"} <= set(keys)

@@ -1,0 +1,236 @@
+"""A small study end to end with the real components (ANTs, training, all methods), and what a change runs again."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+METHODS = ("sensitivity_analysis", "guided_backprop", "occlusion", "area_occlusion", "grad_cam")
+pytestmark = [pytest.mark.study, pytest.mark.xdist_group("study")]
+
+SMALL = {
+    "study": "small",
+    "seed": 7,
+    "simulation": {"subjects": {"AD": 6, "CN": 6, "MCI": 1, "converter": 1}},
+    "registration": {"resolution_mm": 4, "transform": "affine"},
+    "splits": [{"name": "holdout", "kind": "holdout", "test_subjects": 2}],
+    "training": {"network": "small", "crop": "brain", "learning_rate": 1e-3, "epochs": 2},
+    "heatmaps": {
+        "methods": {name: {} for name in METHODS} | {"occlusion": {"size_mm": 48, "stride_mm": 48}},
+    },
+    "evaluation": {"bootstrap": 100, "permutations": 200},
+}
+
+
+class Study:
+    """A checkout of the workflow in a folder of its own, and Snakemake in it."""
+
+    def __init__(self, folder, config):
+        self.folder = folder
+        for part in ("workflow", "scripts", "config", "envs"):
+            shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+        self.configure(config)
+
+    def configure(self, config):
+        self.config = config
+        (self.folder / "study.yaml").write_text(yaml.safe_dump(config))
+
+    def run(self, *arguments, code=0, **environment):
+        """Run Snakemake; returns what it printed."""
+        command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", "study.yaml", *arguments]
+        kept = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH",) and not k.startswith("PYTEST")}
+        done = subprocess.run(
+            command, cwd=self.folder, env=kept | environment, capture_output=True, text=True, timeout=900
+        )
+        text = done.stdout + done.stderr
+        assert done.returncode == code, text[-6000:]
+        return text
+
+    def would_run(self, config=None):
+        """Number of jobs by rule that a dry run announces for `config`."""
+        if config is not None:
+            (self.folder / "study.yaml").write_text(yaml.safe_dump(config))
+        text = self.run("--dry-run")
+        if config is not None:
+            (self.folder / "study.yaml").write_text(yaml.safe_dump(self.config))
+        table = text.split("Job stats:")[1].split("total")[0] if "Job stats:" in text else ""
+        return {name: int(n) for name, n in re.findall(r"^(\w+)\s+(\d+)$", table, re.M) if name != "all"}
+
+    def result(self, path):
+        return self.folder / "results" / self.config["study"] / path
+
+    def rows(self, path):
+        with open(self.result(path), encoding="utf-8") as table:
+            return list(csv.DictReader(table, delimiter="\t"))
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    study = Study(tmp_path_factory.mktemp("small"), SMALL)
+    loaded = tmp_path_factory.mktemp("loaded")
+    study.text = study.run(VOXELWHY_RECORD_MODULES=str(loaded))
+    study.loaded = [json.loads(path.read_text()) for path in loaded.iterdir()]
+    return study
+
+
+def test_the_run_ends_with_the_report_and_its_three_sentences(small):
+    report = small.result("report.html").read_text()
+    sentences = json.loads(small.result("splits/holdout/evaluation/summary.json").read_text())["sentences"]
+    assert len(sentences) == 3
+    for sentence in sentences:
+        assert sentence in small.text
+    assert "results/small/report.html" in small.text
+    assert "simulated" in report.lower()
+
+
+def test_progress_names_stage_done_total_and_time_left(small):
+    assert re.search(r"\[ *\d+/\d+\] register scan \d+/\d+ +\d+ (s|min) left", small.text)
+
+
+def test_every_row_of_the_table_is_accounted_for(small):
+    table = small.result("simulation/table.csv").read_text().splitlines()
+    selected, excluded = small.rows("cohort/selected.tsv"), small.rows("cohort/excluded.tsv")
+    assert len(selected) + len(excluded) == len(table) - 1
+    assert all(row["reason"] for row in excluded)
+    reasons = " ".join(row["reason"] for row in excluded)
+    assert "file missing" in reasons
+    assert "MCI" in reasons
+    assert any(row["stage"] == "register_scan" for row in excluded), "the truncated file fails at registration"
+
+
+def test_each_test_scan_is_explained_by_every_method(small):
+    tested = {r["scan_id"] for r in small.rows("splits/holdout/folds.tsv") if r["side"] == "test"}
+    regions = small.rows("atlas/regions.tsv")
+    assert len(regions) == 116
+    for method in METHODS:
+        relevance = small.rows(f"splits/holdout/heatmaps/{method}/relevance.tsv")
+        assert {row["scan_id"] for row in relevance} == tested
+        assert len(relevance) == len(tested) * 116
+
+
+def test_mean_maps_lie_on_the_study_grid_with_their_card(small):
+    grid = nib.load(small.result("template/t1.nii.gz"))
+    for method in METHODS:
+        path = small.result(f"splits/holdout/heatmaps/{method}/maps/mean_all.nii.gz")
+        image, card = nib.load(path), json.loads(path.with_name("mean_all.json").read_text())
+        assert image.shape == grid.shape
+        np.testing.assert_allclose(image.affine, grid.affine)
+        assert card["method"] == method
+        assert card["n_scans"] == len({r["scan_id"] for r in small.rows("splits/holdout/fold-0/predictions.tsv")})
+        assert np.isfinite(image.get_fdata()).all()
+
+
+def test_region_shares_are_those_of_the_maps(small):
+    """The mean share of the hippocampus from the tables, against the maps themselves for a scaled positive map."""
+    labels = nib.load(small.result("atlas/labels.nii.gz")).get_fdata()
+    names = {row["region"]: int(row["region_id"]) for row in small.rows("atlas/regions.tsv")}
+    scaled = nib.load(
+        small.result("splits/holdout/heatmaps/sensitivity_analysis/maps/mean_all_scaled.nii.gz")
+    ).get_fdata()
+    inside = scaled[labels == names["Hippocampus_L"]].sum()
+    rows = small.rows("splits/holdout/heatmaps/sensitivity_analysis/relevance.tsv")
+    shares = [float(row["share"] or 0) for row in rows if row["region"] == "Hippocampus_L"]
+    np.testing.assert_allclose(np.mean(shares), inside, rtol=1e-4)
+    assert inside > 1e-4
+
+
+def test_the_modules_that_a_job_loads_are_those_that_its_digest_names(small):
+    silent = {"voxelwhy.errors", "voxelwhy.logs", "voxelwhy.registry"}
+    packages = {"voxelwhy"} | {f"voxelwhy.{p.parent.name}" for p in (ROOT / "scripts/voxelwhy").glob("*/__init__.py")}
+    assert {job["rule"] for job in small.loaded} >= {"register_scan", "train_fold", "compute_heatmaps", "write_report"}
+    for job in small.loaded:
+        named = {name for name in job["named"] if name.startswith("voxelwhy.")}
+        assert set(job["loaded"]) - packages - silent == named, job["rule"]
+
+
+def test_nothing_changed_nothing_to_do(small):
+    assert small.would_run() == {}
+
+
+def test_a_figure_setting_redraws_figures_only(small):
+    jobs = small.would_run(SMALL | {"figures": {"dpi": 90}})
+    assert jobs
+    assert set(jobs) <= {rule for rule in jobs if rule.startswith("draw_")} | {"write_report"}
+
+
+def test_the_seed_splits_and_trains_again_and_registers_nothing(small):
+    jobs = small.would_run(SMALL | {"seed": 8})
+    assert {"split_folds", "train_fold"} <= set(jobs)
+    assert not {"simulate_cohort", "parse_tables", "register_scan", "prepare_atlas"} & set(jobs)
+
+
+def test_swapped_settings_are_noticed(small):
+    swapped = SMALL["heatmaps"]["methods"] | {"occlusion": {"size_mm": 48, "stride_mm": 40}}
+    small.configure(SMALL | {"heatmaps": {"methods": swapped}})
+    try:
+        small.run("--touch")
+        swapped = swapped | {"occlusion": {"size_mm": 40, "stride_mm": 48}}
+        jobs = small.would_run(SMALL | {"heatmaps": {"methods": swapped}})
+        assert jobs["compute_heatmaps"] == 1
+    finally:
+        small.configure(SMALL)
+        small.run("--touch")
+
+
+def test_a_changed_heatmap_module_runs_that_method_and_what_follows(small):
+    module = small.folder / "scripts/voxelwhy/heatmaps/grad_cam.py"
+    source = module.read_text()
+    try:
+        module.write_text(source + "\nCHANGED = 1\n")
+        jobs = small.would_run()
+        assert jobs["compute_heatmaps"] == jobs["aggregate_regions"] == 1
+        assert not {"train_fold", "register_scan", "split_folds"} & set(jobs)
+        module.write_text("# only a comment\n" + source)
+        assert small.would_run() == {}
+    finally:
+        module.write_text(source)
+
+
+def test_a_scan_that_is_added_is_the_only_one_registered(small, tmp_path):
+    used = small.rows("cohort/selected.tsv")
+    table = tmp_path / "mine.tsv"
+    rows = [f"{small.folder / row['path']}\t{row['label']}\t{row['subject_id']}" for row in used]
+    table.write_text("\n".join(["path\tlabel\tsubject", *rows[:4]]) + "\n")
+    config = {
+        "study": "mine",
+        "cohort": {
+            "source": "plain_table",
+            "table": str(table),
+            "classes": {"positive": {"name": "AD", "values": ["AD"]}, "negative": {"name": "CN", "values": ["CN"]}},
+        },
+        "registration": {"resolution_mm": 6, "transform": "rigid"},
+        "splits": [{"name": "holdout", "kind": "holdout", "test_subjects": 1}],
+        "training": {"network": "small"},
+    }
+    small.configure(config)
+    try:
+        small.run("--until", "select_scans")
+        table.write_text("\n".join(["path\tlabel\tsubject", *rows[:5]]) + "\n")
+        small.run("--until", "parse_tables")
+        text = small.run("--dry-run", "--until", "select_scans")
+        assert re.search(r"^register_scan +1$", text, re.M)
+    finally:
+        small.configure(SMALL)
+
+
+def test_a_misspelt_setting_is_named_without_a_traceback(small):
+    small.configure(SMALL | {"registraton": {"n4": True}})
+    try:
+        text = small.run("--dry-run", code=1)
+    finally:
+        small.configure(SMALL)
+    assert "registraton" in text
+    assert "did you mean registration?" in text
+    assert "Traceback" not in text

@@ -1,0 +1,154 @@
+"""Gathering heatmaps over a study: means by group, region sums, options; against maps made one by one."""
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from voxelwhy.errors import ConfigError
+from voxelwhy.fold_training import train_fold
+from voxelwhy.heatmaps.area_occlusion import area_occlusion
+from voxelwhy.heatmaps.occlusion import occlusion
+from voxelwhy.heatmaps.sensitivity_analysis import sensitivity_analysis
+from voxelwhy.models.weights import load_model, save_model
+from voxelwhy.study_heatmaps import GroupMeans, explain_scans, method_options
+from voxelwhy.tables import RELEVANCE, write_table
+from voxelwhy.volumes import Normaliser, Volumes
+
+TRAINING = {
+    "network": "small",
+    "crop": "brain",
+    "normalisation": "scan",
+    "learning_rate": 1e-3,
+    "weight_decay": 0.0,
+    "batch_size": 4,
+    "epochs": 2,
+    "dropout": 0.0,
+    "keep": "last",
+    "threads": 1,
+    "precision": "float32",
+}
+
+
+@pytest.fixture
+def study(small_cohort, classes, tmp_path):
+    """Two trained folds, their predictions, and an atlas of two regions."""
+    mask, paths, folds = small_cohort
+    models, predictions = {}, []
+    for fold in (0, 1):
+        arguments = {"fold": fold, "classes": classes, "seed": 1, "code": {}, "checkpoints": tmp_path}
+        model, card, _, tested = train_fold(folds, paths, mask, TRAINING, **arguments)
+        models[fold] = tmp_path / f"model{fold}.pt"
+        save_model(models[fold], model, card)
+        predictions.append(tested)
+    labels = np.zeros(mask.shape, np.int16)
+    labels[2:9, 3:18, 2:17], labels[9:18, 3:18, 2:17] = 1, 2
+    sizes = [int((labels == n).sum()) for n in (1, 2)]
+    regions = pd.DataFrame({"region_id": [1, 2], "region": ["Left_L", "Left_R"], "voxels": sizes})
+    regions["volume_mm3"] = regions["voxels"] * 64.0
+    return (
+        models,
+        pd.concat(predictions, ignore_index=True),
+        paths,
+        (nib.Nifti1Image(labels, mask.affine), regions, mask),
+    )
+
+
+def settings(**changes):
+    return {"target": "predicted", "output": "probability", "scans": [], "options": {}} | changes
+
+
+def one_by_one(study, method, *, target=None, **options):
+    """Each scan's map made alone, straight from the file."""
+    models, predictions, paths, (_, _, mask) = study
+    maps = {}
+    brain = np.asarray(mask.dataobj) > 0
+    for scan in predictions.itertuples():
+        model, card = load_model(models[scan.fold])
+        volumes = Volumes([paths[scan.scan_id]], brain, crop="brain")
+        image = Normaliser("scan")(volumes[0], volumes.mask)[None]
+        maps[scan.scan_id] = volumes.uncrop(method(model, image, target_class=target, **options))
+    return maps
+
+
+def test_group_means_are_the_means_of_single_maps(study, classes, tmp_path):
+    models, predictions, paths, atlas = study
+    explained = settings(scans=["scan00"])
+    (tmp_path / "maps").mkdir()
+    relevance, groups = explain_scans(
+        sensitivity_analysis, models, predictions, paths, atlas, explained, classes=classes, maps_dir=tmp_path / "maps"
+    )
+    write_table(relevance, tmp_path / "relevance.tsv", RELEVANCE)
+    maps = one_by_one(study, sensitivity_analysis)
+    members = predictions.loc[predictions["label"] == "AD", "scan_id"]
+    mean = np.mean([maps[s] for s in members], axis=0)
+    scaled = np.mean([maps[s] / np.abs(maps[s]).sum() for s in members], axis=0)
+    for name, expected in (("mean_AD", mean), ("mean_AD_scaled", scaled), ("scan_scan00", maps["scan00"])):
+        image = nib.load(tmp_path / "maps" / f"{name}.nii.gz")
+        np.testing.assert_allclose(image.get_fdata(), expected, atol=1e-6 * expected.max())
+        np.testing.assert_array_equal(image.affine, atlas[2].affine)
+    counts = groups.set_index("group")["n_scans"]
+    assert counts["AD"] == len(members)
+    assert counts["all"] == counts[["TP", "FP", "TN", "FN"]].sum() == len(predictions)
+    card = json.loads((tmp_path / "maps" / "mean_AD.json").read_text())
+    assert (card["n_scans"], card["method"]) == (len(members), "sensitivity_analysis")
+    assert not list((tmp_path / "maps").glob("*nan*"))
+
+
+@pytest.mark.parametrize("target", ["positive", "true"])
+def test_the_target_is_the_class_that_was_asked_for(study, classes, tmp_path, target):
+    models, predictions, paths, atlas = study
+    relevance, _ = explain_scans(
+        sensitivity_analysis, models, predictions, paths, atlas,
+        settings(target=target, output="logit"), classes=classes, maps_dir=tmp_path,
+    )  # fmt: skip
+    wanted = {"positive": "AD"}
+    for row in relevance.itertuples():
+        assert row.target == wanted.get(target, row.label)
+    maps = one_by_one(study, sensitivity_analysis, target=1, apply_softmax=False)
+    labels = np.asarray(atlas[0].dataobj)
+    rows = relevance[(relevance["region_id"] == 2) & (relevance["target"] == "AD")]
+    for row in rows.itertuples():
+        np.testing.assert_allclose(row.total, maps[row.scan_id][labels == 2].sum(dtype=float), rtol=1e-4)
+    assert len(rows) >= 2
+
+
+def test_area_occlusion_gets_the_atlas_cut_like_the_scan(study, classes, tmp_path):
+    models, predictions, paths, atlas = study
+    relevance, _ = explain_scans(
+        area_occlusion, models, predictions, paths, atlas, settings(), classes=classes, maps_dir=tmp_path
+    )
+    labels = np.asarray(atlas[0].dataobj)
+    model, _ = load_model(models[0])
+    scan = predictions.iloc[0]
+    brain = np.asarray(atlas[2].dataobj) > 0
+    volumes = Volumes([paths[scan["scan_id"]]], brain, crop="brain")
+    image = torch.from_numpy(Normaliser("scan")(volumes[0], volumes.mask)[None, None])
+    blanked = image.clone()
+    blanked[0, 0][torch.from_numpy(labels[volumes.box] == 1)] = 0
+    with torch.no_grad():
+        before, after = (model(i).softmax(1)[0] for i in (image, blanked))
+    target = int(before.argmax())
+    row = relevance[(relevance["scan_id"] == scan["scan_id"]) & (relevance["region_id"] == 1)].iloc[0]
+    assert abs(row["total"] / (labels == 1).sum() - float(before[target] - after[target])) < 1e-5
+
+
+def test_lengths_in_mm_become_voxels_and_unknown_options_are_named():
+    labels = np.zeros((3, 3, 3), int)
+    made = method_options(occlusion, {"size_mm": 40, "stride_mm": 1}, voxel_mm=np.array([3.0, 3, 3]), labels=labels)
+    assert made == {"size": 13, "stride": 1}
+    assert method_options(area_occlusion, {}, voxel_mm=np.ones(3), labels=labels)["area_masks"] is labels
+    with pytest.raises(ConfigError, match="'sise'"):
+        method_options(occlusion, {"sise": 4}, voxel_mm=np.ones(3), labels=labels)
+
+
+def test_a_zero_map_counts_as_zero_when_scaled():
+    means = GroupMeans(["all"], (2, 2, 2))
+    means.add(np.zeros((2, 2, 2), np.float32), ["all"], "s1", True)
+    means.add(np.full((2, 2, 2), 0.5, np.float32), ["all"], "s2", False)
+    found = {kind: (mean.sum(), n) for _, kind, mean, n in means.means()}
+    assert found == {"": (2.0, 2), "_scaled": (0.5, 2)}
+    assert means.table()["share_saturated"].tolist() == [0.5]

@@ -1,0 +1,59 @@
+"""
+Cohort: from any source to the one table of scans.
+
+IN   the diagnosis table of the config, beside a folder of scans; for the embedded cohort both are simulated first
+OUT  simulation/table.csv, scans/, truth/   the embedded cohort, as if downloaded, with what was planted in it
+     cohort/scans.tsv                       one row a scan that the study may use
+     cohort/dropped.tsv                     each row that it does not use, with its reason
+
+The scans of the embedded cohort are not declared as outputs: a scan whose bytes stay the same keeps its file, so that
+a simulation that changes one scan registers one scan.
+"""
+
+if SIMULATED:
+
+    rule simulate_cohort:
+        """Make the embedded cohort from the ICBM152 template."""
+        output:
+            table=study("simulation/table.csv"),
+            manifest=study("simulation/manifest.tsv"),
+            truth=directory(study("simulation/truth")),
+        params:
+            settings=config["simulation"] | {"scans": config["cohort"]["data_dir"]},
+            code=code("simulate_cohort.py"),
+        log:
+            study("logs/simulate_cohort.log"),
+        benchmark:
+            study("benchmarks/simulate_cohort.tsv")
+        threads: 2
+        resources:
+            mem_mb=4000,
+            runtime=60,
+        conda:
+            "../../envs/voxelwhy.yaml"
+        script:
+            "../../scripts/simulate_cohort.py"
+
+
+checkpoint parse_tables:
+    """Read the diagnosis table: which scans the study may use, and why not the others."""
+    input:
+        table=config["cohort"]["table"],
+    output:
+        scans=study("cohort/scans.tsv"),
+        dropped=study("cohort/dropped.tsv"),
+    params:
+        settings=config["cohort"],
+        code=code("parse_tables.py", SOURCES[config["cohort"]["source"]]),
+    log:
+        study("logs/parse_tables.log"),
+    benchmark:
+        study("benchmarks/parse_tables.tsv")
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    conda:
+        "../../envs/voxelwhy.yaml"
+    script:
+        "../../scripts/parse_tables.py"

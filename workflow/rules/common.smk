@@ -1,0 +1,71 @@
+"""
+What every rule file shares: the checked settings, paths within the study, and the digest of a rule's code.
+"""
+
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+
+SCRIPTS = Path(workflow.basedir).resolve().parent / "scripts"
+sys.path.insert(0, str(SCRIPTS))
+# Snakemake appends a script's folder to sys.path: without this an installed copy of the package would win.
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(SCRIPTS), os.environ.get("PYTHONPATH")]))
+
+from voxelwhy.code_digest import code_digest
+from voxelwhy.errors import VoxelwhyError
+from voxelwhy.progress import show_progress
+from voxelwhy.registry import METHODS, NETWORKS, SOURCES
+from voxelwhy.settings import load_settings
+
+try:
+    config = load_settings(config, Path(workflow.basedir, "schemas", "config.schema.yaml"))
+except VoxelwhyError as error:
+    sys.exit(f"\n{error}\n")
+
+SEED = config["seed"]
+SPLITS = {split["name"]: split for split in config["splits"]}
+SIMULATED = "simulation" in config
+CLASSES = {side: config["cohort"]["classes"][side]["name"] for side in ("positive", "negative")}
+
+
+wildcard_constraints:
+    scan=r"[A-Za-z0-9_.+-]+",
+    split="|".join(SPLITS),
+    fold=r"\d+",
+    method="|".join(config["heatmaps"]["methods"]),
+
+
+def study(path):
+    """A path within the study's folder."""
+    return f"results/{config['study']}/{path}"
+
+
+if SIMULATED:
+    config["cohort"] |= {"table": study("simulation/table.csv"), "data_dir": study("simulation/scans")}
+
+
+def code(script, *named):
+    """Hashes of the code behind a rule; `named` are modules that it loads by a name in the config."""
+    return code_digest(SCRIPTS / script, named)
+
+
+def folds_of(split):
+    """Numbers of the folds of a split."""
+    return range(SPLITS[split]["folds"] if SPLITS[split]["kind"] == "kfold" else 1)
+
+
+def print_end(report_path, summaries):
+    """Say where the report is and what it comes to, once it is there."""
+    if os.path.exists(report_path):
+        lines = [sentence for path in summaries for sentence in json.loads(Path(path).read_text())["sentences"]]
+        print("", *lines, f"\nThe report: {report_path}", sep="\n", file=sys.stderr)
+
+
+if workflow.is_main_process and not workflow.output_settings.dryrun:
+    show_progress(
+        logging.getLogger("snakemake.logging"),
+        totals=lambda: {rule: n for rule, n in workflow.dag.stats()[1].items() if rule != "total"},
+        cores=workflow.resource_settings.cores or 1,
+    )

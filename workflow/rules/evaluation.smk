@@ -1,0 +1,130 @@
+"""
+Evaluation: how well the network does, how far the heatmaps agree, and whether they found what was planted.
+
+IN   predictions of the folds and of the baseline; mean maps by method; for the embedded cohort its truth
+OUT  splits/<split>/evaluation/metrics.tsv, roc.tsv    accuracy and AUC with intervals that resample subjects
+     splits/<split>/evaluation/agreement.tsv           distances and rank correlations of mean maps
+     splits/<split>/evaluation/truth.tsv               each method against the planted disease (simulated cohorts only)
+     splits/<split>/evaluation/log_jacobian.nii.gz     that disease on the study's grid
+     splits/<split>/evaluation/summary.json            the three sentences that the study comes to
+"""
+
+METHODS_USED = list(config["heatmaps"]["methods"])
+
+
+def predictions_of_folds(wildcards):
+    return [study(f"splits/{wildcards.split}/fold-{k}/predictions.tsv") for k in folds_of(wildcards.split)]
+
+
+def truth_of(wildcards):
+    return [study(f"splits/{wildcards.split}/evaluation/truth.tsv")] if SIMULATED else []
+
+
+rule evaluate_predictions:
+    """Accuracy, AUC and the like with intervals, network and baseline side by side."""
+    input:
+        cnn=predictions_of_folds,
+        baseline=study("splits/{split}/baseline/predictions.tsv"),
+    output:
+        metrics=study("splits/{split}/evaluation/metrics.tsv"),
+        roc=study("splits/{split}/evaluation/roc.tsv"),
+    params:
+        settings={"classes": CLASSES, "bootstrap": config["evaluation"]["bootstrap"], "seed": SEED},
+        code=code("evaluate_predictions.py"),
+    log:
+        study("logs/evaluate_predictions/{split}.log"),
+    benchmark:
+        study("benchmarks/evaluate_predictions/{split}.tsv")
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    conda:
+        "../../envs/voxelwhy.yaml"
+    script:
+        "../../scripts/evaluate_predictions.py"
+
+
+rule compare_maps:
+    """How far the mean maps of the classes and of the methods lie apart."""
+    input:
+        maps=expand(study("splits/{{split}}/heatmaps/{method}/maps"), method=METHODS_USED),
+        mask=rules.prepare_template.output.mask,
+    output:
+        agreement=study("splits/{split}/evaluation/agreement.tsv"),
+    params:
+        settings={"methods": METHODS_USED, "classes": CLASSES},
+        code=code("compare_maps.py"),
+    log:
+        study("logs/compare_maps/{split}.log"),
+    benchmark:
+        study("benchmarks/compare_maps/{split}.tsv")
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    conda:
+        "../../envs/voxelwhy.yaml"
+    script:
+        "../../scripts/compare_maps.py"
+
+
+if SIMULATED:
+
+    rule score_truth:
+        """Each method's map against the disease that was planted."""
+        input:
+            maps=expand(study("splits/{{split}}/heatmaps/{method}/maps"), method=METHODS_USED),
+            truth=study("simulation/truth"),
+            mask=rules.prepare_template.output.mask,
+            labels=study("atlas/labels.nii.gz"),
+            regions=study("atlas/regions.tsv"),
+        output:
+            truth=study("splits/{split}/evaluation/truth.tsv"),
+            log_jacobian=study("splits/{split}/evaluation/log_jacobian.nii.gz"),
+        params:
+            settings={
+                "methods": METHODS_USED,
+                "classes": CLASSES,
+                "threshold": config["evaluation"]["truth_threshold"],
+                "permutations": config["evaluation"]["permutations"],
+                "seed": SEED,
+            },
+            code=code("score_truth.py"),
+        log:
+            study("logs/score_truth/{split}.log"),
+        benchmark:
+            study("benchmarks/score_truth/{split}.tsv")
+        threads: 1
+        resources:
+            mem_mb=4000,
+            runtime=30,
+        conda:
+            "../../envs/voxelwhy.yaml"
+        script:
+            "../../scripts/score_truth.py"
+
+
+rule summarise:
+    """The three sentences that the study comes to."""
+    input:
+        metrics=study("splits/{split}/evaluation/metrics.tsv"),
+        regions=expand(study("splits/{{split}}/regions/{method}.tsv"), method=METHODS_USED),
+        truth=truth_of,
+    output:
+        summary=study("splits/{split}/evaluation/summary.json"),
+    params:
+        settings={"methods": METHODS_USED, "classes": CLASSES, "simulated": SIMULATED},
+        code=code("summarise.py"),
+    log:
+        study("logs/summarise/{split}.log"),
+    benchmark:
+        study("benchmarks/summarise/{split}.tsv")
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    conda:
+        "../../envs/voxelwhy.yaml"
+    script:
+        "../../scripts/summarise.py"

@@ -1,0 +1,56 @@
+"""
+Folds: which subjects train, which validate, which test.
+
+IN   cohort/selected.tsv
+OUT  splits/<split>/folds.tsv     one row a fold and scan: train, validation or test
+     splits/<split>/audit.json    the leakage audit: nothing is trained on a split that fails it
+     splits/<split>/table1.tsv    subjects, scans, class, age and sex by fold and side
+"""
+
+
+rule split_folds:
+    """Split the subjects into folds."""
+    input:
+        selected=study("cohort/selected.tsv"),
+    output:
+        folds=study("splits/{split}/folds.tsv"),
+    params:
+        settings=lambda wildcards: {"split": SPLITS[wildcards.split], "classes": CLASSES, "seed": SEED},
+        code=code("split_folds.py"),
+    log:
+        study("logs/split_folds/{split}.log"),
+    benchmark:
+        study("benchmarks/split_folds/{split}.tsv")
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    conda:
+        "../../envs/voxelwhy.yaml"
+    script:
+        "../../scripts/split_folds.py"
+
+
+rule audit_folds:
+    """Look for leaks: a subject or an image on two sides, a class that is missing, a scan unaccounted for."""
+    input:
+        selected=study("cohort/selected.tsv"),
+        folds=study("splits/{split}/folds.tsv"),
+    output:
+        audit=study("splits/{split}/audit.json"),
+        table1=study("splits/{split}/table1.tsv"),
+    params:
+        settings={"classes": CLASSES},
+        code=code("audit_folds.py"),
+    log:
+        study("logs/audit_folds/{split}.log"),
+    benchmark:
+        study("benchmarks/audit_folds/{split}.tsv")
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    conda:
+        "../../envs/voxelwhy.yaml"
+    script:
+        "../../scripts/audit_folds.py"

@@ -1,0 +1,51 @@
+"""
+Heatmaps: why the network said so, by each method, for each test scan by the model of its own fold.
+
+IN   splits/<split>/fold-<k>/model.pt, predictions.tsv; the registered scans; atlas/
+OUT  splits/<split>/heatmaps/<method>/relevance.tsv   relevance of every scan by atlas region
+     splits/<split>/heatmaps/<method>/groups.tsv      scans and subjects of each group of maps
+     splits/<split>/heatmaps/<method>/maps/           mean maps by group, single maps where asked: NIfTI, each with JSON
+
+A method is a module of voxelwhy/heatmaps and a line in the config.
+"""
+
+
+def heatmap_settings(wildcards):
+    heatmaps = config["heatmaps"]
+    shared = {key: heatmaps[key] for key in ("target", "output", "scans")}
+    return shared | {"options": heatmaps["methods"][wildcards.method] or {}, "classes": CLASSES}
+
+
+def heatmap_code(wildcards):
+    return code("compute_heatmaps.py", METHODS[wildcards.method], NETWORKS[config["training"]["network"]])
+
+
+rule compute_heatmaps:
+    """Explain the test scans of {wildcards.split} by {wildcards.method}."""
+    input:
+        selected=study("cohort/selected.tsv"),
+        mask=rules.prepare_template.output.mask,
+        labels=study("atlas/labels.nii.gz"),
+        regions=study("atlas/regions.tsv"),
+        models=lambda w: [study(f"splits/{w.split}/fold-{k}/model.pt") for k in folds_of(w.split)],
+        predictions=lambda w: [study(f"splits/{w.split}/fold-{k}/predictions.tsv") for k in folds_of(w.split)],
+    output:
+        relevance=study("splits/{split}/heatmaps/{method}/relevance.tsv"),
+        groups=study("splits/{split}/heatmaps/{method}/groups.tsv"),
+        maps=directory(study("splits/{split}/heatmaps/{method}/maps")),
+    params:
+        settings=heatmap_settings,
+        code=heatmap_code,
+    log:
+        study("logs/compute_heatmaps/{split}/{method}.log"),
+    benchmark:
+        study("benchmarks/compute_heatmaps/{split}/{method}.tsv")
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=1440,
+        device=config["training"]["device"],
+    conda:
+        "../../envs/voxelwhy.yaml"
+    script:
+        "../../scripts/compute_heatmaps.py"

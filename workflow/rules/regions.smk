@@ -1,0 +1,55 @@
+"""
+Regions: relevance by atlas region, with intervals.
+
+IN   splits/<split>/heatmaps/<method>/relevance.tsv
+OUT  atlas/labels.nii.gz, regions.tsv            the atlas on the study's grid
+     splits/<split>/regions/<method>.tsv         means over subjects with bootstrap intervals, and ranks, by group
+"""
+
+
+rule prepare_atlas:
+    """Bring the atlas to the study's grid through the affines."""
+    input:
+        mask=rules.prepare_template.output.mask,
+    output:
+        labels=study("atlas/labels.nii.gz"),
+        regions=study("atlas/regions.tsv"),
+    params:
+        settings=config["atlas"],
+        code=code("prepare_atlas.py"),
+    log:
+        study("logs/prepare_atlas.log"),
+    benchmark:
+        study("benchmarks/prepare_atlas.tsv")
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    conda:
+        "../../envs/voxelwhy.yaml"
+    script:
+        "../../scripts/prepare_atlas.py"
+
+
+rule aggregate_regions:
+    """Relevance by region and group of scans, for {wildcards.method}."""
+    input:
+        relevance=study("splits/{split}/heatmaps/{method}/relevance.tsv"),
+        regions=study("atlas/regions.tsv"),
+    output:
+        regions=study("splits/{split}/regions/{method}.tsv"),
+    params:
+        settings={"classes": CLASSES, "bootstrap": config["evaluation"]["bootstrap"], "seed": SEED},
+        code=code("aggregate_regions.py"),
+    log:
+        study("logs/aggregate_regions/{split}/{method}.log"),
+    benchmark:
+        study("benchmarks/aggregate_regions/{split}/{method}.tsv")
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    conda:
+        "../../envs/voxelwhy.yaml"
+    script:
+        "../../scripts/aggregate_regions.py"

@@ -1,0 +1,108 @@
+"""
+Registration: every scan onto the template grid.
+
+IN   the scan's own file (path from cohort/scans.tsv), template/
+OUT  template/t1.nii.gz, brain_mask.nii.gz    ICBM152 on the study's grid
+     registered/<scan_id>/t1.nii              the scan on that grid, int16 with scale
+     registered/<scan_id>/quality.json        status, reason, figures; check.png to look at
+     cohort/selected.tsv, excluded.tsv        what the study uses, and all that it does not use, by reason and class
+
+One single-threaded job a scan: bit-for-bit reproducible, and as fast in sum. A scan that cannot be registered is a
+result (status "failed"), not an error: select_scans leaves it out and says why.
+"""
+
+import csv
+from functools import lru_cache
+
+
+@lru_cache
+def scan_table(path, mtime):
+    with open(path, encoding="utf-8") as table:
+        return {row["scan_id"]: row["path"] for row in csv.DictReader(table, delimiter="\t")}
+
+
+def scan_paths():
+    """Paths of the scans, known once parse_tables has run."""
+    path = checkpoints.parse_tables.get().output.scans
+    return scan_table(path, os.stat(path).st_mtime_ns)
+
+
+def scan_path(wildcards):
+    return scan_paths()[wildcards.scan]
+
+
+def registered_scans(wildcards):
+    return [study(f"registered/{scan}") for scan in scan_paths()]
+
+
+rule prepare_template:
+    """Bring the ICBM152 template and its brain mask to the study's grid."""
+    output:
+        t1=study("template/t1.nii.gz"),
+        mask=study("template/brain_mask.nii.gz"),
+    params:
+        settings={"resolution_mm": config["registration"]["resolution_mm"]},
+        code=code("prepare_template.py"),
+    log:
+        study("logs/prepare_template.log"),
+    benchmark:
+        study("benchmarks/prepare_template.tsv")
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    conda:
+        "../../envs/voxelwhy.yaml"
+    script:
+        "../../scripts/prepare_template.py"
+
+
+rule register_scan:
+    """Register {wildcards.scan} to the template."""
+    input:
+        scan=scan_path,
+        t1=rules.prepare_template.output.t1,
+        mask=rules.prepare_template.output.mask,
+    output:
+        directory(study("registered/{scan}")),
+    params:
+        settings=config["registration"],
+        code=code("register_scan.py"),
+    log:
+        study("logs/register_scan/{scan}.log"),
+    benchmark:
+        study("benchmarks/register_scan/{scan}.tsv")
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    conda:
+        "../../envs/voxelwhy.yaml"
+    script:
+        "../../scripts/register_scan.py"
+
+
+rule select_scans:
+    """Keep what was registered; say of everything else why it is not used."""
+    input:
+        scans=study("cohort/scans.tsv"),
+        dropped=study("cohort/dropped.tsv"),
+        registered=registered_scans,
+    output:
+        selected=study("cohort/selected.tsv"),
+        excluded=study("cohort/excluded.tsv"),
+    params:
+        settings={"classes": CLASSES},
+        code=code("select_scans.py"),
+    log:
+        study("logs/select_scans.log"),
+    benchmark:
+        study("benchmarks/select_scans.tsv")
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    conda:
+        "../../envs/voxelwhy.yaml"
+    script:
+        "../../scripts/select_scans.py"

@@ -1,0 +1,367 @@
+"""
+Report: figures, tables, and one page to read from top to bottom.
+
+IN   everything above
+OUT  figures/, tables/                          of the cohort: flow, registration, what is excluded
+     splits/<split>/figures/, tables/           of a split: png and svg; tsv, md and tex; each with its caption as JSON
+     report.html                                self-contained; the figures are also marked for snakemake --report
+
+The figures of one subject are drawn by one job.
+"""
+
+MODEL_TITLES = {"cnn": config["training"]["network"], "baseline": config["evaluation"]["baseline"].replace("_", " ")}
+SHOWN = {key: config["figures"][key] for key in ("axis", "slices_mm", "dpi")}
+SPLIT_FIGURES = {
+    "draw_heatmaps": [f"heatmaps_{group}{kind}" for kind in ("", "_scaled") for group in CLASSES.values()],
+    "draw_regions": [f"regions_{group}" for group in CLASSES.values()],
+    "draw_performance": ["metrics", "roc", "confusion", "learning_curves"],
+    "draw_agreement": ["agreement", "saturation"],
+    "draw_truth": ["truth_map", "truth_scores"] if SIMULATED else [],
+}
+SPLIT_TABLES = ["table1", "metrics", "agreement", *[f"regions_{g}" for g in CLASSES.values()]] + ["truth"] * SIMULATED
+COHORT_FIGURES = ["flow", "registration", "quality"]
+
+
+def figure(stem, category):
+    """The files of a figure: the picture, marked for snakemake --report, the drawing, title and caption."""
+    picture = report(study(f"{stem}.png"), category=category, labels={"figure": Path(stem).name.replace("_", " ")})
+    return [picture, study(f"{stem}.svg"), study(f"{stem}.json")]
+
+
+def split_figures(rule_name):
+    """The outputs of a rule that draws figures of a split, by name."""
+    names = SPLIT_FIGURES[rule_name]
+    return {n: figure(f"splits/{{split}}/figures/{n}", rule_name.removeprefix("draw_")) for n in names}
+
+
+def table_files(stem):
+    """The files of a table: full figures, for people, for papers, title and caption."""
+    return [study(f"{stem}.{ending}") for ending in ("tsv", "md", "tex", "json")]
+
+
+def maps_by_method(wildcards):
+    return [study(f"splits/{wildcards.split}/heatmaps/{method}/maps") for method in METHODS_USED]
+
+
+def groups_by_method(wildcards):
+    return [study(f"splits/{wildcards.split}/heatmaps/{method}/groups.tsv") for method in METHODS_USED]
+
+
+def regions_by_method(wildcards):
+    return [study(f"splits/{wildcards.split}/regions/{method}.tsv") for method in METHODS_USED]
+
+
+def report_items():
+    """Titles and captions of all that the report shows, in its order within each section."""
+    items = [study(f"figures/{name}.json") for name in COHORT_FIGURES] + [study("tables/excluded.json")]
+    for split in SPLITS:
+        figures = [name for names in SPLIT_FIGURES.values() for name in names]
+        items += [study(f"splits/{split}/figures/{name}.json") for name in figures]
+        items += [study(f"splits/{split}/tables/{name}.json") for name in SPLIT_TABLES]
+    return items
+
+
+rule draw_cohort:
+    """From rows to scans, and every registration, the worst first."""
+    input:
+        scans=study("cohort/scans.tsv"),
+        dropped=study("cohort/dropped.tsv"),
+        selected=study("cohort/selected.tsv"),
+        excluded=study("cohort/excluded.tsv"),
+        registered=registered_scans,
+    output:
+        **{name: figure(f"figures/{name}", "cohort") for name in COHORT_FIGURES},
+    params:
+        settings={
+            "registration": config["registration"],
+            "classes": CLASSES,
+            "simulated": SIMULATED,
+            "dpi": config["figures"]["dpi"],
+        },
+        code=code("draw_cohort.py"),
+    log:
+        study("logs/draw_cohort.log"),
+    benchmark:
+        study("benchmarks/draw_cohort.tsv")
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    conda:
+        "../../envs/voxelwhy.yaml"
+    script:
+        "../../scripts/draw_cohort.py"
+
+
+rule draw_heatmaps:
+    """The paper's figure: mean maps, methods in columns and slices in rows."""
+    input:
+        maps=maps_by_method,
+        groups=groups_by_method,
+        t1=rules.prepare_template.output.t1,
+    output:
+        **split_figures("draw_heatmaps"),
+    params:
+        settings={
+            "heatmaps": config["heatmaps"],
+            "classes": CLASSES,
+            "simulated": SIMULATED,
+            "shown": SHOWN,
+        },
+        code=code("draw_heatmaps.py"),
+    log:
+        study("logs/draw_heatmaps/{split}.log"),
+    benchmark:
+        study("benchmarks/draw_heatmaps/{split}.tsv")
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    conda:
+        "../../envs/voxelwhy.yaml"
+    script:
+        "../../scripts/draw_heatmaps.py"
+
+
+rule draw_scans:
+    """The maps of single scans that the config names and that this split tests."""
+    input:
+        maps=maps_by_method,
+        selected=study("cohort/selected.tsv"),
+        predictions=predictions_of_folds,
+        t1=rules.prepare_template.output.t1,
+    output:
+        directory(study("splits/{split}/figures/scans")),
+    params:
+        settings={
+            "heatmaps": config["heatmaps"],
+            "classes": CLASSES,
+            "simulated": SIMULATED,
+            "shown": SHOWN,
+        },
+        code=code("draw_scans.py"),
+    log:
+        study("logs/draw_scans/{split}.log"),
+    benchmark:
+        study("benchmarks/draw_scans/{split}.tsv")
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    conda:
+        "../../envs/voxelwhy.yaml"
+    script:
+        "../../scripts/draw_scans.py"
+
+
+rule draw_regions:
+    """The regions with the most relevance, by method, with intervals."""
+    input:
+        regions=regions_by_method,
+    output:
+        **split_figures("draw_regions"),
+    params:
+        settings={
+            "heatmaps": config["heatmaps"],
+            "atlas": config["atlas"]["name"],
+            "classes": CLASSES,
+            "simulated": SIMULATED,
+            "top": config["figures"]["top_regions"],
+            "dpi": config["figures"]["dpi"],
+        },
+        code=code("draw_regions.py"),
+    log:
+        study("logs/draw_regions/{split}.log"),
+    benchmark:
+        study("benchmarks/draw_regions/{split}.tsv")
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    conda:
+        "../../envs/voxelwhy.yaml"
+    script:
+        "../../scripts/draw_regions.py"
+
+
+rule draw_performance:
+    """How well it does: metrics, ROC, confusion, learning curves."""
+    input:
+        metrics=study("splits/{split}/evaluation/metrics.tsv"),
+        roc=study("splits/{split}/evaluation/roc.tsv"),
+        predictions=predictions_of_folds,
+        histories=lambda w: [study(f"splits/{w.split}/fold-{k}/history.tsv") for k in folds_of(w.split)],
+    output:
+        **split_figures("draw_performance"),
+    params:
+        settings={
+            "training": {k: v for k, v in config["training"].items() if k not in TRAINING_ONLY},
+            "titles": MODEL_TITLES,
+            "bootstrap": config["evaluation"]["bootstrap"],
+            "classes": CLASSES,
+            "simulated": SIMULATED,
+            "dpi": config["figures"]["dpi"],
+        },
+        code=code("draw_performance.py"),
+    log:
+        study("logs/draw_performance/{split}.log"),
+    benchmark:
+        study("benchmarks/draw_performance/{split}.tsv")
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    conda:
+        "../../envs/voxelwhy.yaml"
+    script:
+        "../../scripts/draw_performance.py"
+
+
+rule draw_agreement:
+    """How far the maps of the classes and of the methods lie apart, and how many predictions are saturated."""
+    input:
+        agreement=study("splits/{split}/evaluation/agreement.tsv"),
+        groups=groups_by_method,
+    output:
+        **split_figures("draw_agreement"),
+    params:
+        settings={"classes": CLASSES, "simulated": SIMULATED, "dpi": config["figures"]["dpi"]},
+        code=code("draw_agreement.py"),
+    log:
+        study("logs/draw_agreement/{split}.log"),
+    benchmark:
+        study("benchmarks/draw_agreement/{split}.tsv")
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    conda:
+        "../../envs/voxelwhy.yaml"
+    script:
+        "../../scripts/draw_agreement.py"
+
+
+if SIMULATED:
+
+    rule draw_truth:
+        """What was planted, and how well each method found it."""
+        input:
+            truth=study("splits/{split}/evaluation/truth.tsv"),
+            log_jacobian=study("splits/{split}/evaluation/log_jacobian.nii.gz"),
+            groups=groups_by_method,
+            t1=rules.prepare_template.output.t1,
+        output:
+            **split_figures("draw_truth"),
+        params:
+            settings={
+                "heatmaps": config["heatmaps"],
+                "threshold": config["evaluation"]["truth_threshold"],
+                "classes": CLASSES,
+                "simulated": SIMULATED,
+                "shown": SHOWN,
+            },
+            code=code("draw_truth.py"),
+        log:
+            study("logs/draw_truth/{split}.log"),
+        benchmark:
+            study("benchmarks/draw_truth/{split}.tsv")
+        threads: 1
+        resources:
+            mem_mb=2000,
+            runtime=10,
+        conda:
+            "../../envs/voxelwhy.yaml"
+        script:
+            "../../scripts/draw_truth.py"
+
+
+rule publish_excluded:
+    """What the study does not use, by reason and class."""
+    input:
+        excluded=study("cohort/excluded.tsv"),
+    output:
+        excluded=table_files("tables/excluded"),
+    params:
+        settings={"classes": CLASSES},
+        code=code("publish_excluded.py"),
+    log:
+        study("logs/publish_excluded.log"),
+    benchmark:
+        study("benchmarks/publish_excluded.tsv")
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    conda:
+        "../../envs/voxelwhy.yaml"
+    script:
+        "../../scripts/publish_excluded.py"
+
+
+rule publish_tables:
+    """The tables of a split, for people and for papers."""
+    input:
+        table1=study("splits/{split}/table1.tsv"),
+        metrics=study("splits/{split}/evaluation/metrics.tsv"),
+        agreement=study("splits/{split}/evaluation/agreement.tsv"),
+        regions=regions_by_method,
+        truth=truth_of,
+    output:
+        **{name: table_files(f"splits/{{split}}/tables/{name}") for name in SPLIT_TABLES},
+    params:
+        settings={
+            "methods": METHODS_USED,
+            "titles": MODEL_TITLES,
+            "bootstrap": config["evaluation"]["bootstrap"],
+            "atlas": config["atlas"]["name"],
+            "classes": CLASSES,
+            "top": config["figures"]["top_regions"],
+        },
+        code=code("publish_tables.py"),
+    log:
+        study("logs/publish_tables/{split}.log"),
+    benchmark:
+        study("benchmarks/publish_tables/{split}.tsv")
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    conda:
+        "../../envs/voxelwhy.yaml"
+    script:
+        "../../scripts/publish_tables.py"
+
+
+rule write_report:
+    """The page to read from top to bottom."""
+    input:
+        items=report_items(),
+        scans=expand(study("splits/{split}/figures/scans"), split=SPLITS),
+        summaries=expand(study("splits/{split}/evaluation/summary.json"), split=SPLITS),
+        selected=study("cohort/selected.tsv"),
+        template=str(SCRIPTS / "voxelwhy" / "report.html.j2"),
+    output:
+        report=study("report.html"),
+    params:
+        settings={
+            "config": config | {"training": {k: v for k, v in config["training"].items() if k not in TRAINING_ONLY}},
+            "splits": list(SPLITS),
+            "simulated": SIMULATED,
+        },
+        code=code("write_report.py"),
+    log:
+        study("logs/write_report.log"),
+    benchmark:
+        study("benchmarks/write_report.tsv")
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    conda:
+        "../../envs/voxelwhy.yaml"
+    script:
+        "../../scripts/write_report.py"
+
+
+onsuccess:
+    print_end(study("report.html"), [study(f"splits/{split}/evaluation/summary.json") for split in SPLITS])

@@ -1,0 +1,76 @@
+"""
+Training: a network for each fold, and beside it a linear classifier on region means.
+
+IN   splits/<split>/folds.tsv, audit.json; the registered scans that cohort/selected.tsv names
+OUT  splits/<split>/fold-<k>/model.pt          weights, with normalisation, settings and versions inside
+     splits/<split>/fold-<k>/history.tsv       loss and accuracy by epoch
+     splits/<split>/fold-<k>/predictions.tsv   out-of-sample predictions
+     splits/<split>/baseline/predictions.tsv   those of the baseline, on the same folds
+
+selected.tsv holds a hash of every registered scan, so these rules need not name thousands of files: they are run again
+when, and only when, a scan's voxels changed. A checkpoint after each epoch lies in checkpoints/, outside the declared
+outputs, since those are deleted when a job dies; it is keyed by inputs, settings and code.
+"""
+
+TRAINING_ONLY = ("device",)
+
+
+rule train_fold:
+    """Train the network of fold {wildcards.fold} of {wildcards.split} and predict its test scans."""
+    input:
+        selected=study("cohort/selected.tsv"),
+        folds=study("splits/{split}/folds.tsv"),
+        audit=study("splits/{split}/audit.json"),
+        mask=rules.prepare_template.output.mask,
+    output:
+        model=study("splits/{split}/fold-{fold}/model.pt"),
+        history=study("splits/{split}/fold-{fold}/history.tsv"),
+        predictions=study("splits/{split}/fold-{fold}/predictions.tsv"),
+    params:
+        settings={
+            "training": {k: v for k, v in config["training"].items() if k not in TRAINING_ONLY},
+            "classes": CLASSES,
+            "seed": SEED,
+        },
+        code=code("train_fold.py", NETWORKS[config["training"]["network"]]),
+    log:
+        study("logs/train_fold/{split}/fold-{fold}.log"),
+    benchmark:
+        study("benchmarks/train_fold/{split}/fold-{fold}.tsv")
+    threads: config["training"]["threads"]
+    resources:
+        mem_mb=4000,
+        runtime=1440,
+        device=config["training"]["device"],
+    conda:
+        "../../envs/voxelwhy.yaml"
+    script:
+        "../../scripts/train_fold.py"
+
+
+rule train_baseline:
+    """Fit the baseline on the same folds."""
+    input:
+        selected=study("cohort/selected.tsv"),
+        folds=study("splits/{split}/folds.tsv"),
+        audit=study("splits/{split}/audit.json"),
+        mask=rules.prepare_template.output.mask,
+        labels=study("atlas/labels.nii.gz"),
+        regions=study("atlas/regions.tsv"),
+    output:
+        predictions=study("splits/{split}/baseline/predictions.tsv"),
+    params:
+        settings={"baseline": config["evaluation"]["baseline"], "classes": CLASSES, "seed": SEED},
+        code=code("train_baseline.py"),
+    log:
+        study("logs/train_baseline/{split}.log"),
+    benchmark:
+        study("benchmarks/train_baseline/{split}.tsv")
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    conda:
+        "../../envs/voxelwhy.yaml"
+    script:
+        "../../scripts/train_baseline.py"
