@@ -14,7 +14,7 @@ with door(snakemake) as job:
     config, splits, simulated = (job.settings[name] for name in ("config", "splits", "simulated"))
     selected = read_table(job.input.selected, SELECTED)
     items = {split: [] for split in ["", *splits]}
-    for path in job.input["items"]:
+    for path in job.input.captions:
         parts = Path(path).parts
         items[parts[parts.index("splits") + 1] if "splits" in parts else ""].append(path)
     for split, folder in zip(splits, job.input.scans, strict=True):

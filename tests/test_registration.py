@@ -294,6 +294,15 @@ def test_what_ants_raises_is_a_result(folder, tmp_path, monkeypatch):
     assert not (tmp_path / "t1.nii").exists()
 
 
+def test_a_scan_that_is_no_brain_is_a_result(folder, tmp_path, rng):
+    scan = nib.load(folder / "scan.nii.gz")
+    noise = rng.uniform(0, 500, scan.shape) * (scan.get_fdata() > 0)
+    save_image(tmp_path / "noise.nii.gz", noise, scan.affine)
+    quality = run(folder, tmp_path / "out", scan=tmp_path / "noise.nii.gz", transform="rigid")
+    assert quality["reason"].startswith("registration failed: the result does not resemble the template (r = ")
+    assert not (tmp_path / "out" / "t1.nii").exists()
+
+
 def test_faults_of_the_study_are_errors(folder, tmp_path):
     with pytest.raises(ConfigError, match="rigid, affine, syn_quick"):
         run(folder, tmp_path, transform="syn")
@@ -314,8 +323,10 @@ def test_a_zero_byte_gzip_is_a_result(folder, tmp_path):
 
 
 @pytest.mark.skipif("VOXELWHY_REAL_SCANS" not in os.environ, reason="VOXELWHY_REAL_SCANS names no folder")
-def test_a_real_scan(folder, tmp_path):
+def test_a_real_scan(tmp_path):
     scans = sorted(Path(os.environ["VOXELWHY_REAL_SCANS"]).rglob("*T1w.nii*"))
-    quality = run(folder, tmp_path, scan=scans[0])
+    for image, name in zip(make_template(4), ("template", "mask"), strict=True):
+        nib.save(image, tmp_path / f"{name}.nii.gz")
+    quality = run(tmp_path, tmp_path / "out", scan=scans[0])
     assert quality["status"] == "ok"
     assert quality["correlation_brain"] > 0.3 and quality["mask_dice"] > 0.85

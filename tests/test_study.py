@@ -20,10 +20,18 @@ ROOT = Path(__file__).resolve().parents[1]
 METHODS = ("sensitivity_analysis", "guided_backprop", "occlusion", "area_occlusion", "grad_cam")
 pytestmark = [pytest.mark.study, pytest.mark.xdist_group("study")]
 
+DEMO = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
 SMALL = {
     "study": "small",
     "seed": 7,
-    "simulation": {"subjects": {"AD": 6, "CN": 6, "MCI": 1, "converter": 1}},
+    "simulation": {
+        "resolution_mm": 4,
+        "working_mm": 4,
+        "subjects": {"Dementia": 5, "CN": 5, "MCI": 1, "converter": 1},
+        "missing_files": ["999_S_0005/Month 12"],
+        "truncated_files": ["999_S_0002/Screening"],
+        "regions": DEMO["simulation"]["regions"],
+    },
     "registration": {"resolution_mm": 4, "transform": "affine"},
     "splits": [{"name": "holdout", "kind": "holdout", "test_subjects": 2}],
     "training": {"network": "small", "crop": "brain", "learning_rate": 1e-3, "epochs": 2},

@@ -145,6 +145,7 @@ def explain_scans(
 def _explainer(function, path, mask, labels, settings, grid, device):
     """A function from a scan's path and target class to its map on the grid and its probability; the model's hash."""
     model, card = load_model(path, device=device)
+    model = model.to(memory_format=torch.channels_last_3d)
     volumes = Volumes([], np.asarray(mask.dataobj) > 0, crop=card["crop"], grid=grid)
     stored = {name: None if t is None else t.numpy() for name, t in card["normalisation"].items() if name != "kind"}
     normaliser = Normaliser(card["normalisation"]["kind"], **stored)

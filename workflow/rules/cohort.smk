@@ -18,19 +18,19 @@ if SIMULATED:
             table=study("simulation/table.csv"),
             manifest=study("simulation/manifest.tsv"),
             truth=directory(study("simulation/truth")),
-        params:
-            settings=config["simulation"] | {"scans": config["cohort"]["data_dir"]},
-            code=code("simulate_cohort.py"),
         log:
             study("logs/simulate_cohort.log"),
         benchmark:
             study("benchmarks/simulate_cohort.tsv")
+        conda:
+            "../../envs/voxelwhy.yaml"
         threads: 2
         resources:
             mem_mb=4000,
             runtime=60,
-        conda:
-            "../../envs/voxelwhy.yaml"
+        params:
+            settings=config["simulation"] | {"scans": config["cohort"]["data_dir"]},
+            code=code("simulate_cohort.py"),
         script:
             "../../scripts/simulate_cohort.py"
 
@@ -42,18 +42,18 @@ checkpoint parse_tables:
     output:
         scans=study("cohort/scans.tsv"),
         dropped=study("cohort/dropped.tsv"),
-    params:
-        settings=config["cohort"],
-        code=code("parse_tables.py", SOURCES[config["cohort"]["source"]]),
     log:
         study("logs/parse_tables.log"),
     benchmark:
         study("benchmarks/parse_tables.tsv")
+    conda:
+        "../../envs/voxelwhy.yaml"
     threads: 1
     resources:
         mem_mb=1000,
         runtime=10,
-    conda:
-        "../../envs/voxelwhy.yaml"
+    params:
+        settings=config["cohort"],
+        code=code("parse_tables.py", SOURCES[config["cohort"]["source"]]),
     script:
         "../../scripts/parse_tables.py"

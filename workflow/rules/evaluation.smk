@@ -28,19 +28,23 @@ rule evaluate_predictions:
     output:
         metrics=study("splits/{split}/evaluation/metrics.tsv"),
         roc=study("splits/{split}/evaluation/roc.tsv"),
-    params:
-        settings={"classes": CLASSES, "bootstrap": config["evaluation"]["bootstrap"], "seed": SEED},
-        code=code("evaluate_predictions.py"),
     log:
         study("logs/evaluate_predictions/{split}.log"),
     benchmark:
         study("benchmarks/evaluate_predictions/{split}.tsv")
+    conda:
+        "../../envs/voxelwhy.yaml"
     threads: 1
     resources:
         mem_mb=2000,
         runtime=30,
-    conda:
-        "../../envs/voxelwhy.yaml"
+    params:
+        settings={
+            "classes": CLASSES,
+            "bootstrap": config["evaluation"]["bootstrap"],
+            "seed": SEED,
+        },
+        code=code("evaluate_predictions.py"),
     script:
         "../../scripts/evaluate_predictions.py"
 
@@ -52,19 +56,19 @@ rule compare_maps:
         mask=rules.prepare_template.output.mask,
     output:
         agreement=study("splits/{split}/evaluation/agreement.tsv"),
-    params:
-        settings={"methods": METHODS_USED, "classes": CLASSES},
-        code=code("compare_maps.py"),
     log:
         study("logs/compare_maps/{split}.log"),
     benchmark:
         study("benchmarks/compare_maps/{split}.tsv")
+    conda:
+        "../../envs/voxelwhy.yaml"
     threads: 1
     resources:
         mem_mb=4000,
         runtime=30,
-    conda:
-        "../../envs/voxelwhy.yaml"
+    params:
+        settings={"methods": METHODS_USED, "classes": CLASSES},
+        code=code("compare_maps.py"),
     script:
         "../../scripts/compare_maps.py"
 
@@ -82,6 +86,16 @@ if SIMULATED:
         output:
             truth=study("splits/{split}/evaluation/truth.tsv"),
             log_jacobian=study("splits/{split}/evaluation/log_jacobian.nii.gz"),
+        log:
+            study("logs/score_truth/{split}.log"),
+        benchmark:
+            study("benchmarks/score_truth/{split}.tsv")
+        conda:
+            "../../envs/voxelwhy.yaml"
+        threads: 1
+        resources:
+            mem_mb=4000,
+            runtime=30,
         params:
             settings={
                 "methods": METHODS_USED,
@@ -91,16 +105,6 @@ if SIMULATED:
                 "seed": SEED,
             },
             code=code("score_truth.py"),
-        log:
-            study("logs/score_truth/{split}.log"),
-        benchmark:
-            study("benchmarks/score_truth/{split}.tsv")
-        threads: 1
-        resources:
-            mem_mb=4000,
-            runtime=30,
-        conda:
-            "../../envs/voxelwhy.yaml"
         script:
             "../../scripts/score_truth.py"
 
@@ -113,18 +117,18 @@ rule summarise:
         truth=truth_of,
     output:
         summary=study("splits/{split}/evaluation/summary.json"),
-    params:
-        settings={"methods": METHODS_USED, "classes": CLASSES, "simulated": SIMULATED},
-        code=code("summarise.py"),
     log:
         study("logs/summarise/{split}.log"),
     benchmark:
         study("benchmarks/summarise/{split}.tsv")
+    conda:
+        "../../envs/voxelwhy.yaml"
     threads: 1
     resources:
         mem_mb=1000,
         runtime=10,
-    conda:
-        "../../envs/voxelwhy.yaml"
+    params:
+        settings={"methods": METHODS_USED, "classes": CLASSES, "simulated": SIMULATED},
+        code=code("summarise.py"),
     script:
         "../../scripts/summarise.py"

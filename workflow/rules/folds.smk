@@ -14,19 +14,23 @@ rule split_folds:
         selected=study("cohort/selected.tsv"),
     output:
         folds=study("splits/{split}/folds.tsv"),
-    params:
-        settings=lambda wildcards: {"split": SPLITS[wildcards.split], "classes": CLASSES, "seed": SEED},
-        code=code("split_folds.py"),
     log:
         study("logs/split_folds/{split}.log"),
     benchmark:
         study("benchmarks/split_folds/{split}.tsv")
+    conda:
+        "../../envs/voxelwhy.yaml"
     threads: 1
     resources:
         mem_mb=1000,
         runtime=10,
-    conda:
-        "../../envs/voxelwhy.yaml"
+    params:
+        settings=lambda wildcards: {
+            "split": SPLITS[wildcards.split],
+            "classes": CLASSES,
+            "seed": SEED,
+        },
+        code=code("split_folds.py"),
     script:
         "../../scripts/split_folds.py"
 
@@ -39,18 +43,18 @@ rule audit_folds:
     output:
         audit=study("splits/{split}/audit.json"),
         table1=study("splits/{split}/table1.tsv"),
-    params:
-        settings={"classes": CLASSES},
-        code=code("audit_folds.py"),
     log:
         study("logs/audit_folds/{split}.log"),
     benchmark:
         study("benchmarks/audit_folds/{split}.tsv")
+    conda:
+        "../../envs/voxelwhy.yaml"
     threads: 1
     resources:
         mem_mb=1000,
         runtime=10,
-    conda:
-        "../../envs/voxelwhy.yaml"
+    params:
+        settings={"classes": CLASSES},
+        code=code("audit_folds.py"),
     script:
         "../../scripts/audit_folds.py"

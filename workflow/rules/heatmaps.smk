@@ -13,11 +13,18 @@ A method is a module of voxelwhy/heatmaps and a line in the config.
 def heatmap_settings(wildcards):
     heatmaps = config["heatmaps"]
     shared = {key: heatmaps[key] for key in ("target", "output", "scans")}
-    return shared | {"options": heatmaps["methods"][wildcards.method] or {}, "classes": CLASSES}
+    return shared | {
+        "options": heatmaps["methods"][wildcards.method] or {},
+        "classes": CLASSES,
+    }
 
 
 def heatmap_code(wildcards):
-    return code("compute_heatmaps.py", METHODS[wildcards.method], NETWORKS[config["training"]["network"]])
+    return code(
+        "compute_heatmaps.py",
+        METHODS[wildcards.method],
+        NETWORKS[config["training"]["network"]],
+    )
 
 
 rule compute_heatmaps:
@@ -33,19 +40,19 @@ rule compute_heatmaps:
         relevance=study("splits/{split}/heatmaps/{method}/relevance.tsv"),
         groups=study("splits/{split}/heatmaps/{method}/groups.tsv"),
         maps=directory(study("splits/{split}/heatmaps/{method}/maps")),
-    params:
-        settings=heatmap_settings,
-        code=heatmap_code,
     log:
         study("logs/compute_heatmaps/{split}/{method}.log"),
     benchmark:
         study("benchmarks/compute_heatmaps/{split}/{method}.tsv")
+    conda:
+        "../../envs/voxelwhy.yaml"
     threads: 1
     resources:
         mem_mb=4000,
         runtime=1440,
         device=config["training"]["device"],
-    conda:
-        "../../envs/voxelwhy.yaml"
+    params:
+        settings=heatmap_settings,
+        code=heatmap_code,
     script:
         "../../scripts/compute_heatmaps.py"

@@ -14,19 +14,19 @@ rule prepare_atlas:
     output:
         labels=study("atlas/labels.nii.gz"),
         regions=study("atlas/regions.tsv"),
-    params:
-        settings=config["atlas"],
-        code=code("prepare_atlas.py"),
     log:
         study("logs/prepare_atlas.log"),
     benchmark:
         study("benchmarks/prepare_atlas.tsv")
+    conda:
+        "../../envs/voxelwhy.yaml"
     threads: 1
     resources:
         mem_mb=2000,
         runtime=10,
-    conda:
-        "../../envs/voxelwhy.yaml"
+    params:
+        settings=config["atlas"],
+        code=code("prepare_atlas.py"),
     script:
         "../../scripts/prepare_atlas.py"
 
@@ -38,18 +38,22 @@ rule aggregate_regions:
         regions=study("atlas/regions.tsv"),
     output:
         regions=study("splits/{split}/regions/{method}.tsv"),
-    params:
-        settings={"classes": CLASSES, "bootstrap": config["evaluation"]["bootstrap"], "seed": SEED},
-        code=code("aggregate_regions.py"),
     log:
         study("logs/aggregate_regions/{split}/{method}.log"),
     benchmark:
         study("benchmarks/aggregate_regions/{split}/{method}.tsv")
+    conda:
+        "../../envs/voxelwhy.yaml"
     threads: 1
     resources:
         mem_mb=2000,
         runtime=30,
-    conda:
-        "../../envs/voxelwhy.yaml"
+    params:
+        settings={
+            "classes": CLASSES,
+            "bootstrap": config["evaluation"]["bootstrap"],
+            "seed": SEED,
+        },
+        code=code("aggregate_regions.py"),
     script:
         "../../scripts/aggregate_regions.py"

@@ -40,19 +40,19 @@ rule prepare_template:
     output:
         t1=study("template/t1.nii.gz"),
         mask=study("template/brain_mask.nii.gz"),
-    params:
-        settings={"resolution_mm": config["registration"]["resolution_mm"]},
-        code=code("prepare_template.py"),
     log:
         study("logs/prepare_template.log"),
     benchmark:
         study("benchmarks/prepare_template.tsv")
+    conda:
+        "../../envs/voxelwhy.yaml"
     threads: 1
     resources:
         mem_mb=2000,
         runtime=10,
-    conda:
-        "../../envs/voxelwhy.yaml"
+    params:
+        settings={"resolution_mm": config["registration"]["resolution_mm"]},
+        code=code("prepare_template.py"),
     script:
         "../../scripts/prepare_template.py"
 
@@ -65,19 +65,19 @@ rule register_scan:
         mask=rules.prepare_template.output.mask,
     output:
         directory(study("registered/{scan}")),
-    params:
-        settings=config["registration"],
-        code=code("register_scan.py"),
     log:
         study("logs/register_scan/{scan}.log"),
     benchmark:
         study("benchmarks/register_scan/{scan}.tsv")
+    conda:
+        "../../envs/voxelwhy.yaml"
     threads: 1
     resources:
         mem_mb=4000,
         runtime=60,
-    conda:
-        "../../envs/voxelwhy.yaml"
+    params:
+        settings=config["registration"],
+        code=code("register_scan.py"),
     script:
         "../../scripts/register_scan.py"
 
@@ -91,18 +91,18 @@ rule select_scans:
     output:
         selected=study("cohort/selected.tsv"),
         excluded=study("cohort/excluded.tsv"),
-    params:
-        settings={"classes": CLASSES},
-        code=code("select_scans.py"),
     log:
         study("logs/select_scans.log"),
     benchmark:
         study("benchmarks/select_scans.tsv")
+    conda:
+        "../../envs/voxelwhy.yaml"
     threads: 1
     resources:
         mem_mb=1000,
         runtime=10,
-    conda:
-        "../../envs/voxelwhy.yaml"
+    params:
+        settings={"classes": CLASSES},
+        code=code("select_scans.py"),
     script:
         "../../scripts/select_scans.py"

@@ -9,7 +9,10 @@ OUT  figures/, tables/                          of the cohort: flow, registratio
 The figures of one subject are drawn by one job.
 """
 
-MODEL_TITLES = {"cnn": config["training"]["network"], "baseline": config["evaluation"]["baseline"].replace("_", " ")}
+MODEL_TITLES = {
+    "cnn": config["training"]["network"],
+    "baseline": config["evaluation"]["baseline"].replace("_", " "),
+}
 SHOWN = {key: config["figures"][key] for key in ("axis", "slices_mm", "dpi")}
 SPLIT_FIGURES = {
     "draw_heatmaps": [f"heatmaps_{group}{kind}" for kind in ("", "_scaled") for group in CLASSES.values()],
@@ -18,13 +21,22 @@ SPLIT_FIGURES = {
     "draw_agreement": ["agreement", "saturation"],
     "draw_truth": ["truth_map", "truth_scores"] if SIMULATED else [],
 }
-SPLIT_TABLES = ["table1", "metrics", "agreement", *[f"regions_{g}" for g in CLASSES.values()]] + ["truth"] * SIMULATED
+SPLIT_TABLES = [
+    "table1",
+    "metrics",
+    "agreement",
+    *[f"regions_{g}" for g in CLASSES.values()],
+] + ["truth"] * SIMULATED
 COHORT_FIGURES = ["flow", "registration", "quality"]
 
 
 def figure(stem, category):
     """The files of a figure: the picture, marked for snakemake --report, the drawing, title and caption."""
-    picture = report(study(f"{stem}.png"), category=category, labels={"figure": Path(stem).name.replace("_", " ")})
+    picture = report(
+        study(f"{stem}.png"),
+        category=category,
+        labels={"figure": Path(stem).name.replace("_", " ")},
+    )
     return [picture, study(f"{stem}.svg"), study(f"{stem}.json")]
 
 
@@ -71,6 +83,16 @@ rule draw_cohort:
         registered=registered_scans,
     output:
         **{name: figure(f"figures/{name}", "cohort") for name in COHORT_FIGURES},
+    log:
+        study("logs/draw_cohort.log"),
+    benchmark:
+        study("benchmarks/draw_cohort.tsv")
+    conda:
+        "../../envs/voxelwhy.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
     params:
         settings={
             "registration": config["registration"],
@@ -79,16 +101,6 @@ rule draw_cohort:
             "dpi": config["figures"]["dpi"],
         },
         code=code("draw_cohort.py"),
-    log:
-        study("logs/draw_cohort.log"),
-    benchmark:
-        study("benchmarks/draw_cohort.tsv")
-    threads: 1
-    resources:
-        mem_mb=2000,
-        runtime=10,
-    conda:
-        "../../envs/voxelwhy.yaml"
     script:
         "../../scripts/draw_cohort.py"
 
@@ -101,6 +113,16 @@ rule draw_heatmaps:
         t1=rules.prepare_template.output.t1,
     output:
         **split_figures("draw_heatmaps"),
+    log:
+        study("logs/draw_heatmaps/{split}.log"),
+    benchmark:
+        study("benchmarks/draw_heatmaps/{split}.tsv")
+    conda:
+        "../../envs/voxelwhy.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
     params:
         settings={
             "heatmaps": config["heatmaps"],
@@ -109,16 +131,6 @@ rule draw_heatmaps:
             "shown": SHOWN,
         },
         code=code("draw_heatmaps.py"),
-    log:
-        study("logs/draw_heatmaps/{split}.log"),
-    benchmark:
-        study("benchmarks/draw_heatmaps/{split}.tsv")
-    threads: 1
-    resources:
-        mem_mb=2000,
-        runtime=10,
-    conda:
-        "../../envs/voxelwhy.yaml"
     script:
         "../../scripts/draw_heatmaps.py"
 
@@ -132,6 +144,16 @@ rule draw_scans:
         t1=rules.prepare_template.output.t1,
     output:
         directory(study("splits/{split}/figures/scans")),
+    log:
+        study("logs/draw_scans/{split}.log"),
+    benchmark:
+        study("benchmarks/draw_scans/{split}.tsv")
+    conda:
+        "../../envs/voxelwhy.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
     params:
         settings={
             "heatmaps": config["heatmaps"],
@@ -140,16 +162,6 @@ rule draw_scans:
             "shown": SHOWN,
         },
         code=code("draw_scans.py"),
-    log:
-        study("logs/draw_scans/{split}.log"),
-    benchmark:
-        study("benchmarks/draw_scans/{split}.tsv")
-    threads: 1
-    resources:
-        mem_mb=2000,
-        runtime=10,
-    conda:
-        "../../envs/voxelwhy.yaml"
     script:
         "../../scripts/draw_scans.py"
 
@@ -160,6 +172,16 @@ rule draw_regions:
         regions=regions_by_method,
     output:
         **split_figures("draw_regions"),
+    log:
+        study("logs/draw_regions/{split}.log"),
+    benchmark:
+        study("benchmarks/draw_regions/{split}.tsv")
+    conda:
+        "../../envs/voxelwhy.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
     params:
         settings={
             "heatmaps": config["heatmaps"],
@@ -170,16 +192,6 @@ rule draw_regions:
             "dpi": config["figures"]["dpi"],
         },
         code=code("draw_regions.py"),
-    log:
-        study("logs/draw_regions/{split}.log"),
-    benchmark:
-        study("benchmarks/draw_regions/{split}.tsv")
-    threads: 1
-    resources:
-        mem_mb=2000,
-        runtime=10,
-    conda:
-        "../../envs/voxelwhy.yaml"
     script:
         "../../scripts/draw_regions.py"
 
@@ -193,6 +205,16 @@ rule draw_performance:
         histories=lambda w: [study(f"splits/{w.split}/fold-{k}/history.tsv") for k in folds_of(w.split)],
     output:
         **split_figures("draw_performance"),
+    log:
+        study("logs/draw_performance/{split}.log"),
+    benchmark:
+        study("benchmarks/draw_performance/{split}.tsv")
+    conda:
+        "../../envs/voxelwhy.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
     params:
         settings={
             "training": {k: v for k, v in config["training"].items() if k not in TRAINING_ONLY},
@@ -203,16 +225,6 @@ rule draw_performance:
             "dpi": config["figures"]["dpi"],
         },
         code=code("draw_performance.py"),
-    log:
-        study("logs/draw_performance/{split}.log"),
-    benchmark:
-        study("benchmarks/draw_performance/{split}.tsv")
-    threads: 1
-    resources:
-        mem_mb=2000,
-        runtime=10,
-    conda:
-        "../../envs/voxelwhy.yaml"
     script:
         "../../scripts/draw_performance.py"
 
@@ -224,19 +236,23 @@ rule draw_agreement:
         groups=groups_by_method,
     output:
         **split_figures("draw_agreement"),
-    params:
-        settings={"classes": CLASSES, "simulated": SIMULATED, "dpi": config["figures"]["dpi"]},
-        code=code("draw_agreement.py"),
     log:
         study("logs/draw_agreement/{split}.log"),
     benchmark:
         study("benchmarks/draw_agreement/{split}.tsv")
+    conda:
+        "../../envs/voxelwhy.yaml"
     threads: 1
     resources:
         mem_mb=2000,
         runtime=10,
-    conda:
-        "../../envs/voxelwhy.yaml"
+    params:
+        settings={
+            "classes": CLASSES,
+            "simulated": SIMULATED,
+            "dpi": config["figures"]["dpi"],
+        },
+        code=code("draw_agreement.py"),
     script:
         "../../scripts/draw_agreement.py"
 
@@ -252,6 +268,16 @@ if SIMULATED:
             t1=rules.prepare_template.output.t1,
         output:
             **split_figures("draw_truth"),
+        log:
+            study("logs/draw_truth/{split}.log"),
+        benchmark:
+            study("benchmarks/draw_truth/{split}.tsv")
+        conda:
+            "../../envs/voxelwhy.yaml"
+        threads: 1
+        resources:
+            mem_mb=2000,
+            runtime=10,
         params:
             settings={
                 "heatmaps": config["heatmaps"],
@@ -261,16 +287,6 @@ if SIMULATED:
                 "shown": SHOWN,
             },
             code=code("draw_truth.py"),
-        log:
-            study("logs/draw_truth/{split}.log"),
-        benchmark:
-            study("benchmarks/draw_truth/{split}.tsv")
-        threads: 1
-        resources:
-            mem_mb=2000,
-            runtime=10,
-        conda:
-            "../../envs/voxelwhy.yaml"
         script:
             "../../scripts/draw_truth.py"
 
@@ -281,19 +297,19 @@ rule publish_excluded:
         excluded=study("cohort/excluded.tsv"),
     output:
         excluded=table_files("tables/excluded"),
-    params:
-        settings={"classes": CLASSES},
-        code=code("publish_excluded.py"),
     log:
         study("logs/publish_excluded.log"),
     benchmark:
         study("benchmarks/publish_excluded.tsv")
+    conda:
+        "../../envs/voxelwhy.yaml"
     threads: 1
     resources:
         mem_mb=1000,
         runtime=10,
-    conda:
-        "../../envs/voxelwhy.yaml"
+    params:
+        settings={"classes": CLASSES},
+        code=code("publish_excluded.py"),
     script:
         "../../scripts/publish_excluded.py"
 
@@ -308,6 +324,16 @@ rule publish_tables:
         truth=truth_of,
     output:
         **{name: table_files(f"splits/{{split}}/tables/{name}") for name in SPLIT_TABLES},
+    log:
+        study("logs/publish_tables/{split}.log"),
+    benchmark:
+        study("benchmarks/publish_tables/{split}.tsv")
+    conda:
+        "../../envs/voxelwhy.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
     params:
         settings={
             "methods": METHODS_USED,
@@ -318,16 +344,6 @@ rule publish_tables:
             "top": config["figures"]["top_regions"],
         },
         code=code("publish_tables.py"),
-    log:
-        study("logs/publish_tables/{split}.log"),
-    benchmark:
-        study("benchmarks/publish_tables/{split}.tsv")
-    threads: 1
-    resources:
-        mem_mb=1000,
-        runtime=10,
-    conda:
-        "../../envs/voxelwhy.yaml"
     script:
         "../../scripts/publish_tables.py"
 
@@ -335,13 +351,23 @@ rule publish_tables:
 rule write_report:
     """The page to read from top to bottom."""
     input:
-        items=report_items(),
+        captions=report_items(),
         scans=expand(study("splits/{split}/figures/scans"), split=SPLITS),
         summaries=expand(study("splits/{split}/evaluation/summary.json"), split=SPLITS),
         selected=study("cohort/selected.tsv"),
         template=str(SCRIPTS / "voxelwhy" / "report.html.j2"),
     output:
         report=study("report.html"),
+    log:
+        study("logs/write_report.log"),
+    benchmark:
+        study("benchmarks/write_report.tsv")
+    conda:
+        "../../envs/voxelwhy.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
     params:
         settings={
             "config": config | {"training": {k: v for k, v in config["training"].items() if k not in TRAINING_ONLY}},
@@ -349,19 +375,12 @@ rule write_report:
             "simulated": SIMULATED,
         },
         code=code("write_report.py"),
-    log:
-        study("logs/write_report.log"),
-    benchmark:
-        study("benchmarks/write_report.tsv")
-    threads: 1
-    resources:
-        mem_mb=2000,
-        runtime=10,
-    conda:
-        "../../envs/voxelwhy.yaml"
     script:
         "../../scripts/write_report.py"
 
 
 onsuccess:
-    print_end(study("report.html"), [study(f"splits/{split}/evaluation/summary.json") for split in SPLITS])
+    print_end(
+        study("report.html"),
+        [study(f"splits/{split}/evaluation/summary.json") for split in SPLITS],
+    )

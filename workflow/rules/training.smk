@@ -26,6 +26,17 @@ rule train_fold:
         model=study("splits/{split}/fold-{fold}/model.pt"),
         history=study("splits/{split}/fold-{fold}/history.tsv"),
         predictions=study("splits/{split}/fold-{fold}/predictions.tsv"),
+    log:
+        study("logs/train_fold/{split}/fold-{fold}.log"),
+    benchmark:
+        study("benchmarks/train_fold/{split}/fold-{fold}.tsv")
+    conda:
+        "../../envs/voxelwhy.yaml"
+    threads: config["training"]["threads"]
+    resources:
+        mem_mb=4000,
+        runtime=1440,
+        device=config["training"]["device"],
     params:
         settings={
             "training": {k: v for k, v in config["training"].items() if k not in TRAINING_ONLY},
@@ -33,17 +44,6 @@ rule train_fold:
             "seed": SEED,
         },
         code=code("train_fold.py", NETWORKS[config["training"]["network"]]),
-    log:
-        study("logs/train_fold/{split}/fold-{fold}.log"),
-    benchmark:
-        study("benchmarks/train_fold/{split}/fold-{fold}.tsv")
-    threads: config["training"]["threads"]
-    resources:
-        mem_mb=4000,
-        runtime=1440,
-        device=config["training"]["device"],
-    conda:
-        "../../envs/voxelwhy.yaml"
     script:
         "../../scripts/train_fold.py"
 
@@ -59,18 +59,22 @@ rule train_baseline:
         regions=study("atlas/regions.tsv"),
     output:
         predictions=study("splits/{split}/baseline/predictions.tsv"),
-    params:
-        settings={"baseline": config["evaluation"]["baseline"], "classes": CLASSES, "seed": SEED},
-        code=code("train_baseline.py"),
     log:
         study("logs/train_baseline/{split}.log"),
     benchmark:
         study("benchmarks/train_baseline/{split}.tsv")
+    conda:
+        "../../envs/voxelwhy.yaml"
     threads: 1
     resources:
         mem_mb=2000,
         runtime=60,
-    conda:
-        "../../envs/voxelwhy.yaml"
+    params:
+        settings={
+            "baseline": config["evaluation"]["baseline"],
+            "classes": CLASSES,
+            "seed": SEED,
+        },
+        code=code("train_baseline.py"),
     script:
         "../../scripts/train_baseline.py"

@@ -25,6 +25,10 @@ TRANSFORMS = {
     "1InverseWarp.nii.gz": "inverse_warp.nii.gz",
 }
 
+# ANTs ends well also where it found nothing: a scan that was placed wrongly lies near 0, one with a strong bias field
+# still above 0.3. (The script's coarsest level shrinks the grid by 8: at 5 mm it was seen to lose a real scan.)
+LEAST_CORRELATION = 0.1
+
 
 def register_scan(scan_path, template_path, mask_path, settings, out_dir, *, scan_id):
     """Register one scan to the template and write `t1.nii`, `quality.json` and `check.png` into `out_dir`.
@@ -40,7 +44,8 @@ def register_scan(scan_path, template_path, mask_path, settings, out_dir, *, sca
     -------
     quality : dict, the content of `quality.json`:
 
-    - status "ok" or "failed", and the reason (one sentence); a failed scan has no `t1.nii`
+    - status "ok" or "failed", and the reason (one sentence); a failed scan has no `t1.nii`. Also failed is a scan
+      whose correlation_brain is below 0.1
     - correlation_brain: Pearson's r with the template inside the brain mask
     - mask_dice: overlap (Dice) of the brain mask with the foreground of the registered scan (above its mean, cleaned
       as `ants.get_mask` does). A low value says "badly placed", or "not skull-stripped"
@@ -115,6 +120,9 @@ def _measure(quality, warped, fixed, brain, scratch):
     if values[brain].std() == 0:
         raise ValueError("the registered scan does not overlap the template's brain")
     quality["correlation_brain"] = float(np.corrcoef(values[brain], fixed.numpy()[brain])[0, 1])
+    if quality["correlation_brain"] < LEAST_CORRELATION:
+        r = quality["correlation_brain"]
+        raise ValueError(f"the result does not resemble the template (r = {r:.2f} inside the brain)")
     foreground = ants.get_mask(warped.clone("float")).numpy() > 0
     quality["mask_dice"] = float(2 * (foreground & brain).sum() / (foreground.sum() + brain.sum()))
     if (scratch / "1Warp.nii.gz").exists():

@@ -12,7 +12,7 @@ from voxelwhy.simulation.deform import flow_jacobian, velocity_of_divergence
 
 @dataclass(frozen=True, eq=False)
 class Change:
-    """A flow that changes the volume of regions: exp(velocity) does what was wanted, exp(s * velocity) s times its logarithm."""
+    """A flow that changes the volumes of regions: exp(velocity) as wanted, exp(s * velocity) by s times the log."""
 
     velocity: np.ndarray  # (3, *grid.shape), mm
     jacobian: np.ndarray  # of exp(velocity), (*grid.shape)
@@ -48,11 +48,10 @@ def realise(brain, regions, wanted, *, reach_mm=8.0, corrections=3):
     """
     planted = {name: float(np.log1p(change)) for name, change in wanted.items()}
     free = np.clip(1 - sum(regions[name] for name in wanted), 0, 1)
+    fluid, tissue = brain.fluid * free, brain.tissue * free
     for left in range(corrections, -1, -1):
         divergence = sum(value * regions[name] for name, value in planted.items())
-        divergence = divergence + take_up(
-            divergence, brain.fluid * free, brain.tissue * free, reach_mm / brain.working_mm
-        )
+        divergence = divergence + take_up(divergence, fluid, tissue, reach_mm / brain.working_mm)
         velocity = velocity_of_divergence(divergence, brain.working_mm)
         jacobian = flow_jacobian(velocity, brain.grid, brain.grid, brain.inside)
         achieved = {name: float(np.expm1(log_volume(jacobian, regions[name]))) for name in wanted}

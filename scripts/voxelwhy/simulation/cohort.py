@@ -33,8 +33,8 @@ def simulate_cohort(settings, seed, out_dir, table_path, manifest_path, truth_di
     table_path, manifest_path : path
         CSV as downloaded; TSV of what only the simulation knows (path, sha256, state, severity, age, sex, and so on).
     truth_dir : path
-        Gets `log_jacobian.nii.gz` (+ .json): logarithm of volume relative to the template under the disease at severity 1,
-        on Grid.icbm(working_mm); and `regions.tsv`.
+        Gets `log_jacobian.nii.gz` (+ .json): logarithm of volume relative to the template under the disease at
+        severity 1, on Grid.icbm(working_mm); and `regions.tsv`.
     workers : int
         Processes.
     progress : callable, optional
@@ -60,7 +60,7 @@ def simulate_cohort(settings, seed, out_dir, table_path, manifest_path, truth_di
 
 
 def write_scans(world, seed, plan, out_dir, *, workers=1, progress=None):
-    """Render and write every scan of a plan; returns the sha256 of each file ("" for a missing one), in the plan's order."""
+    """Render and write every scan of a plan; returns each file's sha256 ("" for a missing one), in the plan's order."""
     rows = plan.to_dict("records")
     jobs = (joblib.delayed(_write_scan)(world, seed, row, Path(out_dir)) for row in rows)
     # One thread in each process: two of them must not fight for a core, and threads change the bytes of sums.

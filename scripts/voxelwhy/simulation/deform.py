@@ -1,4 +1,4 @@
-"""Smooth invertible deformations: flows of stationary velocity fields, their Jacobians, and fields of a wanted divergence.
+"""Smooth invertible deformations: flows of stationary velocity fields, Jacobians, fields of a wanted divergence.
 
 Points are (3, n) arrays in mm; a velocity or displacement field is (3, *grid.shape) in mm on an axis-aligned `Grid`.
 """
@@ -28,8 +28,8 @@ def grid_points(grid, inside=None):
 def exponential_map(velocity, grid, points, *, steps=2, scale=1.0):
     """Where the flow of a stationary velocity field has carried each point after time `scale`.
 
-    The classical Runge-Kutta scheme integrates the points themselves. Nothing is resampled between the steps, so a point is
-    off only by the scheme's error, and exp(-v) is the inverse of exp(v) within it.
+    The classical Runge-Kutta scheme integrates the points themselves. Nothing is resampled between the steps, so a
+    point is off only by the scheme's error, and exp(-v) is the inverse of exp(v) within it.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def exponential_map(velocity, grid, points, *, steps=2, scale=1.0):
 
 
 def jacobian_determinant(displacement, grid):
-    """Volume of a deformed voxel relative to what it was, by central differences of a displacement (3, *shape) in mm."""
+    """Volume of a deformed voxel relative to before, by central differences of a displacement (3, *shape) in mm."""
     voxel = np.diag(grid.affine)[:3]
     gradient = [[np.gradient(displacement[row], voxel[col], axis=col) for col in range(3)] for row in range(3)]
     (a, b, c), (d, e, f), (g, h, i) = gradient

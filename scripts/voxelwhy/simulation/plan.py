@@ -1,4 +1,4 @@
-"""Who is in the simulated cohort and what was scanned when: the table of a download, and what only the simulation knows."""
+"""Who is in the simulated cohort and what was scanned when: a download's table, and what only the simulation knows."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ CONVERTER_VISITS = ("Screening", "Month 24")
 def plan_cohort(settings, seed):
     """One row a scan: the columns of the table, and beside them what the simulation knows.
 
-    Beside TABLE_COLUMNS: `path` (in the folder of scans), `state` (complete, missing, truncated), `number` (of the visit,
-    from 0), `processed` (1, or 2 for the same acquisition processed again), `years` since the first visit, `age` at the
-    scan, `sex`, `draw` (severity drawn for the subject, of whatever diagnosis), `stage` (what share of it the diagnosis
-    brings out). Draws depend on seed and RID only, never on the diagnosis; the k-th subjects of all groups are matched in
-    age, sex and drawn severity.
+    Beside TABLE_COLUMNS: `path` (in the folder of scans), `state` (complete, missing, truncated), `number` (of the
+    visit, from 0), `processed` (1, or 2 for the same acquisition processed again), `years` since the first visit, `age`
+    at the scan, `sex`, `draw` (severity drawn for the subject, of whatever diagnosis), `stage` (what share of it the
+    diagnosis brings out). Draws depend on seed and RID only, never on the diagnosis; the k-th subjects of all groups
+    are matched in age, sex and drawn severity.
 
     Raises
     ------
@@ -136,8 +136,8 @@ def _matched_draws(settings, seed, k):
     sex = "F" if rng.random() < 0.5 else "M"
     # Most are between 67 and 82 when the range is 55 to 90; the last two years are left for the visits to come.
     age = low + (high - 2.1 - low) * float(rng.beta(2.6, 2.1))
-    # The golden ratio spreads the quantiles evenly, however many subjects there are: with independent draws the mean severity
-    # of 18 patients would differ by a quarter from seed to seed.
+    # The golden ratio spreads the quantiles evenly, however many subjects there are: with independent draws the mean
+    # severity of 18 patients would differ by a quarter from seed to seed.
     quantile = (random_generator(seed, "severity").random() + k * (np.sqrt(5) - 1) / 2) % 1
     severity = settings["severity"]
     shape = 1 / severity["spread"] ** 2

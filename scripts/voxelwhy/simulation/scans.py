@@ -92,8 +92,8 @@ def wanted_volumes(settings, seed, row):
 def template_points(world, seed, row):
     """Where in the template each voxel of a scan comes from.
 
-    The inverses of head position, anatomy, ageing with normal spread, and disease are applied to the voxel centres one after
-    the other; no field is resampled in between.
+    The inverses of head position, anatomy, ageing with normal spread, and disease are applied to the voxel centres one
+    after the other; no field is resampled in between.
 
     Returns
     -------
@@ -110,7 +110,8 @@ def template_points(world, seed, row):
     )
     grid = scan_grid(settings["resolution_mm"])
     back = np.linalg.inv(affine).astype(np.float32)
-    points = back[:3, :3] @ grid_points(grid) + back[:3, 3:]
+    # einsum, not @: a matrix product's last bits may depend on the threads of the library behind it.
+    points = np.einsum("ij,jn->in", back[:3, :3], grid_points(grid)) + back[:3, 3:]
     anatomy = anatomy_velocity(random_generator(seed, "anatomy", row["RID"]), settings["anatomy"])
     # Points that no flow can carry into the brain are left out early: vectors three times as long as usual are not met.
     longest = 3 * np.hypot(settings["anatomy"]["coarse_rms_mm"], settings["anatomy"]["fine_rms_mm"])
@@ -142,8 +143,8 @@ def render_scan(world, seed, row):
 
     Notes
     -----
-    Every draw depends on seed, RID and visit, never on the diagnosis, and none is skipped. A second processing of the same
-    acquisition has its noise and position, but its own gain and rest of the bias field.
+    Every draw depends on seed, RID and visit, never on the diagnosis, and none is skipped. A second processing of the
+    same acquisition has its noise and position, but its own gain and rest of the bias field.
     """
     settings, brain = world.settings["intensity"], world.brain
     near, points = template_points(world, seed, row)

@@ -1,4 +1,4 @@
-"""What differs between healthy people and between scans: anatomy, ageing, head position, bias field; and where chance comes from."""
+"""What differs between healthy people and between scans: anatomy, ageing, head position, bias field; and the draws."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def random_generator(seed, stage, *keys):
 
 
 def smooth_field(rng, shape, voxel_mm, sigma_mm, rms_mm):
-    """A smooth random vector field (3, *shape): white noise blurred by a Gaussian, its vectors `rms_mm` long (root mean square)."""
+    """A smooth random vector field (3, *shape): white noise after a Gaussian; root mean square length is `rms_mm`."""
     noise = rng.standard_normal((3, *shape), dtype=np.float32)
     field = np.stack([ndimage.gaussian_filter(part, sigma_mm / voxel_mm, mode="wrap", truncate=3) for part in noise])
     return field * np.float32(rms_mm / np.sqrt((field.astype(np.float64) ** 2).sum(axis=0).mean()))
@@ -120,9 +120,12 @@ def head_affine(rng_subject, rng_scan, settings, sex, centre_mm):
 
 
 def bias_field(rng, shape, rms):
-    """A smooth multiplicative intensity field: exp of the first cosines along each axis, whose root mean square is `rms`."""
+    """A smooth multiplicative field: exp of a sum of the first cosines along each axis with root mean square `rms`."""
     weights = rng.standard_normal((3, 3, 3))
     weights[0, 0, 0] = 0.0
     waves = [np.cos(np.pi * np.outer(np.arange(3), (np.arange(n) + 0.5) / n)) for n in shape]
-    field = np.einsum("abc,ax,by,cz->xyz", weights, *waves, optimize=True)
+    field = weights
+    # One axis after the other, always the first: the axes come round again after three turns.
+    for wave in waves:
+        field = np.einsum("abc,ax->bcx", field, wave)
     return np.exp(field * (rms / np.sqrt((field**2).mean()))).astype(np.float32)
