@@ -1,8 +1,7 @@
 """Relevance by atlas region and group of scans, with bootstrap intervals over subjects."""
 
-from voxelwhy.regions import aggregate_regions
-
 from voxelwhy.doors import door
+from voxelwhy.regions import aggregate_regions
 from voxelwhy.tables import ATLAS, REGIONS, RELEVANCE, read_table, write_table
 
 with door(snakemake) as job:

@@ -1,7 +1,6 @@
 """Bring the atlas to the study's grid."""
 
 from voxelwhy.atlases import atlas_on_grid, load_atlas
-
 from voxelwhy.doors import door
 from voxelwhy.images import Grid, save_image
 from voxelwhy.tables import ATLAS, write_table

@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-from voxelwhy.selection import select_scans
-
 from voxelwhy.doors import door
 from voxelwhy.images import read_json
+from voxelwhy.selection import select_scans
 from voxelwhy.tables import DROPPED, EXCLUDED, SCANS, SELECTED, read_table, write_table
 
 with door(snakemake) as job:

@@ -20,7 +20,7 @@ with door(snakemake) as job:
         classes=job.settings["classes"],
         seed=job.settings["seed"],
         code=dict(job.code),
-        checkpoints=Path(job.output.model).parent.parent / "checkpoints",
+        checkpoints=Path(snakemake.output.model).parents[3] / "checkpoints",
         device=snakemake.resources.device,
     )
     save_model(job.output.model, model, card)

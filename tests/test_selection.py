@@ -36,6 +36,7 @@ def qualities(scans):
             "jacobian_min": None,
             "jacobian_max": None,
             "voxel_hash": str(number) * 64,
+            "t1_hash": "f" * 64,
         }
         for number, scan in enumerate(scans["scan_id"])
     }

@@ -227,7 +227,9 @@ def test_settings_that_go_together():
 def test_a_cohort_needs_a_table_unless_it_is_simulated():
     with pytest.raises(ConfigError, match=r"cohort.table is missing(.*\n)+.*simulation"):
         load_settings({"study": "x"}, SCHEMA_PATH)
-    settings = load_settings({"study": "x", "simulation": {"regions": {"a": {"labels": ["A"], "change": -0.1, "source": "s"}}}}, SCHEMA_PATH)
+    settings = load_settings(
+        {"study": "x", "simulation": {"regions": {"a": {"labels": ["A"], "change": -0.1, "source": "s"}}}}, SCHEMA_PATH
+    )
     assert "table" not in settings["cohort"]
     assert load_settings(settings, SCHEMA_PATH) == settings
     assert "simulation" not in _load()

@@ -67,7 +67,7 @@ def one_by_one(study, method, *, target=None, **options):
     maps = {}
     brain = np.asarray(mask.dataobj) > 0
     for scan in predictions.itertuples():
-        model, card = load_model(models[scan.fold])
+        model, _ = load_model(models[scan.fold])
         volumes = Volumes([paths[scan.scan_id]], brain, crop="brain")
         image = Normaliser("scan")(volumes[0], volumes.mask)[None]
         maps[scan.scan_id] = volumes.uncrop(method(model, image, target_class=target, **options))
@@ -139,7 +139,7 @@ def test_area_occlusion_gets_the_atlas_cut_like_the_scan(study, classes, tmp_pat
 def test_lengths_in_mm_become_voxels_and_unknown_options_are_named():
     labels = np.zeros((3, 3, 3), int)
     made = method_options(occlusion, {"size_mm": 40, "stride_mm": 1}, voxel_mm=np.array([3.0, 3, 3]), labels=labels)
-    assert made == {"size": 13, "stride": 1}
+    assert made == {"size": 14, "stride": 1}
     assert method_options(area_occlusion, {}, voxel_mm=np.ones(3), labels=labels)["area_masks"] is labels
     with pytest.raises(ConfigError, match="'sise'"):
         method_options(occlusion, {"sise": 4}, voxel_mm=np.ones(3), labels=labels)

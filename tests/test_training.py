@@ -35,7 +35,7 @@ def run(small_cohort, classes, checkpoints, **changes):
 
 
 def test_a_fold_learns_and_its_tables_follow_their_schemas(small_cohort, classes, tmp_path):
-    model, card, history, predictions = run(small_cohort, classes, tmp_path / "c", epochs=30, normalisation="scan")
+    _, card, history, predictions = run(small_cohort, classes, tmp_path / "c", epochs=30, normalisation="scan")
     write_table(history, tmp_path / "history.tsv", HISTORY)
     write_table(predictions, tmp_path / "predictions.tsv", PREDICTIONS)
     assert history["train_loss"].iloc[-1] < 0.5 * history["train_loss"].iloc[0]
@@ -156,7 +156,7 @@ def test_the_stored_model_gives_the_same_logits(small_cohort, classes, tmp_path)
     model, card, _, predictions = run(small_cohort, classes, tmp_path / "c", crop="brain", normalisation="scan")
     save_model(tmp_path / "model.pt", model, card)
     loaded, stored = load_model(tmp_path / "model.pt")
-    data, rows = load_fold(folds, paths, mask, SETTINGS | stored["settings"], fold=0, classes=classes)
+    data, _ = load_fold(folds, paths, mask, SETTINGS | stored["settings"], fold=0, classes=classes)
     logits = training.predict_logits(loaded, data, data.sides["test"], stored["settings"])
     np.testing.assert_allclose(logits[:, 1], predictions["logit_positive"], atol=1e-6)
     assert stored["spatial_shape"] == [18, 17, 17]

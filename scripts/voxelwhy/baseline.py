@@ -1,4 +1,4 @@
-"""The comparison that a reader asks for: a linear classifier on mean intensities of atlas regions, on the same folds."""
+"""The comparison that a reader asks for: a linear classifier on region means, on the same folds."""
 
 from __future__ import annotations
 

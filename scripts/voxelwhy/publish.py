@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from voxelwhy.images import write_json
-from voxelwhy.wording import METRIC_TITLES, interval, method_title, number
+from voxelwhy.wording import METRIC_TITLES, count, interval, method_title, number, people
 
 #: Columns of the Markdown and LaTeX tables hold text only: what is rounded is rounded here, once.
 _TEX_ESCAPES = {character: f"\\{character}" for character in "&%_#{}$"} | {
@@ -182,14 +182,17 @@ def publish_agreement(agreement, out):
 
 
 def publish_table1(table1, out):
-    """Table 1: subjects, scans, class, age and sex by fold and side, as split_folds wrote it."""
+    """Table 1: subjects, scans, class, age and sex by fold and side, as audit_folds wrote it."""
+    n_folds, whole = table1.loc[table1["fold"] != "all", "fold"].nunique(), table1.iloc[0]
     shown = table1.copy()
     for name in shown.select_dtypes("float"):
         shown[name] = shown[name].map(lambda value: number(value, 1))
     shown = shown.astype(object).where(table1.notna(), "–")
     shown.columns = [str(name).replace("_", " ") for name in shown.columns]
     caption = (
-        f"The cohort by fold and side ({table1['fold'].nunique() if 'fold' in table1 else 1} folds); ages in years."
+        f"The cohort by fold and side ({count(n_folds, 'fold')}; n = {people(whole['subjects'], whole['scans'])}). "
+        "Scans count by their own label, subjects as positive with any positive scan; age in years at the first scan, "
+        "mean (SD)."
     )
     return publish_table(table1, shown, out, title="Table 1", caption=caption, category="cohort")
 

@@ -1,4 +1,4 @@
-"""What can be named in a config, and the module that holds it. Modules are imported on use, one never drags in the others."""
+"""What can be named in a config, and the module that holds it: imported on use, one never drags in the others."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def select_scans(scans, dropped, qualities, t1_paths, *, limits=None):
         if fault:
             out.append({name: scan[name] for name in ("scan_id", "subject_id", "session", "label")} | fault)
         else:
-            figures = {name: quality[name] for name in (*_FIGURES, "voxel_hash")}
+            figures = {name: quality[name] for name in (*_FIGURES, "voxel_hash", "t1_hash")}
             kept.append(scan | figures | {"t1": str(t1_paths[scan["scan_id"]])})
     selected = pd.DataFrame(kept, columns=list(SELECTED.columns))
     excluded = pd.DataFrame(out, columns=list(EXCLUDED.columns)).astype({"row": "Int64"})

@@ -63,7 +63,8 @@ class GroupMeans:
 def method_options(function, options, *, voxel_mm, labels):
     """The arguments of an explanation method from its line in the config.
 
-    Lengths in mm (`size_mm`) become voxels (`size`), at least one; a method that takes `area_masks` gets the atlas.
+    Lengths in mm (`stride_mm`) become voxels (`stride`), at least one, a window's `size_mm` the nearest even number; a
+    method that takes `area_masks` gets the atlas.
 
     Raises
     ------
@@ -80,8 +81,9 @@ def method_options(function, options, *, voxel_mm, labels):
     arguments = {"area_masks": labels} if "area_masks" in allowed else {}
     for name, value in options.items():
         if name.endswith("_mm"):
-            name = name.removesuffix("_mm")
-            value = max(1, round(value / float(np.mean(voxel_mm))))
+            name, voxels = name.removesuffix("_mm"), value / float(np.mean(voxel_mm))
+            # A window reaches half its size to each side: an even number of voxels is what it can have.
+            value = 2 * max(1, round(voxels / 2)) if name == "size" else max(1, round(voxels))
         if name not in allowed:
             raise ConfigError(
                 f"{function.__name__} takes no option of that name",

@@ -55,12 +55,14 @@ _DROPPED = {
 SCANS = _schema(_SCAN)
 #: One row a table row that is not used; `row` is the line of the table, the header being line 1.
 DROPPED = _schema(_DROPPED)
-#: Scans on the template grid. `t1` is the registered image, `voxel_hash` the hash of its voxels.
+#: Scans on the template grid. `t1` is the registered image, `voxel_hash` the hash of the scan's own voxels,
+#: `t1_hash` that of the registered ones.
 SELECTED = _schema(
     _SCAN
     | {
         "t1": _text(),
         "voxel_hash": _text(checks=pa.Check.str_length(64, 64)),
+        "t1_hash": _text(checks=pa.Check.str_length(64, 64)),
         "correlation_brain": _real(),
         "mask_dice": _fraction(),
         "jacobian_min": _real(nullable=True),

@@ -88,7 +88,7 @@ class Normaliser:
 
     @classmethod
     def fit(cls, kind, volumes, indices):
-        """Learn from the volumes of `indices`, one at a time (Welford), so that memory does not grow with their number."""
+        """Learn from the volumes of `indices`, one at a time (Welford): memory does not grow with their number."""
         if kind not in ("voxelwise", "scan", "none"):
             raise ConfigError(
                 "there is no normalisation of that name", found=kind, allowed=["voxelwise", "scan", "none"]

@@ -1,5 +1,5 @@
 """
-What every rule file shares: the checked settings, paths within the study, and the digest of a rule's code.
+What all rules share: the checked settings, paths within the study, and the digest of a rule's code.
 """
 
 import json
@@ -11,7 +11,7 @@ from pathlib import Path
 SCRIPTS = Path(workflow.basedir).resolve().parent / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 # Snakemake appends a script's folder to sys.path: without this an installed copy of the package would win.
-os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(SCRIPTS), os.environ.get("PYTHONPATH")]))
+os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, [str(SCRIPTS), os.environ.get("PYTHONPATH")])))
 
 # Large arrays are kept for the next one instead of being given back and asked for again: page faults take up half the
 # time of a 3-D network's forward pass otherwise (glibc; no other C library reads these).

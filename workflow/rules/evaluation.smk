@@ -9,16 +9,6 @@ OUT  splits/<split>/evaluation/metrics.tsv, roc.tsv    accuracy and AUC with int
      splits/<split>/evaluation/summary.json            the three sentences that the study comes to
 """
 
-METHODS_USED = list(config["heatmaps"]["methods"])
-
-
-def predictions_of_folds(wildcards):
-    return [study(f"splits/{wildcards.split}/fold-{k}/predictions.tsv") for k in folds_of(wildcards.split)]
-
-
-def truth_of(wildcards):
-    return [study(f"splits/{wildcards.split}/evaluation/truth.tsv")] if SIMULATED else []
-
 
 rule evaluate_predictions:
     """Accuracy, AUC and the like with intervals, network and baseline side by side."""

@@ -10,23 +10,6 @@ A method is a module of voxelwhy/heatmaps and a line in the config.
 """
 
 
-def heatmap_settings(wildcards):
-    heatmaps = config["heatmaps"]
-    shared = {key: heatmaps[key] for key in ("target", "output", "scans")}
-    return shared | {
-        "options": heatmaps["methods"][wildcards.method] or {},
-        "classes": CLASSES,
-    }
-
-
-def heatmap_code(wildcards):
-    return code(
-        "compute_heatmaps.py",
-        METHODS[wildcards.method],
-        NETWORKS[config["training"]["network"]],
-    )
-
-
 rule compute_heatmaps:
     """Explain the test scans of {wildcards.split} by {wildcards.method}."""
     input:

@@ -11,29 +11,6 @@ One single-threaded job a scan: bit-for-bit reproducible, and as fast in sum. A 
 result (status "failed"), not an error: select_scans leaves it out and says why.
 """
 
-import csv
-from functools import lru_cache
-
-
-@lru_cache
-def scan_table(path, mtime):
-    with open(path, encoding="utf-8") as table:
-        return {row["scan_id"]: row["path"] for row in csv.DictReader(table, delimiter="\t")}
-
-
-def scan_paths():
-    """Paths of the scans, known once parse_tables has run."""
-    path = checkpoints.parse_tables.get().output.scans
-    return scan_table(path, os.stat(path).st_mtime_ns)
-
-
-def scan_path(wildcards):
-    return scan_paths()[wildcards.scan]
-
-
-def registered_scans(wildcards):
-    return [study(f"registered/{scan}") for scan in scan_paths()]
-
 
 rule prepare_template:
     """Bring the ICBM152 template and its brain mask to the study's grid."""

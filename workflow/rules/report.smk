@@ -9,69 +9,6 @@ OUT  figures/, tables/                          of the cohort: flow, registratio
 The figures of one subject are drawn by one job.
 """
 
-MODEL_TITLES = {
-    "cnn": config["training"]["network"],
-    "baseline": config["evaluation"]["baseline"].replace("_", " "),
-}
-SHOWN = {key: config["figures"][key] for key in ("axis", "slices_mm", "dpi")}
-SPLIT_FIGURES = {
-    "draw_heatmaps": [f"heatmaps_{group}{kind}" for kind in ("", "_scaled") for group in CLASSES.values()],
-    "draw_regions": [f"regions_{group}" for group in CLASSES.values()],
-    "draw_performance": ["metrics", "roc", "confusion", "learning_curves"],
-    "draw_agreement": ["agreement", "saturation"],
-    "draw_truth": ["truth_map", "truth_scores"] if SIMULATED else [],
-}
-SPLIT_TABLES = [
-    "table1",
-    "metrics",
-    "agreement",
-    *[f"regions_{g}" for g in CLASSES.values()],
-] + ["truth"] * SIMULATED
-COHORT_FIGURES = ["flow", "registration", "quality"]
-
-
-def figure(stem, category):
-    """The files of a figure: the picture, marked for snakemake --report, the drawing, title and caption."""
-    picture = report(
-        study(f"{stem}.png"),
-        category=category,
-        labels={"figure": Path(stem).name.replace("_", " ")},
-    )
-    return [picture, study(f"{stem}.svg"), study(f"{stem}.json")]
-
-
-def split_figures(rule_name):
-    """The outputs of a rule that draws figures of a split, by name."""
-    names = SPLIT_FIGURES[rule_name]
-    return {n: figure(f"splits/{{split}}/figures/{n}", rule_name.removeprefix("draw_")) for n in names}
-
-
-def table_files(stem):
-    """The files of a table: full figures, for people, for papers, title and caption."""
-    return [study(f"{stem}.{ending}") for ending in ("tsv", "md", "tex", "json")]
-
-
-def maps_by_method(wildcards):
-    return [study(f"splits/{wildcards.split}/heatmaps/{method}/maps") for method in METHODS_USED]
-
-
-def groups_by_method(wildcards):
-    return [study(f"splits/{wildcards.split}/heatmaps/{method}/groups.tsv") for method in METHODS_USED]
-
-
-def regions_by_method(wildcards):
-    return [study(f"splits/{wildcards.split}/regions/{method}.tsv") for method in METHODS_USED]
-
-
-def report_items():
-    """Titles and captions of all that the report shows, in its order within each section."""
-    items = [study(f"figures/{name}.json") for name in COHORT_FIGURES] + [study("tables/excluded.json")]
-    for split in SPLITS:
-        figures = [name for names in SPLIT_FIGURES.values() for name in names]
-        items += [study(f"splits/{split}/figures/{name}.json") for name in figures]
-        items += [study(f"splits/{split}/tables/{name}.json") for name in SPLIT_TABLES]
-    return items
-
 
 rule draw_cohort:
     """From rows to scans, and every registration, the worst first."""

@@ -2,7 +2,8 @@
 Training: a network for each fold, and beside it a linear classifier on region means.
 
 IN   splits/<split>/folds.tsv, audit.json; the registered scans that cohort/selected.tsv names
-OUT  splits/<split>/fold-<k>/model.pt          weights, with normalisation, settings and versions inside
+OUT  template/network.json                     what the network looks like on the study's grid
+     splits/<split>/fold-<k>/model.pt          weights, with normalisation, settings and versions inside
      splits/<split>/fold-<k>/history.tsv       loss and accuracy by epoch
      splits/<split>/fold-<k>/predictions.tsv   out-of-sample predictions
      splits/<split>/baseline/predictions.tsv   those of the baseline, on the same folds
@@ -12,7 +13,29 @@ when, and only when, a scan's voxels changed. A checkpoint after each epoch lies
 outputs, since those are deleted when a job dies; it is keyed by inputs, settings and code.
 """
 
-TRAINING_ONLY = ("device",)
+
+rule check_network:
+    """Refuse a network that cannot work on the study's grid, before hours of registration."""
+    input:
+        mask=rules.prepare_template.output.mask,
+    output:
+        study("template/network.json"),
+    log:
+        study("logs/check_network.log"),
+    benchmark:
+        study("benchmarks/check_network.tsv")
+    priority: 100
+    conda:
+        "../../envs/voxelwhy.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        settings={key: config["training"][key] for key in ("network", "crop")},
+        code=code("check_network.py", NETWORKS[config["training"]["network"]]),
+    script:
+        "../../scripts/check_network.py"
 
 
 rule train_fold:
@@ -22,6 +45,7 @@ rule train_fold:
         folds=study("splits/{split}/folds.tsv"),
         audit=study("splits/{split}/audit.json"),
         mask=rules.prepare_template.output.mask,
+        network=rules.check_network.output,
     output:
         model=study("splits/{split}/fold-{fold}/model.pt"),
         history=study("splits/{split}/fold-{fold}/history.tsv"),

@@ -7,6 +7,7 @@ import math
 from voxelwhy.wording import interval, listing, method_name, p_value, people
 
 FEW_SUBJECTS = 100
+CHANCE_AUC = 0.5
 
 
 def three_sentences(metrics, truth=None, *, simulated, classes, model="cnn", baseline="baseline", regions=None):
@@ -43,6 +44,8 @@ def _accuracy(metrics, model, baseline, simulated, classes):
     beside = _row(metrics, baseline, "accuracy")
     if beside is not None:
         sentence += f", the baseline with an accuracy of {_with_interval(beside)}"
+    if not auc["low"] > CHANCE_AUC:
+        sentence += "; the interval of its AUC includes chance, so its heatmaps explain no proven ability"
     return sentence + "."
 
 

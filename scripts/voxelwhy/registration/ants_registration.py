@@ -53,6 +53,7 @@ def register_scan(scan_path, template_path, mask_path, settings, out_dir, *, sca
       below 1 the scan has less volume there than the template
     - int16_error_bound: largest difference between `t1.nii` and the image before it was rounded, in the scan's units
     - voxel_hash: of the scan's voxels as stored, so that a new header hides no duplicate
+    - t1_hash: of the registered voxels, so that what follows is run again when, and only when, they changed
 
     Raises
     ------
@@ -93,6 +94,7 @@ def register_scan(scan_path, template_path, mask_path, settings, out_dir, *, sca
         if settings.get("keep_transforms", False):
             _keep_transforms(Path(scratch), out_dir / "transforms")
     values = warped.numpy()
+    quality["t1_hash"] = hash_voxels(values)
     quality["int16_error_bound"] = save_int16(out_dir / "t1.nii", values, template.affine)
     write_json(out_dir / "quality.json", quality)
     draw_check(
@@ -138,7 +140,15 @@ def _keep_transforms(scratch, out_dir):
 
 
 def _blank(scan_id, settings):
-    figures = ("correlation_brain", "mask_dice", "jacobian_min", "jacobian_max", "int16_error_bound", "voxel_hash")
+    figures = (
+        "correlation_brain",
+        "mask_dice",
+        "jacobian_min",
+        "jacobian_max",
+        "int16_error_bound",
+        "voxel_hash",
+        "t1_hash",
+    )
     return {
         "scan_id": scan_id,
         "status": "ok",

@@ -1,0 +1,16 @@
+"""Say at once, before any scan is registered, when the network cannot work on the study's grid."""
+
+import nibabel as nib
+import numpy as np
+
+from voxelwhy.doors import door
+from voxelwhy.images import write_json
+from voxelwhy.models.networks import build_network
+from voxelwhy.volumes import Volumes
+
+with door(snakemake) as job:
+    brain = np.asarray(nib.load(job.input.mask).dataobj) > 0
+    shape = Volumes([], brain, crop=job.settings["crop"]).shape
+    network = build_network(job.settings["network"], shape)
+    weights = sum(p.numel() for p in network.parameters())
+    write_json(job.output[0], {"network": job.settings["network"], "spatial_shape": shape, "weights": weights})

@@ -1,0 +1,143 @@
+"""What the repository promises beside its code: pins, configs, README, the two commands."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from voxelwhy.settings import load_settings
+
+ROOT = Path(__file__).resolve().parents[1]
+SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
+CONFIGS = sorted((ROOT / "config").glob("*.yaml"))
+
+
+def pins(lines):
+    """Exact pins by name; a requirement without one is a fault."""
+    found = {}
+    for line in lines:
+        line = line.partition("#")[0].strip()
+        if line:
+            name, exact, version = line.partition("==")
+            assert exact and version, line
+            found[name.lower()] = version
+    return found
+
+
+def test_the_conda_environment_has_the_pins_of_requirements_txt():
+    required = pins((ROOT / "requirements.txt").read_text().splitlines())
+    environment = yaml.safe_load((ROOT / "envs" / "voxelwhy.yaml").read_text())
+    listed = pins(next(entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict)))
+    assert len(listed) >= 15
+    assert {name: required.get(name) for name in listed} == listed
+    for name in ("snakemake", "torch", "antspyx", "nilearn", "pandas", "scikit-learn", "matplotlib"):
+        assert name in listed
+
+
+def test_what_is_installed_is_what_is_pinned():
+    from importlib.metadata import version
+
+    for name, pinned in pins((ROOT / "requirements.txt").read_text().splitlines()).items():
+        assert version(name).partition("+")[0] == pinned, name
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_every_config_follows_the_schema(path):
+    settings = load_settings(yaml.safe_load(path.read_text()), SCHEMA)
+    assert settings["study"]
+
+
+def test_the_configs_of_the_readme_follow_the_schema():
+    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    assert len(blocks) == 2
+    for block in blocks:
+        assert load_settings(yaml.safe_load(block), SCHEMA)["cohort"]["table"]
+
+
+def test_files_that_the_readme_points_to_are_there():
+    text = (ROOT / "README.md").read_text()
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", text) if "://" not in link]
+    assert len(links) >= 4
+    for link in links:
+        assert (ROOT / link).exists(), link
+
+
+def dry_run(folder, *arguments):
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "workflow" / "Snakefile"), "--dry-run"]
+    done = subprocess.run([*command, *arguments], cwd=folder, capture_output=True, text=True, timeout=300)
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_every_config_has_a_dry_run(path, tmp_path):
+    code, text = dry_run(tmp_path, "--configfile", str(path))
+    assert code == 0, text[-3000:]
+    assert re.search(r"^write_report +1$", text, re.M)
+
+
+def minimal(tmp_path, **sections):
+    (tmp_path / "scans.csv").write_text("path,label\na.nii.gz,AD\nb.nii.gz,CN\n")
+    classes = {"positive": {"name": "AD", "values": ["AD"]}, "negative": {"name": "CN", "values": ["CN"]}}
+    config = {"study": "other", "cohort": {"source": "plain_table", "table": "scans.csv", "classes": classes}}
+    (tmp_path / "other.yaml").write_text(yaml.safe_dump(config | sections))
+    return config | sections
+
+
+def test_another_config_replaces_the_default_one(tmp_path):
+    """No value of the demo is in another study: its settings are those of the file and the schema's defaults."""
+    config = minimal(tmp_path)
+    code, text = dry_run(tmp_path, "--configfile", "other.yaml", "--printshellcmds")
+    assert code == 0, text[-3000:]
+    assert "simulate_cohort" not in text
+    assert "results/demo" not in text
+    script = "import json; print('SETTINGS', json.dumps(config, default=str))"
+    snakefile = tmp_path / "Snakefile"
+    snakefile.write_text(f'include: "{ROOT}/workflow/Snakefile"\n{script}\n')
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", "-n", "--snakefile", snakefile, "--configfile", "other.yaml"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    found = re.search(r"^SETTINGS (.*)$", done.stdout + done.stderr, re.M)
+    assert found, (done.stdout + done.stderr)[-3000:]
+    assert json.loads(found[1]) == json.loads(json.dumps(load_settings(config, SCHEMA)))
+
+
+def test_a_missing_table_is_named(tmp_path):
+    minimal(tmp_path)
+    (tmp_path / "scans.csv").unlink()
+    code, text = dry_run(tmp_path, "--configfile", "other.yaml")
+    assert code != 0
+    assert "scans.csv" in text
+    assert "Traceback" not in text
+
+
+def test_a_network_that_cannot_work_on_the_grid_says_so_before_anything_runs(tmp_path):
+    minimal(tmp_path, registration={"resolution_mm": 3})
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "workflow" / "Snakefile"), "--cores", "1"]
+    command += ["--configfile", "other.yaml", "results/other/template/network.json"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    text = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert "cannot work on a grid of 65 x 77 x 65 voxels" in text
+    assert "78 x 78 x 78" in text
+    assert "Traceback" not in text
+    assert not (tmp_path / "results" / "other" / "template" / "network.json").exists()
+
+
+def test_explanation_methods_are_exported_lazily():
+    script = (
+        "import sys, voxelwhy; assert 'torch' not in sys.modules; f = voxelwhy.occlusion; "
+        "assert f.__name__ == 'occlusion'; "
+        "print([m for m in ('nilearn', 'ants', 'snakemake', 'pandas') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT / "scripts", capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"
