@@ -104,6 +104,17 @@ def test_refuses_a_singular_affine(tmp_path, data):
         read_volume(tmp_path / "flat.nii")
 
 
+def test_refuses_an_affine_that_holds_nan(tmp_path, data):
+    image = nib.Nifti1Image(data, np.diag([2.0, 2, 2, 1]))
+    image.set_sform(image.affine, 1)
+    nib.save(image, tmp_path / "nan.nii")
+    with open(tmp_path / "nan.nii", "r+b") as file:
+        file.seek(312)  # srow_z, by the NIfTI-1 standard
+        file.write(np.full(4, np.nan, "<f4").tobytes())
+    with pytest.raises(InputError, match="cannot be inverted"):
+        read_volume(tmp_path / "nan.nii")
+
+
 @pytest.mark.parametrize("axes", ["LPS", "PIR", "ASL"])
 def test_unusual_orientations_become_ras(tmp_path, data, axes):
     affine = np.diag([2.0, 3, 4, 1])

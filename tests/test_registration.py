@@ -284,6 +284,16 @@ def test_a_bad_scan_is_a_result(folder, tmp_path, name):
     assert (quality["voxel_hash"] is not None) == (name == "shear")
 
 
+def test_a_full_disk_is_no_fault_of_the_scan(folder, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("voxelwhy.registration.syn_quick.ants.registration", full)
+    with pytest.raises(OSError, match="No space left"):
+        run(folder, tmp_path)
+    assert not (tmp_path / "quality.json").exists()
+
+
 def test_what_ants_raises_is_a_result(folder, tmp_path, monkeypatch):
     def give_up(*args):
         raise RuntimeError("Registration failed with error code 1")
@@ -319,7 +329,9 @@ def test_faults_of_the_study_are_errors(folder, tmp_path):
 
 def test_a_zero_byte_gzip_is_a_result(folder, tmp_path):
     (tmp_path / "empty.nii.gz").write_bytes(gzip.compress(b""))
-    assert run(folder, tmp_path / "out", scan=tmp_path / "empty.nii.gz")["reason"] == "the image cannot be read"
+    assert run(folder, tmp_path / "out", scan=tmp_path / "empty.nii.gz")["reason"].startswith(
+        "the image cannot be read: "
+    )
 
 
 @pytest.mark.skipif("VOXELWHY_REAL_SCANS" not in os.environ, reason="VOXELWHY_REAL_SCANS names no folder")

@@ -33,7 +33,7 @@ class InputError(VoxelwhyError):
         if hint is not None:
             lines.append(f"  to do:   {hint}")
         super().__init__("\n".join(lines))
-        self.problem = problem
+        self.problem, self.found = problem, found
 
 
 class ConfigError(InputError):

@@ -104,7 +104,7 @@ def read_volume(path, *, reorient=True):
         )
     if not data.any():
         raise InputError("the image is zero everywhere", file=path, found="no voxel above 0")
-    if abs(np.linalg.det(image.affine[:3, :3])) < 1e-9:
+    if not np.isfinite(image.affine).all() or abs(np.linalg.det(image.affine[:3, :3])) < 1e-9:
         raise InputError(
             "the image's affine cannot be inverted", file=path, found=image.affine.tolist(), hint="repair the header"
         )

@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 
 #: Snakemake's own lines that the stage lines replace on the screen; its log file keeps them all.
 REPLACED = {"job_info", "job_started", "job_finished", "progress", "resources_info", "run_info", "shellcmd"}
+CHATTER = ("Select jobs to execute", "DAG of jobs will be updated")
 
 
 def event_of(record):
@@ -69,6 +70,10 @@ class StageProgress(logging.Handler):
         return f"[{done:>{width}}/{total}] {stage:<32} {duration(left)} left"
 
 
+def _is_for_people(record):
+    return event_of(record) not in REPLACED and not str(record.msg).startswith(CHATTER)
+
+
 def duration(seconds):
     """Seconds as people say them: '40 s', '3 min', '2.5 h'."""
     if seconds < 90:
@@ -80,5 +85,5 @@ def show_progress(logger, totals, cores):
     """Put stage lines in the place of Snakemake's job lines on the screen; errors and warnings stay as they are."""
     for handler in logger.handlers:
         if handler.name == "DefaultStreamHandler":
-            handler.addFilter(lambda record: event_of(record) not in REPLACED)
+            handler.addFilter(_is_for_people)
     logger.addHandler(StageProgress(totals, cores))

@@ -47,10 +47,8 @@ def register_scan(scan_path, template_path, mask_path, settings, out_dir, *, sca
     - status "ok" or "failed", and the reason (one sentence); a failed scan has no `t1.nii`. Also failed is a scan
       whose correlation_brain is below 0.1
     - correlation_brain: Pearson's r with the template inside the brain mask
-    - mask_dice: overlap (Dice) of the brain mask with the foreground of the registered scan (above its mean, cleaned
-      as `ants.get_mask` does). A low value says "badly placed", or "not skull-stripped"
-    - jacobian_min, jacobian_max: range inside the brain of the warp's Jacobian, the affine part left out (SyN only);
-      below 1 the scan has less volume there than the template
+    - mask_dice: overlap (Dice) of the brain mask with the foreground of the registered scan (`ants.get_mask`)
+    - jacobian_min, jacobian_max: range inside the brain of the warp's Jacobian, the affine part left out (SyN only)
     - int16_error_bound: largest difference between `t1.nii` and the image before it was rounded, in the scan's units
     - voxel_hash: of the scan's voxels as stored, so that a new header hides no duplicate
     - t1_hash: of the registered voxels, so that what follows is run again when, and only when, they changed
@@ -65,13 +63,7 @@ def register_scan(scan_path, template_path, mask_path, settings, out_dir, *, sca
     ----------
     Avants 2011, NeuroImage 54:2033 (ANTs); Tustison 2010, IEEE Trans Med Imaging 29:1310 (N4).
     """
-    if settings["transform"] not in STAGES:
-        raise ConfigError(
-            "there is no transform of that name",
-            column="registration: transform",
-            found=settings["transform"],
-            allowed=list(STAGES),
-        )
+    _require_transform(settings["transform"])
     template, mask = read_volume(template_path), read_volume(mask_path)
     Grid.of(template).require(Grid.of(mask), f"the brain mask {mask_path}")
     out_dir = Path(out_dir)
@@ -83,11 +75,13 @@ def register_scan(scan_path, template_path, mask_path, settings, out_dir, *, sca
         scan = nib.as_closest_canonical(stored)
     except InputError as error:
         log.warning("%s", error)
-        return _failed(quality, f"{error.problem}", out_dir)
+        return _failed(quality, f"{error.problem}: {_one_line(error.found)}", out_dir)
     with tempfile.TemporaryDirectory() as scratch:
         try:
             warped, fixed = _run_ants(scan, template, settings, f"{scratch}/")
             _measure(quality, warped, fixed, np.asarray(mask.dataobj) > 0, Path(scratch))
+        except (OSError, MemoryError):  # a full disk or memory is the machine's fault: the job fails and is run again
+            raise
         except Exception as error:  # whatever ITK raises is about this scan: a result, so that the study goes on
             log.warning("registration failed", exc_info=True)
             return _failed(quality, f"registration failed: {_one_line(error)}", out_dir)
@@ -106,6 +100,16 @@ def register_scan(scan_path, template_path, mask_path, settings, out_dir, *, sca
         _title(quality),
     )
     return quality
+
+
+def _require_transform(transform):
+    if transform not in STAGES:
+        raise ConfigError(
+            "there is no transform of that name",
+            column="registration: transform",
+            found=transform,
+            allowed=list(STAGES),
+        )
 
 
 def _run_ants(scan, template, settings, prefix):
