@@ -6,7 +6,6 @@ import nibabel as nib
 import pandas as pd
 
 from voxelwhy.doors import door
-from voxelwhy.errors import ConfigError
 from voxelwhy.provenance import software_versions
 from voxelwhy.registry import METHODS, load
 from voxelwhy.study_heatmaps import explain_scans
@@ -15,10 +14,6 @@ from voxelwhy.tables import ATLAS, PREDICTIONS, RELEVANCE, SELECTED, read_table,
 with door(snakemake) as job:
     method = job.wildcards.method
     selected = read_table(job.input.selected, SELECTED)
-    if strangers := sorted(set(job.settings["scans"]) - set(selected["scan_id"])):
-        raise ConfigError(
-            "heatmaps.scans names a scan that the study does not use", found=strangers[0], file=job.input.selected
-        )
     predictions = pd.concat([read_table(path, PREDICTIONS) for path in job.input.predictions], ignore_index=True)
     Path(job.output.maps).mkdir()
     relevance, groups = explain_scans(

@@ -25,5 +25,6 @@ with door(snakemake) as job:
             settings=heatmaps,
             simulated=job.settings["simulated"],
             scaled=scaled,
+            n_folds=job.settings["n_folds"],
             **job.settings["shown"],
         )

@@ -3,9 +3,13 @@
 import nibabel as nib
 
 from voxelwhy.doors import door
+from voxelwhy.images import write_json
+from voxelwhy.provenance import software_versions
 from voxelwhy.registration.template import make_template
 
 with door(snakemake) as job:
     t1, mask = make_template(job.settings["resolution_mm"])
-    nib.save(t1, job.output.t1)
-    nib.save(mask, job.output.mask)
+    card = {"template": "ICBM152 2009a nonlinear symmetric, as nilearn ships it"} | job.settings
+    for image, path, sidecar in zip((t1, mask), (job.output.t1, job.output.mask), job.output.cards, strict=True):
+        nib.save(image, path)
+        write_json(sidecar, card | {"versions": software_versions(["nilearn"])})

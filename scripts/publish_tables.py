@@ -1,5 +1,7 @@
 """The tables of a split as tsv, md and tex."""
 
+import pandas as pd
+
 from voxelwhy.doors import door
 from voxelwhy.publish import (
     publish_agreement,
@@ -19,9 +21,15 @@ with door(snakemake) as job:
         model_titles=settings["titles"],
         n_bootstrap=settings["bootstrap"],
     )
-    publish_agreement(read_table(job.input.agreement, AGREEMENT), out["agreement"])
-    tables = {m: read_table(p, REGIONS) for m, p in zip(settings["methods"], job.input.regions, strict=True)}
+    groups = pd.read_csv(job.input.groups[0], sep="\t", index_col="group")[["n_subjects", "n_scans"]]
+    heatmaps, positive = settings["heatmaps"], settings["classes"]["positive"]
+    everybody, patients = (groups.loc[group].to_dict() for group in ("all", positive))
+    agreement = read_table(job.input.agreement, AGREEMENT)
+    publish_agreement(agreement, out["agreement"], settings=heatmaps, **everybody)
+    tables = {m: read_table(p, REGIONS) for m, p in zip(heatmaps["methods"], job.input.regions, strict=True)}
     for group in settings["classes"].values():
-        publish_regions(tables, out[f"regions_{group}"], group=group, atlas=settings["atlas"], top=settings["top"])
+        how = {"group": group, "settings": heatmaps, "atlas": settings["atlas"], "top": settings["top"]}
+        publish_regions(tables, out[f"regions_{group}"], **how)
     if job.input.truth:
-        publish_truth(read_table(job.input.truth[0], TRUTH), out["truth"], group=settings["classes"]["positive"])
+        truth = read_table(job.input.truth[0], TRUTH)
+        publish_truth(truth, out["truth"], group=positive, settings=heatmaps, **patients)

@@ -18,7 +18,8 @@ with door(snakemake) as job:
     }
     grid = Grid.of(job.input.mask)
     planted = resample_log_jacobian(nib.load(Path(job.input.truth, "log_jacobian.nii.gz")), grid)
-    save_image(job.output.log_jacobian, planted, grid.affine)
+    card = {"units": "log of the volume relative to the template", "simulated": True}
+    save_image(job.output.log_jacobian, planted, grid.affine, card)
     truth = score_truth(
         maps,
         planted,

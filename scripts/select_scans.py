@@ -4,7 +4,7 @@ from pathlib import Path
 
 from voxelwhy.doors import door
 from voxelwhy.images import read_json
-from voxelwhy.selection import select_scans
+from voxelwhy.selection import require_known, select_scans
 from voxelwhy.tables import DROPPED, EXCLUDED, SCANS, SELECTED, read_table, write_table
 
 with door(snakemake) as job:
@@ -15,5 +15,6 @@ with door(snakemake) as job:
         {scan: read_json(folder / "quality.json") for scan, folder in folders.items()},
         {scan: str(folder / "t1.nii") for scan, folder in folders.items()},
     )
+    require_known(job.settings["heatmap_scans"], selected, excluded)
     write_table(selected, job.output.selected, SELECTED)
     write_table(excluded, job.output.excluded, EXCLUDED)

@@ -1,5 +1,6 @@
 """Train one fold and predict its test scans."""
 
+import shutil
 from pathlib import Path
 
 import nibabel as nib
@@ -8,6 +9,10 @@ from voxelwhy.doors import door
 from voxelwhy.fold_training import train_fold
 from voxelwhy.models.weights import save_model
 from voxelwhy.tables import FOLDS, HISTORY, PREDICTIONS, SELECTED, read_table, write_table
+
+# results/<study>/checkpoints/<split>/fold-<k>: outside the declared outputs, which are deleted when a job dies.
+model_path = Path(snakemake.output.model)
+checkpoints = model_path.parents[3] / "checkpoints" / Path(*model_path.parts[-3:-1])
 
 with door(snakemake) as job:
     selected = read_table(job.input.selected, SELECTED)
@@ -20,9 +25,11 @@ with door(snakemake) as job:
         classes=job.settings["classes"],
         seed=job.settings["seed"],
         code=dict(job.code),
-        checkpoints=Path(snakemake.output.model).parents[3] / "checkpoints",
+        checkpoints=checkpoints,
         device=snakemake.resources.device,
     )
     save_model(job.output.model, model, card)
     write_table(history, job.output.history, HISTORY)
     write_table(predictions, job.output.predictions, PREDICTIONS)
+
+shutil.rmtree(checkpoints, ignore_errors=True)

@@ -26,6 +26,7 @@ def small_cohort(tmp_path, rng):
     affine = np.diag([4.0, 4, 4, 1])
     mask = np.zeros((20, 20, 20), np.uint8)
     mask[1:19, 2:19, 1:18] = 1
+    mask[1:6, 2:7, 1:6] = 0
     rows, paths = [], {}
     for number in range(16):
         label = "AD" if number % 2 else "CN"

@@ -175,3 +175,15 @@ def test_reading_the_packaged_atlas_imports_neither_its_package_nor_pyplot():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "True"]
+
+
+def test_voxels_outside_the_mask_belong_to_no_region():
+    grid = Grid.icbm(4)
+    whole, sizes = atlas_on_grid(load_atlas({"name": "AAL"}), grid)
+    mask = np.zeros(grid.shape, bool)
+    mask[: grid.shape[0] // 2] = True  # x up to the middle: the left half
+    left, kept = atlas_on_grid(load_atlas({"name": "AAL"}), grid, vanished="warn", mask=mask)
+    np.testing.assert_array_equal(left, whole * mask)
+    assert "Hippocampus_L" in set(kept["region"])
+    assert "Hippocampus_R" not in set(kept["region"])
+    assert kept["voxels"].sum() == np.count_nonzero(left) < sizes["voxels"].sum()

@@ -36,7 +36,7 @@ def _cohort(positive=23, negative=31, seed=4):
     frame = frame.set_index("subject_id").loc[order].reset_index()
     frame["session"] = frame["session"].astype(str)
     frame["scan_id"] = "sub-" + frame["subject_id"] + "_ses-" + frame["session"]
-    frame["t1_hash"] = "0" * 64
+    frame["t1_hash"] = [hashlib.sha256(f"t1 {s}".encode()).hexdigest() for s in frame["scan_id"]]
     frame["voxel_hash"] = [hashlib.sha256(s.encode()).hexdigest() for s in frame["scan_id"]]
     for column in ("scan_date", "image_id"):
         frame[column] = None
@@ -188,7 +188,7 @@ def _failed(folds, selected):
 def test_the_audit_passes_a_clean_split_and_counts():
     selected, folds = _audited()
     audit = json.loads(json.dumps(audit_folds(folds, selected, classes=CLASSES)))
-    assert [check["passed"] for check in audit["checks"]] == [True] * 7
+    assert [check["passed"] for check in audit["checks"]] == [True] * 8
     assert (audit["counts"]["scans"], audit["counts"]["subjects"]) == (len(selected), 54)
     assert len(audit["counts"]["sides"]) == 15
     require_passed(audit, "audit.json")
@@ -216,15 +216,16 @@ def test_the_audit_believes_the_selected_table_and_not_the_folds():
     assert set(failed) == {"no subject on two sides of a fold", "subjects and labels as selected"}
 
 
-def test_the_audit_finds_an_identical_image_on_two_sides():
+@pytest.mark.parametrize(("column", "word"), [("voxel_hash", "image"), ("t1_hash", "registered image")])
+def test_the_audit_finds_an_identical_image_on_two_sides(column, word):
     selected, folds = _audited()
     one, other = (sorted(_people(folds, fold, "test"))[0] for fold in (0, 1))
     scans = [selected.index[selected["subject_id"] == subject][0] for subject in (one, other)]
-    selected.loc[scans[1], "voxel_hash"] = selected.loc[scans[0], "voxel_hash"]
+    selected.loc[scans[1], column] = selected.loc[scans[0], column]
     failed = _failed(folds, selected)
-    assert list(failed) == ["no identical image on two sides of a fold"]
+    assert list(failed) == [f"no identical {word} on two sides of a fold"]
     for scan in scans:
-        assert selected.loc[scan, "scan_id"] in failed["no identical image on two sides of a fold"]
+        assert selected.loc[scan, "scan_id"] in failed[f"no identical {word} on two sides of a fold"]
 
 
 def test_the_audit_finds_a_side_of_one_class():

@@ -18,6 +18,7 @@ from voxelwhy.report_sections import SECTIONS, collect_sections
 from voxelwhy.report_text import choose_citations, methods_text
 
 CLASSES = {"positive": "AD", "negative": "CN"}
+HEATMAPS = {"target": "predicted", "output": "probability", "methods": {"occlusion": {"size_mm": 40}}}
 CONFIG = {
     "registration": {"resolution_mm": 3, "transform": "affine", "n4": True},
     "training": {"network": "small", "learning_rate": 0.001, "epochs": 20, "keep": "last"},
@@ -78,7 +79,7 @@ def items(metrics, tmp_path):
         axes.plot([0, 1])
         words = {"title": f"Title {name}", "caption": f"Caption <{name}> & n = 20", "category": category}
         save_figure(fig, tmp_path / name, simulated=True, **words)
-    publish.publish_truth(truth_table(), tmp_path / "truth", group="AD")
+    publish.publish_truth(truth_table(), tmp_path / "truth", group="AD", n_subjects=9, n_scans=12, settings=HEATMAPS)
     publish.publish_metrics(metrics, tmp_path / "metrics", model_titles={"cnn": "CNN"}, n_bootstrap=50)
     return {"": [tmp_path / "flow.png"], "kfold": [tmp_path / n for n in ("truth", "curve.svg", "metrics.tsv")]}
 
@@ -166,7 +167,7 @@ def test_tables_in_three_forms_hold_the_same_rows(items, tmp_path):
 def test_region_and_excluded_tables_count_what_is_there(tmp_path):
     table = pd.DataFrame({"group": "AD", "region": ["A_L", "B_L", "C_L"], "rank": [2, 1, 3], "share": [0.2, 0.7, 0.1]})
     table = table.assign(share_low=0.05, share_high=0.9, n_subjects=4, n_scans=6, region_id=[1, 2, 3])
-    publish.publish_regions({"occlusion": table}, tmp_path / "regions", group="AD", top=2)
+    publish.publish_regions({"occlusion": table}, tmp_path / "regions", group="AD", settings=HEATMAPS, top=2)
     rows = json.loads((tmp_path / "regions.json").read_text(encoding="utf-8"))["rows"]
     assert rows == [["1", "B_L 70.0 (5.0 to 90.0)"], ["2", "A_L 20.0 (5.0 to 90.0)"]]
     excluded = pd.DataFrame({"stage": "register_scan", "reason": ["x", "x", "y"], "label": ["AD", None, "CN"]})

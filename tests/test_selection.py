@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from voxelwhy.errors import ConfigError, InputError
-from voxelwhy.selection import exclusion_counts, select_scans
+from voxelwhy.selection import exclusion_counts, require_known, select_scans
 from voxelwhy.tables import DROPPED, EXCLUDED, SCANS, SELECTED, read_table, write_table
 
 
@@ -121,3 +121,11 @@ def test_identical_images_of_different_subjects_are_reported(scans, dropped, qua
         selected, _ = select(scans, dropped, qualities)
     assert len(selected) == 5
     assert [record.getMessage() for record in caplog.records] == ["identical images in different subjects: s1, s2"]
+
+
+def test_scans_named_for_their_own_map_have_to_exist():
+    selected = pd.DataFrame({"scan_id": ["sub-01_ses-1", "sub-02_ses-1"]})
+    excluded = pd.DataFrame({"scan_id": ["sub-03_ses-1", None], "reason": ["file missing", "diagnosis"]})
+    assert require_known(["sub-02_ses-1", "sub-03_ses-1"], selected, excluded) is None
+    with pytest.raises(ConfigError, match=r"does not have\n.*'sub-1_ses-1'\n.*\n.*did you mean sub-01_ses-1\?"):
+        require_known(["sub-1_ses-1"], selected, excluded)

@@ -210,7 +210,6 @@ def test_a_yes_that_yaml_made_true_is_explained():
         ("atlas: {table: a.tsv, name: mine}", "atlas.image is missing"),
         ("atlas: {image: a.nii, table: a.tsv}", "that of a packaged atlas"),
         ("heatmaps: {methods: {occlusion: {stride_mm: 41}}}", "stride_mm is above size_mm"),
-        ("heatmaps: {methods: {occlusion: {stride_mm: 2}}}\nregistration: {resolution_mm: 3}", "is below registration"),
     ],
 )
 def test_settings_that_do_not_go_together(text, match):
@@ -246,7 +245,7 @@ def test_where_names_are_free_each_entry_follows_its_schema(tmp_path):
     (tmp_path / "schema.yaml").write_text(yaml.safe_dump(schema))
 
     def load(text):
-        config = MINIMAL | {"simulation": {"regions": yaml.safe_load(text)}}
+        config = {"study": "x", "simulation": {"regions": yaml.safe_load(text)}}
         return load_settings(config, tmp_path / "schema.yaml")["simulation"]["regions"]
 
     assert load("{a: {}, b: {change: -1e-2}}") == {"a": {"change": -0.1}, "b": {"change": -0.01}}
@@ -264,3 +263,27 @@ def test_a_config_that_is_none():
 def test_all_keys_are_found_for_hints():
     keys = list(_all_keys(SCHEMA, SCHEMA))
     assert {"splits.folds", "cohort.classes.positive.name", "heatmaps.methods.occlusion.size_mm"} <= set(keys)
+
+
+@pytest.mark.parametrize(
+    ("resolution", "asked", "used"), [(1, (40, 20), (40, 20)), (3, (40, 20), (42, 21)), (2.5, (36, 27), (35, 27.5))]
+)
+def test_occlusion_lengths_become_what_the_grid_can_have(resolution, asked, used):
+    """Whole voxels, and an even number of them for a window, which reaches half its size to each side."""
+    occlusion = {"size_mm": asked[0], "stride_mm": asked[1]}
+    sections = {"registration": {"resolution_mm": resolution}, "heatmaps": {"methods": {"occlusion": occlusion}}}
+    settings = load_settings(MINIMAL | sections, SCHEMA_PATH)
+    found = settings["heatmaps"]["methods"]["occlusion"]
+    assert (found["size_mm"], found["stride_mm"]) == used
+    assert load_settings(settings, SCHEMA_PATH) == settings
+
+
+def test_a_slice_outside_the_template_is_refused_at_once():
+    with pytest.raises(ConfigError, match=r"outside the template\n.*100\n.*-132 to 96 mm for coronal"):
+        load_settings(MINIMAL | {"figures": {"slices_mm": [0, 100]}}, SCHEMA_PATH)
+
+
+def test_a_simulation_and_a_table_do_not_go_together():
+    regions = {"a": {"labels": ["A"], "change": -0.1, "source": "s"}}
+    with pytest.raises(ConfigError, match="not both"):
+        load_settings(MINIMAL | {"simulation": {"regions": regions}}, SCHEMA_PATH)

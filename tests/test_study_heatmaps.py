@@ -70,7 +70,7 @@ def one_by_one(study, method, *, target=None, **options):
         model, _ = load_model(models[scan.fold])
         volumes = Volumes([paths[scan.scan_id]], brain, crop="brain")
         image = Normaliser("scan")(volumes[0], volumes.mask)[None]
-        maps[scan.scan_id] = volumes.uncrop(method(model, image, target_class=target, **options))
+        maps[scan.scan_id] = brain * volumes.uncrop(method(model, image, target_class=target, **options))
     return maps
 
 
@@ -95,6 +95,11 @@ def test_group_means_are_the_means_of_single_maps(study, classes, tmp_path):
     assert counts["all"] == counts[["TP", "FP", "TN", "FN"]].sum() == len(predictions)
     card = json.loads((tmp_path / "maps" / "mean_AD.json").read_text())
     assert (card["n_scans"], card["method"]) == (len(members), "sensitivity_analysis")
+    single = json.loads((tmp_path / "maps" / "scan_scan00.json").read_text())
+    assert single["target"] == relevance.loc[relevance["scan_id"] == "scan00", "target"].iloc[0]
+    assert 0 < groups.set_index("group").loc["all", "share_outside"] < 0.9
+    brain = np.asarray(atlas[2].dataobj) > 0
+    assert not nib.load(tmp_path / "maps" / "mean_all.nii.gz").get_fdata()[~brain].any()
     assert not list((tmp_path / "maps").glob("*nan*"))
 
 
@@ -133,7 +138,7 @@ def test_area_occlusion_gets_the_atlas_cut_like_the_scan(study, classes, tmp_pat
         before, after = (model(i).softmax(1)[0] for i in (image, blanked))
     target = int(before.argmax())
     row = relevance[(relevance["scan_id"] == scan["scan_id"]) & (relevance["region_id"] == 1)].iloc[0]
-    assert abs(row["total"] / (labels == 1).sum() - float(before[target] - after[target])) < 1e-5
+    assert abs(row["total"] / ((labels == 1) & brain).sum() - float(before[target] - after[target])) < 1e-5
 
 
 def test_lengths_in_mm_become_voxels_and_unknown_options_are_named():
@@ -147,8 +152,9 @@ def test_lengths_in_mm_become_voxels_and_unknown_options_are_named():
 
 def test_a_zero_map_counts_as_zero_when_scaled():
     means = GroupMeans(["all"], (2, 2, 2))
-    means.add(np.zeros((2, 2, 2), np.float32), ["all"], "s1", True)
-    means.add(np.full((2, 2, 2), 0.5, np.float32), ["all"], "s2", False)
-    found = {kind: (mean.sum(), n) for _, kind, mean, n in means.means()}
+    means.add(np.zeros((2, 2, 2), np.float32), ["all"], "s1", saturated=True, outside=0.0)
+    means.add(np.full((2, 2, 2), 0.5, np.float32), ["all"], "s2", saturated=False, outside=0.5)
+    found = {kind: (mean.sum(), row.n_scans) for row, kind, mean in means.means()}
     assert found == {"": (2.0, 2), "_scaled": (0.5, 2)}
     assert means.table()["share_saturated"].tolist() == [0.5]
+    assert means.table()["share_outside"].tolist() == [0.25]

@@ -78,7 +78,7 @@ def load_atlas(settings):
     return Atlas(name, image, regions.sort_values("region_id", ignore_index=True))
 
 
-def atlas_on_grid(atlas, grid, *, vanished="error"):
+def atlas_on_grid(atlas, grid, *, vanished="error", mask=None):
     """Bring an atlas to a grid through the affines, nearest neighbour; never by resizing its shape.
 
     Parameters
@@ -87,6 +87,7 @@ def atlas_on_grid(atlas, grid, *, vanished="error"):
     grid : Grid
     vanished : "error" or "warn"; what to do about a region that has no voxel on the grid (it is too small for the
         grid, or lies outside). With "warn" it is left out of the table, and the log lists it.
+    mask : bool array, grid.shape, optional; the brain. Voxels outside it belong to no region: nothing is measured there
 
     Returns
     -------
@@ -111,6 +112,8 @@ def atlas_on_grid(atlas, grid, *, vanished="error"):
         force_resample=True,
     )
     labels = np.asarray(resampled.dataobj).astype(np.int32)
+    if mask is not None:
+        labels = np.where(mask, labels, 0)
     regions = atlas.regions
     voxels = np.bincount(labels.ravel(), minlength=int(regions["region_id"].max()) + 1)[regions["region_id"]]
     lost = regions[voxels == 0]

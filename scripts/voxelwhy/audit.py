@@ -23,12 +23,13 @@ def audit_folds(folds, selected, *, classes):
     ----------
     Wen et al. 2020 (arXiv 1904.07773) and Yagis et al. 2021: leakage alone adds up to 29 points of accuracy.
     """
-    own = selected[["scan_id", "subject_id", "label", "voxel_hash"]]
+    own = selected[["scan_id", "subject_id", "label", "voxel_hash", "t1_hash"]]
     joined = folds.merge(own, on="scan_id", how="left", suffixes=("_in_folds", ""), indicator="known")
     known = joined[joined["known"] == "both"]
     found = {
         "no subject on two sides of a fold": _on_two_sides(known, "subject_id", "subject"),
         "no identical image on two sides of a fold": _on_two_sides(known, "voxel_hash", "image"),
+        "no identical registered image on two sides of a fold": _on_two_sides(known, "t1_hash", "registered image"),
         "both classes on every side of every fold": _lacks_a_class(known, classes),
         "every selected scan in every fold, once": _not_once(folds, selected),
         "no scan that was not selected": [f"scan {scan}" for scan in _strange(joined)],

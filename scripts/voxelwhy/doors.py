@@ -32,8 +32,11 @@ def door(snakemake):
         (the digest of its code) and `output`, whose paths are temporary: they move to their places when the body ends
         well, and vanish when it does not.
     """
-    start_log(snakemake.log[0] if snakemake.log else None)
-    outputs = _Outputs(snakemake.output, snakemake.rule)
+    try:
+        start_log(snakemake.log[0] if snakemake.log else None)
+        outputs = _Outputs(snakemake.output, snakemake.rule)
+    except OSError as error:
+        sys.exit(f"the results folder cannot be written: {error}")
     try:
         _require_own_checkout(snakemake.scriptdir)
         yield SimpleNamespace(

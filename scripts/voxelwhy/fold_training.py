@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from voxelwhy.images import Grid
+from voxelwhy.images import Grid, hash_voxels
+from voxelwhy.models.devices import pick_device
 from voxelwhy.models.weights import hash_weights
 from voxelwhy.provenance import software_versions
 from voxelwhy.tables import SIDES
@@ -50,11 +51,14 @@ def train_fold(folds, t1_paths, mask, settings, *, fold, classes, seed, code, ch
     model : torch.nn.Module
     card : dict
         What `models.weights.save_model` stores beside the weights.
+    checkpoints : path
+        A folder of this fold alone; the caller removes it when the model is stored.
     history, predictions : DataFrame by tables.HISTORY and tables.PREDICTIONS
     """
     data, rows = load_fold(folds, t1_paths, mask, settings, fold=fold, classes=classes)
     files = [[str(p), Path(p).stat().st_size, Path(p).stat().st_mtime_ns] for p in data.volumes.paths]
-    key = checkpoint_key([rows.to_dict("list"), files, settings, code, seed, classes])
+    brain = hash_voxels(mask.dataobj)
+    key = checkpoint_key([rows.to_dict("list"), files, brain, settings, code, seed, classes])
     checkpoint = Path(checkpoints) / f"{key}.pt"
     model, history = train_network(data, settings, seed=seed, fold=fold, checkpoint=checkpoint, device=device)
     predictions = predict(model, data, rows, settings)
@@ -68,11 +72,11 @@ def train_fold(folds, t1_paths, mask, settings, *, fold, classes, seed, code, ch
         "settings": dict(settings),
         "fold": fold,
         "seed": seed,
+        "device": str(pick_device(device)),
         "n_train": len(data.sides["train"]),
         "weights_sha256": hash_weights(model),
         "versions": software_versions(),
     }
-    checkpoint.unlink(missing_ok=True)
     return model, card, history, predictions
 
 

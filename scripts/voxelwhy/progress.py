@@ -38,6 +38,7 @@ class StageProgress(logging.Handler):
         self.shown = 0.0
 
     def emit(self, record):
+        """Take in a record of Snakemake's log: a job that starts or ends."""
         event = event_of(record)
         if event == "job_info":
             self.running[record.jobid] = (record.rule_name, time.monotonic())

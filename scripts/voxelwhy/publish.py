@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from voxelwhy.images import write_json
-from voxelwhy.wording import METRIC_TITLES, count, interval, method_title, number, people
+from voxelwhy.wording import METRIC_TITLES, count, describe_settings, interval, method_title, number, people
 
 #: Columns of the Markdown and LaTeX tables hold text only: what is rounded is rounded here, once.
 _TEX_ESCAPES = {character: f"\\{character}" for character in "&%_#{}$"} | {
@@ -92,13 +92,14 @@ def publish_metrics(metrics, out, *, model_titles, n_bootstrap):
     return publish_table(metrics, pd.DataFrame(rows), out, title="Performance", caption=caption, category="performance")
 
 
-def publish_regions(tables, out, *, group, atlas="AAL", top=10):
+def publish_regions(tables, out, *, group, settings, atlas="AAL", top=10):
     """The regions with the largest share of relevance, methods side by side; the tsv holds every region.
 
     Parameters
     ----------
     tables : {method: DataFrame by the REGIONS schema}
     group : str, a group of scans in the tables
+    settings : dict, the study's heatmap settings
     """
     chosen = {method: table[table["group"] == group].sort_values("rank") for method, table in tables.items()}
     shown = {"Rank": [str(rank) for rank in range(1, top + 1)]}
@@ -113,18 +114,21 @@ def publish_regions(tables, out, *, group, atlas="AAL", top=10):
     caption = (
         f"The {top} {atlas} regions with the largest share of positive relevance in {group} scans: mean over "
         "subjects in %, 95 % "
-        f"bootstrap interval over subjects; n = {n['n_subjects']} subjects, {n['n_scans']} scans."
+        f"bootstrap interval over subjects; n = {n['n_subjects']} subjects, {n['n_scans']} scans. "
+        f"{describe_settings(settings)}"
     )
     title = f"Relevance by region, {group}"
     return publish_table(frame, pd.DataFrame(shown), out, title=title, caption=caption, category="regions")
 
 
-def publish_truth(truth, out, *, group):
+def publish_truth(truth, out, *, group, n_subjects, n_scans, settings):
     """Each method against the planted disease, every figure beside what chance gives.
 
     Parameters
     ----------
     truth : DataFrame by the TRUTH schema
+    n_subjects, n_scans : int, behind the mean maps
+    settings : dict, the study's heatmap settings
     """
     shown = pd.DataFrame(
         {
@@ -141,12 +145,14 @@ def publish_truth(truth, out, *, group):
     )
     row = truth.iloc[0]
     caption = (
-        f"Mean map of {group} scans against the planted disease (|log-Jacobian| above {row['threshold']:g}): "
+        f"Mean map of {group} scans ({people(n_subjects, n_scans)}; each "
+        "scaled to a sum of absolute values of 1) against "
+        f"the planted disease (|log-Jacobian| above {row['threshold']:g}): "
         f"{row['n_truth_voxels']:,} of "
         f"{row['n_voxels']:,} brain voxels, {row['n_truth_regions']} of {row['n_regions']} regions (mean over the "
         "region). Null: "
         f"{row['n_permutations']:,} permutations of the regions, left and right together; Holm over n = {len(truth)} "
-        "methods."
+        f"methods. {describe_settings(settings)}"
     )
     return publish_table(truth, shown, out, title="Planted truth", caption=caption, category="truth")
 
@@ -159,8 +165,8 @@ def _p(value):
     return number(value, 4) if not value < 1e-4 else "<0.0001"
 
 
-def publish_agreement(agreement, out):
-    """Distances and rank correlations of mean maps."""
+def publish_agreement(agreement, out, *, n_subjects, n_scans, settings):
+    """Distances and rank correlations of mean maps of `n_subjects` and `n_scans` by methods of `settings`."""
     shown = pd.DataFrame(
         {
             "Compared": agreement["comparison"],
@@ -175,7 +181,8 @@ def publish_agreement(agreement, out):
     caption = (
         "Mean maps compared: Euclidean distance (raw, or scaled to a sum of absolute values of 1) and Spearman rank "
         "correlation over "
-        f"n = {int(agreement['n_voxels'].max()):,} brain voxels."
+        f"n = {int(agreement['n_voxels'].max()):,} brain voxels; "
+        f"maps are means over {people(n_subjects, n_scans)} and have no interval. {describe_settings(settings)}"
     )
     title = "Distances between mean maps"
     return publish_table(agreement, shown, out, title=title, caption=caption, category="agreement")

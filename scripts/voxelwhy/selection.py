@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 
 import pandas as pd
@@ -60,6 +61,29 @@ def select_scans(scans, dropped, qualities, t1_paths, *, limits=None):
     _report_identical(selected)
     _require_two_classes(scans, selected, excluded)
     return selected, excluded
+
+
+def require_known(names, selected, excluded):
+    """Check the scans whose own maps are asked for, before anything is trained.
+
+    Raises
+    ------
+    ConfigError : a name is that of no scan of the study; it names the nearest. A scan that is known but left out is
+        logged only.
+    """
+    left_out = excluded.dropna(subset=["scan_id"]).set_index("scan_id")["reason"]
+    for name in names:
+        if name in set(selected["scan_id"]):
+            continue
+        if name not in left_out:
+            near = difflib.get_close_matches(name, [*selected["scan_id"], *left_out.index], n=1)
+            raise ConfigError(
+                "heatmaps.scans names a scan that the study does not have",
+                found=name,
+                allowed="a scan_id of cohort/scans.tsv",
+                hint=f"did you mean {near[0]}?" if near else None,
+            )
+        log.warning("no map of its own for %s: it is left out (%s)", name, left_out[name])
 
 
 def exclusion_counts(excluded):

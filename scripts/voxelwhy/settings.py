@@ -12,6 +12,7 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from voxelwhy.errors import ConfigError
+from voxelwhy.images import Grid
 
 RESERVED_NAMES = ("all", "TP", "FP", "TN", "FN")
 PACKAGED_ATLASES = ("AAL",)
@@ -44,7 +45,8 @@ def load_settings(config, schema_path):
         split.setdefault("name", split["kind"])
     if settings["heatmaps"]["target"] == "ad":
         settings["heatmaps"]["target"] = "positive"
-    for check in (_check_cohort, _check_classes, _check_splits, _check_atlas, _check_occlusion):
+    _snap_occlusion(settings)
+    for check in (_check_cohort, _check_classes, _check_splits, _check_atlas, _check_slices, _check_occlusion):
         check(settings)
     return settings
 
@@ -195,12 +197,33 @@ def _join(path, key):
 
 
 def _check_cohort(settings):
+    if "simulation" in settings and "table" in settings["cohort"]:
+        raise ConfigError(
+            "a study has a simulation or a table of its own, not both",
+            column="cohort.table",
+            found=settings["cohort"]["table"],
+            hint="remove the section simulation to study your own scans",
+        )
     if "simulation" not in settings and "table" not in settings["cohort"]:
         raise ConfigError(
             "the setting cohort.table is missing",
             allowed="the path of the table, CSV or TSV",
             hint="name the table, or simulate a cohort with a simulation section",
         )
+
+
+def _check_slices(settings):
+    axis, grid = settings["figures"]["axis"], Grid.icbm(1)
+    number = ("sagittal", "coronal", "axial").index(axis)
+    low = grid.affine[number, 3]
+    high = low + grid.shape[number] - 1
+    for place in settings["figures"]["slices_mm"]:
+        if not low <= place <= high:
+            raise ConfigError(
+                "figures.slices_mm: a slice lies outside the template",
+                found=place,
+                allowed=f"{low:g} to {high:g} mm for {axis} slices",
+            )
 
 
 def _check_classes(settings):
@@ -269,22 +292,25 @@ def _check_atlas(settings):
         )
 
 
-def _check_occlusion(settings):
-    occlusion = settings["heatmaps"]["methods"].get("occlusion")
-    if occlusion is None:
+def _snap_occlusion(settings):
+    """Set the occlusion's lengths to what the grid can have: whole voxels, for a window an even number of them.
+
+    So that every caption, table and digest gives the millimetres that were used.
+    """
+    if (occlusion := settings["heatmaps"]["methods"].get("occlusion")) is None:
         return
     resolution = settings["registration"]["resolution_mm"]
-    for low, high, why in (
-        (
-            occlusion["stride_mm"],
-            occlusion["size_mm"],
-            "stride_mm is above size_mm: voxels between the cubes are left out",
-        ),
-        (resolution, occlusion["stride_mm"], "stride_mm is below registration.resolution_mm"),
-    ):
-        if low > high:
-            raise ConfigError(
-                f"heatmaps.methods.occlusion: {why}",
-                found=f"size_mm {occlusion['size_mm']}, stride_mm {occlusion['stride_mm']}, resolution_mm {resolution}",
-                allowed="resolution_mm <= stride_mm <= size_mm",
-            )
+    for key, unit in (("size_mm", 2 * resolution), ("stride_mm", resolution)):
+        length = round(max(1, round(occlusion[key] / unit)) * unit, 6)
+        occlusion[key] = int(length) if float(length).is_integer() else length
+
+
+def _check_occlusion(settings):
+    occlusion = settings["heatmaps"]["methods"].get("occlusion")
+    if occlusion and occlusion["stride_mm"] > occlusion["size_mm"]:
+        raise ConfigError(
+            "heatmaps.methods.occlusion: stride_mm is above size_mm: voxels between the cubes are left out",
+            found=f"size_mm {occlusion['size_mm']}, stride_mm {occlusion['stride_mm']} (whole voxels of "
+            f"{settings['registration']['resolution_mm']} mm)",
+            allowed="stride_mm <= size_mm",
+        )

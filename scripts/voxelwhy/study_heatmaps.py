@@ -34,30 +34,33 @@ class GroupMeans:
         self.sums = {group: np.zeros((2, *shape)) for group in groups}
         self.rows = []
 
-    def add(self, heatmap, groups, subject_id, saturated):
+    def add(self, heatmap, groups, subject_id, *, saturated, outside):
         """Count one scan's map in each of `groups`. A map that is zero everywhere counts as zero when scaled."""
         total = np.abs(heatmap, dtype=np.float64).sum()
         for group in groups:
             self.sums[group][0] += heatmap
             if total > 0:
                 self.sums[group][1] += heatmap / total
-        self.rows += [{"group": g, "subject_id": subject_id, "saturated": saturated} for g in groups]
+        facts = {"subject_id": subject_id, "saturated": saturated, "outside": outside}
+        self.rows += [{"group": group} | facts for group in groups]
 
     def table(self):
-        """Numbers of scans and subjects of each group, and the share of its scans whose prediction is saturated."""
-        rows = pd.DataFrame(self.rows, columns=["group", "subject_id", "saturated"])
+        """Scans and subjects of each group, its share of saturated predictions, and of relevance outside the brain."""
+        rows = pd.DataFrame(self.rows, columns=["group", "subject_id", "saturated", "outside"])
         counts = rows.groupby("group").agg(
-            n_scans=("saturated", "size"), n_subjects=("subject_id", "nunique"), share_saturated=("saturated", "mean")
+            n_scans=("saturated", "size"),
+            n_subjects=("subject_id", "nunique"),
+            share_saturated=("saturated", "mean"),
+            share_outside=("outside", "mean"),
         )
         return counts.reindex(self.sums, fill_value=0).reset_index(names="group")
 
     def means(self):
-        """Yield (group, "" or "_scaled", mean map, n) for each group that has scans."""
-        counts = self.table().set_index("group")["n_scans"]
-        for group, sums in self.sums.items():
-            if counts[group]:
-                yield group, "", sums[0] / counts[group], int(counts[group])
-                yield group, "_scaled", sums[1] / counts[group], int(counts[group])
+        """Yield (row of the table, "" or "_scaled", mean map) for each group that has scans."""
+        for row in self.table().itertuples():
+            if row.n_scans:
+                for kind, total in zip(("", "_scaled"), self.sums[row.group], strict=True):
+                    yield row, kind, total / row.n_scans
 
 
 def method_options(function, options, *, voxel_mm, labels):
@@ -99,6 +102,9 @@ def explain_scans(
 ):
     """Explain every test scan by the model of its fold.
 
+    Only relevance inside the brain counts: outside it every scan is 0, and a gradient or a window there says nothing
+    of the scan. How much lay outside is in `groups`.
+
     Parameters
     ----------
     function : one of the methods of voxelwhy.heatmaps
@@ -108,44 +114,48 @@ def explain_scans(
     atlas : (label image, table by tables.ATLAS, brain mask image), all on the study's grid
     settings : dict
         target (predicted, positive or true), output (probability or logit), scans (ids whose own map is kept), options
-        (of the method), precision as in training.
+        (of the method).
     maps_dir : path
         Gets `mean_<group>.nii.gz`, `mean_<group>_scaled.nii.gz` and `scan_<scan_id>.nii.gz`, each with its JSON.
 
     Returns
     -------
     relevance : DataFrame by tables.RELEVANCE
-    groups : DataFrame with group, n_scans, n_subjects, share_saturated
+    groups : DataFrame with group, n_scans, n_subjects, share_saturated, share_outside
     """
     label_image, regions, mask = atlas
     grid, labels = Grid.of(mask), np.asarray(label_image.dataobj).astype(np.int32)
-    names = [classes["negative"], classes["positive"]]
+    names, brain = [classes["negative"], classes["positive"]], np.asarray(mask.dataobj) > 0
     means, tables, digests = GroupMeans(group_names(classes), grid.shape), [], {}
     started, done = time.monotonic(), 0
     for fold, tested in scans.groupby("fold", sort=True):
         explain, digests[str(fold)] = _explainer(function, models[fold], mask, labels, settings, grid, device)
         for scan in tested.itertuples():
             target = _target(scan, settings["target"], names)
-            heatmap, probability = explain(t1_paths[scan.scan_id], target)
-            saturated = max(probability, 1 - probability) > SATURATED
-            means.add(heatmap, groups_of(scan.label, probability, classes), scan.subject_id, saturated)
-            facts = {"subject_id": scan.subject_id, "label": scan.label, "fold": fold, "target": names[target]}
-            facts |= {"scan_id": scan.scan_id, "probability": probability}
+            whole = explain(t1_paths[scan.scan_id], target)
+            heatmap = np.where(brain, whole, np.float32(0))
+            saturated = max(scan.probability, 1 - scan.probability) > SATURATED
+            members = groups_of(scan.label, scan.probability, classes)
+            means.add(heatmap, members, scan.subject_id, saturated=saturated, outside=_share_outside(whole, brain))
+            facts = {"scan_id": scan.scan_id, "subject_id": scan.subject_id, "label": scan.label, "fold": fold}
+            facts |= {"target": names[target], "probability": scan.probability}
             tables.append(relevance_by_region(heatmap, labels, regions, grid).assign(**facts))
             if scan.scan_id in settings["scans"]:
-                card = facts | _card(function, settings, {str(fold): digests[str(fold)]}, versions, n=1)
+                card = _card(function, settings, {str(fold): digests[str(fold)]}, versions, n_scans=1) | facts
                 save_image(Path(maps_dir, f"scan_{scan.scan_id}.nii.gz"), heatmap, grid.affine, card)
             done += 1
             left = (time.monotonic() - started) / done * (len(scans) - done)
             log.info("%s: scan %d of %d, about %.0f s left", function.__name__, done, len(scans), left)
-    for group, kind, mean, n in means.means():
-        card = _card(function, settings, digests, versions, n=n) | {"group": group, "scaled": kind == "_scaled"}
-        save_image(Path(maps_dir, f"mean_{group}{kind}.nii.gz"), mean, grid.affine, card)
+    for group, kind, mean in means.means():
+        numbers = {"n_scans": int(group.n_scans), "n_subjects": int(group.n_subjects)}
+        card = _card(function, settings, digests, versions, scaled=kind == "_scaled", **numbers)
+        card |= {"group": group.group, "share_outside_brain": float(group.share_outside)}
+        save_image(Path(maps_dir, f"mean_{group.group}{kind}.nii.gz"), mean, grid.affine, card)
     return pd.concat(tables, ignore_index=True), means.table()
 
 
 def _explainer(function, path, mask, labels, settings, grid, device):
-    """A function from a scan's path and target class to its map on the grid and its probability; the model's hash."""
+    """A function from a scan's path and target class to its map on the grid; and the hash of the model's weights."""
     model, card = load_model(path, device=device)
     model = model.to(memory_format=torch.channels_last_3d)
     volumes = Volumes([], np.asarray(mask.dataobj) > 0, crop=card["crop"], grid=grid)
@@ -157,11 +167,10 @@ def _explainer(function, path, mask, labels, settings, grid, device):
     def explain(scan_path, target):
         volumes.paths = [str(scan_path)]
         image = normaliser(volumes[0], volumes.mask)[None]
-        with torch.inference_mode():
-            logits = model(torch.from_numpy(image)[None].to(where)).double().cpu().numpy()[0]
         softmax = settings["output"] == "probability"
-        heatmap = function(model, image, target_class=target, apply_softmax=softmax, device=where, **options)
-        return volumes.uncrop(heatmap), float(1 / (1 + np.exp(logits[0] - logits[1])))
+        return volumes.uncrop(
+            function(model, image, target_class=target, apply_softmax=softmax, device=where, **options)
+        )
 
     return explain, card["weights_sha256"]
 
@@ -173,14 +182,21 @@ def _target(scan, kind, names):
     return 1 if kind in ("positive", "ad") else int(scan.probability >= 0.5)
 
 
-def _card(function, settings, digests, versions, *, n):
+def _share_outside(heatmap, brain):
+    """Share of a map's absolute relevance that lies outside the brain; 0 for a map that is zero everywhere."""
+    total = np.abs(heatmap, dtype=np.float64).sum()
+    return float(np.abs(heatmap[~brain], dtype=np.float64).sum() / total) if total > 0 else 0.0
+
+
+def _card(function, settings, digests, versions, *, scaled=False, **numbers):
+    explained = "class probability" if settings["output"] == "probability" else "logit"
     return {
         "method": function.__name__,
         "options": settings["options"],
-        "target": settings["target"],
-        "units": "relevance for the class " + ("probability" if settings["output"] == "probability" else "logit"),
+        "explained_class": settings["target"],
         "output": settings["output"],
-        "n_scans": n,
+        "scaled": scaled,
+        "units": "share of each scan's absolute relevance" if scaled else f"relevance for the {explained}",
         "models_sha256": digests,
         "versions": versions or {},
-    }
+    } | numbers

@@ -67,6 +67,12 @@ def describe_registration(settings):
     return f"{transform} transform, {n4}, {settings.get('resolution_mm', '?')} mm"
 
 
+def describe_settings(settings):
+    """The heatmap settings in sentences: what is explained, and each method with its options."""
+    methods = "; ".join(describe_method(name, options) for name, options in settings["methods"].items())
+    return f"Relevance for the {describe_target(settings)}. {methods}."
+
+
 def count(number, noun, plural=None):
     """A number with its noun: "1 scan", "2 scans"."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"

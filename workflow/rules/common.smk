@@ -66,7 +66,7 @@ def folds_of(split):
 
 def print_end(report_path, summaries):
     """Say where the report is and what it comes to, once it is there."""
-    if os.path.exists(report_path):
+    if all(os.path.exists(path) for path in (report_path, *summaries)):
         lines = [sentence for path in summaries for sentence in json.loads(Path(path).read_text())["sentences"]]
         print("", *lines, f"\nThe report: {report_path}", sep="\n", file=sys.stderr)
 

@@ -76,6 +76,7 @@ if SIMULATED:
         output:
             truth=study("splits/{split}/evaluation/truth.tsv"),
             log_jacobian=study("splits/{split}/evaluation/log_jacobian.nii.gz"),
+            card=study("splits/{split}/evaluation/log_jacobian.json"),
         log:
             study("logs/score_truth/{split}.log"),
         benchmark:

@@ -31,7 +31,7 @@ rule compute_heatmaps:
         "../../envs/voxelwhy.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=network_mem_mb,
         runtime=1440,
         device=config["training"]["device"],
     params:

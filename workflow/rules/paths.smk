@@ -84,6 +84,12 @@ def figure(stem, category):
     return [picture, study(f"{stem}.svg"), study(f"{stem}.json")]
 
 
+def network_mem_mb(wildcards, attempt):
+    """Memory of a network at work: that of the paper's, 14 GB at 1 mm with batches of 5, by voxels and batch."""
+    share = config["training"]["batch_size"] / 5 / config["registration"]["resolution_mm"] ** 3
+    return int((2000 + 14000 * share) * attempt)
+
+
 def split_figures(rule_name):
     """The outputs of a rule that draws figures of a split, by name."""
     names = SPLIT_FIGURES[rule_name]

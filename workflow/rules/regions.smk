@@ -11,8 +11,10 @@ rule prepare_atlas:
     """Bring the atlas to the study's grid through the affines."""
     input:
         mask=rules.prepare_template.output.mask,
+        own=[config["atlas"][part] for part in ("image", "table") if part in config["atlas"]],
     output:
         labels=study("atlas/labels.nii.gz"),
+        card=study("atlas/labels.json"),
         regions=study("atlas/regions.tsv"),
     log:
         study("logs/prepare_atlas.log"),

@@ -17,6 +17,7 @@ rule prepare_template:
     output:
         t1=study("template/t1.nii.gz"),
         mask=study("template/brain_mask.nii.gz"),
+        cards=[study("template/t1.json"), study("template/brain_mask.json")],
     log:
         study("logs/prepare_template.log"),
     benchmark:
@@ -79,7 +80,7 @@ rule select_scans:
         mem_mb=1000,
         runtime=10,
     params:
-        settings={"classes": CLASSES},
+        settings={"heatmap_scans": config["heatmaps"]["scans"]},
         code=code("select_scans.py"),
     script:
         "../../scripts/select_scans.py"

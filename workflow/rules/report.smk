@@ -61,9 +61,9 @@ rule draw_heatmaps:
         mem_mb=2000,
         runtime=10,
     params:
-        settings={
+        settings=lambda wildcards: {
             "heatmaps": config["heatmaps"],
-            "classes": CLASSES,
+            "n_folds": len(folds_of(wildcards.split)),
             "simulated": SIMULATED,
             "shown": SHOWN,
         },
@@ -80,7 +80,12 @@ rule draw_scans:
         predictions=predictions_of_folds,
         t1=rules.prepare_template.output.t1,
     output:
-        directory(study("splits/{split}/figures/scans")),
+        report(
+            directory(study("splits/{split}/figures/scans")),
+            patterns=["{name}.png"],
+            category="scans",
+            labels={"figure": "{name}"},
+        ),
     log:
         study("logs/draw_scans/{split}.log"),
     benchmark:
@@ -258,6 +263,7 @@ rule publish_tables:
         metrics=study("splits/{split}/evaluation/metrics.tsv"),
         agreement=study("splits/{split}/evaluation/agreement.tsv"),
         regions=regions_by_method,
+        groups=groups_by_method,
         truth=truth_of,
     output:
         **{name: table_files(f"splits/{{split}}/tables/{name}") for name in SPLIT_TABLES},
@@ -273,7 +279,7 @@ rule publish_tables:
         runtime=10,
     params:
         settings={
-            "methods": METHODS_USED,
+            "heatmaps": config["heatmaps"],
             "titles": MODEL_TITLES,
             "bootstrap": config["evaluation"]["bootstrap"],
             "atlas": config["atlas"]["name"],
@@ -289,6 +295,7 @@ rule write_report:
     """The page to read from top to bottom."""
     input:
         captions=report_items(),
+        pictures=[item.replace(".json", ".png") for item in report_items() if "/figures/" in item],
         scans=expand(study("splits/{split}/figures/scans"), split=SPLITS),
         summaries=expand(study("splits/{split}/evaluation/summary.json"), split=SPLITS),
         selected=study("cohort/selected.tsv"),

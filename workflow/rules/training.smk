@@ -58,7 +58,7 @@ rule train_fold:
         "../../envs/voxelwhy.yaml"
     threads: config["training"]["threads"]
     resources:
-        mem_mb=4000,
+        mem_mb=network_mem_mb,
         runtime=1440,
         device=config["training"]["device"],
     params:

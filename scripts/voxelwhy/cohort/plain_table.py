@@ -84,7 +84,7 @@ def _safe(text):
 
 
 def _make_unique(records):
-    # By a hash of the path and not by a number: another row must not rename a scan that is registered already.
+    # By a hash of the path and not by a number: a row that is added below must not rename a registered scan.
     seen = set()
     for record in records:
         if record["scan_id"].lower() in seen:

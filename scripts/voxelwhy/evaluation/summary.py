@@ -44,8 +44,8 @@ def _accuracy(metrics, model, baseline, simulated, classes):
     beside = _row(metrics, baseline, "accuracy")
     if beside is not None:
         sentence += f", the baseline with an accuracy of {_with_interval(beside)}"
-    if not auc["low"] > CHANCE_AUC:
-        sentence += "; the interval of its AUC includes chance, so its heatmaps explain no proven ability"
+    if auc["low"] <= CHANCE_AUC:
+        sentence += "; its AUC is not shown to be better than chance, so its heatmaps explain no proven ability"
     return sentence + "."
 
 

@@ -9,6 +9,7 @@ from voxelwhy.figures import slices as sl
 from voxelwhy.figures.style import ACCENT, CYCLE, MUTED, RULE, new_figure, save_figure, styled
 from voxelwhy.wording import count, describe_method, describe_target, group_title, method_title, people
 
+_LEFT_IS = {"coronal": "left of the brain", "axial": "left of the brain", "sagittal": "posterior"}
 _SCALE_NOTE = (
     "Positive relevance in colour over the template in grey; each column has its own scale, from the "
     f"{sl.SHOWN_FROM}th to the "
@@ -65,7 +66,8 @@ def draw_group_maps(
         f"Mean relevance of {group_title(group)} ({people(n_subjects, n_scans)}{folds}; mean {kind}). Relevance for "
         "the "
         f"{describe_target(settings)}. {'; '.join(described)}. {_SCALE_NOTE}. "
-        f"{axis.capitalize()} slices, coordinates in template space; left of the picture is left of the brain."
+        f"{axis.capitalize()} slices, coordinates in template space; left of the picture is {_LEFT_IS[axis]}. "
+        "Relevance outside the brain is left out."
     )
     title = f"Relevance, {group_title(group)}" + (", scaled maps" if scaled else "")
     return save_figure(fig, out, simulated=simulated, title=title, caption=caption, category="heatmaps", dpi=dpi)
