@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -96,13 +97,12 @@ def test_another_config_replaces_the_default_one(tmp_path):
     assert code == 0, text[-3000:]
     assert "simulate_cohort" not in text
     assert "results/demo" not in text
-    script = "import json; print('SETTINGS', json.dumps(config, default=str))"
-    snakefile = tmp_path / "Snakefile"
-    snakefile.write_text(f'include: "{ROOT}/workflow/Snakefile"\n{script}\n')
-    done = subprocess.run(
-        [sys.executable, "-m", "snakemake", "-n", "--snakefile", snakefile, "--configfile", "other.yaml"],
-        cwd=tmp_path, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+    for part in ("workflow", "scripts", "config"):
+        shutil.copytree(ROOT / part, tmp_path / part)
+    with open(tmp_path / "workflow" / "Snakefile", "a") as snakefile:
+        snakefile.write("\n\nprint('SETTINGS', json.dumps(config))\n")
+    command = [sys.executable, "-m", "snakemake", "--dry-run", "--configfile", "other.yaml"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     found = re.search(r"^SETTINGS (.*)$", done.stdout + done.stderr, re.M)
     assert found, (done.stdout + done.stderr)[-3000:]
     assert json.loads(found[1]) == json.loads(json.dumps(load_settings(config, SCHEMA)))
@@ -119,8 +119,8 @@ def test_a_missing_table_is_named(tmp_path):
 
 def test_a_network_that_cannot_work_on_the_grid_says_so_before_anything_runs(tmp_path):
     minimal(tmp_path, registration={"resolution_mm": 3})
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "workflow" / "Snakefile"), "--cores", "1"]
-    command += ["--configfile", "other.yaml", "results/other/template/network.json"]
+    command = [sys.executable, "-m", "snakemake", "results/other/template/network.json", "--cores", "1"]
+    command += ["--snakefile", str(ROOT / "workflow" / "Snakefile"), "--configfile", "other.yaml"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     text = done.stdout + done.stderr
     assert done.returncode != 0
