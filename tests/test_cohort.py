@@ -14,11 +14,8 @@ from voxelwhy.cohort.parse import parse_tables
 from voxelwhy.errors import ConfigError, InputError
 from voxelwhy.tables import DROPPED, SCANS, read_table, write_table
 
-CLASSES = {
-    "positive": {"name": "AD", "values": ["Dementia"]},
-    "negative": {"name": "CN", "values": ["CN"]},
-    "drop": ["MCI"],
-}
+CLASSES = {"positive": {"name": "AD", "values": ["Dementia"]}, "negative": {"name": "CN", "values": ["CN"]}}
+CLASSES["drop"] = ["MCI"]
 HEADER = "RID,PTID,VISCODE,DX,EXAMDATE,Image.ID,Scan.Date,Sequence,Visit,Month_bl,Screen.Diagnosis,Study.ID,Series.ID"
 HEADER += ",label_x"
 N3 = "MPR; GradWarp; N3; Scaled"
@@ -393,10 +390,8 @@ def test_real_scans_by_a_plain_table(tmp_path):
     names = lines[0].split("\t")
     people = [dict(zip(names, line.split("\t"), strict=True)) for line in lines[1:]]
     rows = [
-        "\t".join(
-            [str(next((folder / p["participant_id"]).rglob("*T1w.nii*"))), p["sex"], p["participant_id"], p["age"]]
-        )
-        for p in people
+        "\t".join([str(next((folder / name).rglob("*T1w.nii*"))), sex, name, age])
+        for name, sex, age in ((p["participant_id"], p["sex"], p["age"]) for p in people)
     ]
     (tmp_path / "t.tsv").write_text("\n".join(["path\tlabel\tsubject\tage", *rows]))
     scans, dropped, _ = parse_tables(PLAIN | {"table": str(tmp_path / "t.tsv"), "data_dir": str(folder)})

@@ -218,9 +218,11 @@ def test_settings_that_do_not_go_together(text, match):
 
 
 def test_settings_that_go_together():
-    _load("training: {keep: best_validation}\nsplits: [{kind: kfold, validation_fraction: 0.1}]")
-    _load("atlas: {image: a.nii, table: a.tsv, name: mine}")
-    _load("heatmaps: {methods: {sensitivity_analysis: {}}}\nregistration: {resolution_mm: 8}")
+    settings = _load("training: {keep: best_validation}\nsplits: [{kind: kfold, validation_fraction: 0.1}]")
+    assert settings["splits"][0]["validation_fraction"] == 0.1
+    assert _load("atlas: {image: a.nii, table: a.tsv, name: mine}")["atlas"]["image"] == "a.nii"
+    settings = _load("heatmaps: {methods: {sensitivity_analysis: {}}}\nregistration: {resolution_mm: 8}")
+    assert settings["heatmaps"]["methods"] == {"sensitivity_analysis": {}}
 
 
 def test_a_cohort_needs_a_table_unless_it_is_simulated():

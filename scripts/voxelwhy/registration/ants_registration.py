@@ -11,10 +11,10 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from voxelwhy.errors import ConfigError, InputError
+from voxelwhy.errors import InputError
 from voxelwhy.images import Grid, hash_voxels, read_volume, save_int16, write_json
 from voxelwhy.registration.check_picture import draw_check, draw_failure
-from voxelwhy.registration.syn_quick import STAGES, ants, correct_bias, jacobian, register, to_ants
+from voxelwhy.registration.syn_quick import ants, correct_bias, jacobian, register, require_transform, to_ants
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ def register_scan(scan_path, template_path, mask_path, settings, out_dir, *, sca
     ----------
     Avants 2011, NeuroImage 54:2033 (ANTs); Tustison 2010, IEEE Trans Med Imaging 29:1310 (N4).
     """
-    _require_transform(settings["transform"])
+    require_transform(settings["transform"])
     template, mask = read_volume(template_path), read_volume(mask_path)
     Grid.of(template).require(Grid.of(mask), f"the brain mask {mask_path}")
     out_dir = Path(out_dir)
@@ -100,16 +100,6 @@ def register_scan(scan_path, template_path, mask_path, settings, out_dir, *, sca
         _title(quality),
     )
     return quality
-
-
-def _require_transform(transform):
-    if transform not in STAGES:
-        raise ConfigError(
-            "there is no transform of that name",
-            column="registration: transform",
-            found=transform,
-            allowed=list(STAGES),
-        )
 
 
 def _run_ants(scan, template, settings, prefix):

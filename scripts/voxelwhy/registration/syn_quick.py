@@ -28,6 +28,14 @@ _SYN = (
 )
 
 
+def require_transform(name):
+    """Raise ConfigError, naming those that there are, unless `name` is that of a transform."""
+    if name not in STAGES:
+        raise ConfigError(
+            "there is no transform of that name", column="registration: transform", found=name, allowed=list(STAGES)
+        )
+
+
 def syn_quick_arguments(fixed, moving, transform, output, *, large=False):
     """The arguments that `antsRegistrationSyNQuick.sh -d 3 -t r|a|s -e 1` gives to antsRegistration.
 
@@ -51,13 +59,7 @@ def syn_quick_arguments(fixed, moving, transform, output, *, large=False):
     ANTsX/ANTs, Scripts/antsRegistrationSyNQuick.sh (its defaults: double precision, 32 bins, no histogram matching,
     intensities winsorized at 0.5 and 99.5 %); Avants 2011, NeuroImage 54:2033.
     """
-    if transform not in STAGES:
-        raise ConfigError(
-            "there is no transform of that name",
-            column="registration: transform",
-            found=transform,
-            allowed=list(STAGES),
-        )
+    require_transform(transform)
     arguments = ["--random-seed", str(SEED), "--dimensionality", "3", "--float", "0"]
     arguments += ["--collapse-output-transforms", "1", "--output", output, "--interpolation", "Linear"]
     arguments += ["--use-histogram-matching", "0", "--winsorize-image-intensities", "[0.005,0.995]"]
