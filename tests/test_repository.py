@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,12 @@ def test_the_conda_environment_has_the_pins_of_requirements_txt():
     assert {name: required.get(name) for name in listed} == listed
     for name in ("snakemake", "torch", "antspyx", "nilearn", "pandas", "scikit-learn", "matplotlib"):
         assert name in listed
+
+
+def test_the_package_pins_torch_as_the_workflow_does():
+    required = pins((ROOT / "requirements.txt").read_text().splitlines())
+    dependencies = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    assert f"torch=={required['torch']}" in dependencies
 
 
 def test_what_is_installed_is_what_is_pinned():
