@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from voxelwhy.cohort import adni_merged, plain_table
+from voxelwhy.cohort import adni_merged
+from voxelwhy.cohort import folder as folder_reader
 from voxelwhy.cohort._reading import read_rows
 from voxelwhy.cohort.parse import parse_tables
 from voxelwhy.errors import ConfigError, InputError
@@ -266,12 +267,12 @@ def test_a_symbolic_link_out_of_the_folder_is_refused_and_one_within_is_not(tmp_
 
 
 def test_an_unknown_source_names_the_nearest(tmp_path):
-    with pytest.raises(ConfigError, match="did you mean plain_table"):
-        parse_tables(_write(tmp_path) | {"source": "plane_table"})
+    with pytest.raises(ConfigError, match="did you mean folder"):
+        parse_tables(_write(tmp_path) | {"source": "foldr"})
 
 
 PLAIN = {
-    "source": "plain_table",
+    "source": "folder",
     "classes": {
         "positive": {"name": "F", "values": ["F", 1]},
         "negative": {"name": "M", "values": ["M"]},
@@ -367,8 +368,8 @@ def test_paths_may_be_absolute_below_the_data_folder_and_stay_relative_where_it_
 
 
 def test_rows_that_a_reader_loses_are_noticed(tmp_path, monkeypatch):
-    read = plain_table.read_cohort
-    monkeypatch.setattr(plain_table, "read_cohort", lambda settings: (read(settings)[0].iloc[1:], read(settings)[1]))
+    read = folder_reader.read_cohort
+    monkeypatch.setattr(folder_reader, "read_cohort", lambda settings: (read(settings)[0][1:], read(settings)[1]))
     with pytest.raises(InputError, match=r"rows were lost(.*\n)+.*2 scans and 0 dropped(.*\n)+.*3 in sum"):
         parse_tables(_plain(tmp_path, "path,label\na/1.nii,F\nb/1.nii,M\nc_T1w.nii.gz,M\n"))
 
@@ -376,11 +377,13 @@ def test_rows_that_a_reader_loses_are_noticed(tmp_path, monkeypatch):
 def test_the_readers_have_one_signature(tmp_path):
     for reader, settings in (
         (adni_merged, _write(tmp_path)),
-        (plain_table, _plain(tmp_path, "path,label\na/1.nii,F\n", name="plain.csv")),
+        (folder_reader, _plain(tmp_path, "path,label\na/1.nii,F\n", name="plain.csv")),
     ):
-        scans, dropped = reader.read_cohort(settings)
-        assert list(scans.columns) == list(SCANS.columns)
-        assert list(dropped.columns) == list(DROPPED.columns)
+        records, entries = reader.read_cohort(settings)
+        assert len(records) == entries
+        for record in records:
+            assert set(DROPPED.columns) <= set(record)
+            assert record["reason"] or set(SCANS.columns) <= set(record)
 
 
 @pytest.mark.skipif(not os.environ.get("VOXELWHY_REAL_SCANS"), reason="VOXELWHY_REAL_SCANS names no real scans")

@@ -92,7 +92,7 @@ def test_every_config_has_a_dry_run(path, tmp_path):
 def minimal(tmp_path, **sections):
     (tmp_path / "scans.csv").write_text("path,label\na.nii.gz,AD\nb.nii.gz,CN\n")
     classes = {"positive": {"name": "AD", "values": ["AD"]}, "negative": {"name": "CN", "values": ["CN"]}}
-    config = {"study": "other", "cohort": {"source": "plain_table", "table": "scans.csv", "classes": classes}}
+    config = {"study": "other", "cohort": {"source": "folder", "table": "scans.csv", "classes": classes}}
     (tmp_path / "other.yaml").write_text(yaml.safe_dump(config | sections))
     return config | sections
 

@@ -20,7 +20,8 @@ def scans():
 
 @pytest.fixture
 def dropped():
-    rows = [(3, None, "p9", None, "MCI", "class not used", None), (5, None, None, None, None, "no subject", None)]
+    rows = [("t.csv", 3, None, "p9", None, "MCI", "class not used", None)]
+    rows.append(("t.csv", 5, None, None, None, None, "no subject", None))
     return pd.DataFrame(rows, columns=list(DROPPED.columns))
 
 

@@ -89,7 +89,7 @@ def test_the_papers_values_are_the_defaults():
 
 def test_full_settings_follow_the_schema_and_come_back_unchanged():
     split = "splits: [{kind: kfold}, {kind: holdout, test_subjects: 3}, {kind: paper_holdout, name: paper}]"
-    for text in ("", split, f"cohort: {{source: plain_table, classes: {SEXES}}}"):
+    for text in ("", split, f"cohort: {{source: folder, classes: {SEXES}}}"):
         settings = _load(text)
         Draft202012Validator(SCHEMA).validate(settings)
         assert load_settings(settings, SCHEMA_PATH) == settings
@@ -123,7 +123,7 @@ def test_yaml_as_people_write_it():
     assert settings["heatmaps"]["target"] == "true"
     assert settings["heatmaps"]["methods"] == {"grad_cam": {}}
     assert _load("registration: \nheatmaps: {target: ad}")["heatmaps"]["target"] == "positive"
-    assert _load(f"cohort: {{source: plain_table, classes: {SEXES}, data_dir: d}}")["cohort"]["classes"]["drop"] == []
+    assert _load(f"cohort: {{source: folder, classes: {SEXES}, data_dir: d}}")["cohort"]["classes"]["drop"] == []
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_yaml_as_people_write_it():
         ("heatmaps: {methods: {grad_cam: {layer: 3}}}", r"no setting heatmaps.methods.grad_cam.layer"),
         ("splits: [{kind: holdout, folds: 3}]", r"no setting splits\[0\].folds"),
         ("cohort: {corrupted: [a/b]}", r"mean cohort.corrupt\?"),
-        (f"cohort: {{source: plain_table, classes: {SEXES}, corrupt: [a/b]}}", r"no setting cohort.corrupt\n"),
+        (f"cohort: {{source: folder, classes: {SEXES}, corrupt: [a/b]}}", r"no setting cohort.corrupt\n"),
     ],
 )
 def test_a_misspelt_key_names_the_nearest_right_one(text, match):
@@ -171,8 +171,8 @@ def test_a_misspelt_key_names_the_nearest_right_one(text, match):
         ("splits: [{kind: kfold, folds: 1}]", r"splits\[0\].folds cannot.*\n.*1\n.*at least 2"),
         ("splits: [{kind: kfold, name: a/b}]", r"splits\[0\].name cannot.*\n.*'a/b'"),
         ("splits: [{kind: kfold, validation_fraction: 0.6}]", r"validation_fraction cannot.*\n.*0.6\n.*at most 0.5"),
-        ("cohort: {source: plain_table}", r"cohort.classes is missing"),
-        ("cohort: {source: plane_table}", r"cohort.source cannot(.*\n)+.*did you mean plain_table"),
+        ("cohort: {source: folder}", r"cohort.classes is missing"),
+        ("cohort: {source: foldr}", r"cohort.source cannot(.*\n)+.*did you mean folder"),
         ("cohort: {corrupt: [067_S_0077]}", r"cohort.corrupt\[0\] cannot.*\n.*'067_S_0077'\n.*PTID/Visit"),
         ("cohort: {corrupt: [a/b, a/b]}", r"cohort.corrupt cannot(.*\n)+.*each entry once"),
         ("heatmaps: {methods: {}}", r"heatmaps.methods cannot"),
@@ -187,7 +187,7 @@ def test_a_value_that_cannot_be_is_named_with_what_is_allowed(text, match):
 def test_a_yes_that_yaml_made_true_is_explained():
     classes = "{positive: {name: A, values: [Yes]}, negative: {name: B, values: [No]}}"
     with pytest.raises(ConfigError, match=r"positive.values\[0\] cannot.*\n.*True\n(.*\n)+.*put the word in quotes"):
-        _load(f"cohort: {{source: plain_table, classes: {classes}}}")
+        _load(f"cohort: {{source: folder, classes: {classes}}}")
 
 
 @pytest.mark.parametrize(

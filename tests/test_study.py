@@ -212,7 +212,7 @@ def test_a_scan_that_is_added_is_the_only_one_registered(small, tmp_path):
     config = {
         "study": "mine",
         "cohort": {
-            "source": "plain_table",
+            "source": "folder",
             "table": str(table),
             "data_dir": str(small.folder),
             "classes": {"positive": {"name": "AD", "values": ["AD"]}, "negative": {"name": "CN", "values": ["CN"]}},

@@ -60,10 +60,13 @@ def test_the_same_scan_twice_in_a_fold_is_refused(tmp_path):
 def test_rows_without_a_number_stay_whole_numbers_elsewhere(tmp_path):
     common = {"scan_id": "a", "subject_id": "s", "session": None, "label": "AD", "reason": "r", "detail": None}
     frame = pd.DataFrame(
-        [{"stage": "parse_tables", "row": 7} | common, {"stage": "register_scan", "row": None} | common]
+        [
+            {"stage": "parse_tables", "table": "t.csv", "row": 7} | common,
+            {"stage": "register_scan", "table": None, "row": None} | common,
+        ]
     )
     write_table(frame, tmp_path / "excluded.tsv", EXCLUDED)
-    assert (tmp_path / "excluded.tsv").read_text().splitlines()[1].split("\t")[1] == "7"
+    assert (tmp_path / "excluded.tsv").read_text().splitlines()[1].split("\t")[1:3] == ["t.csv", "7"]
     again = read_table(tmp_path / "excluded.tsv", EXCLUDED)
     assert again["row"].isna().tolist() == [False, True]
 

@@ -42,7 +42,8 @@ _SCAN = {
     "path": _text(),
 }
 _DROPPED = {
-    "row": _whole(checks=pa.Check.ge(2)),
+    "table": _text(nullable=True),
+    "row": pa.Column("Int64", coerce=True, nullable=True, checks=pa.Check.ge(2)),
     "scan_id": _text(nullable=True),
     "subject_id": _text(nullable=True),
     "session": _text(nullable=True),
@@ -53,7 +54,8 @@ _DROPPED = {
 
 #: One row a scan that the study may use; `path` is absolute or relative to the working directory.
 SCANS = _schema(_SCAN)
-#: One row a table row that is not used; `row` is the line of the table, the header being line 1.
+#: One row an entry of the source that is not used. `table` is the file that the entry stands in and `row` its line,
+#: the header being line 1; both are empty where a source has no table and its entries are files.
 DROPPED = _schema(_DROPPED)
 #: Scans on the template grid. `t1` is the registered image, `voxel_hash` the hash of the scan's own voxels,
 #: `t1_hash` that of the registered ones.
@@ -71,9 +73,7 @@ SELECTED = _schema(
 )
 #: Everything that the study does not use: dropped rows and scans that could not be registered.
 EXCLUDED = _schema(
-    {"stage": _text(checks=pa.Check.isin(["parse_tables", "register_scan", "select_scans"]))}
-    | _DROPPED
-    | {"row": pa.Column("Int64", coerce=True, nullable=True)}
+    {"stage": _text(checks=pa.Check.isin(["parse_tables", "register_scan", "select_scans"]))} | _DROPPED
 )
 #: One row a fold and scan. `fold` counts from 0.
 FOLDS = _schema(

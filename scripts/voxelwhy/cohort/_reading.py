@@ -325,5 +325,5 @@ def make_frames(records):
     """Records, each with `reason` None or the reason why it is dropped → (scans, dropped) in the tables' schemas."""
     kept = [record for record in records if record["reason"] is None]
     dropped = [record for record in records if record["reason"] is not None]
-    scans = pd.DataFrame(kept, columns=list(SCANS.columns))
-    return scans.astype({"age": float}), pd.DataFrame(dropped, columns=list(DROPPED.columns))
+    scans = pd.DataFrame(kept, columns=list(SCANS.columns)).astype({"age": float})
+    return scans, pd.DataFrame(dropped, columns=list(DROPPED.columns)).astype({"row": "Int64"})

@@ -26,7 +26,9 @@ def read_cohort(settings):
 
     Returns
     -------
-    scans, dropped : DataFrames by the schemas SCANS and DROPPED, in table order; every row is in one of them
+    records : list of dict, one a row in table order, with the columns of SCANS and DROPPED; `reason` is None for a scan
+        that is used
+    entries : int, rows of the table
 
     Raises
     ------
@@ -50,7 +52,7 @@ def read_cohort(settings):
     if first_only:
         _drop_reprocessed(records)
     reading.require_unique([record for record in records if record["reason"] is None], "path", "the path", table)
-    return reading.make_frames(records)
+    return records, len(rows)
 
 
 def _record(cells, classes, table, line):
@@ -68,6 +70,7 @@ def _record(cells, classes, table, line):
         "sex": reading.read_sex(cells, _column(cells, "Sex", "Gender", "PTGENDER"), table, line),
         "scan_date": reading.read_date(cells, "Scan.Date", table, line),
         "image_id": image_id,
+        "table": str(table),
         "row": line,
         "cells": cells,
         "reason": None if studied else f"diagnosis {label} is not studied",

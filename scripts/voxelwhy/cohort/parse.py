@@ -29,22 +29,24 @@ def parse_tables(settings):
     InputError : the reader refuses the table, rows are lost, or one class has no scans.
     """
     reader = registry.load(registry.SOURCES, settings["source"], "cohort source")
-    scans, dropped = reader.read_cohort(settings)
-    counts = count_cohort(scans, dropped, settings["classes"], rows=len(reading.read_rows(settings["table"])))
+    records, entries = reader.read_cohort(settings)
+    scans, dropped = reading.make_frames(records)
+    counts = count_cohort(scans, dropped, settings["classes"], rows=entries)
     _log(counts)
-    if len(scans) + len(dropped) != counts["rows"]:
+    where = settings.get("table") or settings.get("data_dir")
+    if len(scans) + len(dropped) != entries:
         raise InputError(
             "rows were lost: a fault of the reader",
-            file=settings["table"],
+            file=where,
             found=f"{len(scans)} scans and {len(dropped)} dropped rows",
-            allowed=f"{counts['rows']} in sum",
+            allowed=f"{entries} in sum",
         )
     for side in ("positive", "negative"):
         name = settings["classes"][side]["name"]
         if not counts["classes"][name]["scans"]:
             raise InputError(
                 f"the cohort has no scan of class {name}, and a study needs both classes",
-                file=settings["table"],
+                file=where,
                 found=", ".join(f"{n} rows: {reason}" for reason, n in _reasons(counts)),
                 allowed=f"{name} is given by the values {', '.join(map(str, settings['classes'][side]['values']))}",
             )

@@ -22,7 +22,9 @@ def read_cohort(settings):
 
     Returns
     -------
-    scans, dropped : DataFrames by the schemas SCANS and DROPPED, in table order; every row is in one of them.
+    records : list of dict, one a row in table order, with the columns of SCANS and DROPPED; `reason` is None for a scan
+        that is used
+    entries : int, rows of the table.
         Without a subject column each file is a subject of its own, which the log says.
 
     Raises
@@ -40,7 +42,7 @@ def read_cohort(settings):
     reading.require_unique(records, "real_path", "path", table)
     _make_unique(records)
     reading.drop_missing_files(records, table)
-    return reading.make_frames(records)
+    return records, len(rows)
 
 
 def _record(cells, classes, folder, table, line):
@@ -62,6 +64,7 @@ def _record(cells, classes, folder, table, line):
         "path": path,
         "own_name": own_name,
         "real_path": os.path.realpath(path),
+        "table": str(table),
         "row": line,
         "reason": None if studied else f"label {label} is not studied",
         "detail": None,
