@@ -72,9 +72,7 @@ SELECTED = _schema(
     }
 )
 #: Everything that the study does not use: dropped rows and scans that could not be registered.
-EXCLUDED = _schema(
-    {"stage": _text(checks=pa.Check.isin(["parse_tables", "register_scan", "select_scans"]))} | _DROPPED
-)
+EXCLUDED = _schema({"stage": _text(checks=pa.Check.isin(["parse_tables", "register_scan", "select_scans"]))} | _DROPPED)
 #: One row a fold and scan. `fold` counts from 0.
 FOLDS = _schema(
     {
