@@ -289,3 +289,18 @@ def test_a_simulation_and_a_table_do_not_go_together():
     regions = {"a": {"labels": ["A"], "change": -0.1, "source": "s"}}
     with pytest.raises(ConfigError, match="not both"):
         load_settings(MINIMAL | {"simulation": {"regions": regions}}, SCHEMA_PATH)
+
+
+@pytest.mark.parametrize(
+    ("cohort", "table"),
+    [
+        ("{table: t.csv}", "t.csv"),
+        ("{table: t.csv, data_dir: /data/adni}", "/data/adni/t.csv"),
+        ("{table: /tables/t.csv, data_dir: /data/adni}", "/tables/t.csv"),
+        ("{table: scans/t.csv, data_dir: scans}", "scans/t.csv"),
+    ],
+)
+def test_a_relative_table_lies_below_the_data_folder(cohort, table):
+    settings = _load(f"cohort: {cohort}", base={"study": "mine"})
+    assert settings["cohort"]["table"] == table
+    assert load_settings(settings, SCHEMA_PATH) == settings

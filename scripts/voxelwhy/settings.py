@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import difflib
 import math
+import os
 import re
 from pathlib import Path
 
@@ -46,6 +47,7 @@ def load_settings(config, schema_path):
     if settings["heatmaps"]["target"] == "ad":
         settings["heatmaps"]["target"] = "positive"
     _snap_occlusion(settings)
+    _place_tables(settings["cohort"])
     for check in (_check_cohort, _check_classes, _check_splits, _check_atlas, _check_slices, _check_occlusion):
         check(settings)
     return settings
@@ -290,6 +292,22 @@ def _check_atlas(settings):
             allowed=PACKAGED_ATLASES,
             hint="for an atlas of your own set atlas.image and atlas.table",
         )
+
+
+def _place_tables(cohort):
+    """Set relative paths of the cohort's tables below its data folder, so that a study names the folder once."""
+    folder = cohort.get("data_dir")
+    for key in ("table", "adnimerge"):
+        if folder and key in cohort:
+            several = isinstance(cohort[key], list)
+            placed = [_below(folder, path) for path in (cohort[key] if several else [cohort[key]])]
+            cohort[key] = placed if several else placed[0]
+
+
+def _below(folder, path):
+    if os.path.isabs(path) or Path(path).is_relative_to(folder):
+        return path
+    return os.path.join(folder, path)
 
 
 def _snap_occlusion(settings):
