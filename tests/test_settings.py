@@ -285,6 +285,34 @@ def test_a_slice_outside_the_template_is_refused_at_once():
         load_settings(MINIMAL | {"figures": {"slices_mm": [0, 100]}}, SCHEMA_PATH)
 
 
+def test_one_table_or_several():
+    for table in ("a.csv", ["a.csv"], ["a.csv", "b.csv"]):
+        for source in ("adni_merged", "adni_collection"):
+            settings = _load(f"cohort: {{source: {source}, table: {table}}}")
+            assert settings["cohort"]["table"] == table
+            assert load_settings(settings, SCHEMA_PATH) == settings
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("table: []", r"cohort.table cannot.*\n.*\[\]\n.*text or a list, with at least 1"),
+        ("table: [a.csv, a.csv]", r"cohort.table cannot(.*\n)+.*each entry once"),
+        ("table: [a.csv, 3]", r"cohort.table\[1\] cannot.*\n.*3\n.*text"),
+        ("table: ''", "cohort.table cannot"),
+        ("table: {a: b}", r"cohort.table cannot.*\n.*'a': 'b'"),
+        (f"source: folder, table: [a.csv], classes: {SEXES}", r"cohort.table cannot.*\n.*\['a.csv'\]\n.*text"),
+        ("table: a.csv, adnimerge_days: 400", r"adnimerge_days cannot.*\n.*400\n.*at least 0, at most 365"),
+        ("table: a.csv, images: bids", r"cohort.images cannot.*\n.*'bids'\n.*template, loni"),
+        ("table: a.csv, prefer: [x]", r"no setting cohort.prefer"),
+        ("source: adni_collection, table: a.csv, reprocessed: first", r"no setting cohort.reprocessed"),
+    ],
+)
+def test_settings_of_adni_that_cannot_be(text, match):
+    with pytest.raises(ConfigError, match=match):
+        load_settings({"study": "x", "cohort": yaml.safe_load(f"{{{text}}}")}, SCHEMA_PATH)
+
+
 def test_a_simulation_and_a_table_do_not_go_together():
     regions = {"a": {"labels": ["A"], "change": -0.1, "source": "s"}}
     with pytest.raises(ConfigError, match="not both"):

@@ -67,6 +67,9 @@ def _fill(value, schema, root, path):
     """`value` with the defaults of `schema` filled in, checked node by node so that every message has its place."""
     schema = _branch(value, resolve(schema, root), root, path)
     kind = schema.get("type")
+    if isinstance(kind, list) and "array" in kind:
+        # One value, or a list of them.
+        kind = "array" if isinstance(value, list | tuple) else None
     if kind == "object":
         value = {} if value is None else value
         if isinstance(value, dict):
@@ -211,6 +214,12 @@ def _check_cohort(settings):
             "the setting cohort.table is missing",
             allowed="the path of the table, CSV or TSV",
             hint="name the table, or simulate a cohort with a simulation section",
+        )
+    if settings["cohort"].get("images") == "template" and "path_template" not in settings["cohort"]:
+        raise ConfigError(
+            "the setting cohort.path_template is missing: cohort.images is template",
+            allowed="the path of a scan below data_dir, such as {Subject}/{Image Data ID}.nii.gz",
+            hint="give it, or set cohort.images to loni",
         )
 
 

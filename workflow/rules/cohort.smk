@@ -1,7 +1,8 @@
 """
 Cohort: from any source to the one table of scans.
 
-IN   the diagnosis table of the config, beside a folder of scans; for the embedded cohort both are simulated first
+IN   the tables of the config (with ADNI's, ADNIMERGE where it is joined), beside a folder of scans; for the embedded
+     cohort table and scans are simulated first
 OUT  simulation/table.csv, scans/, truth/   the embedded cohort, as if downloaded, with what was planted in it
      cohort/scans.tsv                       one row a scan that the study may use
      cohort/dropped.tsv                     each row that it does not use, with its reason
@@ -39,6 +40,7 @@ checkpoint parse_tables:
     """Read the diagnosis table: which scans the study may use, and why not the others."""
     input:
         table=config["cohort"]["table"],
+        adnimerge=config["cohort"].get("adnimerge", []),
     output:
         scans=study("cohort/scans.tsv"),
         dropped=study("cohort/dropped.tsv"),
@@ -51,7 +53,7 @@ checkpoint parse_tables:
     threads: 1
     resources:
         mem_mb=1000,
-        runtime=10,
+        runtime=30,
     params:
         settings=config["cohort"],
         code=code("parse_tables.py", SOURCES[config["cohort"]["source"]]),

@@ -229,7 +229,7 @@ def _values(values):
 def fill_template(template, cells, path, line):
     """The path of a scan below the data folder: `{column}` becomes the cell of that column.
 
-    Spaces are removed from Visit and / in Scan.Date becomes -; every other cell goes in as it is.
+    Spaces are removed from Visit and / in Scan.Date and Acq Date becomes -; every other cell goes in as it is.
 
     Raises
     ------
@@ -240,7 +240,7 @@ def fill_template(template, cells, path, line):
         column = match.group(1)
         text = require_text(cells, column, path, line)
         text = text.replace(" ", "") if column == "Visit" else text
-        text = text.replace("/", "-") if column == "Scan.Date" else text
+        text = text.replace("/", "-") if column in ("Scan.Date", "Acq Date") else text
         if "/" in text or "\\" in text:
             raise InputError(
                 "a cell cannot be part of a path", file=path, row=line, column=column, found=text, allowed="no slashes"
@@ -291,10 +291,10 @@ def drop(records, reason, detail=None):
             record["detail"] = record[detail] if detail else None
 
 
-def drop_missing_files(records, table):
+def drop_missing_files(records, table, exists=os.path.isfile):
     """Drop the records whose file does not exist; InputError, naming a path tried, where that leaves none."""
     kept = [record for record in records if record["reason"] is None]
-    lost = [record for record in kept if not os.path.isfile(record["path"])]
+    lost = [record for record in kept if not exists(record["path"])]
     if kept and len(lost) == len(kept):
         raise InputError(
             f"none of the {len(kept)} scans is where the table says",

@@ -16,7 +16,7 @@ def parse_tables(settings):
 
     Parameters
     ----------
-    settings : the `cohort` section of the config, `table` and `data_dir` being paths that can be opened
+    settings : the `cohort` section of the config, its paths being such that can be opened
 
     Returns
     -------
@@ -34,6 +34,7 @@ def parse_tables(settings):
     counts = count_cohort(scans, dropped, settings["classes"], rows=entries)
     _log(counts)
     where = settings.get("table") or settings.get("data_dir")
+    where = ", ".join(where) if isinstance(where, list) else where
     if len(scans) + len(dropped) != entries:
         raise InputError(
             "rows were lost: a fault of the reader",

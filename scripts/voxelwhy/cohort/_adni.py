@@ -1,0 +1,202 @@
+"""What the readers of ADNI's tables share: several tables, one record a row, labels, corrupt scans, files."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+
+from voxelwhy.cohort import _adnimerge as adnimerge
+from voxelwhy.cohort import _loni as loni
+from voxelwhy.cohort import _reading as reading
+from voxelwhy.errors import ConfigError, InputError
+
+LOG = logging.getLogger(__name__)
+
+
+def read_tables(settings, needed):
+    """Rows of all tables in order as (table, line, {column: text}); tables may differ in the columns not needed."""
+    return [(table, line, cells) for table in _tables(settings) for line, cells in reading.read_rows(table, needed)]
+
+
+def needed_columns(settings, columns, label):
+    """The columns that the tables must have: those named, the label's where it is read, those of the template."""
+    own_label = [] if settings.get("adnimerge") else [label]
+    template = reading.template_columns(settings["path_template"]) if settings["images"] == "template" else []
+    return list(dict.fromkeys([*columns, *own_label, *template]))
+
+
+def make_record(row, *, subject, visit, image_id, scan_date):
+    """A row as a record without label and path; the keywords name its columns.
+
+    Raises InputError for an empty subject or visit, an Image ID that is none, an impossible date, age or sex.
+    """
+    table, line, cells = row
+    person = reading.require_text(cells, subject, table, line)
+    session = reading.require_text(cells, visit, table, line).replace(" ", "")
+    number = _image_id(cells, image_id, table, line)
+    return {
+        "scan_id": f"sub-{_safe(person)}_ses-{_safe(session)}_I{number}",
+        "subject_id": person,
+        "session": session,
+        "label": None,
+        "age": _age(cells, table, line),
+        "sex": reading.read_sex(cells, _column(cells, "Sex", "Gender", "PTGENDER"), table, line),
+        "scan_date": reading.read_date(cells, scan_date, table, line),
+        "image_id": number,
+        "table": table,
+        "row": line,
+        "cells": cells,
+        "reason": None,
+        "detail": None,
+    }
+
+
+def drop_from_other_tables(records, column, label):
+    """Drop a row whose image an earlier table has, warn where the two differ in `label`.
+
+    Raises InputError where an image is twice in one table.
+    """
+    for table in dict.fromkeys(record["table"] for record in records):
+        reading.require_unique([record for record in records if record["table"] == table], "image_id", column, table)
+    first = {}
+    for record in records:
+        kept = first.setdefault(record["image_id"], record)
+        if kept is not record:
+            record["detail_table"] = f"kept is row {kept['row']} of {kept['table']}"
+            here, there = record["cells"].get(label), kept["cells"].get(label)
+            if here != there:
+                record["detail_table"] += f", {label} {there}, not {here}"
+                LOG.warning("%s: %s", record["scan_id"], record["detail_table"])
+            reading.drop([record], "the image is in another table too", detail="detail_table")
+
+
+def label_records(records, settings, column, word):
+    """Label the records that are not dropped, by ADNIMERGE where it is joined, else by `column`.
+
+    What is not studied is dropped; `word` is what the reason calls it. Raises InputError for a value that the classes
+    do not list.
+    """
+    records = [record for record in records if record["reason"] is None]
+    if settings.get("adnimerge"):
+        adnimerge.join_visits(records, settings)
+        _compare(records, column)
+        return
+    for record in records:
+        place = (record["table"], record["row"])
+        record["label"], studied = reading.read_label(record["cells"], column, settings["classes"], *place)
+        if not studied:
+            reading.drop([record], f"{word} {record['label']} is not studied")
+
+
+def drop_corrupt(records, corrupt):
+    """Drop the scans listed as PTID/Visit. `Month12`, `Month 12` and `m12` are one visit, and so are their like."""
+    # The original list said `Month12` where the table says `Month 12`, and most of it never matched.
+    by_scan = {}
+    for record in records:
+        by_scan.setdefault((record["subject_id"].replace(" ", ""), _visit(record["session"])), []).append(record)
+    for entry in corrupt:
+        subject, _, visit = entry.replace(" ", "").partition("/")
+        found = by_scan.get((subject, _visit(visit)), [])
+        if not found:
+            LOG.warning("cohort.corrupt: no row of the table matches %r", entry)
+        reading.drop(found, "listed as corrupt")
+
+
+def find_files(records, settings):
+    """Give each record that is not dropped its path, by template or in the LONI tree; drop it where there is no file.
+
+    Raises InputError for a path that leaves the data folder or belongs to two scans, and where no file is found at all.
+    """
+    folder = _data_folder(settings)
+    if settings["images"] == "loni":
+        loni.find_images(records, folder)
+        return
+    kept = [record for record in records if record["reason"] is None]
+    for record in kept:
+        name = reading.fill_template(settings["path_template"], record["cells"], record["table"], record["row"])
+        record["path"] = reading.path_inside(folder, name, record["table"], record["row"])
+    if kept:
+        reading.drop_missing_files(kept, kept[0]["table"], exists=_is_image)
+
+
+def require_own_files(records):
+    """Raise InputError where two records that are not dropped have the same path."""
+    first = {}
+    for record in records:
+        if record["reason"] is None and (other := first.setdefault(record["path"], record)) is not record:
+            raise InputError(
+                "the path must be unique",
+                file=record["table"],
+                row=record["row"],
+                found=f"{record['path']}, which row {other['row']} of {other['table']} has too",
+            )
+
+
+def _tables(settings):
+    tables = settings["table"]
+    return [tables] if isinstance(tables, str) else list(tables)
+
+
+def _data_folder(settings):
+    folders = list(dict.fromkeys(os.path.dirname(table) or "." for table in _tables(settings)))
+    if not settings.get("data_dir") and len(folders) > 1:
+        raise ConfigError(
+            "the setting cohort.data_dir is missing: the tables lie in several folders",
+            found=", ".join(folders),
+            allowed="the folder that holds all scans",
+        )
+    return settings.get("data_dir") or folders[0]
+
+
+def _is_image(path):
+    if not os.path.isdir(path):
+        return os.path.isfile(path)
+    return any(name.lower().endswith(".dcm") for name in os.listdir(path))
+
+
+def _image_id(cells, column, table, line):
+    # Some exports write I12345, others 12345: the same image. 12345.0 would lead to a file that does not exist.
+    found = re.fullmatch(r"I?(\d+)", cells[column])
+    if not found:
+        raise InputError(
+            "this is not the ID of an image",
+            file=table,
+            row=line,
+            column=column,
+            found=cells[column],
+            allowed="a whole number, with or without a leading I",
+        )
+    return found.group(1)
+
+
+def _age(cells, table, line):
+    # In capitals it is ADNIMERGE's age at baseline, even at a later visit; LONI's Age is the age at the visit.
+    if "AGE" in cells and {"Years_bl", "Years.bl", "Month_bl", "Month.bl"} & set(cells):
+        return adnimerge.age_at_visit(cells)[0]
+    return reading.read_age(cells, _column(cells, "Age"), table, line)
+
+
+def _column(cells, *names):
+    names = [name.lower() for name in names]
+    return next((column for column in cells if column.lower() in names), None)
+
+
+def _safe(text):
+    return re.sub(r"[^A-Za-z0-9]", "", text)
+
+
+def _visit(text):
+    return adnimerge.visit_code(text) or text
+
+
+def _compare(records, column):
+    """Say how many scans have another diagnosis in ADNIMERGE than in their own table."""
+    pairs = [(adnimerge.diagnosed_state(r["cells"].get(column, "")), r.get("state"), r) for r in records]
+    other = [(own, state, record) for own, state, record in pairs if own and state and own != state]
+    if other:
+        own, state, record = other[0]
+        LOG.warning(
+            "%d scans have another diagnosis in ADNIMERGE than in column %s, and it is used; first %s: %s, not %s",
+            *(len(other), column, record["scan_id"], state, own),
+        )

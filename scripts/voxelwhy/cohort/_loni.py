@@ -1,0 +1,156 @@
+"""Images in the tree that LONI gives: one walk finds each by its Image ID, NIfTI file or DICOM series."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import re
+
+from voxelwhy.cohort import _reading as reading
+from voxelwhy.errors import InputError
+
+LOG = logging.getLogger(__name__)
+#: Of an Analyze pair the .img counts.
+ENDING = re.compile(r"\.(nii|nii\.gz|mgz|mgh|img|dcm)$", re.IGNORECASE)
+
+
+def find_images(records, folder):
+    """Give each record that is not dropped the path of its image below `folder`; drop it where there is none.
+
+    A DICOM series is the folder of its files. Symbolic links are followed wherever they lead: a table names images by
+    number and cannot lead out of the folder, and LONI trees often lie on several disks.
+
+    Raises
+    ------
+    InputError
+        A folder cannot be read, an image is there as two files, a folder mixes the DICOM files of several images, or
+        no image is found at all.
+    """
+    index, nameless = index_images(folder)
+    series = _by_place(index)
+    wanted = [record for record in records if record["reason"] is None]
+    for record in wanted:
+        record["path"] = _choose(index.get(record["image_id"], {}), series, record)
+        if record["path"] is None:
+            record["detail_path"] = f"no file of image I{record['image_id']} below {folder}"
+            reading.drop([record], "file missing", detail="detail_path")
+    if wanted and all(record["path"] is None for record in wanted):
+        raise InputError(
+            f"none of the {len(wanted)} images is below the folder",
+            file=folder,
+            found=f"{len(index)} other images; no file that ends in _I{wanted[0]['image_id']}.nii, .nii.gz or .dcm",
+            hint="correct cohort.data_dir in the config",
+        )
+    _log(index, nameless, {record["image_id"] for record in records}, folder)
+
+
+def index_images(folder):
+    """Walk through `folder` once.
+
+    The Image ID of a file is the number after `_I` at the end of its name, else that of a folder `I34000` around it.
+    Hidden files and folders are left out.
+
+    Returns
+    -------
+    index : dict, Image ID (digits) to {path: "NIfTI" or "DICOM"}; NIfTI stands for any file with a whole image
+    nameless : int, image files without an Image ID
+
+    Raises
+    ------
+    InputError : the folder is missing, or one within cannot be read.
+    """
+    if not os.path.isdir(folder):
+        raise InputError("there is no such folder", file=folder, hint="correct cohort.data_dir in the config")
+    index, nameless = {}, 0
+    for place, names in _walk(folder):
+        of_folder = re.fullmatch(r"I(\d+)", os.path.basename(os.path.abspath(place)))
+        for name in names:
+            stem = ENDING.sub("", name)
+            found = re.search(r"_I(\d+)$", stem) or of_folder
+            if not found:
+                nameless += 1
+                continue
+            dicom = name.lower().endswith(".dcm")
+            path = os.path.normpath(place if dicom else os.path.join(place, name))
+            index.setdefault(found[1], {})[path] = "DICOM" if dicom else "NIfTI"
+    return index, nameless
+
+
+def _walk(folder):
+    """Each real folder once, so that links that lead back end; in the order of names, so that it is always the same."""
+    waiting, seen = [folder], set()
+    while waiting:
+        place = waiting.pop()
+        try:
+            status = os.stat(place)
+            if (status.st_dev, status.st_ino) in seen:
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            with os.scandir(place) as found:
+                entries = sorted((e for e in found if not e.name.startswith(".")), key=lambda e: e.name)
+            folders = [entry.path for entry in entries if _is(entry.is_dir)]
+            names = [entry.name for entry in entries if ENDING.search(entry.name) and _is(entry.is_file)]
+        except OSError as error:
+            raise InputError(
+                "a folder of images cannot be read",
+                file=error.filename or place,
+                found=error.strerror,
+                hint="give yourself the right to read it, or move it out of cohort.data_dir",
+            ) from error
+        waiting.extend(reversed(folders))
+        yield place, names
+
+
+def _is(test):
+    # A link to itself is neither a folder nor a file; Python says False for a link to nothing, but not for this one.
+    try:
+        return test()
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return False
+        raise
+
+
+def _by_place(index):
+    """Folder to the Image IDs of the DICOM files in it."""
+    places = {}
+    for image_id, paths in index.items():
+        for path, kind in paths.items():
+            if kind == "DICOM":
+                places.setdefault(path, []).append(image_id)
+    return places
+
+
+def _choose(paths, series, record):
+    whole = [path for path, kind in paths.items() if kind == "NIfTI"]
+    chosen = whole or list(paths)
+    for other in chosen[1:]:
+        if not os.path.samefile(chosen[0], other):
+            raise InputError(
+                f"image I{record['image_id']} is there twice",
+                file=record["table"],
+                row=record["row"],
+                found=f"{chosen[0]} and {other}",
+                allowed="one file, or one folder of DICOM files, for each image",
+                hint="move one of them out of cohort.data_dir",
+            )
+    if not whole and chosen and len(series[chosen[0]]) > 1:
+        raise InputError(
+            "a folder holds the DICOM files of several images",
+            file=chosen[0],
+            found=", ".join(f"I{image_id}" for image_id in series[chosen[0]][:5]),
+            allowed="a folder of its own for each series, as LONI gives it",
+        )
+    return chosen[0] if chosen else None
+
+
+def _log(index, nameless, known, folder):
+    LOG.info(
+        "%d images below %s, %d of them belong to no row of the table", len(index), folder, len(set(index) - known)
+    )
+    if nameless:
+        LOG.info("%d image files have no Image ID in their name or folder", nameless)
+    both = [image_id for image_id in index if image_id in known and len(set(index[image_id].values())) > 1]
+    if both:
+        LOG.info("%d images are there as NIfTI and as DICOM, and NIfTI is used, first I%s", len(both), both[0])

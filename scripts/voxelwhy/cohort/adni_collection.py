@@ -1,0 +1,92 @@
+"""The CSV that LONI gives with an image collection, one row an image, several processings of a scan among them.
+
+Its columns are Image Data ID,Subject,Group,Sex,Age,Visit,Modality,Description,Type,Acq Date,Format,Downloaded, found by
+name. Group is the group at enrolment; the diagnosis at the visit comes from ADNIMERGE where it is joined.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections import Counter
+
+from voxelwhy.cohort import _adni as adni
+from voxelwhy.cohort import _reading as reading
+
+LOG = logging.getLogger(__name__)
+COLUMNS = {"subject": "Subject", "visit": "Visit", "image_id": "Image Data ID", "scan_date": "Acq Date"}
+
+
+def read_cohort(settings):
+    """Read the tables, find the files, keep one image of each scan, drop what is not studied.
+
+    Parameters
+    ----------
+    settings : the `cohort` section: table (a path, or a list), data_dir, images, path_template, adnimerge,
+        adnimerge_days, classes, corrupt, prefer
+
+    Returns
+    -------
+    records : list of dict, one a row in table order, with the columns of SCANS and DROPPED; `reason` is None for a scan
+        that is used
+    entries : int, rows of all tables
+
+    Raises
+    ------
+    InputError
+        Unknown Group, empty Subject or date, Image Data ID that is no number or there twice in a table, an image there
+        as two files, all files missing; and whatever `read_rows` refuses.
+    """
+    needed = adni.needed_columns(settings, [*COLUMNS.values(), "Modality", "Description"], "Group")
+    rows = adni.read_tables(settings, needed)
+    records = [adni.make_record(row, **COLUMNS) for row in rows]
+    adni.drop_from_other_tables(records, "Image Data ID", "Group")
+    _rank_images(records, settings["prefer"])
+    if not settings.get("adnimerge"):
+        LOG.warning("Group is the group at enrolment: with cohort.adnimerge the diagnosis at the visit decides")
+    adni.label_records(records, settings, "Group", "group")
+    adni.drop_corrupt(records, settings["corrupt"])
+    adni.find_files(records, settings)
+    _drop_other_processings(records, settings["prefer"])
+    adni.require_own_files(records)
+    return records, len(rows)
+
+
+def comparable(description):
+    """A description without case, spaces, empty steps and the source that LONI writes after `<-`."""
+    steps = ["".join(step.split()).lower() for step in description.split("<-")[0].split(";")]
+    return ";".join(step for step in steps if step)
+
+
+def _rank_images(records, prefer):
+    """Number each image by the first pattern that its description fits; drop what is no T1-weighted image."""
+    patterns = [re.compile(".*".join(map(re.escape, comparable(pattern).split("*")))) for pattern in prefer]
+    for record in records:
+        cells = record["cells"]
+        if cells["Modality"].upper() not in ("MRI", "MR"):
+            record["detail_image"] = f"Modality {cells['Modality']!r}"
+            reading.drop([record], "the Modality is not MRI", detail="detail_image")
+            continue
+        name = comparable(cells["Description"])
+        record["rank"] = next((rank for rank, pattern in enumerate(patterns) if pattern.fullmatch(name)), None)
+        if record["rank"] is None:
+            record["detail_image"] = f"Description {cells['Description']!r}"
+            reading.drop([record], "not a T1-weighted image of cohort.prefer", detail="detail_image")
+        elif record["reason"] is None:
+            reading.require_text(cells, "Acq Date", record["table"], record["row"])
+
+
+def _drop_other_processings(records, prefer):
+    # Of the images that have a file: where the preferred one was not downloaded, the next one is kept.
+    scans = {}
+    for record in records:
+        if record["reason"] is None:
+            scans.setdefault((record["subject_id"], record["session"], record["scan_date"]), []).append(record)
+    for images in scans.values():
+        kept, *others = sorted(images, key=lambda image: (image["rank"], int(image["image_id"])))
+        for other in others:
+            other["detail_kept"] = f"kept is I{kept['image_id']}"
+        reading.drop(others, "another processing of the scan is used", detail="detail_kept")
+    used = Counter(record["rank"] for record in records if record["reason"] is None)
+    for rank, n in sorted(used.items()):
+        LOG.info("%5d scans by cohort.prefer: %s", n, prefer[rank])
