@@ -292,6 +292,19 @@ def test_a_corrupt_scan_in_any_writing_of_its_visit(tmp_path, caplog):
     assert "matches '999_S_0001/Baseline'" in caplog.text
 
 
+def test_a_scan_that_is_corrupt_in_one_of_two_tables_is_used_of_the_other(tmp_path):
+    rows = [*ROWS_3T, "N/A,Month 12,999_S_0001,CN,206,2/7/07,x,3,NL,N/A"]
+    both, _ = _write_3t(tmp_path, rows, corrupt_in={"table_3t.csv": ["999_S_0001/Month12"]})
+    scans, dropped, _ = parse_tables(both)
+    assert dropped[["scan_id", "reason"]].to_numpy().tolist()[-1] == [
+        "sub-999S0001_ses-Month12_I206",
+        "listed as corrupt",
+    ]
+    assert "103" in scans["image_id"].tolist()
+    with pytest.raises(ConfigError, match=r"names no table(.*\n)+.*'3t.csv'(.*\n)+.*table.csv, table_3t.csv"):
+        parse_tables(both | {"corrupt_in": {"3t.csv": ["999_S_0001/Month12"]}})
+
+
 def test_a_template_may_lead_to_a_dicom_series(tmp_path):
     settings = write_merged(tmp_path, path_template="{PTID}/I{Image.ID}")
     for row in ROWS:

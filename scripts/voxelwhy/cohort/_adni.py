@@ -89,8 +89,21 @@ def label_records(records, settings, column, word):
             reading.drop([record], f"{word} {record['label']} is not studied")
 
 
-def drop_corrupt(records, corrupt):
-    """Drop the scans listed as PTID/Visit. `Month12`, `Month 12` and `m12` are one visit, and so are their like."""
+def drop_corrupt(records, settings):
+    """Drop the scans listed as PTID/Visit. `Month12`, `Month 12` and `m12` are one visit, and so are their like.
+
+    `corrupt` counts for all tables, `corrupt_in` by the file name of a table for its rows alone: somebody may have been
+    scanned at one visit at 1.5 T and at 3 T. Raises ConfigError for the name of no table.
+    """
+    _drop_listed(records, settings["corrupt"])
+    names = sorted({os.path.basename(table) for table in _tables(settings)})
+    for name, corrupt in settings.get("corrupt_in", {}).items():
+        if name not in names:
+            raise ConfigError("cohort.corrupt_in names no table of the study", found=name, allowed=names)
+        _drop_listed([record for record in records if os.path.basename(record["table"]) == name], corrupt)
+
+
+def _drop_listed(records, corrupt):
     # The original list said `Month12` where the table says `Month 12`, and most of it never matched.
     by_scan = {}
     for record in records:

@@ -23,7 +23,7 @@ def read_cohort(settings):
     Parameters
     ----------
     settings : the `cohort` section: table (a path, or a list), data_dir, images, path_template, adnimerge,
-        adnimerge_days, classes, corrupt, prefer
+        adnimerge_days, classes, corrupt, corrupt_in, prefer
 
     Returns
     -------
@@ -45,7 +45,7 @@ def read_cohort(settings):
     if not settings.get("adnimerge"):
         LOG.warning("Group is the group at enrolment: with cohort.adnimerge the diagnosis at the visit decides")
     adni.label_records(records, settings, "Group", "group")
-    adni.drop_corrupt(records, settings["corrupt"])
+    adni.drop_corrupt(records, settings)
     adni.find_files(records, settings)
     _drop_other_processings(records, settings["prefer"])
     adni.require_own_files(records)

@@ -21,7 +21,7 @@ def read_cohort(settings):
     Parameters
     ----------
     settings : the `cohort` section: table (a path, or a list of tables that may differ in columns not needed),
-        data_dir, images, path_template, adnimerge, adnimerge_days, classes, corrupt, reprocessed
+        data_dir, images, path_template, adnimerge, adnimerge_days, classes, corrupt, corrupt_in, reprocessed
 
     Returns
     -------
@@ -43,7 +43,7 @@ def read_cohort(settings):
         reading.read_date(cells, "EXAMDATE", table, line)
     adni.drop_from_other_tables(records, "Image.ID", "DX")
     adni.label_records(records, settings, "DX", "diagnosis")
-    adni.drop_corrupt(records, settings["corrupt"])
+    adni.drop_corrupt(records, settings)
     adni.find_files(records, settings)
     if first_only:
         _drop_reprocessed(records)
