@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
+
 import numpy as np
 
 from voxelwhy.figures.style import ACCENT, CYCLE, INK, MUTED, RULE, SECOND, new_figure, save_figure, styled
@@ -63,7 +65,7 @@ def _training_words(settings):
     names = {"learning_rate": "learning rate", "batch_size": "batch size", "keep": "weights kept", "mask": "input:"}
     keys = ("network", "optimiser", "learning_rate", "batch_size", "epochs", "dropout")
     keys += ("mask", "normalisation", "crop", "keep")
-    described = {"mask": describe_mask, "normalisation": describe_normalisation}
+    described = {"network": itemgetter("network"), "mask": describe_mask, "normalisation": describe_normalisation}
     values = {key: str(settings[key]).replace("_", " ") for key in keys if key in settings}
     values |= {key: describe(settings) for key, describe in described.items() if key in settings}
     words = [f"{names.get(key, key)} {value}" for key, value in values.items()]
