@@ -54,7 +54,7 @@ def test_small_gives_logits_for_anisotropic_grids_and_several_channels():
     assert net.dropout.p == 0.1
 
 
-@pytest.mark.parametrize("name", ["rieke2018", "small"])
+@pytest.mark.parametrize("name", ["rieke2018", "small", "korolev2017", "small_dataset"])
 def test_smallest_grid_works_and_one_voxel_less_does_not(name):
     least = smallest_grid(name)
     build_network(name, least)(torch.zeros(2, 1, *least))
@@ -67,6 +67,8 @@ def test_smallest_grid_works_and_one_voxel_less_does_not(name):
 def test_smallest_grids_are_those_known():
     assert smallest_grid("rieke2018") == (78, 78, 78)
     assert smallest_grid("small") == (16, 16, 16)
+    assert smallest_grid("korolev2017") == (124, 124, 124)
+    assert smallest_grid("small_dataset") == (71, 71, 71)
 
 
 def test_grid_after_layers_agrees_with_torch():

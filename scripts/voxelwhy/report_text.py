@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from voxelwhy.wording import describe_method, describe_registration, describe_target, listing
+from voxelwhy.images import Grid
+from voxelwhy.wording import (
+    OPTIMISERS,
+    describe_loss,
+    describe_mask,
+    describe_method,
+    describe_normalisation,
+    describe_registration,
+    describe_target,
+    listing,
+)
 
 _DOI = "https://doi.org/"
 CITATIONS = {
@@ -135,10 +145,10 @@ def methods_text(settings, *, simulated, n_subjects, n_scans):
 def _registration(settings):
     if not settings:
         return ""
+    grid = Grid.named(settings.get("grid", "icbm"), settings["resolution_mm"])
     return (
-        f"Each scan was registered with ANTs onto the ICBM152 grid: {describe_registration(settings)}; in one thread "
-        "and hence "
-        "reproducibly."
+        f"Each scan was registered with ANTs onto the ICBM152 template on a grid of {' x '.join(map(str, grid.shape))} "
+        f"voxels: {describe_registration(settings)}; in one thread and hence reproducibly."
     )
 
 
@@ -146,16 +156,15 @@ def _training(settings, splits):
     if not settings:
         return ""
     named = listing([_split(split) for split in splits]) if splits else "the study's folds"
+    optimiser = OPTIMISERS[settings.get("optimiser", "adam")]
     return (
-        f"The network {settings.get('network')} was trained on {named}; subjects never cross folds. Optimiser Adam, "
-        "learning rate "
+        f"The network {settings.get('network')} was trained on {named}; subjects never cross folds. Outside "
+        f"{describe_mask(settings)} its input was 0. Optimiser {optimiser}, learning rate "
         f"{settings.get('learning_rate')}, batch size {settings.get('batch_size')}, {settings.get('epochs')} epochs, "
-        "dropout "
-        f"{settings.get('dropout')}, cross-entropy; normalisation {settings.get('normalisation')} from training "
-        "scans only, crop "
-        f"{settings.get('crop')}; weights kept: {str(settings.get('keep')).replace('_', ' ')}. The baseline is a "
-        "linear model on regional means, on "
-        "the same folds."
+        f"dropout {settings.get('dropout')}, {describe_loss(settings)}; normalisation "
+        f"{describe_normalisation(settings)} from training scans only, crop {settings.get('crop')}; weights kept: "
+        f"{str(settings.get('keep')).replace('_', ' ')}. The baseline is a linear model on regional means, on the same "
+        "folds."
     )
 
 

@@ -25,6 +25,10 @@ GROUP_TITLES = {
     "TN": "true negatives",
     "FN": "false negatives",
 }
+ONE_LOGIT = ("korolev2017", "small_dataset")  # networks with one logit; all others have two
+OPTIMISERS = {"adam": "Adam", "rmsprop": "RMSprop"}
+MASKS = {"brain": "the template's brain", "grey_white": "the template's grey and white matter"}
+NORMALISATIONS = {"voxelwise_sd": "voxelwise by the SD alone"}
 UNITS = {"size_mm": "mm cube", "stride_mm": "mm stride"}
 
 
@@ -65,6 +69,22 @@ def describe_registration(settings):
     transform = str(settings.get("transform", "syn_quick")).replace("_", " ")
     n4 = "after N4 bias field correction" if settings.get("n4") else "without N4 bias field correction"
     return f"{transform} transform, {n4}, {settings.get('resolution_mm', '?')} mm"
+
+
+def describe_loss(settings):
+    """The loss that follows from the network of the training settings: "binary cross-entropy"."""
+    return ("binary " if settings.get("network") in ONE_LOGIT else "") + "cross-entropy"
+
+
+def describe_mask(settings):
+    """What the network of the training settings sees: "the template's grey and white matter"."""
+    mask = settings.get("mask", "brain")
+    return MASKS.get(mask, f"the mask {mask}")
+
+
+def describe_normalisation(settings):
+    """The normalisation of the training settings: "voxelwise by the SD alone"."""
+    return NORMALISATIONS.get(settings.get("normalisation"), settings.get("normalisation"))
 
 
 def describe_settings(settings):

@@ -1,8 +1,9 @@
 """
 Training: a network for each fold, and beside it a linear classifier on region means.
 
-IN   splits/<split>/folds.tsv, audit.json; the registered scans that cohort/selected.tsv names
-OUT  template/network.json                     what the network looks like on the study's grid
+IN   splits/<split>/folds.tsv, audit.json; the registered scans that cohort/selected.tsv names; a mask of your own
+OUT  template/network_mask.nii.gz              the voxels that the network sees; outside them its input is 0
+     template/network.json                     what the network looks like on the study's grid
      splits/<split>/fold-<k>/model.pt          weights, with normalisation, settings and versions inside
      splits/<split>/fold-<k>/history.tsv       loss and accuracy by epoch
      splits/<split>/fold-<k>/predictions.tsv   out-of-sample predictions
@@ -14,10 +15,36 @@ outputs, since those are deleted when a job dies; it is keyed by inputs, setting
 """
 
 
+rule prepare_mask:
+    """Which voxels of the study's grid the network sees."""
+    input:
+        mask=rules.prepare_template.output.mask,
+        own=NETWORK_MASK_FILE,
+    output:
+        mask=study("template/network_mask.nii.gz"),
+        card=study("template/network_mask.json"),
+    log:
+        study("logs/prepare_mask.log"),
+    benchmark:
+        study("benchmarks/prepare_mask.tsv")
+    priority: 100
+    conda:
+        "../../envs/voxelwhy.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        settings={"mask": config["training"]["mask"]},
+        code=code("prepare_mask.py"),
+    script:
+        "../../scripts/prepare_mask.py"
+
+
 rule check_network:
     """Refuse a network that cannot work on the study's grid, before hours of registration."""
     input:
-        mask=rules.prepare_template.output.mask,
+        mask=rules.prepare_mask.output.mask,
     output:
         study("template/network.json"),
     log:
@@ -44,7 +71,7 @@ rule train_fold:
         selected=study("cohort/selected.tsv"),
         folds=study("splits/{split}/folds.tsv"),
         audit=study("splits/{split}/audit.json"),
-        mask=rules.prepare_template.output.mask,
+        mask=rules.prepare_mask.output.mask,
         network=rules.check_network.output,
     output:
         model=study("splits/{split}/fold-{fold}/model.pt"),

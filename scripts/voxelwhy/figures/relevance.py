@@ -67,7 +67,7 @@ def draw_group_maps(
         "the "
         f"{describe_target(settings)}. {'; '.join(described)}. {_SCALE_NOTE}. "
         f"{axis.capitalize()} slices, coordinates in template space; left of the picture is {_LEFT_IS[axis]}. "
-        "Relevance outside the brain is left out."
+        "Relevance outside the brain or the network's mask is left out."
     )
     title = f"Relevance, {group_title(group)}" + (", scaled maps" if scaled else "")
     return save_figure(fig, out, simulated=simulated, title=title, caption=caption, category="heatmaps", dpi=dpi)
