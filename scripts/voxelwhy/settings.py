@@ -12,6 +12,7 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from voxelwhy.errors import ConfigError
+from voxelwhy.foreign_settings import check_model, check_others
 from voxelwhy.images import Grid
 
 RESERVED_NAMES = ("all", "TP", "FP", "TN", "FN")
@@ -48,6 +49,8 @@ def load_settings(config, schema_path):
     _snap_occlusion(settings)
     for check in (_check_cohort, _check_classes, _check_splits, _check_atlas, _check_slices, _check_occlusion):
         check(settings)
+    check_model(settings)
+    check_others(settings)
     return settings
 
 

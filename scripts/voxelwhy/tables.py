@@ -72,9 +72,7 @@ SELECTED = _schema(
     }
 )
 #: Everything that the study does not use: dropped rows and scans that could not be registered.
-EXCLUDED = _schema(
-    {"stage": _text(checks=pa.Check.isin(["parse_tables", "register_scan", "select_scans"]))} | _DROPPED
-)
+EXCLUDED = _schema({"stage": _text(checks=pa.Check.isin(["parse_tables", "register_scan", "select_scans"]))} | _DROPPED)
 #: One row a fold and scan. `fold` counts from 0.
 FOLDS = _schema(
     {
@@ -169,6 +167,21 @@ REGIONS = _schema(
     }
     | {"rank": _whole()},
     unique=["group", "region_id"],
+)
+#: One row a map of others and region, as RELEVANCE has it of a scan: a mean map has no interval over subjects.
+OTHERS = _schema(
+    {
+        "name": _text(),
+        "group": _text(),
+        "region_id": _whole(),
+        "region": _text(),
+        "volume_mm3": _real(),
+        "total": _real(),
+        "share": _real(nullable=True),
+        "density": _real(),
+        "rank": _whole(),
+    },
+    unique=["name", "group", "region_id"],
 )
 #: One row a model, level (scan or subject), fold ("all" or its number) and metric.
 METRICS = _schema(
