@@ -30,5 +30,6 @@ with door(snakemake) as job:
         simulated=simulated,
         sentences={s: read_json(p)["sentences"] for s, p in zip(splits, job.input.summaries, strict=True)},
         versions=software_versions(),
+        split_titles={"all_scans": "all scans"},
         citations=choose_citations(config, simulated=simulated),
     )

@@ -4,6 +4,7 @@ import os
 import pickle
 import struct
 from collections import OrderedDict
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -12,14 +13,22 @@ import pytest
 import torch
 from torch import nn
 
+from voxelwhy.audit import audit_folds
 from voxelwhy.errors import ConfigError, InputError, ModelError
+from voxelwhy.evaluation.summary import three_sentences
 from voxelwhy.fold_training import train_fold
+from voxelwhy.folds import split_folds
+from voxelwhy.foreign_settings import studied_splits
 from voxelwhy.foreign_weights import adopt_weights, file_normaliser, open_weights
 from voxelwhy.models.networks import build_network
 from voxelwhy.models.weights import check_weights, fit_weights, hash_weights, load_model, read_weights, save_model
+from voxelwhy.report_text import methods_text
+from voxelwhy.settings import load_settings
+from voxelwhy.table1 import cohort_table
 from voxelwhy.tables import PREDICTIONS, write_table
 from voxelwhy.volumes import Volumes
 
+SCHEMA = Path(__file__).parents[1] / "workflow" / "schemas" / "config.schema.yaml"
 SHAPE = (20, 20, 20)
 TRAINING = {
     "network": "small",
@@ -184,7 +193,7 @@ def test_what_was_found_in_the_place_of_a_state_dict_is_said(tmp_path):
         ({"state_dict": {"Conv_1.weight": [1.0]}}, r"found a dict of \{Conv_1.weight: list\}"),
         (
             {"weights": torch.zeros(1), "epoch": 3},
-            r"\{weights: Tensor, epoch: int\}.*state_dict, model_state_dict, model",
+            r"found a dict of \{weights: Tensor, epoch: int\}.*state_dict, model_state_dict, model",
         ),
     ):
         torch.save(stored, path)
@@ -460,3 +469,82 @@ def test_an_own_model_is_not_tested_on_subjects_that_it_has_seen(small_cohort, c
         adopt_weights(wrong, paths, mask, how, TRAINING, classes=classes)
     del how["trained_on"]
     adopt_weights(wrong.assign(side="test"), paths, mask, how, TRAINING, classes=classes)
+
+
+# ------------------------------------------------------------------ the config, and what follows from it
+
+SPLITS = [{"kind": "kfold"}, {"kind": "holdout"}, {"kind": "paper_holdout", "name": "paper"}]
+
+
+def settings_with(splits=SPLITS, **model):
+    config = {"study": "x", "cohort": {"table": "t.csv"}, "splits": splits, "model": {"weights": "w.pt", **model}}
+    return load_settings(config, SCHEMA)
+
+
+def test_without_weights_every_split_is_studied():
+    settings = load_settings({"study": "x", "cohort": {"table": "t.csv"}, "splits": SPLITS}, SCHEMA)
+    assert "model" not in settings
+    assert list(studied_splits(settings)) == ["kfold", "holdout", "paper"]
+
+
+@pytest.mark.parametrize("normalisation", ["scan", "none", "paper", "a/b.npz", None])
+def test_weights_are_the_model_of_one_split_or_of_all_scans(normalisation):
+    named = {} if normalisation is None else {"normalisation": normalisation}
+    settings = settings_with(trained_on="paper", **named)
+    assert load_settings(settings, SCHEMA) == settings
+    assert studied_splits(settings) == {"paper": settings["splits"][2]}
+    everybody = studied_splits(settings_with(**named))
+    assert [split["kind"] for split in everybody.values()] == ["all_scans"]
+
+
+@pytest.mark.parametrize(
+    ("model", "match"),
+    [
+        ({"trained_on": "kfold"}, r"several folds\n.*'kfold'\n.*holdout, paper\n.*no accuracy"),
+        ({"trained_on": "houldout"}, r"names no split of one fold(.|\n)*'houldout'"),
+        ({"normalisation": "kfold"}, r"cannot be used\n.*'kfold'\n.*the split holdout, the split paper, scan"),
+        ({"normalisation": "norm.nii"}, r"normalisation cannot be used\n.*'norm.nii'\n.*a \.npz file"),
+        ({"normalisation": "paper", "trained_on": "holdout"}, r"may test\n.*'paper'\n.*holdout"),
+        ({"weight": "w.pt"}, r"no setting model.weight\n(.|\n)*did you mean model.weights"),
+        ({"splits": [{"kind": "holdout", "name": "scan"}]}, r"means something else\n.*'scan'"),
+        ({"splits": [{"kind": "holdout", "name": "all_scans"}]}, r"means something else\n.*'all_scans'"),
+    ],
+)
+def test_a_model_section_that_does_not_go_with_the_splits_is_refused(model, match):
+    with pytest.raises(ConfigError, match=match):
+        settings_with(**model)
+
+
+def test_all_scans_is_a_split_that_nobody_trains(classes):
+    n = 6
+    selected = pd.DataFrame({"scan_id": [f"s{k}" for k in range(n)], "subject_id": [f"p{k // 2}" for k in range(n)]})
+    selected = selected.assign(label=["AD", "AD", "CN", "CN", "AD", "AD"], age=70.0, sex="F")
+    selected = selected.assign(voxel_hash=selected["scan_id"], t1_hash=selected["scan_id"])
+    split = next(iter(studied_splits(settings_with()).values()))
+    folds = split_folds(selected, split, classes=classes, seed=0)
+    assert folds["scan_id"].tolist() == selected["scan_id"].tolist()
+    assert set(folds["side"]) == {"test"}
+    assert audit_folds(folds, selected, classes=classes, trains=False)["passed"]
+    assert not audit_folds(folds, selected, classes=classes)["passed"]
+    lost = audit_folds(folds.assign(side=["train", *["test"] * 5]), selected, classes=classes, trains=False)
+    assert "scan s0 tested 0 times" in str(lost["checks"])
+    assert not audit_folds(folds, selected.assign(label="AD"), classes=classes, trains=False)["passed"]
+    assert cohort_table(folds, selected, classes)["fold"].tolist() == ["all"] * 3
+
+
+def test_the_sentences_and_the_methods_say_why_there_is_no_accuracy(classes):
+    regions = pd.DataFrame({"group": ["AD", "all"], "region": ["Insula_L", "Insula_L"], "rank": 1})
+    regions = regions.assign(n_subjects=[3, 5], n_scans=[4, 7])
+    sentences = three_sentences(None, simulated=False, classes=classes, regions={"occlusion": regions})
+    assert len(sentences) == 3
+    assert "Where these weights were trained is not known, so no accuracy is given: 5 subjects, 7 scans" in sentences[0]
+    assert "Insula_L" in sentences[1]
+    people = {"simulated": False, "n_subjects": 5, "n_scans": 7}
+    text = " ".join(methods_text(settings_with(normalisation="scan"), **people))
+    assert "not trained by this study: its weights are those of w.pt. Normalisation scan" in text
+    assert "so no accuracy is given" in text
+    assert "Adam" not in text and "own fold" not in text
+    text = " ".join(methods_text(settings_with(normalisation="paper", trained_on="paper"), **people))
+    assert "learnt from the training scans of the split paper (voxelwise)" in text
+    assert "the split paper (the holdout of Rieke et al. 2018)" in text
+    assert "no accuracy" not in text
