@@ -36,6 +36,7 @@ FOREIGN = SMALL | {
     "training": {"network": "small"},
     "model": {"weights": "2018.pt", "normalisation": "theirs", "trained_on": "theirs"},
     "heatmaps": {"methods": METHODS, "others": OTHERS, "scans": [SCAN]},
+    "figures": {"slices_mm": [-20, 0], "dpi": 60},
 }
 UNNAMED = FOREIGN | {"model": {"weights": "2018.pt", "normalisation": "scan"}}
 OF_ACCURACY = ("metrics", "roc", "confusion", "baseline", "learning_curves", "history")

@@ -460,6 +460,15 @@ def test_an_own_model_is_used_for_what_it_was_made_for(small_cohort, classes, ow
         open_weights(how, TRAINING, larger, classes=classes)
 
 
+def test_a_model_that_was_saved_without_a_normalisation_needs_one_named(small_cohort, classes, net, tmp_path):
+    save_model(tmp_path / "m.pt", net, {"network": "small", "options": {}, "spatial_shape": SHAPE})
+    how = {"weights": str(tmp_path / "m.pt")}
+    with pytest.raises(ConfigError, match=r"model\.normalisation is missing"):
+        open_weights(how, TRAINING, small_cohort[0], classes=classes)
+    _, card = open_weights(how | {"normalisation": "scan"}, TRAINING, small_cohort[0], classes=classes)
+    assert (card["normalisation"]["kind"], card["crop"], card["classes"]) == ("scan", "none", classes)
+
+
 def test_an_own_model_is_not_tested_on_subjects_that_it_has_seen(small_cohort, classes, own):
     """Fold 1 tests subjects that fold 0 trained on."""
     mask, paths, folds = small_cohort

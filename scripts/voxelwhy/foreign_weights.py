@@ -47,18 +47,17 @@ def open_weights(model_settings, training, mask, *, classes):
     study = {key: training[key] for key in ("network", "crop")}
     study |= {"spatial_shape": list(volumes.shape), "affine": Grid.of(mask).affine.tolist(), "classes": dict(classes)}
     normalisation = model_settings.get("normalisation")
-    if card is None:
-        card = study | {"options": {}, "normalisation": _named_normaliser(normalisation, path, volumes)}
-    else:
-        _require_same(card, study, path)
-        if normalisation is not None:
-            raise ConfigError(
-                "model.normalisation is given, but these weights are a model of voxelwhy, which holds its own",
-                file=path,
-                found=normalisation,
-                allowed="no model.normalisation",
-                hint="remove the setting",
-            )
+    card = study | {"options": {}} | _require_same(card or {}, study, path)
+    if "normalisation" not in card:
+        card["normalisation"] = _named_normaliser(normalisation, path, volumes)
+    elif normalisation is not None:
+        raise ConfigError(
+            "model.normalisation is given, but these weights are a model of voxelwhy, which holds its own",
+            file=path,
+            found=normalisation,
+            allowed="no model.normalisation",
+            hint="remove the setting",
+        )
     with torch.random.fork_rng(devices=[]):  # the values about to be replaced must not use up the caller's seed
         model = build_network(training["network"], volumes.shape, **card["options"])
     fit_weights(model, weights, path)
@@ -151,7 +150,7 @@ def _named_normaliser(named, path, volumes):
     """What `model.normalisation` names, as a card has it; None where it is the name of a split."""
     if named is None:
         raise ConfigError(
-            "the setting model.normalisation is missing: these weights are a plain state dict and carry none",
+            "the setting model.normalisation is missing: these weights carry none, as any plain state dict",
             file=path,
             allowed="a .npz file (mean, and sd or scale), a split of the study, scan, or none",
             hint="name the normalisation that these weights were trained with: with any other they explain nothing",
@@ -162,7 +161,7 @@ def _named_normaliser(named, path, volumes):
 
 
 def _require_same(card, study, path):
-    """Raise ConfigError unless a model of voxelwhy was made for what the study has: nothing is converted."""
+    """The card, or ConfigError unless it is of what the study has: nothing is converted."""
     places = {
         "network": "training.network",
         "crop": "training.crop",
@@ -181,6 +180,7 @@ def _require_same(card, study, path):
                 allowed=study[key],
                 hint=f"set {place} as it was when this model was trained",
             )
+    return card
 
 
 def _require_unseen(card, rows, model_settings):
