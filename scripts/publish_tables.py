@@ -15,12 +15,9 @@ from voxelwhy.tables import AGREEMENT, METRICS, REGIONS, TABLE1, TRUTH, read_tab
 with door(snakemake) as job:
     out, settings = job.output.stems(), job.settings
     publish_table1(read_table(job.input.table1, TABLE1), out["table1"])
-    publish_metrics(
-        read_table(job.input.metrics, METRICS),
-        out["metrics"],
-        model_titles=settings["titles"],
-        n_bootstrap=settings["bootstrap"],
-    )
+    if job.input.metrics:
+        how = {"model_titles": settings["titles"], "n_bootstrap": settings["bootstrap"]}
+        publish_metrics(read_table(job.input.metrics[0], METRICS), out["metrics"], **how)
     groups = pd.read_csv(job.input.groups[0], sep="\t", index_col="group")[["n_subjects", "n_scans"]]
     heatmaps, positive = settings["heatmaps"], settings["classes"]["positive"]
     everybody, patients = (groups.loc[group].to_dict() for group in ("all", positive))

@@ -144,7 +144,7 @@ def test_weights_of_another_architecture_name_the_layer_and_both_shapes(tmp_path
     with pytest.raises(ModelError, match=r"dense_1\.weight is \(64, 512\) there, \(64, 64\) in the network"):
         load_model(tmp_path / "model.pt")
     save_model(tmp_path / "model.pt", nn.Linear(2, 2), card())
-    with pytest.raises(ModelError, match=r"Conv_1\.weight is no such layer there, \(8, 1, 3, 3, 3\)"):
+    with pytest.raises(ModelError, match=r"Conv_1\.weight is missing there, \(8, 1, 3, 3, 3\)"):
         load_model(tmp_path / "model.pt")
 
 

@@ -77,7 +77,12 @@ def adni_merged(folder, rows, table, *, labels=False, missing=()):
 
 def oasis1(folder):
     """The released tree of OASIS-1 with four people, one of them scanned twice and one without a CDR."""
-    people = [("0001_MR1", "F", 74, "0"), ("0002_MR1", "M", 81, "0,5"), ("0002_MR2", "M", 81, "1"), ("0003_MR1", "F", 20, "")]
+    people = [
+        ("0001_MR1", "F", 74, "0"),
+        ("0002_MR1", "M", 81, "0,5"),
+        ("0002_MR2", "M", 81, "1"),
+        ("0003_MR1", "F", 20, ""),
+    ]
     people.append(("0004_MR1", "M", 78, "2"))
     lines = ["ID;M/F;Hand;Age;Educ;SES;MMSE;CDR;eTIV;nWBV;ASF;Delay"]
     for name, sex, age, cdr in people:

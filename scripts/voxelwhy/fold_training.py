@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 
 from voxelwhy.images import Grid, hash_voxels
 from voxelwhy.models.devices import pick_device
@@ -66,14 +66,16 @@ def train_fold(folds, t1_paths, mask, settings, *, fold, classes, seed, code, ch
         "network": settings["network"],
         "options": {"dropout": settings["dropout"]},
         "spatial_shape": list(data.volumes.shape),
+        "affine": Grid.of(mask).affine.tolist(),
         "classes": dict(classes),
         "crop": settings["crop"],
-        "normalisation": _plain(data.normaliser),
+        "normalisation": vars(data.normaliser),
         "settings": dict(settings),
         "fold": fold,
         "seed": seed,
         "device": str(pick_device(device)),
         "n_train": len(data.sides["train"]),
+        "subjects_sha256": hash_subjects(rows.loc[rows["side"] != "test", "subject_id"]),
         "weights_sha256": hash_weights(model),
         "versions": software_versions(),
     }
@@ -98,7 +100,6 @@ def predict(model, data, rows, settings):
     )
 
 
-def _plain(normaliser):
-    """The normaliser as plain types and tensors, which a checked load of weights accepts."""
-    tensors = {name: getattr(normaliser, name) for name in ("mean", "scale")}
-    return {"kind": normaliser.kind} | {n: None if t is None else torch.from_numpy(t) for n, t in tensors.items()}
+def hash_subjects(subject_ids):
+    """SHA-256 (hex) of each subject's id, sorted: whom a model has seen, without their ids in clear."""
+    return sorted({hashlib.sha256(str(subject).encode()).hexdigest() for subject in subject_ids})

@@ -13,6 +13,7 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from voxelwhy.errors import ConfigError
+from voxelwhy.foreign_settings import check_model, check_others
 from voxelwhy.images import Grid
 
 RESERVED_NAMES = ("all", "TP", "FP", "TN", "FN")
@@ -60,6 +61,8 @@ def load_settings(config, schema_path):
     )
     for check in checks:
         check(settings)
+    check_model(settings)
+    check_others(settings)
     return settings
 
 

@@ -175,8 +175,7 @@ def _explainer(function, path, mask, labels, settings, grid, device):
     model, card = load_model(path, device=device)
     model = TwoClasses(model.to(memory_format=torch.channels_last_3d))
     volumes = Volumes([], np.asarray(mask.dataobj) > 0, crop=card["crop"], grid=grid)
-    stored = {name: None if t is None else t.numpy() for name, t in card["normalisation"].items() if name != "kind"}
-    normaliser = Normaliser(card["normalisation"]["kind"], **stored)
+    normaliser = Normaliser.of_card(card["normalisation"])
     options = method_options(function, settings["options"], voxel_mm=grid.voxel_mm, labels=labels[volumes.box])
     where = next(model.parameters()).device
 

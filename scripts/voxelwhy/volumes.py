@@ -75,6 +75,14 @@ class Volumes:
         return whole
 
 
+def inverse_spread(spread, mask):
+    """1 / SD of each voxel as float32; 0 outside the mask and where there is hardly any spread."""
+    inside = spread[mask & (spread > 0)]
+    least = LEAST_SPREAD * np.median(inside) if inside.size else np.inf
+    with np.errstate(divide="ignore"):
+        return np.where(mask & (spread > least), 1 / spread, 0.0).astype(np.float32)
+
+
 @dataclass
 class Normaliser:
     """How intensities are made comparable, learnt from training scans only.
@@ -102,11 +110,15 @@ class Normaliser:
             mean += step / n
             squares += step * (values - mean)
         spread = np.sqrt(squares / len(indices))
-        inside = spread[volumes.mask & (spread > 0)]
-        least = LEAST_SPREAD * np.median(inside) if inside.size else np.inf
-        with np.errstate(divide="ignore"):
-            scale = np.where(volumes.mask & (spread > least), 1 / spread, 0.0)
-        return cls(kind, mean.astype(np.float32) if kind == "voxelwise" else None, scale.astype(np.float32))
+        scale = inverse_spread(spread, volumes.mask)
+        return cls(kind, mean.astype(np.float32) if kind == "voxelwise" else None, scale)
+
+    @classmethod
+    def of_card(cls, stored):
+        """The normaliser that the card of a model holds, its arrays as tensors or as arrays."""
+        return cls(
+            **{name: part if part is None or name == "kind" else np.asarray(part) for name, part in stored.items()}
+        )
 
     def __call__(self, volume, mask):
         """The normalised volume, float32."""

@@ -19,7 +19,7 @@ METRIC_TITLES = {
     "auc": "AUC",
 }
 GROUP_TITLES = {
-    "all": "all test scans",
+    "all": "all explained scans",
     "TP": "true positives",
     "FP": "false positives",
     "TN": "true negatives",
@@ -101,6 +101,14 @@ def count(number, noun, plural=None):
 def people(n_subjects, n_scans):
     """The n of a figure: "40 subjects, 60 scans"."""
     return f"{count(n_subjects, 'subject')}, {count(n_scans, 'scan')}"
+
+
+def describe_other(card):
+    """A map of others with what is known of it: "Occlusion (maps.npz, array ad; 30 subjects, 40 scans)"."""
+    named = [count(card[key], noun) for key, noun in (("n_subjects", "subject"), ("n_scans", "scan")) if card[key]]
+    source = card["file"] + (f", array {card['array']}" if card["array"] else "")
+    parts = [source, ", ".join(named) or "n not given", *([card["note"]] if card["note"] else [])]
+    return f"{method_title(card['name'])} ({'; '.join(parts)})"
 
 
 def number(value, digits=2):

@@ -7,6 +7,8 @@ OUT  splits/<split>/evaluation/metrics.tsv, roc.tsv    accuracy and AUC with int
      splits/<split>/evaluation/truth.tsv               each method against the planted disease (simulated cohorts only)
      splits/<split>/evaluation/log_jacobian.nii.gz     that disease on the study's grid
      splits/<split>/evaluation/summary.json            the three sentences that the study comes to
+
+Weights of which nobody says where they were trained have no accuracy: no metrics, no ROC, no baseline beside them.
 """
 
 
@@ -103,7 +105,7 @@ if SIMULATED:
 rule summarise:
     """The three sentences that the study comes to."""
     input:
-        metrics=study("splits/{split}/evaluation/metrics.tsv"),
+        metrics=metrics_of,
         regions=expand(study("splits/{{split}}/regions/{method}.tsv"), method=METHODS_USED),
         truth=truth_of,
     output:

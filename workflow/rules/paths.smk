@@ -16,21 +16,27 @@ NETWORK_MASK_FILE = [config["training"]["mask"]] if config["training"]["mask"] n
 # Activations of a training step in float32, MB for each million voxels of each scan of a batch: measured, and a tenth
 # more. At work on 193 x 229 x 193 voxels with batches of 5, rieke2018 takes 13.1 GB in all, korolev2017 11.7 GB.
 ACTIVATIONS_MB = {"rieke2018": 330, "small": 330, "korolev2017": 300, "small_dataset": 1600}
+# What weights that are trained already still take from it.
+ADOPTING = {
+    key: config["training"][key] for key in ("network", "crop", "normalisation", "batch_size", "precision", "threads")
+}
 MODEL_TITLES = {
     "cnn": config["training"]["network"],
     "baseline": config["evaluation"]["baseline"].replace("_", " "),
 }
+HEATMAPS = {key: value for key, value in config["heatmaps"].items() if key != "others"}
+OTHERS_GROUPS = list(dict.fromkeys(other["group"] for other in config["heatmaps"]["others"]))
 SHOWN = {key: config["figures"][key] for key in ("axis", "slices_mm", "dpi")}
 SPLIT_FIGURES = {
     "draw_heatmaps": [f"heatmaps_{group}{kind}" for kind in ("", "_scaled") for group in CLASSES.values()],
     "draw_regions": [f"regions_{group}" for group in CLASSES.values()],
-    "draw_performance": ["metrics", "roc", "confusion", "learning_curves"],
+    "draw_performance": ["metrics", "roc", "confusion"] * ACCURACY + ["learning_curves"] * (not MODEL),
     "draw_agreement": ["agreement", "saturation"],
     "draw_truth": ["truth_map", "truth_scores"] if SIMULATED else [],
 }
 SPLIT_TABLES = [
     "table1",
-    "metrics",
+    *["metrics"] * ACCURACY,
     "agreement",
     *[f"regions_{g}" for g in CLASSES.values()],
 ] + ["truth"] * SIMULATED
@@ -74,8 +80,30 @@ def heatmap_code(wildcards):
     )
 
 
+def normalisation_file(wildcards):
+    """The file that model.normalisation names, if it is one."""
+    named = MODEL.get("normalisation", "")
+    return [named] if named.endswith(".npz") else []
+
+
+def normalisation_folds(wildcards):
+    """The folds of the split that model.normalisation names, if it is one, and the audit that they passed."""
+    named = MODEL.get("normalisation")
+    return [study(f"splits/{named}/{file}") for file in ("folds.tsv", "audit.json") if named in SPLITS]
+
+
 def predictions_of_folds(wildcards):
     return [study(f"splits/{wildcards.split}/fold-{k}/predictions.tsv") for k in folds_of(wildcards.split)]
+
+
+def histories_of_folds(wildcards):
+    """How the folds learned; weights from elsewhere have no history."""
+    return [study(f"splits/{wildcards.split}/fold-{k}/history.tsv") for k in folds_of(wildcards.split) if not MODEL]
+
+
+def metrics_of(wildcards):
+    """The accuracy of a split, where there is one."""
+    return [study(f"splits/{wildcards.split}/evaluation/metrics.tsv")] if ACCURACY else []
 
 
 def truth_of(wildcards):
@@ -126,8 +154,10 @@ def regions_by_method(wildcards):
 def report_items():
     """Titles and captions of all that the report shows, in its order within each section."""
     items = [study(f"figures/{name}.json") for name in COHORT_FIGURES] + [study("tables/excluded.json")]
-    for split in SPLITS:
+    for split in STUDIED:
         figures = [name for names in SPLIT_FIGURES.values() for name in names]
         items += [study(f"splits/{split}/figures/{name}.json") for name in figures]
         items += [study(f"splits/{split}/tables/{name}.json") for name in SPLIT_TABLES]
+    for group in OTHERS_GROUPS:
+        items += [study(f"others/figures/heatmaps_{group}.json"), study(f"others/tables/regions_{group}.json")]
     return items
