@@ -19,7 +19,7 @@ with door(snakemake) as job:
     for path in job.input.captions:
         part, name = Path(path).parts[2:4]  # results/<study>/<part>/…
         items[{"splits": name, "others": OTHERS}.get(part, "")].append(path)
-    for split, folder in zip(splits, job.input.scans, strict=True):
+    for split, folder in zip(job.settings["explained"], job.input.scans, strict=True):
         items[split] += sorted(Path(folder).glob("*.json"))
     people = {"n_subjects": int(selected["subject_id"].nunique()), "n_scans": len(selected)}
     methods = methods_text(config, simulated=simulated, **people)

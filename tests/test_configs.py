@@ -1,4 +1,4 @@
-"""The configs of real studies: one path changed, read against a small download as labs have it, dry-run to the report."""
+"""The configs of real studies: one path changed, read against a small download as labs have it, dry-run to the end."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-
 from trees import ADNI_3T, ADNI_15T, adni_merged, bids, named_files, oasis1
+
 from voxelwhy.images import Grid
 from voxelwhy.models.networks import build_network
 from voxelwhy.settings import load_settings
@@ -67,6 +67,11 @@ def with_data(name, tree, folder):
     (folder / "study.yaml").write_text(text.replace(path, str(tree)))
 
 
+def rows(folder, name, table):
+    with open(folder / "results" / name / "cohort" / f"{table}.tsv", encoding="utf-8") as lines:
+        return list(csv.DictReader(lines, delimiter="\t"))
+
+
 def snakemake(folder, *arguments):
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "workflow" / "Snakefile"), "--cores", "1"]
     command += ["--configfile", "study.yaml", *arguments]
@@ -82,8 +87,7 @@ def test_a_study_reads_its_download_and_would_run_to_its_report(name, tmp_path):
     make(tree)
     with_data(name, tree, tmp_path)
     snakemake(tmp_path, "--until", "parse_tables")
-    cohort = tmp_path / "results" / name / "cohort"
-    scans, dropped = (list(csv.DictReader(open(cohort / f"{t}.tsv"), delimiter="\t")) for t in ("scans", "dropped"))
+    scans, dropped = rows(tmp_path, name, "scans"), rows(tmp_path, name, "dropped")
     assert Counter(scan["label"] for scan in scans) == wanted
     found = Counter(row["reason"] for row in dropped)
     assert {reason: found[reason] for reason in reasons} == reasons
@@ -101,8 +105,7 @@ def test_somebody_scanned_at_both_field_strengths_stays_one_subject_and_keeps_th
     make_both(tmp_path / "download")
     with_data("adni_both", tmp_path / "download", tmp_path)
     snakemake(tmp_path, "--until", "parse_tables")
-    cohort = tmp_path / "results" / "adni_both" / "cohort"
-    scans = list(csv.DictReader(open(cohort / "scans.tsv"), delimiter="\t"))
+    scans = rows(tmp_path, "adni_both", "scans")
     # 023_S_0030 failed at 3 T at Month 24, and not at 1.5 T.
     assert [s["image_id"] for s in scans if s["subject_id"] == "023_S_0030"] == ["110", "203"]
     assert [s["image_id"] for s in scans if s["subject_id"] == "999_S_0001"] == ["101", "102", "103", "201"]

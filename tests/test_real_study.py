@@ -43,7 +43,10 @@ def real(tmp_path_factory):
             "classes": {"positive": {"name": "F", "values": ["F"]}, "negative": {"name": "M", "values": ["M"]}},
         },
         "registration": {"resolution_mm": 4, "n4": True},
-        "splits": [{"kind": "holdout", "test_subjects": 1}],
+        "splits": [
+            {"kind": "holdout", "test_subjects": 1},
+            {"name": "accuracy", "kind": "kfold", "folds": 2, "heatmaps": False},
+        ],
         "training": {"network": "small", "crop": "brain", "normalisation": "scan", "epochs": 2},
         "heatmaps": {
             "methods": {
@@ -89,3 +92,14 @@ def test_the_report_has_every_section_of_real_scans(real):
         assert re.search(rf"<h2[^>]*>\s*{heading}", page), heading
     assert "Planted truth" not in page
     assert "say nothing about accuracy" in real.text
+
+
+def test_a_split_without_heatmaps_has_its_accuracy_and_nothing_else(real):
+    folder = real.result("splits/accuracy")
+    assert not (folder / "heatmaps").exists() and not (folder / "regions").exists()
+    assert {path.stem for path in (folder / "tables").glob("*.tsv")} == {"table1", "metrics"}
+    assert (folder / "figures" / "roc.png").exists() and not (folder / "figures" / "agreement.png").exists()
+    sentences = json.loads((folder / "evaluation" / "summary.json").read_text())["sentences"]
+    assert "6 subjects, 6 scans" in sentences[0]
+    assert sentences[1] == "No heatmaps were asked of this split: it is for accuracy alone."
+    assert real.result("splits/holdout/heatmaps/occlusion/maps/mean_all.nii.gz").exists()

@@ -73,7 +73,9 @@ def test_the_papers_values_are_the_defaults():
         "n4": False,
         "keep_transforms": False,
     }
-    assert settings["splits"] == [{"kind": "kfold", "name": "kfold", "folds": 5, "validation_fraction": 0}]
+    assert settings["splits"] == [
+        {"kind": "kfold", "name": "kfold", "folds": 5, "validation_fraction": 0, "heatmaps": True}
+    ]
     training = settings["training"]
     assert (training["network"], training["normalisation"], training["keep"]) == ("rieke2018", "voxelwise", "last")
     assert (training["learning_rate"], training["batch_size"], training["epochs"]) == (1e-4, 5, 20)

@@ -33,6 +33,8 @@ except VoxelwhyError as error:
 SEED = config["seed"]
 STUDIED = studied_splits(config)
 SPLITS = {split["name"]: split for split in config["splits"]} | STUDIED
+# Splits whose test scans get heatmaps; the others are for accuracy alone.
+EXPLAINED = [name for name, split in STUDIED.items() if split.get("heatmaps", True)]
 # Weights from elsewhere take the place of training; where they were trained is what accuracy depends on.
 MODEL = config.get("model", {})
 ACCURACY = not MODEL or "trained_on" in MODEL

@@ -106,7 +106,7 @@ rule summarise:
     """The three sentences that the study comes to."""
     input:
         metrics=metrics_of,
-        regions=expand(study("splits/{{split}}/regions/{method}.tsv"), method=METHODS_USED),
+        regions=regions_by_method,
         truth=truth_of,
     output:
         summary=study("splits/{split}/evaluation/summary.json"),
@@ -121,7 +121,11 @@ rule summarise:
         mem_mb=1000,
         runtime=10,
     params:
-        settings={"methods": METHODS_USED, "classes": CLASSES, "simulated": SIMULATED},
+        settings=lambda wildcards: {
+            "methods": methods_of(wildcards),
+            "classes": CLASSES,
+            "simulated": SIMULATED,
+        },
         code=code("summarise.py"),
     script:
         "../../scripts/summarise.py"

@@ -26,7 +26,7 @@ rule split_folds:
         runtime=10,
     params:
         settings=lambda wildcards: {
-            "split": SPLITS[wildcards.split],
+            "split": {k: v for k, v in SPLITS[wildcards.split].items() if k != "heatmaps"},
             "classes": CLASSES,
             "seed": SEED,
         },

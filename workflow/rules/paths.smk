@@ -27,19 +27,16 @@ MODEL_TITLES = {
 HEATMAPS = {key: value for key, value in config["heatmaps"].items() if key != "others"}
 OTHERS_GROUPS = list(dict.fromkeys(other["group"] for other in config["heatmaps"]["others"]))
 SHOWN = {key: config["figures"][key] for key in ("axis", "slices_mm", "dpi")}
-SPLIT_FIGURES = {
+PERFORMANCE_FIGURES = ["metrics", "roc", "confusion"] * ACCURACY + ["learning_curves"] * (not MODEL)
+RELEVANCE_FIGURES = {
     "draw_heatmaps": [f"heatmaps_{group}{kind}" for kind in ("", "_scaled") for group in CLASSES.values()],
     "draw_regions": [f"regions_{group}" for group in CLASSES.values()],
-    "draw_performance": ["metrics", "roc", "confusion"] * ACCURACY + ["learning_curves"] * (not MODEL),
     "draw_agreement": ["agreement", "saturation"],
     "draw_truth": ["truth_map", "truth_scores"] if SIMULATED else [],
 }
-SPLIT_TABLES = [
-    "table1",
-    *["metrics"] * ACCURACY,
-    "agreement",
-    *[f"regions_{g}" for g in CLASSES.values()],
-] + ["truth"] * SIMULATED
+SPLIT_FIGURES = {"draw_performance": PERFORMANCE_FIGURES} | RELEVANCE_FIGURES
+SPLIT_TABLES = ["table1", *["metrics"] * ACCURACY]
+RELEVANCE_TABLES = ["agreement", *[f"regions_{g}" for g in CLASSES.values()]] + ["truth"] * SIMULATED
 COHORT_FIGURES = ["flow", "registration", "quality"]
 
 
@@ -107,7 +104,8 @@ def metrics_of(wildcards):
 
 
 def truth_of(wildcards):
-    return [study(f"splits/{wildcards.split}/evaluation/truth.tsv")] if SIMULATED else []
+    planted = SIMULATED and wildcards.split in EXPLAINED
+    return [study(f"splits/{wildcards.split}/evaluation/truth.tsv")] if planted else []
 
 
 def figure(stem, category):
@@ -147,17 +145,28 @@ def groups_by_method(wildcards):
     return [study(f"splits/{wildcards.split}/heatmaps/{method}/groups.tsv") for method in METHODS_USED]
 
 
+def methods_of(wildcards):
+    """The methods that explain a split."""
+    return METHODS_USED if wildcards.split in EXPLAINED else []
+
+
 def regions_by_method(wildcards):
-    return [study(f"splits/{wildcards.split}/regions/{method}.tsv") for method in METHODS_USED]
+    return [study(f"splits/{wildcards.split}/regions/{method}.tsv") for method in methods_of(wildcards)]
+
+
+def drawing_rules(split):
+    """The rules that draw figures of a split."""
+    return SPLIT_FIGURES if split in EXPLAINED else ["draw_performance"]
 
 
 def report_items():
     """Titles and captions of all that the report shows, in its order within each section."""
     items = [study(f"figures/{name}.json") for name in COHORT_FIGURES] + [study("tables/excluded.json")]
     for split in STUDIED:
-        figures = [name for names in SPLIT_FIGURES.values() for name in names]
-        items += [study(f"splits/{split}/figures/{name}.json") for name in figures]
-        items += [study(f"splits/{split}/tables/{name}.json") for name in SPLIT_TABLES]
+        drawn = [name for rule_name in drawing_rules(split) for name in SPLIT_FIGURES[rule_name]]
+        tables = SPLIT_TABLES + RELEVANCE_TABLES * (split in EXPLAINED)
+        items += [study(f"splits/{split}/figures/{name}.json") for name in drawn]
+        items += [study(f"splits/{split}/tables/{name}.json") for name in tables]
     for group in OTHERS_GROUPS:
         items += [study(f"others/figures/heatmaps_{group}.json"), study(f"others/tables/regions_{group}.json")]
     return items

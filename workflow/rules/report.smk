@@ -260,14 +260,10 @@ rule publish_excluded:
 
 
 rule publish_tables:
-    """The tables of a split, for people and for papers."""
+    """Who is in a split, and how well the network does, for people and for papers."""
     input:
         table1=study("splits/{split}/table1.tsv"),
         metrics=metrics_of,
-        agreement=study("splits/{split}/evaluation/agreement.tsv"),
-        regions=regions_by_method,
-        groups=groups_by_method,
-        truth=truth_of,
     output:
         **{name: table_files(f"splits/{{split}}/tables/{name}") for name in SPLIT_TABLES},
     log:
@@ -281,17 +277,41 @@ rule publish_tables:
         mem_mb=1000,
         runtime=10,
     params:
+        settings={"titles": MODEL_TITLES, "bootstrap": config["evaluation"]["bootstrap"]},
+        code=code("publish_tables.py"),
+    script:
+        "../../scripts/publish_tables.py"
+
+
+rule publish_relevance:
+    """Relevance by region, agreement of the methods and the planted truth, for people and for papers."""
+    input:
+        agreement=study("splits/{split}/evaluation/agreement.tsv"),
+        regions=regions_by_method,
+        groups=groups_by_method,
+        truth=truth_of,
+    output:
+        **{name: table_files(f"splits/{{split}}/tables/{name}") for name in RELEVANCE_TABLES},
+    log:
+        study("logs/publish_relevance/{split}.log"),
+    benchmark:
+        study("benchmarks/publish_relevance/{split}.tsv")
+    conda:
+        "../../envs/voxelwhy.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
         settings={
             "heatmaps": HEATMAPS,
-            "titles": MODEL_TITLES,
-            "bootstrap": config["evaluation"]["bootstrap"],
             "atlas": config["atlas"]["name"],
             "classes": CLASSES,
             "top": config["figures"]["top_regions"],
         },
-        code=code("publish_tables.py"),
+        code=code("publish_relevance.py"),
     script:
-        "../../scripts/publish_tables.py"
+        "../../scripts/publish_relevance.py"
 
 
 rule write_report:
@@ -299,7 +319,7 @@ rule write_report:
     input:
         captions=report_items(),
         pictures=[item.replace(".json", ".png") for item in report_items() if "/figures/" in item],
-        scans=expand(study("splits/{split}/figures/scans"), split=STUDIED),
+        scans=expand(study("splits/{split}/figures/scans"), split=EXPLAINED),
         summaries=expand(study("splits/{split}/evaluation/summary.json"), split=STUDIED),
         selected=study("cohort/selected.tsv"),
         template=str(SCRIPTS / "voxelwhy" / "report.html.j2"),
@@ -319,6 +339,7 @@ rule write_report:
         settings={
             "config": config | {"training": {k: v for k, v in config["training"].items() if k not in TRAINING_ONLY}},
             "splits": list(STUDIED),
+            "explained": EXPLAINED,
             "simulated": SIMULATED,
         },
         code=code("write_report.py"),

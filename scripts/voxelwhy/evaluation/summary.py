@@ -94,7 +94,7 @@ def _largest(regions, classes):
         if len(top):
             named.append(f"{listing(top)} ({method_name(method)})")
     if not named:
-        return "No heatmap was summed by region."
+        return "No heatmaps were asked of this split: it is for accuracy alone."
     return (
         f"The largest share of the relevance of {classes['positive']} scans lay in these regions: {'; '.join(named)}."
     )
