@@ -135,11 +135,10 @@ def methods_text(settings, *, simulated, n_subjects, n_scans):
 def _registration(settings):
     if not settings:
         return ""
-    return (
-        f"Each scan was registered with ANTs onto the ICBM152 grid: {describe_registration(settings)}; in one thread "
-        "and hence "
-        "reproducibly."
-    )
+    how = describe_registration(settings)
+    if settings.get("transform") == "none":
+        return f"Each scan was registered to the ICBM152 template {how}."
+    return f"Each scan was registered onto the ICBM152 grid {how}; in one thread and hence reproducibly."
 
 
 def _training(settings, splits):

@@ -46,7 +46,8 @@ def load_settings(config, schema_path):
     if settings["heatmaps"]["target"] == "ad":
         settings["heatmaps"]["target"] = "positive"
     _snap_occlusion(settings)
-    for check in (_check_cohort, _check_classes, _check_splits, _check_atlas, _check_slices, _check_occlusion):
+    checks = (_check_cohort, _check_classes, _check_registration, _check_splits, _check_atlas, _check_slices)
+    for check in (*checks, _check_occlusion):
         check(settings)
     return settings
 
@@ -121,8 +122,8 @@ def _branch(value, schema, root, path):
 def _as_meant(value, schema):
     """What YAML reads otherwise than people mean it: 1e-4 is text, true is no word, 5.0 is no whole number."""
     kind = schema.get("type")
-    if value is True and "true" in schema.get("enum", []):
-        return "true"
+    if isinstance(value, bool) and str(value).lower() in schema.get("enum", []):
+        return str(value).lower()
     if kind == "number" and isinstance(value, str) and NUMBER.fullmatch(value):
         return float(value)
     if kind == "integer" and isinstance(value, float) and value.is_integer():
@@ -248,6 +249,23 @@ def _check_classes(settings):
                 raise ConfigError(
                     f"cohort.classes: a value stands in two lists, {first} and {place}", found=value, allowed="one list"
                 )
+
+
+def _check_registration(settings):
+    registration = settings["registration"]
+    if registration["transform"] == "none" and registration["n4"]:
+        raise ConfigError(
+            "registration.n4: images that are registered already are taken as they are",
+            found="transform: none, n4: true",
+            allowed="n4: false, or another transform",
+        )
+    warped = [name for name in registration["limits"] if name.startswith("jacobian")]
+    if warped and registration["transform"] != "syn_quick":
+        raise ConfigError(
+            f"registration.limits.{warped[0]}: only a warp has a Jacobian",
+            found=f"transform: {registration['transform']}",
+            allowed="transform: syn_quick",
+        )
 
 
 def _check_splits(settings):
