@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -290,11 +291,16 @@ def snakemake(folder, *arguments):
 @pytest.mark.study
 def test_a_study_of_whole_heads_through_the_workflow(folder, tmp_path):
     """The template is read from its path, never fetched; a missing one is named; a brain among heads is refused."""
-    rows = [f"{folder / 'scan.nii.gz'},{label},{label}{n}" for n in (1, 2) for label in ("AD", "CN")]
+    data = tmp_path / "data"
+    data.mkdir()
+    names = ["AD1", "CN1", "AD2", "CN2", "CN9"]
+    for name in names:
+        shutil.copy(folder / "scan.nii.gz", data / f"{name}.nii.gz")
+    shutil.copy(folder / "brain.nii.gz", data / "CN8.nii.gz")
     classes = {"positive": {"name": "AD", "values": ["AD"]}, "negative": {"name": "CN", "values": ["CN"]}}
     config = {
         "study": "heads",
-        "cohort": {"source": "folder", "table": "scans.csv", "data_dir": str(folder), "classes": classes},
+        "cohort": {"source": "folder", "table": "scans.csv", "data_dir": str(data), "classes": classes},
         "scans": {"template": str(folder / "head_file.nii.gz")},
         "registration": {"resolution_mm": 6, "transform": "rigid"},
         "splits": [{"kind": "holdout", "test_subjects": 1}],
@@ -304,10 +310,11 @@ def test_a_study_of_whole_heads_through_the_workflow(folder, tmp_path):
     def configure(**changes):
         (tmp_path / "heads.yaml").write_text(yaml.safe_dump(config | changes))
 
-    def write(rows):
+    def write(*names):
+        rows = [f"{name}.nii.gz,{name[:2]},{name}" for name in names]
         (tmp_path / "scans.csv").write_text("\n".join(["path,label,subject", *rows]) + "\n")
 
-    write(rows)
+    write(*names[:4])
     configure(scans={"template": str(tmp_path / "not here.nii")})
     code, text = snakemake(tmp_path, "--until", "select_scans")
     assert code != 0 and "not here.nii" in text and "set scans.template" in text and "Traceback" not in text
@@ -326,7 +333,7 @@ def test_a_study_of_whole_heads_through_the_workflow(folder, tmp_path):
     assert dice(nib.load(masks[0]).dataobj, nib.load(folder / "truth.nii.gz").dataobj) > 0.93
 
     # One more scan registers one scan; a scan that a person rejects is not registered, but accounted for.
-    write([*rows, f"{folder / 'scan.nii.gz'},CN,CN9"])
+    write(*names)
     snakemake(tmp_path, "--until", "parse_tables")
     code, text = snakemake(tmp_path, "--until", "select_scans", "--dry-run")
     assert re.search(r"^register_scan +1$", text, re.M) and "prepare_head_template" not in text
@@ -340,7 +347,7 @@ def test_a_study_of_whole_heads_through_the_workflow(folder, tmp_path):
         (new, "rejected by a person", "moved in the scanner")
     ]
 
-    write([*rows, f"{folder / 'brain.nii.gz'},CN,CN8"])
+    write(*names, "CN8")
     code, text = snakemake(tmp_path, "--until", "select_scans")
     assert code != 0 and "mixes brains and whole heads" in text and "Traceback" not in text
 
