@@ -2,9 +2,13 @@
 
 from voxelwhy.cohort.parse import parse_tables
 from voxelwhy.doors import door
+from voxelwhy.images import write_json
+from voxelwhy.skull_stripping import judge_cohort
 from voxelwhy.tables import DROPPED, SCANS, write_table
 
 with door(snakemake) as job:
-    scans, dropped, _ = parse_tables(job.settings)
+    scans, dropped, _ = parse_tables(job.settings["cohort"])
     write_table(scans, job.output.scans, SCANS)
     write_table(dropped, job.output.dropped, DROPPED)
+    paths = dict(zip(scans["scan_id"], scans["path"], strict=True))
+    write_json(job.output.skull, judge_cohort(paths, job.settings["skull_stripped"]))

@@ -7,4 +7,12 @@ from voxelwhy.registration.ants_registration import register_scan
 
 with door(snakemake) as job:
     Path(job.output[0]).mkdir()
-    register_scan(job.input.scan, job.input.t1, job.input.mask, job.settings, job.output[0], scan_id=job.wildcards.scan)
+    register_scan(
+        job.input.scan,
+        job.input.t1,
+        job.input.mask,
+        job.settings,
+        job.output[0],
+        scan_id=job.wildcards.scan,
+        head_path=job.input.get("head") or None,
+    )

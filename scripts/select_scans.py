@@ -14,6 +14,8 @@ with door(snakemake) as job:
         read_table(job.input.dropped, DROPPED),
         {scan: read_json(folder / "quality.json") for scan, folder in folders.items()},
         {scan: str(folder / "t1.nii") for scan, folder in folders.items()},
+        limits=job.settings["limits"],
+        skip=job.settings["skip"],
     )
     require_known(job.settings["heatmap_scans"], selected, excluded)
     write_table(selected, job.output.selected, SELECTED)

@@ -32,6 +32,8 @@ def qualities(scans):
             "scan_id": scan,
             "status": "ok",
             "reason": None,
+            "skull_stripped": True,
+            "scan_cm3": 1500.0,
             "correlation_brain": 0.5 + number / 10,
             "mask_dice": 0.9,
             "jacobian_min": None,
@@ -100,6 +102,44 @@ def test_limits_exclude_with_their_figure(scans, dropped, qualities):
     ]
     with pytest.raises(ConfigError, match="correlation_brain, mask_dice"):
         select(scans, dropped, qualities, limits={"correlation": 0.5})
+
+
+def test_the_largest_jacobian_is_an_upper_limit(scans, dropped, qualities):
+    for scan, largest in (("s1", 3.0), ("s2", 7.5)):
+        qualities[scan]["jacobian_max"] = largest
+    selected, excluded = select(scans, dropped, qualities, limits={"jacobian_max": 5.0})
+    assert selected["scan_id"].tolist() == ["s1", "s3", "s4", "s5"]
+    assert excluded.iloc[-1][["reason", "detail"]].tolist() == ["jacobian_max above 5", "jacobian_max 7.500"]
+
+
+def test_a_scan_that_a_person_rejected_is_left_out_with_the_words(scans, dropped, qualities, tmp_path, caplog):
+    del qualities["s3"]  # it is not registered
+    skip = {"s3": "moved in the scanner", "s9": "no need"}
+    dropped.loc[0, "scan_id"] = "s9"
+    with caplog.at_level("WARNING"):
+        selected, excluded = select(scans, dropped, qualities, skip=skip)
+    assert caplog.messages == ["no need to skip s9: it is left out (class not used)"]
+    assert selected["scan_id"].tolist() == ["s1", "s2", "s4", "s5"]
+    assert excluded.iloc[-1][["stage", "scan_id", "label", "reason", "detail"]].tolist() == [
+        "select_scans",
+        "s3",
+        "AD",
+        "rejected by a person",
+        "moved in the scanner",
+    ]
+    assert ["select_scans", "rejected by a person", "AD", 1] in exclusion_counts(excluded).to_numpy().tolist()
+    write_table(excluded, tmp_path / "excluded.tsv", EXCLUDED)
+    with pytest.raises(ConfigError, match=r"registration.skip names a scan[\s\S]*'s33'[\s\S]*did you mean s3\?"):
+        select(scans, dropped, qualities, skip={"s33": "moved"})
+
+
+def test_brains_and_whole_heads_are_not_mixed(scans, dropped, qualities):
+    qualities["s2"] |= {"skull_stripped": False, "scan_cm3": 3900.0}
+    with pytest.raises(InputError, match=r"mixes brains and whole heads[\s\S]*4 brains: s1 .*1 whole heads: s2 \(3900"):
+        select(scans, dropped, qualities)
+    assert len(select(scans, dropped, qualities, skip={"s2": "a whole head"})[0]) == 4
+    fail(qualities["s2"], "registration failed: ITK gave up")
+    assert len(select(scans, dropped, qualities)[0]) == 4
 
 
 def test_both_classes_must_remain(scans, dropped, qualities):

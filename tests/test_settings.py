@@ -72,7 +72,10 @@ def test_the_papers_values_are_the_defaults():
         "transform": "syn_quick",
         "n4": False,
         "keep_transforms": False,
+        "skip": {},
+        "limits": {"correlation_brain": 0.1},
     }
+    assert settings["scans"] == {"skull_stripped": "auto"}
     assert settings["splits"] == [
         {"kind": "kfold", "name": "kfold", "folds": 5, "validation_fraction": 0, "heatmaps": True}
     ]
@@ -168,6 +171,16 @@ def test_a_misspelt_key_names_the_nearest_right_one(text, match):
         ("registration: {grid: mni152}", r"registration.grid cannot.*\n.*'mni152'\n.*icbm, mni"),
         ("training: [1]", r"setting training cannot.*\n.*\[1\]\n.*settings"),
         ("registration: {resolution_mm: 0.1}", r"resolution_mm cannot.*\n.*0.1\n.*at least 0.5, at most 8.*mm"),
+        ("registration: {transform: none, n4: true}", r"n4: images that are registered already[\s\S]*n4: false"),
+        (
+            "registration: {transform: affine, limits: {jacobian_min: 0.1}}",
+            r"limits.jacobian_min: only a warp has a Jacobian[\s\S]*found.*affine[\s\S]*syn_quick",
+        ),
+        ("registration: {limits: {jacobian: 3}}", r"no setting registration.limits.jacobian[\s\S]*did you mean"),
+        ("registration: {skip: {sub-01: }}", r"registration.skip.sub-01 cannot be used"),
+        ("scans: {skull_stripped: maybe}", r"skull_stripped cannot be used[\s\S]*auto, true, false"),
+        ("scans: {extract: bet in out}", r"scans.extract cannot be used[\s\S]*\{scan\} and \{brain\}"),
+        ("scans: {template_sha256: abc}", r"template_sha256 cannot be used[\s\S]*64 hexadecimal"),
         ("registration: {n4: 1}", r"registration.n4 cannot.*\n.*1\n.*true or false"),
         ("splits: []", r"setting splits cannot.*\n.*\[\]\n.*at least 1"),
         (
@@ -345,9 +358,12 @@ def test_a_simulation_and_a_table_do_not_go_together():
         ("{table: t.csv, data_dir: /data/adni}", "/data/adni/t.csv"),
         ("{table: /tables/t.csv, data_dir: /data/adni}", "/tables/t.csv"),
         ("{table: scans/t.csv, data_dir: scans}", "scans/t.csv"),
+        ("{table: here.csv, data_dir: /data/adni}", "here.csv"),
     ],
 )
-def test_a_relative_table_lies_below_the_data_folder(cohort, table):
+def test_a_relative_table_lies_below_the_data_folder_unless_it_is_here(cohort, table, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here.csv").touch()
     settings = _load(f"cohort: {cohort}", base={"study": "mine"})
     assert settings["cohort"]["table"] == table
     assert load_settings(settings, SCHEMA_PATH) == settings

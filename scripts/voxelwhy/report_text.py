@@ -147,10 +147,13 @@ def methods_text(settings, *, simulated, n_subjects, n_scans):
 def _registration(settings):
     if not settings:
         return ""
+    how = describe_registration(settings)
+    if settings.get("transform") == "none":
+        return f"Each scan was registered to the ICBM152 template {how}."
     grid = Grid.named(settings.get("grid", "icbm"), settings["resolution_mm"])
     return (
         f"Each scan was registered with ANTs onto the ICBM152 template on a grid of {' x '.join(map(str, grid.shape))} "
-        f"voxels: {describe_registration(settings)}; in one thread and hence reproducibly."
+        f"voxels: {how}; in one thread and hence reproducibly."
     )
 
 

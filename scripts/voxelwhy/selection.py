@@ -8,6 +8,7 @@ import logging
 import pandas as pd
 
 from voxelwhy.errors import ConfigError, InputError
+from voxelwhy.skull_stripping import require_one_kind
 from voxelwhy.tables import EXCLUDED, SELECTED
 
 log = logging.getLogger(__name__)
@@ -15,7 +16,11 @@ log = logging.getLogger(__name__)
 _FIGURES = ("correlation_brain", "mask_dice", "jacobian_min", "jacobian_max")
 
 
-def select_scans(scans, dropped, qualities, t1_paths, *, limits=None):
+# Where a limit is the most that is allowed, not the least.
+_UPPER = ("jacobian_max",)
+
+
+def select_scans(scans, dropped, qualities, t1_paths, *, limits=None, skip=None):
     """Keep the scans that were registered; list all others by stage and reason.
 
     Parameters
@@ -23,8 +28,9 @@ def select_scans(scans, dropped, qualities, t1_paths, *, limits=None):
     scans, dropped : DataFrames by tables.SCANS and tables.DROPPED
     qualities : dict, scan_id to the content of its quality.json
     t1_paths : dict, scan_id to the path of its registered image
-    limits : dict, optional; quality figure (correlation_brain, mask_dice, jacobian_min or jacobian_max) to the least
-        value that a scan needs to be used
+    limits : dict, optional; quality figure to the least value (correlation_brain, mask_dice, jacobian_min) or the
+        largest (jacobian_max) with which a scan is used
+    skip : dict, optional; scan_id of a scan that a person has rejected, to that person's words. It needs no quality
 
     Returns
     -------
@@ -33,21 +39,30 @@ def select_scans(scans, dropped, qualities, t1_paths, *, limits=None):
 
     Raises
     ------
-    ConfigError : `limits` names a figure that there is none of.
-    InputError : a scan was not registered at all (a fault of the program), or fewer than two classes are left.
+    ConfigError : `limits` names a figure that there is none of, or `skip` a scan that the study does not have.
+    InputError : a scan was not registered at all (a fault of the program), the registered scans mix brains and whole
+        heads, or fewer than two classes are left.
 
     Images that are identical in different subjects are logged only: the audit of the folds decides about them.
     """
-    limits = dict(limits or {})
+    limits, skip = dict(limits or {}), dict(skip or {})
     unknown = sorted(set(limits) - set(_FIGURES))
     if unknown:
         raise ConfigError("a limit on a quality figure that there is none of", found=unknown[0], allowed=_FIGURES)
+    _require_known(skip, scans["scan_id"], dropped, "registration.skip", "no need to skip")
     kept, out = [], [{"stage": "parse_tables"} | row for row in dropped.to_dict("records")]
+    used = [scan for scan in scans["scan_id"] if scan not in skip]
+    missing = [scan for scan in used if scan not in qualities]
+    if missing:
+        raise InputError(f"scan {missing[0]} has no result of its registration", hint="run snakemake again")
+    registered = {scan: qualities[scan] for scan in used if qualities[scan]["status"] == "ok"}
+    require_one_kind({scan: (q["skull_stripped"], q["scan_cm3"]) for scan, q in registered.items()})
     for scan in scans.to_dict("records"):
-        quality = qualities.get(scan["scan_id"])
-        if quality is None:
-            raise InputError(f"scan {scan['scan_id']} has no result of its registration", hint="run snakemake again")
-        fault = _fault(quality, limits)
+        if scan["scan_id"] in skip:
+            fault = {"stage": "select_scans", "reason": "rejected by a person", "detail": skip[scan["scan_id"]]}
+        else:
+            quality = qualities[scan["scan_id"]]
+            fault = _fault(quality, limits)
         if fault:
             out.append({name: scan[name] for name in ("scan_id", "subject_id", "session", "label")} | fault)
         else:
@@ -71,19 +86,24 @@ def require_known(names, selected, excluded):
     ConfigError : a name is that of no scan of the study; it names the nearest. A scan that is known but left out is
         logged only.
     """
-    left_out = excluded.dropna(subset=["scan_id"]).set_index("scan_id")["reason"]
+    _require_known(names, selected["scan_id"], excluded, "heatmaps.scans", "no map of its own for")
+
+
+def _require_known(names, known, excluded, setting, consequence):
+    left_out = excluded.dropna(subset=["scan_id"]).drop_duplicates("scan_id").set_index("scan_id")["reason"]
+    known = list(known)
     for name in names:
-        if name in set(selected["scan_id"]):
+        if name in known:
             continue
         if name not in left_out:
-            near = difflib.get_close_matches(name, [*selected["scan_id"], *left_out.index], n=1)
+            near = difflib.get_close_matches(name, [*known, *left_out.index], n=1)
             raise ConfigError(
-                "heatmaps.scans names a scan that the study does not have",
+                f"{setting} names a scan that the study does not have",
                 found=name,
                 allowed="a scan_id of cohort/scans.tsv",
                 hint=f"did you mean {near[0]}?" if near else None,
             )
-        log.warning("no map of its own for %s: it is left out (%s)", name, left_out[name])
+        log.warning("%s %s: it is left out (%s)", consequence, name, left_out[name])
 
 
 def exclusion_counts(excluded):
@@ -104,13 +124,11 @@ def _fault(quality, limits):
         # Reasons are counted, so what differs from scan to scan goes into the detail.
         reason, _, detail = quality["reason"].partition(": ")
         return {"stage": "register_scan", "reason": reason, "detail": detail or None}
-    for figure, least in limits.items():
-        if quality[figure] is not None and quality[figure] < least:
-            return {
-                "stage": "select_scans",
-                "reason": f"{figure} below {least:g}",
-                "detail": f"{figure} {quality[figure]:.3f}",
-            }
+    for figure, limit in limits.items():
+        value, upper = quality[figure], figure in _UPPER
+        if value is not None and (value > limit if upper else value < limit):
+            reason = f"{figure} {'above' if upper else 'below'} {limit:g}"
+            return {"stage": "select_scans", "reason": reason, "detail": f"{figure} {value:.3f}"}
     return None
 
 

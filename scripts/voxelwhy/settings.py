@@ -53,6 +53,7 @@ def load_settings(config, schema_path):
     checks = (
         _check_cohort,
         _check_classes,
+        _check_registration,
         _check_splits,
         _check_atlas,
         _check_slices,
@@ -139,8 +140,8 @@ def _branch(value, schema, root, path):
 def _as_meant(value, schema):
     """What YAML reads otherwise than people mean it: 1e-4 is text, true is no word, 5.0 is no whole number."""
     kind = schema.get("type")
-    if value is True and "true" in schema.get("enum", []):
-        return "true"
+    if isinstance(value, bool) and str(value).lower() in schema.get("enum", []):
+        return str(value).lower()
     if kind == "number" and isinstance(value, str) and NUMBER.fullmatch(value):
         return float(value)
     if kind == "integer" and isinstance(value, float) and value.is_integer():
@@ -274,6 +275,23 @@ def _check_classes(settings):
                 )
 
 
+def _check_registration(settings):
+    registration = settings["registration"]
+    if registration["transform"] == "none" and registration["n4"]:
+        raise ConfigError(
+            "registration.n4: images that are registered already are taken as they are",
+            found="transform: none, n4: true",
+            allowed="n4: false, or another transform",
+        )
+    warped = [name for name in registration["limits"] if name.startswith("jacobian")]
+    if warped and registration["transform"] != "syn_quick":
+        raise ConfigError(
+            f"registration.limits.{warped[0]}: only a warp has a Jacobian",
+            found=f"transform: {registration['transform']}",
+            allowed="transform: syn_quick",
+        )
+
+
 def _check_splits(settings):
     seen = set()
     for split in settings["splits"]:
@@ -317,7 +335,10 @@ def _check_atlas(settings):
 
 
 def _place_tables(cohort):
-    """Set relative paths of the cohort's tables below its data folder, so that a study names the folder once."""
+    """Set relative paths of the cohort's tables below its data folder, so that a study names the folder once.
+
+    A table that is there from the folder in which snakemake runs stays where it is.
+    """
     folder = cohort.get("data_dir")
     for key in ("table", "adnimerge"):
         if folder and key in cohort:
@@ -327,7 +348,7 @@ def _place_tables(cohort):
 
 
 def _below(folder, path):
-    if os.path.isabs(path) or Path(path).is_relative_to(folder):
+    if os.path.isabs(path) or os.path.exists(path) or Path(path).is_relative_to(folder):
         return path
     return os.path.join(folder, path)
 

@@ -65,10 +65,12 @@ def describe_target(settings):
 
 
 def describe_registration(settings):
-    """The registration settings in words: "affine transform, without N4, 3 mm"."""
+    """The registration settings in words: "with ANTs: affine transform, without N4 bias field correction, 3 mm"."""
+    if settings.get("transform") == "none":
+        return f"before the study and only checked to lie on its grid, {settings.get('resolution_mm', '?')} mm"
     transform = str(settings.get("transform", "syn_quick")).replace("_", " ")
     n4 = "after N4 bias field correction" if settings.get("n4") else "without N4 bias field correction"
-    return f"{transform} transform, {n4}, {settings.get('resolution_mm', '?')} mm"
+    return f"with ANTs: {transform} transform, {n4}, {settings.get('resolution_mm', '?')} mm"
 
 
 def describe_loss(settings):

@@ -6,6 +6,7 @@ IN   the tables of the config (with ADNI's, ADNIMERGE where it is joined), besid
 OUT  simulation/table.csv, scans/, truth/   the embedded cohort, as if downloaded, with what was planted in it
      cohort/scans.tsv                       one row a scan that the study may use
      cohort/dropped.tsv                     each row that it does not use, with its reason
+     cohort/skull.json                      whether the scans are brains or whole heads, and how that was seen
 
 The scans of the embedded cohort are not declared as outputs: a scan whose bytes stay the same keeps its file, so that
 a simulation that changes one scan registers one scan.
@@ -44,6 +45,7 @@ checkpoint parse_tables:
     output:
         scans=study("cohort/scans.tsv"),
         dropped=study("cohort/dropped.tsv"),
+        skull=study("cohort/skull.json"),
     log:
         study("logs/parse_tables.log"),
     benchmark:
@@ -52,10 +54,10 @@ checkpoint parse_tables:
         "../../envs/voxelwhy.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=2000,
         runtime=30,
     params:
-        settings=config["cohort"],
+        settings={"cohort": config["cohort"], "skull_stripped": config["scans"]["skull_stripped"]},
         code=code("parse_tables.py", SOURCES[config["cohort"]["source"]]),
     script:
         "../../scripts/parse_tables.py"

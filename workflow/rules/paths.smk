@@ -9,6 +9,10 @@ from functools import lru_cache
 from voxelwhy.images import Grid
 
 METHODS_USED = list(config["heatmaps"]["methods"])
+# What changes a registration: limits and skipped scans are for select_scans.
+REGISTRATION = {key: value for key, value in config["registration"].items() if key not in ("limits", "skip")}
+if "extract" in config["scans"]:
+    REGISTRATION |= {key: config["scans"][key] for key in ("extract", "skull_stripped")}
 # Settings of training that change no number.
 TRAINING_ONLY = ("device",)
 # The user's own mask of the network, if the config names one.
@@ -57,7 +61,20 @@ def scan_path(wildcards):
 
 
 def registered_scans(wildcards):
-    return [study(f"registered/{scan}") for scan in scan_paths()]
+    return [study(f"registered/{scan}") for scan in scan_paths() if scan not in config["registration"]["skip"]]
+
+
+def head_template(wildcards):
+    """The whole-head template, for a study of whole heads; seen in skull.json once, never an input of its own."""
+    with open(checkpoints.parse_tables.get().output.skull, encoding="utf-8") as skull:
+        brains = json.load(skull)["skull_stripped"] or "extract" in config["scans"]
+    return [] if brains else study("template/head.nii.gz")
+
+
+def head_source(wildcards):
+    """The whole-head template's file; where it is missing, the script says what to place where."""
+    path = config["scans"].get("template")
+    return [path] if path and os.path.exists(path) else []
 
 
 def heatmap_settings(wildcards):
@@ -124,6 +141,11 @@ def network_mem_mb(wildcards, attempt):
     voxels = math.prod(Grid.named(registration["grid"], registration["resolution_mm"]).shape)
     activations = ACTIVATIONS_MB[training["network"]] * training["batch_size"] * voxels / 1e6
     return int((2000 + activations) * attempt)
+
+
+def registration_mem_mb(wildcards, attempt):
+    """Memory of a registration: 3.9 GB for SyN at 1 mm, by voxels of the grid; 1 GB at 3 mm, most of it the scan."""
+    return int((1200 + 3300 / config["registration"]["resolution_mm"] ** 3) * attempt)
 
 
 def split_figures(rule_name):

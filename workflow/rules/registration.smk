@@ -3,7 +3,9 @@ Registration: every scan onto the template grid.
 
 IN   the scan's own file (path from cohort/scans.tsv), template/
 OUT  template/t1.nii.gz, brain_mask.nii.gz    ICBM152 on the study's grid
+     template/head.nii.gz                     with its skull, for a study of whole heads
      registered/<scan_id>/t1.nii              the scan on that grid, int16 with scale
+     registered/<scan_id>/brain_mask.nii.gz   of a whole head: the brain mask in the scan's own space
      registered/<scan_id>/quality.json        status, reason, figures; check.png to look at
      cohort/selected.tsv, excluded.tsv        what the study uses, and all that it does not use, by reason and class
 
@@ -35,12 +37,44 @@ rule prepare_template:
         "../../scripts/prepare_template.py"
 
 
+rule prepare_head_template:
+    """Bring the whole-head ICBM152 template to the study's grid; fetched here unless the config names a file."""
+    input:
+        head_source,
+    output:
+        t1=study("template/head.nii.gz"),
+        card=study("template/head.json"),
+    log:
+        study("logs/prepare_head_template.log"),
+    benchmark:
+        study("benchmarks/prepare_head_template.tsv")
+    conda:
+        "../../envs/voxelwhy.yaml"
+    # Compute nodes are offline.
+    localrule: True
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        settings={
+            "resolution_mm": config["registration"]["resolution_mm"],
+            "grid": config["registration"]["grid"],
+            "template": config["scans"].get("template"),
+            "template_sha256": config["scans"].get("template_sha256"),
+        },
+        code=code("prepare_head_template.py"),
+    script:
+        "../../scripts/prepare_head_template.py"
+
+
 rule register_scan:
     """Register {wildcards.scan} to the template."""
     input:
         scan=scan_path,
         t1=rules.prepare_template.output.t1,
         mask=rules.prepare_template.output.mask,
+        head=head_template,
     output:
         directory(study("registered/{scan}")),
     log:
@@ -51,10 +85,10 @@ rule register_scan:
         "../../envs/voxelwhy.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=registration_mem_mb,
         runtime=60,
     params:
-        settings=config["registration"],
+        settings=REGISTRATION,
         code=code("register_scan.py"),
     script:
         "../../scripts/register_scan.py"
@@ -80,7 +114,11 @@ rule select_scans:
         mem_mb=1000,
         runtime=10,
     params:
-        settings={"heatmap_scans": config["heatmaps"]["scans"]},
+        settings={
+            "heatmap_scans": config["heatmaps"]["scans"],
+            "limits": config["registration"]["limits"],
+            "skip": config["registration"]["skip"],
+        },
         code=code("select_scans.py"),
     script:
         "../../scripts/select_scans.py"

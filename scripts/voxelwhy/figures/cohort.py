@@ -164,8 +164,8 @@ def draw_registration_page(quality, out, *, settings, simulated, most=24, column
     caption = (
         f"Registered scans with the template's outline, worst first: {len(shown)} of {count(len(quality), 'scan')}. "
         "Correlation r with "
-        f"the template inside the brain: median {number(r.median())}, lowest {number(r.min())}. Registered with "
-        f"ANTs: {describe_registration(settings)}."
+        f"the template inside the brain: median {number(r.median())}, lowest {number(r.min())}. Registered "
+        f"{describe_registration(settings)}."
     )
     title = "Registration, worst first"
     return save_figure(fig, out, simulated=simulated, title=title, caption=caption, category="registration", dpi=dpi)

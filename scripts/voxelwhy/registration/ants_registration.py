@@ -11,10 +11,12 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from voxelwhy.errors import InputError
-from voxelwhy.images import Grid, hash_voxels, read_volume, save_int16, write_json
+from voxelwhy.errors import ConfigError, InputError
+from voxelwhy.images import Grid, hash_voxels, read_volume, save_image, save_int16, write_json
 from voxelwhy.registration.check_picture import draw_check, draw_failure
 from voxelwhy.registration.syn_quick import ants, correct_bias, jacobian, register, require_transform, to_ants
+from voxelwhy.registration.whole_head import brain_mask_of_scan, extract_brain
+from voxelwhy.scans import looks_skull_stripped, read_scan
 
 log = logging.getLogger(__name__)
 
@@ -25,29 +27,34 @@ TRANSFORMS = {
     "1InverseWarp.nii.gz": "inverse_warp.nii.gz",
 }
 
-# ANTs ends well also where it found nothing: a scan that was placed wrongly lies near 0, one with a strong bias field
-# still above 0.3. (The script's coarsest level shrinks the grid by 8: at 5 mm it was seen to lose a real scan.)
-LEAST_CORRELATION = 0.1
 
-
-def register_scan(scan_path, template_path, mask_path, settings, out_dir, *, scan_id):
+def register_scan(scan_path, template_path, mask_path, settings, out_dir, *, scan_id, head_path=None):
     """Register one scan to the template and write `t1.nii`, `quality.json` and `check.png` into `out_dir`.
 
     Parameters
     ----------
-    scan_path, template_path, mask_path : paths; the scan, the template and its brain mask (both on one grid)
-    settings : dict; transform ("rigid", "affine", "syn_quick"), n4 (bool), keep_transforms (bool, default False)
+    scan_path, template_path, mask_path : paths; the scan (a file, or a folder of DICOM files), the template and its
+        brain mask (both on one grid)
+    settings : dict; transform ("rigid", "affine", "syn_quick", or "none": the scan is on the template's grid already,
+        which is checked), n4 (bool), keep_transforms (bool, default False), extract (optional command that takes the
+        brain out of a whole head, see `whole_head.extract_brain`) and with it skull_stripped ("auto", "true", "false")
     out_dir : path; made if need be
     scan_id : str
+    head_path : path of the whole-head template, for a study of whole heads: the scan is registered to it, `t1.nii`
+        keeps what lies in the brain mask, and the mask, carried back, is written as `brain_mask.nii.gz` (uint8, on the
+        scan's own grid in RAS+)
 
     Returns
     -------
     quality : dict, the content of `quality.json`:
 
-    - status "ok" or "failed", and the reason (one sentence); a failed scan has no `t1.nii`. Also failed is a scan
-      whose correlation_brain is below 0.1
+    - status "ok" or "failed", and the reason (one sentence); a failed scan has no `t1.nii`. Whether a scan that was
+      registered is good enough is for `selection.select_scans` to say
+    - skull_stripped, scan_cm3: whether the scan looks like a brain only, and its volume; brain_cm3: of the mask that
+      was carried back (whole heads only)
     - correlation_brain: Pearson's r with the template inside the brain mask
-    - mask_dice: overlap (Dice) of the brain mask with the foreground of the registered scan (`ants.get_mask`)
+    - mask_dice: overlap (Dice) of the foreground of the registered scan (`ants.get_mask`) with the brain mask, or with
+      the foreground of the whole-head template
     - jacobian_min, jacobian_max: range inside the brain of the warp's Jacobian, the affine part left out (SyN only)
     - int16_error_bound: largest difference between `t1.nii` and the image before it was rounded, in the scan's units
     - voxel_hash: of the scan's voxels as stored, so that a new header hides no duplicate
@@ -55,75 +62,100 @@ def register_scan(scan_path, template_path, mask_path, settings, out_dir, *, sca
 
     Raises
     ------
-    ConfigError : the transform is unknown.
-    ShapeError : the mask is not on the template's grid.
-    InputError : the template or its mask cannot be read. Whatever is wrong with the *scan* is a result, not an error.
+    ConfigError : the transform is unknown, or the program that extracts brains cannot be started.
+    ShapeError : the mask or the whole-head template is not on the template's grid.
+    InputError : a template or its mask cannot be read. Whatever is wrong with the *scan* is a result, not an error.
 
     References
     ----------
     Avants 2011, NeuroImage 54:2033 (ANTs); Tustison 2010, IEEE Trans Med Imaging 29:1310 (N4).
     """
-    require_transform(settings["transform"])
+    if settings["transform"] != "none":
+        require_transform(settings["transform"])
     template, mask = read_volume(template_path), read_volume(mask_path)
-    Grid.of(template).require(Grid.of(mask), f"the brain mask {mask_path}")
+    target = read_volume(head_path) if head_path else template
+    for image, path in ((mask, mask_path), (target, head_path)):
+        Grid.of(template).require(Grid.of(image), f"the image {path}")
     out_dir = Path(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
     quality = _blank(scan_id, settings)
-    try:
-        stored = read_volume(scan_path, reorient=False)
-        quality["voxel_hash"] = hash_voxels(stored.dataobj)
-        scan = nib.as_closest_canonical(stored)
-    except InputError as error:
-        log.warning("%s", error)
-        return _failed(quality, f"{error.problem}: {_one_line(error.found)}", out_dir)
+    brain = np.asarray(mask.dataobj) > 0
     with tempfile.TemporaryDirectory() as scratch:
+        prefix = f"{scratch}/"
         try:
-            warped, fixed = _run_ants(scan, template, settings, f"{scratch}/")
-            _measure(quality, warped, fixed, np.asarray(mask.dataobj) > 0, Path(scratch))
-        except (OSError, MemoryError):  # a full disk or memory is the machine's fault: the job fails and is run again
+            scan = _read(scan_path, settings, quality, scratch)
+            warped, fixed = _onto_grid(scan, target, settings, prefix)
+            values = _measure(quality, warped, fixed, brain, Path(scratch), whole_head=head_path is not None)
+            if head_path:
+                _keep_brain(quality, scan, mask, None if settings["transform"] == "none" else prefix, out_dir)
+        except (OSError, MemoryError, ConfigError):  # a full disk is the machine's fault: the job fails, and runs again
             raise
+        except InputError as error:
+            log.warning("%s", error)
+            return _failed(quality, f"{error.problem}: {_one_line(error.found)}", out_dir)
         except Exception as error:  # whatever ITK raises is about this scan: a result, so that the study goes on
             log.warning("registration failed", exc_info=True)
             return _failed(quality, f"registration failed: {_one_line(error)}", out_dir)
         if settings.get("keep_transforms", False):
             _keep_transforms(Path(scratch), out_dir / "transforms")
-    values = warped.numpy()
     quality["t1_hash"] = hash_voxels(values)
     quality["int16_error_bound"] = save_int16(out_dir / "t1.nii", values, template.affine)
     write_json(out_dir / "quality.json", quality)
-    draw_check(
-        out_dir / "check.png",
-        values,
-        template.get_fdata(dtype=np.float32),
-        np.asarray(mask.dataobj),
-        template.affine,
-        _title(quality),
-    )
+    fine = template.get_fdata(dtype=np.float32)
+    draw_check(out_dir / "check.png", values, fine, brain.astype(np.uint8), template.affine, _title(quality))
     return quality
 
 
-def _run_ants(scan, template, settings, prefix):
-    moving, fixed = to_ants(scan), to_ants(template)
+def _read(path, settings, quality, scratch):
+    """The scan in RAS+, its brain taken out where the settings say so; what it looks like goes into `quality`."""
+    stored = read_scan(path, reorient=False)
+    quality["voxel_hash"] = hash_voxels(stored.dataobj)
+    scan = nib.as_closest_canonical(stored)
+    quality["skull_stripped"], quality["scan_cm3"] = looks_skull_stripped(scan)
+    if settings.get("extract"):
+        whole = {"true": False, "false": True}.get(settings["skull_stripped"], not quality["skull_stripped"])
+        scan = extract_brain(scan, settings["extract"], scratch) if whole else scan
+    return scan
+
+
+def _onto_grid(scan, target, settings, prefix):
+    """The scan on the target's grid, and the target, both as ANTs images."""
+    fixed = to_ants(target)
+    if settings["transform"] == "none":
+        ours, wanted = Grid.of(scan), Grid.of(target)
+        if not ours.same(wanted):
+            raise InputError(
+                "the scan is not on the study's grid",
+                found=f"{ours.in_words()}; the study's: {wanted.in_words()}",
+            )
+        return to_ants(nib.Nifti1Image(np.asarray(scan.dataobj), target.affine)), fixed
+    moving = to_ants(scan)
     if settings.get("n4", False):
         moving = correct_bias(moving)
     return register(fixed, moving, settings["transform"], prefix), fixed
 
 
-def _measure(quality, warped, fixed, brain, scratch):
+def _measure(quality, warped, fixed, brain, scratch, *, whole_head):
+    """Write the figures into `quality`; returns the registered voxels, those of a whole head inside the brain only."""
     values = warped.numpy()
     if not np.isfinite(values).all():
         raise ValueError("the registered scan holds NaN or infinity")
     if values[brain].std() == 0:
         raise ValueError("the registered scan does not overlap the template's brain")
     quality["correlation_brain"] = float(np.corrcoef(values[brain], fixed.numpy()[brain])[0, 1])
-    if quality["correlation_brain"] < LEAST_CORRELATION:
-        r = quality["correlation_brain"]
-        raise ValueError(f"the result does not resemble the template (r = {r:.2f} inside the brain)")
     foreground = ants.get_mask(warped.clone("float")).numpy() > 0
-    quality["mask_dice"] = float(2 * (foreground & brain).sum() / (foreground.sum() + brain.sum()))
+    wanted = ants.get_mask(fixed.clone("float")).numpy() > 0 if whole_head else brain
+    quality["mask_dice"] = float(2 * (foreground & wanted).sum() / (foreground.sum() + wanted.sum()))
     if (scratch / "1Warp.nii.gz").exists():
         inside = jacobian(fixed, scratch / "1Warp.nii.gz")[brain]
         quality["jacobian_min"], quality["jacobian_max"] = float(inside.min()), float(inside.max())
+    return np.where(brain, values, 0) if whole_head else values
+
+
+def _keep_brain(quality, scan, mask, prefix, out_dir):
+    brain = brain_mask_of_scan(scan, mask, prefix)
+    quality["brain_cm3"] = float(brain.sum() * Grid.of(scan).voxel_mm3 / 1000)
+    save_image(out_dir / "brain_mask.nii.gz", brain, scan.affine)
 
 
 def _keep_transforms(scratch, out_dir):
@@ -135,6 +167,9 @@ def _keep_transforms(scratch, out_dir):
 
 def _blank(scan_id, settings):
     figures = (
+        "skull_stripped",
+        "scan_cm3",
+        "brain_cm3",
         "correlation_brain",
         "mask_dice",
         "jacobian_min",
@@ -156,8 +191,9 @@ def _blank(scan_id, settings):
 
 def _failed(quality, reason, out_dir):
     quality |= {"status": "failed", "reason": reason}
-    for figure in ("correlation_brain", "mask_dice", "jacobian_min", "jacobian_max"):
+    for figure in ("correlation_brain", "mask_dice", "jacobian_min", "jacobian_max", "brain_cm3"):
         quality[figure] = None
+    (out_dir / "brain_mask.nii.gz").unlink(missing_ok=True)
     write_json(out_dir / "quality.json", quality)
     draw_failure(out_dir / "check.png", quality["scan_id"], reason)
     return quality
@@ -171,4 +207,5 @@ def _title(quality):
     figures = f"r = {quality['correlation_brain']:.2f} inside the brain, overlap {quality['mask_dice']:.2f}"
     if quality["jacobian_min"] is not None:
         figures += f", Jacobian {quality['jacobian_min']:.2f} to {quality['jacobian_max']:.2f}"
-    return f"{quality['scan_id']} · {quality['transform']}{' after N4' if quality['n4'] else ''}\n{figures}"
+    how = "as it came" if quality["transform"] == "none" else quality["transform"]
+    return f"{quality['scan_id']} · {how}{' after N4' if quality['n4'] else ''}\n{figures}"

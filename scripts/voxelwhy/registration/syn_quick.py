@@ -87,8 +87,9 @@ def register(fixed, moving, transform, prefix):
     # ANTs is handed addresses: images of another pixel type than the precision asked for, or that are collected while
     # it runs, end the process without a message. So both are cloned and kept in variables.
     fixed, moving = fixed.clone("double"), moving.clone("double")
-    warped, inverse = fixed.clone(), moving.clone()
-    output = f"[{prefix},{get_pointer_string(warped)},{get_pointer_string(inverse)}]"
+    warped = fixed.clone()
+    # The script also asks for the template in the scan's space, which nobody reads here.
+    output = f"[{prefix},{get_pointer_string(warped)}]"
     arguments = syn_quick_arguments(
         get_pointer_string(fixed), get_pointer_string(moving), transform, output, large=max(fixed.shape) > 256
     )
