@@ -455,6 +455,10 @@ def test_an_own_model_is_used_for_what_it_was_made_for(small_cohort, classes, ow
     shifted[0, 3] += 4
     with pytest.raises(ConfigError, match=r"another affine"):
         open_weights(how, TRAINING, nib.Nifti1Image(np.asarray(mask.dataobj), shifted), classes=classes)
+    other = np.asarray(mask.dataobj).copy()
+    other[2, 9, 9] = 0
+    with pytest.raises(ConfigError, match=r"another mask sha256"):
+        open_weights(how, TRAINING, nib.Nifti1Image(other, mask.affine), classes=classes)
     larger = nib.Nifti1Image(np.ones((32, 32, 32), np.uint8), mask.affine)
     with pytest.raises(ConfigError, match=r"another spatial shape(.|\n)*\[20, 20, 20\](.|\n)*32, 32, 32"):
         open_weights(how, TRAINING, larger, classes=classes)
