@@ -13,7 +13,7 @@ from voxelwhy.arrays import read_arrays
 from voxelwhy.errors import ConfigError, InputError
 from voxelwhy.fold_training import hash_subjects, load_fold, predict
 from voxelwhy.foreign_settings import STATELESS
-from voxelwhy.images import Grid
+from voxelwhy.images import Grid, hash_voxels
 from voxelwhy.models.networks import build_network
 from voxelwhy.models.weights import fit_weights, hash_weights, read_weights
 from voxelwhy.provenance import software_versions
@@ -46,6 +46,7 @@ def open_weights(model_settings, training, mask, *, classes):
     volumes = Volumes([], np.asarray(mask.dataobj) > 0, crop=training["crop"])
     study = {key: training[key] for key in ("network", "crop")}
     study |= {"spatial_shape": list(volumes.shape), "affine": Grid.of(mask).affine.tolist(), "classes": dict(classes)}
+    study |= {"mask_sha256": hash_voxels(mask.dataobj)}
     normalisation = model_settings.get("normalisation")
     card = study | {"options": {}} | _require_same(card or {}, study, path)
     if "normalisation" not in card:
@@ -167,6 +168,7 @@ def _require_same(card, study, path):
         "crop": "training.crop",
         "spatial_shape": "registration.resolution_mm, training.crop",
         "affine": "registration.resolution_mm",
+        "mask_sha256": "the mask of what the network sees",
         "classes": "cohort.classes",
     }
     for key, place in places.items():
