@@ -67,7 +67,7 @@ def train_fold(folds, t1_paths, mask, settings, *, fold, classes, seed, code, ch
         "options": {"dropout": settings["dropout"]},
         "spatial_shape": list(data.volumes.shape),
         "affine": Grid.of(mask).affine.tolist(),
-        "mask_sha256": brain,
+        "mask_sha256": seen,
         "classes": dict(classes),
         "crop": settings["crop"],
         "normalisation": vars(data.normaliser),
