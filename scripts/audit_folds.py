@@ -9,7 +9,7 @@ from voxelwhy.tables import FOLDS, SELECTED, TABLE1, read_table, write_table
 with door(snakemake) as job:
     selected, folds = read_table(job.input.selected, SELECTED), read_table(job.input.folds, FOLDS)
     classes = job.settings["classes"]
-    audit = audit_folds(folds, selected, classes=classes)
+    audit = audit_folds(folds, selected, classes=classes, trains=job.settings["trains"])
     require_passed(audit, job.input.folds)
     write_json(job.output.audit, audit)
     write_table(cohort_table(folds, selected, classes), job.output.table1, TABLE1)

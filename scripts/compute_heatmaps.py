@@ -25,6 +25,7 @@ with door(snakemake) as job:
         job.settings,
         classes=job.settings["classes"],
         maps_dir=job.output.maps,
+        network_mask=nib.load(job.input.network_mask),
         device=snakemake.resources.device,
         versions=software_versions(),
     )

@@ -24,5 +24,7 @@ with door(snakemake) as job:
         model_title=titles["cnn"],
         **how,
     )
-    histories = {int(Path(p).parent.name.removeprefix("fold-")): read_table(p, HISTORY) for p in job.input.histories}
-    draw_learning_curves(histories, out["learning_curves"], settings=job.settings["training"], **how)
+    if job.input.histories:
+        folds = {int(Path(path).parent.name.removeprefix("fold-")): path for path in job.input.histories}
+        histories = {fold: read_table(path, HISTORY) for fold, path in folds.items()}
+        draw_learning_curves(histories, out["learning_curves"], settings=job.settings["training"], **how)

@@ -23,6 +23,7 @@ with door(snakemake) as job:
             scan_id=scan.scan_id,
             label=scan.label,
             probability=scan.probability,
+            unseen=job.settings["unseen"],
             classes=job.settings["classes"],
             settings=heatmaps,
             simulated=job.settings["simulated"],

@@ -8,7 +8,7 @@ from voxelwhy.tables import METRICS, REGIONS, TRUTH, read_table
 with door(snakemake) as job:
     regions = zip(job.settings["methods"], job.input.regions, strict=True)
     sentences = three_sentences(
-        read_table(job.input.metrics, METRICS),
+        read_table(job.input.metrics[0], METRICS) if job.input.metrics else None,
         read_table(job.input.truth[0], TRUTH) if job.input.truth else None,
         simulated=job.settings["simulated"],
         classes=job.settings["classes"],

@@ -10,14 +10,16 @@ from voxelwhy.report_sections import collect_sections
 from voxelwhy.report_text import choose_citations, methods_text
 from voxelwhy.tables import SELECTED, read_table
 
+OTHERS = "heatmaps of others"  # a heading of its own; no split can have this name
+
 with door(snakemake) as job:
     config, splits, simulated = (job.settings[name] for name in ("config", "splits", "simulated"))
     selected = read_table(job.input.selected, SELECTED)
-    items = {split: [] for split in ["", *splits]}
+    items = {split: [] for split in ["", *splits, OTHERS]}
     for path in job.input.captions:
-        parts = Path(path).parts
-        items[parts[parts.index("splits") + 1] if "splits" in parts else ""].append(path)
-    for split, folder in zip(splits, job.input.scans, strict=True):
+        part, name = Path(path).parts[2:4]  # results/<study>/<part>/…
+        items[{"splits": name, "others": OTHERS}.get(part, "")].append(path)
+    for split, folder in zip(job.settings["explained"], job.input.scans, strict=True):
         items[split] += sorted(Path(folder).glob("*.json"))
     people = {"n_subjects": int(selected["subject_id"].nunique()), "n_scans": len(selected)}
     methods = methods_text(config, simulated=simulated, **people)
@@ -28,5 +30,6 @@ with door(snakemake) as job:
         simulated=simulated,
         sentences={s: read_json(p)["sentences"] for s, p in zip(splits, job.input.summaries, strict=True)},
         versions=software_versions(),
+        split_titles={"all_scans": "all scans"},
         citations=choose_citations(config, simulated=simulated),
     )

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+from types import SimpleNamespace
+
 import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+
+from voxelwhy import registry
 
 CLASSES = {"positive": "AD", "negative": "CN"}
 
@@ -43,3 +48,20 @@ def small_cohort(tmp_path, rng):
             rows.append((fold, side, f"scan{number:02d}", f"subject{number:02d}", label))
     folds = pd.DataFrame(rows, columns=["fold", "side", "scan_id", "subject_id", "label"])
     return nib.Nifti1Image(mask, affine), paths, folds
+
+
+def _build_tiny(spatial_shape, *, dropout=0.0):
+    from torch import nn  # here, because most test files need no torch
+
+    cells = int(np.prod([(length - 2) // 4 for length in spatial_shape]))
+    return nn.Sequential(
+        nn.Conv3d(1, 3, 3), nn.ELU(), nn.MaxPool3d(4), nn.Flatten(), nn.Dropout(dropout), nn.Linear(3 * cells, 1)
+    )
+
+
+@pytest.fixture
+def tiny_one_logit(monkeypatch):
+    """The name of a network with one logit that trains in no time, in the registry for as long as the test runs."""
+    monkeypatch.setitem(sys.modules, "tests_tiny_one_logit", SimpleNamespace(build=_build_tiny))
+    monkeypatch.setitem(registry.NETWORKS, "tiny_one_logit", "tests_tiny_one_logit")
+    return "tiny_one_logit"

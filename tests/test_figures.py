@@ -251,3 +251,16 @@ def test_the_registration_page_shows_the_worst_first(tmp_path):
     text = (tmp_path / "page.svg").read_text(encoding="utf-8")
     assert text.index("bad (AD)") < text.index("fair (AD)") and "good (AD)" not in text
     assert "2 of 3 scans" in caption and "lowest 0.40" in caption
+
+
+@pytest.mark.parametrize(
+    ("network", "loss"), [("rieke2018", "cross-entropy"), ("small_dataset", "binary cross-entropy")]
+)
+def test_learning_curves_say_the_loss_and_how_it_was_trained(tmp_path, network, loss):
+    history = pd.DataFrame({"epoch": [1, 2], "train_loss": [1.0, 0.5], "train_accuracy": [0.5, 0.8]})
+    history = history.assign(validation_loss=np.nan, validation_accuracy=np.nan)
+    settings = {"network": network, "optimiser": "rmsprop", "mask": "my_own.nii", "keep": "best_validation"}
+    caption = performance.draw_learning_curves({0: history}, tmp_path / "curves", settings=settings, simulated=False)
+    assert f">{loss}</text>" in (tmp_path / "curves.svg").read_text(encoding="utf-8")
+    for part in (f"network {network}, optimiser rmsprop", "input: the mask my_own.nii", "weights kept best validation"):
+        assert part in caption

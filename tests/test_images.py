@@ -35,6 +35,24 @@ def test_the_paper_grid():
         assert other.voxel_mm3 == pytest.approx(resolution**3)
 
 
+def test_the_grid_of_spm_and_fsl():
+    for resolution, shape in ((1, (181, 217, 181)), (2, (91, 109, 91)), (3, (61, 73, 61)), (4, (46, 55, 46))):
+        grid = Grid.mni(resolution)
+        assert grid.shape == shape
+        assert grid.affine.tolist() == [
+            [resolution, 0, 0, -90], [0, resolution, 0, -126], [0, 0, resolution, -72], [0, 0, 0, 1]
+        ]  # fmt: skip
+        assert nib.affines.apply_affine(grid.affine, np.array(shape) - 1).tolist() == [90, 90, 108]
+    beyond = nib.affines.apply_affine(Grid.mni(2.5).affine, np.array(Grid.mni(2.5).shape) - 1) - [90, 90, 108]
+    assert beyond.tolist() == [0, 1.5, 0]
+
+
+def test_a_grid_has_a_name_in_the_config():
+    assert Grid.named("icbm", 3).same(Grid.icbm(3))
+    assert Grid.named("mni", 3).same(Grid.mni(3))
+    assert not Grid.named("mni", 3).same(Grid.icbm(3))
+
+
 def test_grids_are_compared_by_shape_and_affine():
     grid, moved = Grid.icbm(4), Grid.icbm(4).affine.copy()
     moved[0, 3] += 1

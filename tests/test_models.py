@@ -54,7 +54,7 @@ def test_small_gives_logits_for_anisotropic_grids_and_several_channels():
     assert net.dropout.p == 0.1
 
 
-@pytest.mark.parametrize("name", ["rieke2018", "small"])
+@pytest.mark.parametrize("name", ["rieke2018", "small", "korolev2017", "small_dataset"])
 def test_smallest_grid_works_and_one_voxel_less_does_not(name):
     least = smallest_grid(name)
     build_network(name, least)(torch.zeros(2, 1, *least))
@@ -67,6 +67,8 @@ def test_smallest_grid_works_and_one_voxel_less_does_not(name):
 def test_smallest_grids_are_those_known():
     assert smallest_grid("rieke2018") == (78, 78, 78)
     assert smallest_grid("small") == (16, 16, 16)
+    assert smallest_grid("korolev2017") == (124, 124, 124)
+    assert smallest_grid("small_dataset") == (71, 71, 71)
 
 
 def test_grid_after_layers_agrees_with_torch():
@@ -142,7 +144,7 @@ def test_weights_of_another_architecture_name_the_layer_and_both_shapes(tmp_path
     with pytest.raises(ModelError, match=r"dense_1\.weight is \(64, 512\) there, \(64, 64\) in the network"):
         load_model(tmp_path / "model.pt")
     save_model(tmp_path / "model.pt", nn.Linear(2, 2), card())
-    with pytest.raises(ModelError, match=r"Conv_1\.weight is no such layer there, \(8, 1, 3, 3, 3\)"):
+    with pytest.raises(ModelError, match=r"Conv_1\.weight is missing there, \(8, 1, 3, 3, 3\)"):
         load_model(tmp_path / "model.pt")
 
 

@@ -87,6 +87,15 @@ def run(folder, out, scan="scan.nii.gz", **settings):
     return register_scan(folder / scan, folder / "template.nii.gz", folder / "mask.nii.gz", settings, out, scan_id="s1")
 
 
+def test_the_template_on_the_grid_of_spm_and_fsl_is_a_part_of_that_on_the_papers():
+    """At 3 mm the voxels of the one are voxels of the other, from the third on along each axis."""
+    inner = tuple(slice(2, 2 + n) for n in Grid.mni(3).shape)
+    for small, large in zip(make_template(3, "mni"), make_template(3, "icbm"), strict=True):
+        assert Grid.of(small).same(Grid.mni(3)) and Grid.of(large).same(Grid.icbm(3))
+        np.testing.assert_allclose(small.get_fdata(), large.get_fdata()[inner], atol=1e-6)
+        assert np.count_nonzero(small.dataobj) == np.count_nonzero(large.dataobj) > 60_000
+
+
 def test_template_is_the_block_mean_of_the_fine_one():
     t1, mask = make_template(3)
     assert Grid.of(t1).same(Grid.icbm(3)) and Grid.of(mask).same(Grid.icbm(3))

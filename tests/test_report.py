@@ -210,3 +210,47 @@ def test_methods_text_and_citations_follow_the_settings():
     assert "Springenberg" not in works
     other = " ".join(work for work, _ in choose_citations({"atlas": {"name": "own"}}, simulated=False))
     assert "Tzourio" not in other and "Karaçali" not in other and "N4ITK" not in other
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
+            {},
+            (
+                "template's brain its input was 0",
+                "Optimiser Adam",
+                "0.8, cross-entropy",
+                "normalisation voxelwise from",
+            ),
+        ),
+        (
+            {"network": "small_dataset", "optimiser": "rmsprop", "mask": "grey_white", "normalisation": "voxelwise_sd"},
+            ("Outside the template's grey and white matter", "Optimiser RMSprop", "0.8, binary cross-entropy"),
+        ),
+        (
+            {"network": "korolev2017", "mask": "my/mask.nii"},
+            ("Outside the mask my/mask.nii its", "binary cross-entropy"),
+        ),
+        ({"normalisation": "voxelwise_sd"}, ("normalisation voxelwise by the SD alone from training scans",)),
+    ],
+)
+def test_methods_text_says_what_the_network_saw_and_how_it_was_trained(changes, words):
+    training = {
+        "network": "rieke2018",
+        "optimiser": "adam",
+        "mask": "brain",
+        "dropout": 0.8,
+        "normalisation": "voxelwise",
+    }
+    text = " ".join(methods_text({"training": training | changes}, simulated=False, n_subjects=2, n_scans=3))
+    for part in words:
+        assert part in text
+    assert ("binary" in text) == (changes.get("network") is not None)
+
+
+def test_methods_text_says_the_grid():
+    for grid, shape in (("mni", "91 x 109 x 91"), ("icbm", "97 x 115 x 97")):
+        registration = {"grid": grid, "resolution_mm": 2}
+        text = " ".join(methods_text({"registration": registration}, simulated=False, n_subjects=2, n_scans=3))
+        assert f"on a grid of {shape} voxels" in text

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from voxelwhy.images import Grid
 from voxelwhy.settings import load_settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -135,6 +136,38 @@ def test_a_network_that_cannot_work_on_the_grid_says_so_before_anything_runs(tmp
     assert "78 x 78 x 78" in text
     assert "Traceback" not in text
     assert not (tmp_path / "results" / "other" / "template" / "network.json").exists()
+
+
+def test_the_small_datasets_network_has_its_grid_mask_and_memory(tmp_path):
+    """91 x 109 x 91 voxels from -90, -126, -72 mm on; and the paper's network on the paper's grid wants 16 GB."""
+    training = {"network": "small_dataset", "mask": "grey_white", "batch_size": 2}
+    methods = {"methods": {"grad_cam": {}}}
+    minimal(tmp_path, registration={"resolution_mm": 2, "grid": "mni"}, training=training, heatmaps=methods)
+    command = [sys.executable, "-m", "snakemake", "results/other/template/network.json", "--cores", "1"]
+    command += ["--snakefile", str(ROOT / "workflow" / "Snakefile"), "--configfile", "other.yaml"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    template = tmp_path / "results" / "other" / "template"
+    assert json.loads((template / "network.json").read_text())["spatial_shape"] == [91, 109, 91]
+    grid, card = Grid.of(template / "network_mask.nii.gz"), json.loads((template / "network_mask.json").read_text())
+    assert (grid.shape, grid.affine[:3, 3].tolist()) == ((91, 109, 91), [-90, -126, -72])
+    assert card["mask"] == "grey_white"
+    assert card["voxels"] == card["voxels_of_the_brain"] == pytest.approx(1.73e6 / 8, rel=0.03)
+    wanted = {}
+    for name, sections in (("small_dataset", {"training": training, "heatmaps": methods}), ("rieke2018", {})):
+        registration = {"resolution_mm": 2, "grid": "mni"} if sections else {}
+        minimal(tmp_path, registration=registration, **sections)
+        snakefile = "\n\nprint('MEMORY', network_mem_mb(None, 1))\n"
+        for part in ("workflow", "scripts", "config"):
+            shutil.copytree(ROOT / part, tmp_path / name / part)
+        with open(tmp_path / name / "workflow" / "Snakefile", "a") as text:
+            text.write(snakefile)
+        command = [sys.executable, "-m", "snakemake", "--dry-run", "--configfile", "../other.yaml", "--directory", ".."]
+        done = subprocess.run(command, cwd=tmp_path / name, capture_output=True, text=True, timeout=300)
+        wanted[name] = int(re.search(r"^MEMORY (.*)$", done.stdout + done.stderr, re.M)[1])
+    # Measured peaks of a training step: 2.5 GB and 13.1 GB.
+    assert 2499 < wanted["small_dataset"] < 6000
+    assert 13116 < wanted["rieke2018"] < 20000
 
 
 def test_explanation_methods_are_exported_lazily():

@@ -68,15 +68,19 @@ def test_the_papers_values_are_the_defaults():
     settings = _load()
     assert settings["registration"] == {
         "resolution_mm": 1,
+        "grid": "icbm",
         "transform": "syn_quick",
         "n4": False,
         "keep_transforms": False,
     }
-    assert settings["splits"] == [{"kind": "kfold", "name": "kfold", "folds": 5, "validation_fraction": 0}]
+    assert settings["splits"] == [
+        {"kind": "kfold", "name": "kfold", "folds": 5, "validation_fraction": 0, "heatmaps": True}
+    ]
     training = settings["training"]
     assert (training["network"], training["normalisation"], training["keep"]) == ("rieke2018", "voxelwise", "last")
     assert (training["learning_rate"], training["batch_size"], training["epochs"]) == (1e-4, 5, 20)
     assert (training["dropout"], training["crop"], training["precision"]) == (0.8, "none", "float32")
+    assert (training["optimiser"], training["mask"]) == ("adam", "brain")
     heatmaps = settings["heatmaps"]
     assert (heatmaps["target"], heatmaps["output"]) == ("predicted", "probability")
     assert list(heatmaps["methods"]) == list(registry.METHODS)
@@ -158,6 +162,10 @@ def test_a_misspelt_key_names_the_nearest_right_one(text, match):
         ("training: {epochs: true}", r"training.epochs cannot.*\n.*True"),
         ("training: {network: resnet}", r"training.network cannot.*\n.*'resnet'\n.*rieke2018, small"),
         ("training: {device: gpu}", r"training.device cannot"),
+        ("training: {mask: gray_white}", r"training.mask cannot.*\n.*'gray_white'\n.*grey_white(.|\n)*path of a NIfTI"),
+        ("training: {optimiser: sgd}", r"training.optimiser cannot.*\n.*'sgd'\n.*adam, rmsprop"),
+        ("training: {normalisation: scale}", r"training.normalisation cannot.*\n.*'scale'\n.*voxelwise_sd"),
+        ("registration: {grid: mni152}", r"registration.grid cannot.*\n.*'mni152'\n.*icbm, mni"),
         ("training: [1]", r"setting training cannot.*\n.*\[1\]\n.*settings"),
         ("registration: {resolution_mm: 0.1}", r"resolution_mm cannot.*\n.*0.1\n.*at least 0.5, at most 8.*mm"),
         ("registration: {n4: 1}", r"registration.n4 cannot.*\n.*1\n.*true or false"),
@@ -210,6 +218,11 @@ def test_a_yes_that_yaml_made_true_is_explained():
         ("atlas: {table: a.tsv, name: mine}", "atlas.image is missing"),
         ("atlas: {image: a.nii, table: a.tsv}", "that of a packaged atlas"),
         ("heatmaps: {methods: {occlusion: {stride_mm: 41}}}", "stride_mm is above size_mm"),
+        (
+            "training: {network: small_dataset}",
+            r"guided_backprop is defined for ReLU, and the network small_dataset has none\n(.*\n)*.*"
+            r"allowed: sensitivity_analysis, occlusion, area_occlusion, grad_cam\n",
+        ),
     ],
 )
 def test_settings_that_do_not_go_together(text, match):
@@ -221,6 +234,8 @@ def test_settings_that_go_together():
     settings = _load("training: {keep: best_validation}\nsplits: [{kind: kfold, validation_fraction: 0.1}]")
     assert settings["splits"][0]["validation_fraction"] == 0.1
     assert _load("atlas: {image: a.nii, table: a.tsv, name: mine}")["atlas"]["image"] == "a.nii"
+    small = _load("training: {network: small_dataset, mask: a/my.nii.gz}\nheatmaps: {methods: {grad_cam: {}}}")
+    assert small["training"]["mask"] == "a/my.nii.gz"
     settings = _load("heatmaps: {methods: {sensitivity_analysis: {}}}\nregistration: {resolution_mm: 8}")
     assert settings["heatmaps"]["methods"] == {"sensitivity_analysis": {}}
 
@@ -283,6 +298,10 @@ def test_occlusion_lengths_become_what_the_grid_can_have(resolution, asked, used
 def test_a_slice_outside_the_template_is_refused_at_once():
     with pytest.raises(ConfigError, match=r"outside the template\n.*100\n.*-132 to 96 mm for coronal"):
         load_settings(MINIMAL | {"figures": {"slices_mm": [0, 100]}}, SCHEMA_PATH)
+    mni = {"figures": {"slices_mm": [-128]}, "registration": {"grid": "mni"}}
+    with pytest.raises(ConfigError, match=r"outside the template\n.*-128\n.*-126 to 90 mm for coronal"):
+        load_settings(MINIMAL | mni, SCHEMA_PATH)
+    assert load_settings(MINIMAL | mni | {"registration": {}}, SCHEMA_PATH)["figures"]["slices_mm"] == [-128]
 
 
 def test_one_table_or_several():

@@ -22,6 +22,7 @@ TRAINING = {
     "network": "small",
     "crop": "brain",
     "normalisation": "scan",
+    "optimiser": "adam",
     "learning_rate": 1e-3,
     "weight_decay": 0.0,
     "batch_size": 4,
@@ -103,6 +104,25 @@ def test_group_means_are_the_means_of_single_maps(study, classes, tmp_path):
     assert not list((tmp_path / "maps").glob("*nan*"))
 
 
+def test_relevance_counts_only_in_the_brain_that_the_network_sees(study, classes, tmp_path):
+    models, predictions, paths, atlas = study
+    seen = np.zeros(atlas[2].shape, np.uint8)
+    seen[6:15, 4:16, 3:17] = 1
+    seen[1, 2, 1] = seen[18, 18, 17] = 1  # so that its box is that of the brain; the first lies outside the brain
+    network_mask = nib.Nifti1Image(seen, atlas[2].affine)
+    _, groups = explain_scans(
+        sensitivity_analysis, models, predictions, paths, atlas, settings(scans=["scan00"]),
+        classes=classes, maps_dir=tmp_path, network_mask=network_mask,
+    )  # fmt: skip
+    found = nib.load(tmp_path / "scan_scan00.nii.gz").get_fdata()
+    alone = one_by_one((models, predictions, paths, (*atlas[:2], network_mask)), sensitivity_analysis)["scan00"]
+    assert alone[1, 2, 1] > 0
+    assert not np.asarray(atlas[2].dataobj)[1, 2, 1]
+    alone[1, 2, 1] = 0
+    np.testing.assert_allclose(found, alone, atol=1e-6 * alone.max())
+    assert groups.set_index("group").loc["all", "share_outside"] > 0.1
+
+
 @pytest.mark.parametrize("target", ["positive", "true"])
 def test_the_target_is_the_class_that_was_asked_for(study, classes, tmp_path, target):
     models, predictions, paths, atlas = study
@@ -139,6 +159,37 @@ def test_area_occlusion_gets_the_atlas_cut_like_the_scan(study, classes, tmp_pat
     target = int(before.argmax())
     row = relevance[(relevance["scan_id"] == scan["scan_id"]) & (relevance["region_id"] == 1)].iloc[0]
     assert abs(row["total"] / ((labels == 1) & brain).sum() - float(before[target] - after[target])) < 1e-5
+
+
+def test_a_network_with_one_logit_is_explained_by_its_sigmoid(small_cohort, classes, tmp_path, tiny_one_logit):
+    """The gradient of sigmoid(z) by plain autograd, for each scan's class; and of half z where the logit is asked."""
+    mask, paths, folds = small_cohort
+    training = TRAINING | {"network": tiny_one_logit, "normalisation": "voxelwise_sd", "crop": "none"}
+    arguments = {"fold": 0, "classes": classes, "seed": 1, "code": {}, "checkpoints": tmp_path}
+    model, card, _, tested = train_fold(folds, paths, mask, training, **arguments)
+    save_model(tmp_path / "model.pt", model, card)
+    labels = nib.Nifti1Image(np.asarray(mask.dataobj).astype(np.int16), mask.affine)
+    regions = pd.DataFrame({"region_id": [1], "region": ["All"], "voxels": [int(np.sum(mask.dataobj))]})
+    atlas = (labels, regions.assign(volume_mm3=64.0 * regions["voxels"]), mask)
+    brain, normalisation = np.asarray(mask.dataobj) > 0, card["normalisation"]
+    for output, score in (("probability", torch.sigmoid), ("logit", lambda z: z / 2)):
+        explained = settings(output=output, scans=list(tested["scan_id"]))
+        explain_scans(
+            sensitivity_analysis, {0: tmp_path / "model.pt"}, tested, paths, atlas, explained,
+            classes=classes, maps_dir=tmp_path,
+        )  # fmt: skip
+        for scan in tested.itertuples():
+            image = torch.from_numpy(nib.load(paths[scan.scan_id]).get_fdata(dtype=np.float32)) * torch.from_numpy(
+                brain
+            )
+            image = (image * normalisation["scale"])[None, None].requires_grad_()
+            z = model(image)
+            assert abs(torch.sigmoid(z).item() - scan.probability) < 1e-5
+            (gradient,) = torch.autograd.grad(score(z).sum(), image)
+            expected = brain * gradient[0, 0].abs().numpy()
+            found = nib.load(tmp_path / f"scan_{scan.scan_id}.nii.gz").get_fdata()
+            np.testing.assert_allclose(found, expected, atol=1e-4 * expected.max())
+            assert expected.max() > 0
 
 
 def test_lengths_in_mm_become_voxels_and_unknown_options_are_named():

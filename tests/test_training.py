@@ -1,5 +1,6 @@
 """Training one fold: it learns, it resumes to the same weights, and its failures speak."""
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -16,6 +17,7 @@ SETTINGS = {
     "network": "small",
     "crop": "none",
     "normalisation": "voxelwise",
+    "optimiser": "adam",
     "learning_rate": 1e-3,
     "weight_decay": 0.0,
     "batch_size": 4,
@@ -164,3 +166,61 @@ def test_the_stored_model_gives_the_same_logits(small_cohort, classes, tmp_path)
     logits = training.predict_logits(loaded, data, data.sides["test"], stored["settings"])
     np.testing.assert_allclose(logits[:, 1], predictions["logit_positive"], atol=1e-6)
     assert stored["spatial_shape"] == [18, 17, 17]
+
+
+def test_one_logit_is_trained_with_binary_cross_entropy_and_rmsprop_by_hand(small_cohort, classes, tiny_one_logit):
+    """One step from the same start, loss and step of the last bias written out in numpy."""
+    mask, paths, folds = small_cohort
+    changes = {"network": tiny_one_logit, "optimiser": "rmsprop", "epochs": 1, "dropout": 0.0, "batch_size": 8}
+    data, _ = load_fold(folds, paths, mask, SETTINGS | changes, fold=0, classes=classes)
+    model, history = training.train_network(data, SETTINGS | changes, seed=5, fold=0)
+    torch.manual_seed(training._stream(5, 0, 0))
+    start = training.build_network(tiny_one_logit, data.volumes.shape, dropout=0.0)
+    scans, targets = data.batch(data.sides["train"])
+    z, y = start(scans).detach().double().numpy()[:, 0], targets.numpy()
+    assert (len(y), y.sum()) == (8, 4)
+    positive = 1 / (1 + np.exp(-z))
+    loss = -np.mean(y * np.log(positive) + (1 - y) * np.log(1 - positive))
+    assert abs(history["train_loss"][0] - loss) < 1e-5
+    assert history["train_accuracy"][0] == np.mean((positive > 0.5) == y)
+    gradient = np.mean(positive - y)
+    # PyTorch's RMSprop: the running mean of squares begins at 0 and keeps 0.99 of itself.
+    expected = start[-1].bias.item() - 1e-3 * gradient / (np.sqrt(0.01 * gradient**2) + 1e-8)
+    assert abs(model[-1].bias.item() - expected) < 1e-6
+    assert abs(start[-1].bias.item() - expected) == pytest.approx(0.01, rel=1e-3)
+
+
+def test_predictions_of_one_logit_are_its_sigmoid(small_cohort, classes, tmp_path, tiny_one_logit):
+    changes = {"network": tiny_one_logit, "normalisation": "scan", "dropout": 0.0, "epochs": 40}
+    model, _, history, predictions = run(small_cohort, classes, tmp_path, **changes)
+    write_table(history, tmp_path / "history.tsv", HISTORY)
+    write_table(predictions, tmp_path / "predictions.tsv", PREDICTIONS)
+    mask, paths, folds = small_cohort
+    data, rows = load_fold(folds, paths, mask, SETTINGS | changes, fold=0, classes=classes)
+    with torch.inference_mode():
+        z = model(data.batch(data.sides["test"])[0])[:, 0].double().numpy()
+    np.testing.assert_allclose(predictions["probability"], 1 / (1 + np.exp(-z)), atol=1e-6)
+    np.testing.assert_allclose(predictions["logit_positive"], z / 2, atol=1e-6)
+    np.testing.assert_allclose(predictions["logit_negative"], -z / 2, atol=1e-6)
+    assert history["train_loss"].iloc[-1] < 0.5 * history["train_loss"].iloc[0]
+    assert ((predictions["probability"] >= 0.5) == (predictions["label"] == "AD")).all()
+    assert rows["scan_id"].iloc[data.sides["test"]].tolist() == predictions["scan_id"].tolist()
+
+
+def test_what_lies_outside_the_mask_changes_nothing(small_cohort, classes, tmp_path, tiny_one_logit):
+    mask, paths, folds = small_cohort
+    seen = np.zeros(mask.shape, np.uint8)
+    seen[4:12, 4:12, 4:12] = 1
+    network_mask = nib.Nifti1Image(seen, mask.affine)
+    cohorts = [(network_mask, paths, folds), (network_mask, {}, folds), (mask, paths, folds)]
+    for name, path in paths.items():
+        image = nib.load(path)
+        changed = np.where(seen, image.get_fdata(), 1 + image.get_fdata()[::-1])
+        cohorts[1][1][name] = str(tmp_path / f"changed_{name}.nii")
+        nib.save(nib.Nifti1Image(changed, image.affine), cohorts[1][1][name])
+    logits = [
+        run(cohort, classes, tmp_path / str(n), network=tiny_one_logit, epochs=1)[3]["logit_positive"]
+        for n, cohort in enumerate(cohorts)
+    ]
+    np.testing.assert_allclose(logits[0], logits[1], atol=1e-4)
+    assert np.abs(logits[0] - logits[2]).max() > 1e-2

@@ -50,6 +50,20 @@ def test_voxelwise_is_the_z_score_over_training_scans(small_cohort):
     assert np.abs(expected).max() > 1
 
 
+def test_voxelwise_sd_divides_by_the_spread_and_takes_no_mean_off(small_cohort):
+    mask, paths, _ = small_cohort
+    brain = np.asarray(mask.dataobj) > 0
+    volumes, training = Volumes(paths.values(), brain), [0, 1, 2, 5, 8, 13]
+    normaliser = Normaliser.fit("voxelwise_sd", volumes, training)
+    whole = whole_arrays(paths.values(), brain)
+    expected = np.where(brain, whole[3] / np.where(brain, whole[training].std(0), 1), 0)
+    found = normaliser(volumes[3], brain)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+    assert expected[brain].min() > 1
+    assert normaliser.mean is None
+
+
 def test_a_voxel_without_spread_becomes_zero(tmp_path, rng):
     paths = []
     for number in range(5):
@@ -58,10 +72,10 @@ def test_a_voxel_without_spread_becomes_zero(tmp_path, rng):
         paths.append(tmp_path / f"{number}.nii")
         nib.save(nib.Nifti1Image(data, np.eye(4)), paths[-1])
     volumes = Volumes(paths, np.ones((6, 6, 6), bool))
-    normaliser = Normaliser.fit("voxelwise", volumes, range(5))
-    assert normaliser(volumes[4], volumes.mask)[3, 3, 3] == 0
-    others = normaliser(volumes[4], volumes.mask)
-    assert np.count_nonzero(others) == 6**3 - 1
+    for kind in ("voxelwise", "voxelwise_sd"):
+        normalised = Normaliser.fit(kind, volumes, range(5))(volumes[4], volumes.mask)
+        assert normalised[3, 3, 3] == 0
+        assert np.count_nonzero(normalised) == 6**3 - 1
     assert 1e-3 * np.sqrt(2) < LEAST_SPREAD * 10  # the planted spread lies below the limit, the others above
 
 

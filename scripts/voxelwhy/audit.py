@@ -6,7 +6,7 @@ from voxelwhy.errors import InputError
 from voxelwhy.tables import SIDES
 
 
-def audit_folds(folds, selected, *, classes):
+def audit_folds(folds, selected, *, classes, trains=True):
     """Check a split for leakage and loss; subjects and images are those of `selected`, whatever `folds` says.
 
     Parameters
@@ -14,6 +14,7 @@ def audit_folds(folds, selected, *, classes):
     folds : DataFrame by the schema FOLDS
     selected : DataFrame by the schema SELECTED
     classes : {"positive": name, "negative": name}
+    trains : bool; False for weights that come from elsewhere: there is no side train, and every scan must be tested
 
     Returns
     -------
@@ -30,12 +31,12 @@ def audit_folds(folds, selected, *, classes):
         "no subject on two sides of a fold": _on_two_sides(known, "subject_id", "subject"),
         "no identical image on two sides of a fold": _on_two_sides(known, "voxel_hash", "image"),
         "no identical registered image on two sides of a fold": _on_two_sides(known, "t1_hash", "registered image"),
-        "both classes on every side of every fold": _lacks_a_class(known, classes),
+        "both classes on every side of every fold": _lacks_a_class(known, classes, trains),
         "every selected scan in every fold, once": _not_once(folds, selected),
         "no scan that was not selected": [f"scan {scan}" for scan in _strange(joined)],
         "subjects and labels as selected": _altered(known),
     }
-    if folds["fold"].nunique() > 1:
+    if folds["fold"].nunique() > 1 or not trains:
         found["every selected scan tested in one fold"] = _not_tested_once(folds, selected)
     checks = [{"name": name, "passed": not faults, "detail": _detail(faults)} for name, faults in found.items()]
     return {
@@ -67,13 +68,14 @@ def _on_two_sides(known, column, word):
     ]
 
 
-def _lacks_a_class(known, classes):
+def _lacks_a_class(known, classes, trains):
     labels = known.groupby(["fold", "side"])["label"].agg(set).to_dict()
     faults = []
     for fold in sorted(known["fold"].unique()):
         for side in SIDES:
             # Validation scans are optional; where there are some, a choice of epoch by one class would mislead.
-            if side == "validation" and (fold, side) not in labels:
+            optional = side == "validation" or (side == "train" and not trains)
+            if optional and (fold, side) not in labels:
                 continue
             missing = [name for name in classes.values() if name not in labels.get((fold, side), set())]
             faults += [f"no {name} in {side} of fold {fold}" for name in missing]

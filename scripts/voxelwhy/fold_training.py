@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 
 from voxelwhy.images import Grid, hash_voxels
 from voxelwhy.models.devices import pick_device
@@ -24,7 +24,7 @@ def load_fold(folds, t1_paths, mask, settings, *, fold, classes):
     ----------
     folds : DataFrame by tables.FOLDS
     t1_paths : dict, scan_id to path of the registered scan
-    mask : nibabel image, the brain on the study's grid
+    mask : nibabel image, what the network sees, on the study's grid
     settings : dict, `training` of the study
     fold : int
     classes : dict, {"positive": name, "negative": name}
@@ -35,8 +35,8 @@ def load_fold(folds, t1_paths, mask, settings, *, fold, classes):
     rows : DataFrame, the fold's scans in the order of `data`
     """
     rows = folds[folds["fold"] == fold].sort_values("scan_id", ignore_index=True)
-    brain = np.asarray(mask.dataobj) > 0
-    volumes = Volumes([t1_paths[s] for s in rows["scan_id"]], brain, crop=settings["crop"], grid=Grid.of(mask))
+    seen = np.asarray(mask.dataobj) > 0
+    volumes = Volumes([t1_paths[s] for s in rows["scan_id"]], seen, crop=settings["crop"], grid=Grid.of(mask))
     sides = {side: np.flatnonzero(rows["side"] == side) for side in SIDES}
     targets = (rows["label"] == classes["positive"]).to_numpy(np.int64)
     normaliser = Normaliser.fit(settings["normalisation"], volumes, sides["train"])
@@ -57,8 +57,8 @@ def train_fold(folds, t1_paths, mask, settings, *, fold, classes, seed, code, ch
     """
     data, rows = load_fold(folds, t1_paths, mask, settings, fold=fold, classes=classes)
     files = [[str(p), Path(p).stat().st_size, Path(p).stat().st_mtime_ns] for p in data.volumes.paths]
-    brain = hash_voxels(mask.dataobj)
-    key = checkpoint_key([rows.to_dict("list"), files, brain, settings, code, seed, classes])
+    seen = hash_voxels(mask.dataobj)
+    key = checkpoint_key([rows.to_dict("list"), files, seen, settings, code, seed, classes])
     checkpoint = Path(checkpoints) / f"{key}.pt"
     model, history = train_network(data, settings, seed=seed, fold=fold, checkpoint=checkpoint, device=device)
     predictions = predict(model, data, rows, settings)
@@ -66,14 +66,16 @@ def train_fold(folds, t1_paths, mask, settings, *, fold, classes, seed, code, ch
         "network": settings["network"],
         "options": {"dropout": settings["dropout"]},
         "spatial_shape": list(data.volumes.shape),
+        "affine": Grid.of(mask).affine.tolist(),
         "classes": dict(classes),
         "crop": settings["crop"],
-        "normalisation": _plain(data.normaliser),
+        "normalisation": vars(data.normaliser),
         "settings": dict(settings),
         "fold": fold,
         "seed": seed,
         "device": str(pick_device(device)),
         "n_train": len(data.sides["train"]),
+        "subjects_sha256": hash_subjects(rows.loc[rows["side"] != "test", "subject_id"]),
         "weights_sha256": hash_weights(model),
         "versions": software_versions(),
     }
@@ -98,7 +100,6 @@ def predict(model, data, rows, settings):
     )
 
 
-def _plain(normaliser):
-    """The normaliser as plain types and tensors, which a checked load of weights accepts."""
-    tensors = {name: getattr(normaliser, name) for name in ("mean", "scale")}
-    return {"kind": normaliser.kind} | {n: None if t is None else torch.from_numpy(t) for n, t in tensors.items()}
+def hash_subjects(subject_ids):
+    """SHA-256 (hex) of each subject's id, sorted: whom a model has seen, without their ids in clear."""
+    return sorted({hashlib.sha256(str(subject).encode()).hexdigest() for subject in subject_ids})

@@ -22,7 +22,8 @@ def split_folds(selected, split, *, classes, seed):
         `kfold` (folds): every subject is tested once. `holdout` (test_subjects): one fold, that many subjects of
         each class are tested. `paper_holdout` (test_subjects): the same, drawn as Rieke et al. 2018 did, in table
         order and without the study's seed. `validation_fraction` of the training subjects of each class (at least
-        one of each, unless it is 0) validates.
+        one of each, unless it is 0) validates. `all_scans`: one fold that nobody trains, for weights of which nobody
+        says where they were trained; every scan is on the side test.
     classes : {"positive": name, "negative": name}; a subject with any positive scan counts as positive
     seed : the study's seed, a whole number of at least 0
 
@@ -40,7 +41,8 @@ def split_folds(selected, split, *, classes, seed):
     Rieke et al. 2018, section 2.2; Wen et al. 2020 (arXiv 1904.07773) on leakage by splits that are not by subject.
     """
     subjects = subject_classes(selected, classes)
-    draw = {"kfold": _kfold, "holdout": _holdout, "paper_holdout": _paper_holdout}.get(split["kind"])
+    draws = {"kfold": _kfold, "holdout": _holdout, "paper_holdout": _paper_holdout, "all_scans": _all_scans}
+    draw = draws.get(split["kind"])
     if draw is None:
         allowed = ["kfold", "holdout", "paper_holdout"]
         raise ConfigError("there is no kind of split of that name", found=split["kind"], allowed=allowed)
@@ -69,6 +71,10 @@ def _holdout(subjects, split, classes, seed):
 
 def _paper_holdout(subjects, split, classes, seed):
     return _hold_out(subjects, split, classes, 0)
+
+
+def _all_scans(subjects, split, classes, seed):
+    return [subjects.index]
 
 
 def _hold_out(subjects, split, classes, random_state):

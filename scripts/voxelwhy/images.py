@@ -15,6 +15,9 @@ from voxelwhy.errors import InputError, ShapeError
 # The ICBM152 field of view of the paper: 193 x 229 x 193 voxels of 1 mm, first voxel centre at (-96, -132, -78) mm.
 FIELD_OF_VIEW_MM = np.array([193.0, 229.0, 193.0])
 CENTRE_MM = np.array([0.0, -18.0, 18.0])
+# The field of view of SPM and FSL: centres of the first and of the last voxel, mm.
+MNI_FIRST_MM = np.array([-90.0, -126.0, -72.0])
+MNI_LAST_MM = np.array([90.0, 90.0, 108.0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,11 +29,27 @@ class Grid:
 
     @classmethod
     def icbm(cls, resolution_mm):
-        """The study's grid: the ICBM152 field of view at `resolution_mm`, centred alike at every resolution."""
+        """The paper's grid: the ICBM152 field of view at `resolution_mm`, centred alike at every resolution."""
         shape = np.ceil(FIELD_OF_VIEW_MM / resolution_mm - 1e-9).astype(int)
         affine = np.diag([resolution_mm] * 3 + [1.0])
         affine[:3, 3] = CENTRE_MM - (shape - 1) / 2 * resolution_mm
         return cls(tuple(int(n) for n in shape), affine)
+
+    @classmethod
+    def mni(cls, resolution_mm):
+        """The grid of SPM and FSL, 91 x 109 x 91 at 2 mm: the first voxel is alike at every resolution.
+
+        At a resolution that does not divide its field of view the last voxel lies beyond it, less than a voxel away.
+        """
+        shape = np.ceil((MNI_LAST_MM - MNI_FIRST_MM) / resolution_mm - 1e-9).astype(int) + 1
+        affine = np.diag([resolution_mm] * 3 + [1.0])
+        affine[:3, 3] = MNI_FIRST_MM
+        return cls(tuple(int(n) for n in shape), affine)
+
+    @classmethod
+    def named(cls, name, resolution_mm):
+        """A study's grid by its name in the config: `icbm` or `mni`."""
+        return {"icbm": cls.icbm, "mni": cls.mni}[name](resolution_mm)
 
     @classmethod
     def of(cls, image):

@@ -8,7 +8,16 @@ import numpy as np
 import pandas as pd
 
 from voxelwhy.images import write_json
-from voxelwhy.wording import METRIC_TITLES, count, describe_settings, interval, method_title, number, people
+from voxelwhy.wording import (
+    METRIC_TITLES,
+    count,
+    describe_other,
+    describe_settings,
+    interval,
+    method_title,
+    number,
+    people,
+)
 
 #: Columns of the Markdown and LaTeX tables hold text only: what is rounded is rounded here, once.
 _TEX_ESCAPES = {character: f"\\{character}" for character in "&%_#{}$"} | {
@@ -121,6 +130,30 @@ def publish_regions(tables, out, *, group, settings, atlas="AAL", top=10):
     return publish_table(frame, pd.DataFrame(shown), out, title=title, caption=caption, category="regions")
 
 
+def publish_others(tables, cards, out, *, group, atlas="AAL", top=10):
+    """The regions with the largest share of relevance in maps of others, side by side; the tsv holds every region.
+
+    Parameters
+    ----------
+    tables : list of DataFrame by the OTHERS schema, of one group
+    cards : list of dict, those of `others.import_heatmap`, in the same order
+    group : str, as the config has it
+    """
+    shown = {"Rank": [str(rank) for rank in range(1, top + 1)]}
+    for table, card in zip(tables, cards, strict=True):
+        best = table.sort_values("rank").head(top)
+        cells = [f"{row.region} {number(100 * row.share, 1)}" for row in best.itertuples()]
+        shown[method_title(card["name"])] = cells + [""] * (top - len(cells))
+    described = "; ".join(describe_other(card) for card in cards)
+    caption = (
+        f"The {top} {atlas} regions with the largest share of positive relevance, in %, in maps that others made, not "
+        f"this study, of {group} scans: {described}. A mean map has no interval over subjects."
+    )
+    title = f"Relevance by region in heatmaps of others, {group}"
+    frame = pd.concat(tables, ignore_index=True)
+    return publish_table(frame, pd.DataFrame(shown), out, title=title, caption=caption, category="regions")
+
+
 def publish_truth(truth, out, *, group, n_subjects, n_scans, settings):
     """Each method against the planted disease, every figure beside what chance gives.
 
@@ -196,8 +229,9 @@ def publish_table1(table1, out):
         shown[name] = shown[name].map(lambda value: number(value, 1))
     shown = shown.astype(object).where(table1.notna(), "–")
     shown.columns = [str(name).replace("_", " ") for name in shown.columns]
+    by_fold = f" by fold and side ({count(n_folds, 'fold')}; " if n_folds else " ("
     caption = (
-        f"The cohort by fold and side ({count(n_folds, 'fold')}; n = {people(whole['subjects'], whole['scans'])}). "
+        f"The cohort{by_fold}n = {people(whole['subjects'], whole['scans'])}). "
         "Scans count by their own label, subjects as positive with any positive scan; age in years at the first scan, "
         "mean (SD)."
     )

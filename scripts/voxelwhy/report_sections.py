@@ -22,7 +22,7 @@ SECTIONS = {
     ),
     "heatmaps": (
         "Heatmaps",
-        "Mean relevance over groups of test scans. What a method marks is where the network's output "
+        "Mean relevance over groups of scans. What a method marks is where the network's output "
         "depends on the image; that is not yet where the disease is.",
     ),
     "regions": ("Regions", "Relevance summed over the regions of an atlas."),

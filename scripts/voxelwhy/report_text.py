@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from voxelwhy.wording import describe_method, describe_registration, describe_target, listing
+from pathlib import Path
+
+from voxelwhy.images import Grid
+from voxelwhy.wording import (
+    OPTIMISERS,
+    describe_loss,
+    describe_mask,
+    describe_method,
+    describe_normalisation,
+    describe_registration,
+    describe_target,
+    listing,
+)
 
 _DOI = "https://doi.org/"
 CITATIONS = {
@@ -125,8 +137,8 @@ def methods_text(settings, *, simulated, n_subjects, n_scans):
     paragraphs = [
         cohort,
         _registration(settings.get("registration", {})),
-        _training(settings.get("training", {}), settings.get("splits", [])),
-        _heatmaps(settings.get("heatmaps", {}), settings.get("atlas", {})),
+        _weights(settings) or _training(settings.get("training", {}), settings.get("splits", [])),
+        _heatmaps(settings.get("heatmaps", {}), settings.get("atlas", {}), settings.get("model")),
         _evaluation(settings.get("evaluation", {}), simulated),
     ]
     return [text for text in paragraphs if text]
@@ -135,10 +147,10 @@ def methods_text(settings, *, simulated, n_subjects, n_scans):
 def _registration(settings):
     if not settings:
         return ""
+    grid = Grid.named(settings.get("grid", "icbm"), settings["resolution_mm"])
     return (
-        f"Each scan was registered with ANTs onto the ICBM152 grid: {describe_registration(settings)}; in one thread "
-        "and hence "
-        "reproducibly."
+        f"Each scan was registered with ANTs onto the ICBM152 template on a grid of {' x '.join(map(str, grid.shape))} "
+        f"voxels: {describe_registration(settings)}; in one thread and hence reproducibly."
     )
 
 
@@ -146,16 +158,40 @@ def _training(settings, splits):
     if not settings:
         return ""
     named = listing([_split(split) for split in splits]) if splits else "the study's folds"
+    optimiser = OPTIMISERS[settings.get("optimiser", "adam")]
     return (
-        f"The network {settings.get('network')} was trained on {named}; subjects never cross folds. Optimiser Adam, "
-        "learning rate "
+        f"The network {settings.get('network')} was trained on {named}; subjects never cross folds. Outside "
+        f"{describe_mask(settings)} its input was 0. Optimiser {optimiser}, learning rate "
         f"{settings.get('learning_rate')}, batch size {settings.get('batch_size')}, {settings.get('epochs')} epochs, "
-        "dropout "
-        f"{settings.get('dropout')}, cross-entropy; normalisation {settings.get('normalisation')} from training "
-        "scans only, crop "
-        f"{settings.get('crop')}; weights kept: {str(settings.get('keep')).replace('_', ' ')}. The baseline is a "
-        "linear model on regional means, on "
-        "the same folds."
+        f"dropout {settings.get('dropout')}, {describe_loss(settings)}; normalisation "
+        f"{describe_normalisation(settings)} from training scans only, crop {settings.get('crop')}; weights kept: "
+        f"{str(settings.get('keep')).replace('_', ' ')}. The baseline is a linear model on regional means, on the same "
+        "folds."
+    )
+
+
+def _weights(settings):
+    """In the place of the training, where the config brings weights."""
+    if not (model := settings.get("model")):
+        return ""
+    training, named = settings.get("training", {}), model.get("normalisation")
+    learnt = f"learnt from the training scans of the split {named} ({training.get('normalisation')})"
+    kinds = {None: "as stored with the weights", "scan": "scan", "none": "none"}
+    how = kinds.get(named, f"that of {Path(named or '').name}" if str(named).endswith(".npz") else learnt)
+    text = (
+        f"The network {training.get('network')} was not trained by this study: its weights are those of "
+        f"{Path(model['weights']).name}. Normalisation {how}; crop {training.get('crop')}. "
+    )
+    if (split := model.get("trained_on")) is None:
+        return text + (
+            "Where these weights were trained is not known, so no accuracy is given: every scan may be one that the "
+            "network has seen, and all selected scans were explained."
+        )
+    kind = next((_split(s) for s in settings.get("splits", []) if s.get("name", s.get("kind")) == split), split)
+    return text + (
+        f"They are taken, as the config says, to have been trained on the training scans of the split {split} ({kind}) "
+        "and on no others: if that is so, the accuracy on its test scans is out of sample. The baseline is a linear "
+        "model on regional means, trained on those training scans."
     )
 
 
@@ -166,12 +202,17 @@ def _split(split):
     return {"holdout": "a stratified holdout", "paper_holdout": "the holdout of Rieke et al. 2018"}.get(kind, kind)
 
 
-def _heatmaps(settings, atlas):
+def _heatmaps(settings, atlas, model=None):
     if not settings:
         return ""
     described = listing([describe_method(name, options) for name, options in settings.get("methods", {}).items()])
+    explained = (
+        "Scans were explained by these weights"
+        if model
+        else "Test scans were explained by the network of their own fold"
+    )
     return (
-        f"Test scans were explained by the network of their own fold, for the {describe_target(settings)}: "
+        f"{explained}, for the {describe_target(settings)}: "
         f"{described}. Relevance was summed "
         f"over the regions of {atlas.get('name', 'AAL')}, brought to the grid through the affines with nearest "
         "neighbour; means over "

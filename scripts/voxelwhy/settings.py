@@ -13,10 +13,12 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from voxelwhy.errors import ConfigError
+from voxelwhy.foreign_settings import check_model, check_others
 from voxelwhy.images import Grid
 
 RESERVED_NAMES = ("all", "TP", "FP", "TN", "FN")
 PACKAGED_ATLASES = ("AAL",)
+NETWORKS_WITHOUT_RELU = ("small_dataset",)
 # What the walk below sees to itself; all the rest of a node is left to jsonschema.
 WALKED = {"properties", "items", "additionalProperties", "oneOf", "$ref", "$defs", "default"}
 NUMBER = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
@@ -48,8 +50,19 @@ def load_settings(config, schema_path):
         settings["heatmaps"]["target"] = "positive"
     _snap_occlusion(settings)
     place_tables(settings["cohort"])
-    for check in (_check_cohort, _check_classes, _check_splits, _check_atlas, _check_slices, _check_occlusion):
+    checks = (
+        _check_cohort,
+        _check_classes,
+        _check_splits,
+        _check_atlas,
+        _check_slices,
+        _check_occlusion,
+        _check_guided,
+    )
+    for check in checks:
         check(settings)
+    check_model(settings)
+    check_others(settings)
     return settings
 
 
@@ -233,7 +246,7 @@ def _check_cohort(settings):
 
 
 def _check_slices(settings):
-    axis, grid = settings["figures"]["axis"], Grid.icbm(1)
+    axis, grid = settings["figures"]["axis"], Grid.named(settings["registration"]["grid"], 1)
     number = ("sagittal", "coronal", "axial").index(axis)
     low = grid.affine[number, 3]
     high = low + grid.shape[number] - 1
@@ -349,4 +362,15 @@ def _check_occlusion(settings):
             found=f"size_mm {occlusion['size_mm']}, stride_mm {occlusion['stride_mm']} (whole voxels of "
             f"{settings['registration']['resolution_mm']} mm)",
             allowed="stride_mm <= size_mm",
+        )
+
+
+def _check_guided(settings):
+    network, methods = settings["training"]["network"], settings["heatmaps"]["methods"]
+    if network in NETWORKS_WITHOUT_RELU and "guided_backprop" in methods:
+        raise ConfigError(
+            f"heatmaps.methods: guided_backprop is defined for ReLU, and the network {network} has none",
+            found=list(methods),
+            allowed=[name for name in methods if name != "guided_backprop"],
+            hint="list the methods of the study under heatmaps.methods; one that is not listed is not computed",
         )

@@ -14,6 +14,7 @@ import torch
 from voxelwhy.errors import ConfigError
 from voxelwhy.groups import group_names, groups_of
 from voxelwhy.images import Grid, save_image
+from voxelwhy.models.two_classes import TwoClasses
 from voxelwhy.models.weights import load_model
 from voxelwhy.relevance import relevance_by_region
 from voxelwhy.volumes import Normaliser, Volumes
@@ -45,7 +46,7 @@ class GroupMeans:
         self.rows += [{"group": group} | facts for group in groups]
 
     def table(self):
-        """Scans and subjects of each group, its share of saturated predictions, and of relevance outside the brain."""
+        """Scans and subjects of each group, its share of saturated predictions, and of relevance left out."""
         rows = pd.DataFrame(self.rows, columns=["group", "subject_id", "saturated", "outside"])
         counts = rows.groupby("group").agg(
             n_scans=("saturated", "size"),
@@ -98,12 +99,23 @@ def method_options(function, options, *, voxel_mm, labels):
 
 
 def explain_scans(
-    function, models, scans, t1_paths, atlas, settings, *, classes, maps_dir, device="auto", versions=None
+    function,
+    models,
+    scans,
+    t1_paths,
+    atlas,
+    settings,
+    *,
+    classes,
+    maps_dir,
+    network_mask=None,
+    device="auto",
+    versions=None,
 ):
     """Explain every test scan by the model of its fold.
 
-    Only relevance inside the brain counts: outside it every scan is 0, and a gradient or a window there says nothing
-    of the scan. How much lay outside is in `groups`.
+    Only relevance inside the brain and the network's mask counts: outside the mask every scan is 0, and a gradient or
+    a window there says nothing of the scan. How much lay outside is in `groups`.
 
     Parameters
     ----------
@@ -117,26 +129,30 @@ def explain_scans(
         (of the method).
     maps_dir : path
         Gets `mean_<group>.nii.gz`, `mean_<group>_scaled.nii.gz` and `scan_<scan_id>.nii.gz`, each with its JSON.
+    network_mask : nibabel image, optional
+        What the networks see, on the study's grid; the brain where it is left out.
 
     Returns
     -------
     relevance : DataFrame by tables.RELEVANCE
     groups : DataFrame with group, n_scans, n_subjects, share_saturated, share_outside
     """
-    label_image, regions, mask = atlas
-    grid, labels = Grid.of(mask), np.asarray(label_image.dataobj).astype(np.int32)
-    names, brain = [classes["negative"], classes["positive"]], np.asarray(mask.dataobj) > 0
+    label_image, regions, brain = atlas
+    grid, labels = Grid.of(brain), np.asarray(label_image.dataobj).astype(np.int32)
+    network_mask = brain if network_mask is None else network_mask
+    counted = (np.asarray(brain.dataobj) > 0) & (np.asarray(network_mask.dataobj) > 0)
+    names = [classes["negative"], classes["positive"]]
     means, tables, digests = GroupMeans(group_names(classes), grid.shape), [], {}
     started, done = time.monotonic(), 0
     for fold, tested in scans.groupby("fold", sort=True):
-        explain, digests[str(fold)] = _explainer(function, models[fold], mask, labels, settings, grid, device)
+        explain, digests[str(fold)] = _explainer(function, models[fold], network_mask, labels, settings, grid, device)
         for scan in tested.itertuples():
             target = _target(scan, settings["target"], names)
             whole = explain(t1_paths[scan.scan_id], target)
-            heatmap = np.where(brain, whole, np.float32(0))
+            heatmap = np.where(counted, whole, np.float32(0))
             saturated = max(scan.probability, 1 - scan.probability) > SATURATED
             members = groups_of(scan.label, scan.probability, classes)
-            means.add(heatmap, members, scan.subject_id, saturated=saturated, outside=_share_outside(whole, brain))
+            means.add(heatmap, members, scan.subject_id, saturated=saturated, outside=_share_outside(whole, counted))
             facts = {"scan_id": scan.scan_id, "subject_id": scan.subject_id, "label": scan.label, "fold": fold}
             facts |= {"target": names[target], "probability": scan.probability}
             tables.append(relevance_by_region(heatmap, labels, regions, grid).assign(**facts))
@@ -149,7 +165,7 @@ def explain_scans(
     for group, kind, mean in means.means():
         numbers = {"n_scans": int(group.n_scans), "n_subjects": int(group.n_subjects)}
         card = _card(function, settings, digests, versions, scaled=kind == "_scaled", **numbers)
-        card |= {"group": group.group, "share_outside_brain": float(group.share_outside)}
+        card |= {"group": group.group, "share_outside": float(group.share_outside)}
         save_image(Path(maps_dir, f"mean_{group.group}{kind}.nii.gz"), mean, grid.affine, card)
     return pd.concat(tables, ignore_index=True), means.table()
 
@@ -157,10 +173,9 @@ def explain_scans(
 def _explainer(function, path, mask, labels, settings, grid, device):
     """A function from a scan's path and target class to its map on the grid; and the hash of the model's weights."""
     model, card = load_model(path, device=device)
-    model = model.to(memory_format=torch.channels_last_3d)
+    model = TwoClasses(model.to(memory_format=torch.channels_last_3d))
     volumes = Volumes([], np.asarray(mask.dataobj) > 0, crop=card["crop"], grid=grid)
-    stored = {name: None if t is None else t.numpy() for name, t in card["normalisation"].items() if name != "kind"}
-    normaliser = Normaliser(card["normalisation"]["kind"], **stored)
+    normaliser = Normaliser.of_card(card["normalisation"])
     options = method_options(function, settings["options"], voxel_mm=grid.voxel_mm, labels=labels[volumes.box])
     where = next(model.parameters()).device
 
@@ -182,10 +197,10 @@ def _target(scan, kind, names):
     return 1 if kind in ("positive", "ad") else int(scan.probability >= 0.5)
 
 
-def _share_outside(heatmap, brain):
-    """Share of a map's absolute relevance that lies outside the brain; 0 for a map that is zero everywhere."""
+def _share_outside(heatmap, counted):
+    """Share of a map's absolute relevance that is not counted; 0 for a map that is zero everywhere."""
     total = np.abs(heatmap, dtype=np.float64).sum()
-    return float(np.abs(heatmap[~brain], dtype=np.float64).sum() / total) if total > 0 else 0.0
+    return float(np.abs(heatmap[~counted], dtype=np.float64).sum() / total) if total > 0 else 0.0
 
 
 def _card(function, settings, digests, versions, *, scaled=False, **numbers):

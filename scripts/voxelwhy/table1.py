@@ -25,6 +25,8 @@ def cohort_table(folds, selected, classes):
     people = _people(selected, classes)
     rows = _rows("all", "all", selected, people, classes)
     for fold, in_fold in folds.groupby("fold"):
+        if (in_fold["side"] == "test").all():
+            continue  # nobody trains: the fold is the cohort, and nothing is out of sample
         for side in SIDES:
             scans = selected[selected["scan_id"].isin(in_fold.loc[in_fold["side"] == side, "scan_id"])]
             if len(scans) or side != "validation":

@@ -168,6 +168,21 @@ REGIONS = _schema(
     | {"rank": _whole()},
     unique=["group", "region_id"],
 )
+#: One row a map of others and region, as RELEVANCE has it of a scan: a mean map has no interval over subjects.
+OTHERS = _schema(
+    {
+        "name": _text(),
+        "group": _text(),
+        "region_id": _whole(),
+        "region": _text(),
+        "volume_mm3": _real(),
+        "total": _real(),
+        "share": _real(nullable=True),
+        "density": _real(),
+        "rank": _whole(),
+    },
+    unique=["name", "group", "region_id"],
+)
 #: One row a model, level (scan or subject), fold ("all" or its number) and metric.
 METRICS = _schema(
     {

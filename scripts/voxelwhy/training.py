@@ -20,9 +20,12 @@ from torch.nn.functional import cross_entropy
 from voxelwhy.errors import InputError
 from voxelwhy.models.devices import pick_device
 from voxelwhy.models.networks import build_network
+from voxelwhy.models.two_classes import two_logits
 from voxelwhy.volumes import Normaliser
 
 log = logging.getLogger(__name__)
+
+OPTIMISERS = {"adam": torch.optim.Adam, "rmsprop": torch.optim.RMSprop}
 
 
 @dataclass
@@ -53,12 +56,14 @@ class Progress:
 def train_network(data, settings, *, seed, fold, checkpoint=None, device="auto"):
     """Train a network by the settings of the study.
 
+    The loss is the cross-entropy of the network's two logits; of a network with one logit, the binary cross-entropy.
+
     Parameters
     ----------
     data : FoldData
     settings : dict
-        network, dropout, learning_rate, weight_decay, batch_size, epochs, keep (last or best_validation), precision
-        (float32 or bfloat16), threads.
+        network, dropout, optimiser (adam or rmsprop, all else as PyTorch has it), learning_rate, weight_decay,
+        batch_size, epochs, keep (last or best_validation), precision (float32 or bfloat16), threads.
     seed, fold : int
         Initial weights, order of scans and dropout follow from them and the epoch, so that a training that was killed
         and resumed ends with the weights of an undisturbed one, bit for bit on the CPU.
@@ -82,7 +87,7 @@ def train_network(data, settings, *, seed, fold, checkpoint=None, device="auto")
     model = build_network(settings["network"], data.volumes.shape, dropout=settings["dropout"])
     # Channels last in memory: about half the time of a 3-D convolution on the CPU (not measured on a GPU).
     model = model.to(device, memory_format=torch.channels_last_3d)
-    optimiser = torch.optim.Adam(
+    optimiser = OPTIMISERS[settings["optimiser"]](
         model.parameters(), lr=settings["learning_rate"], weight_decay=settings["weight_decay"]
     )
     progress = _resume(checkpoint, model, optimiser, device)
@@ -120,7 +125,7 @@ def _one_epoch(model, optimiser, data, settings, stream, device, epoch):
         indices = order[start : start + settings["batch_size"]]
         scans, targets = (part.to(device) for part in data.batch(indices))
         with _precision(settings, device):
-            logits = model(scans)
+            logits = two_logits(model(scans))
         loss = cross_entropy(logits.float(), targets)
         if not torch.isfinite(loss):
             raise InputError(
@@ -148,14 +153,14 @@ def _validate(model, data, settings, device):
 
 
 def predict_logits(model, data, indices, settings, device="cpu"):
-    """Logits of the scans `indices`, float64, (n, 2); the model is left in eval mode."""
+    """Logits of the scans `indices`, float64, (n, 2), by `two_logits`; the model is left in eval mode."""
     model.eval()
     logits = []
     with torch.inference_mode():
         for start in range(0, len(indices), settings["batch_size"]):
             scans, _ = data.batch(indices[start : start + settings["batch_size"]])
             with _precision(settings, device):
-                logits.append(model(scans.to(device)).double().cpu())
+                logits.append(two_logits(model(scans.to(device))).double().cpu())
     return torch.cat(logits).numpy()
 
 

@@ -12,6 +12,7 @@ from voxelwhy.images import Grid
 
 #: A voxel whose training SD is below this share of the median SD carries no contrast, only z-scores that explode.
 LEAST_SPREAD = 0.01
+KINDS = ("voxelwise", "voxelwise_sd", "scan", "none")
 
 
 def brain_box(mask):
@@ -35,7 +36,7 @@ class Volumes:
     paths : sequence of path
         NIfTI files on one grid; uncompressed ones are read through a memory map, only the box of each.
     mask : 3-D bool array
-        The brain on that grid.
+        The voxels on that grid that the network sees.
     crop : "brain" or "none"
         Whether volumes are cut to the smallest box around the mask.
     grid : Grid, optional
@@ -74,12 +75,21 @@ class Volumes:
         return whole
 
 
+def inverse_spread(spread, mask):
+    """1 / SD of each voxel as float32; 0 outside the mask and where there is hardly any spread."""
+    inside = spread[mask & (spread > 0)]
+    least = LEAST_SPREAD * np.median(inside) if inside.size else np.inf
+    with np.errstate(divide="ignore"):
+        return np.where(mask & (spread > least), 1 / spread, 0.0).astype(np.float32)
+
+
 @dataclass
 class Normaliser:
     """How intensities are made comparable, learnt from training scans only.
 
     `voxelwise` (the paper): every voxel to mean 0 and SD 1 over the training scans; a voxel with hardly any spread
-    becomes 0. `scan`: every scan to mean 0 and SD 1 inside the mask. `none`: as they are. Outside the mask all is 0.
+    becomes 0. `voxelwise_sd`: every voxel divided by that SD, no mean taken off. `scan`: every scan to mean 0 and SD 1
+    inside the mask. `none`: as they are. Outside the mask all is 0.
     """
 
     kind: str
@@ -89,11 +99,9 @@ class Normaliser:
     @classmethod
     def fit(cls, kind, volumes, indices):
         """Learn from the volumes of `indices`, one at a time (Welford): memory does not grow with their number."""
-        if kind not in ("voxelwise", "scan", "none"):
-            raise ConfigError(
-                "there is no normalisation of that name", found=kind, allowed=["voxelwise", "scan", "none"]
-            )
-        if kind != "voxelwise":
+        if kind not in KINDS:
+            raise ConfigError("there is no normalisation of that name", found=kind, allowed=KINDS)
+        if not kind.startswith("voxelwise"):
             return cls(kind)
         mean, squares = np.zeros(volumes.shape), np.zeros(volumes.shape)
         for n, index in enumerate(indices, start=1):
@@ -102,16 +110,22 @@ class Normaliser:
             mean += step / n
             squares += step * (values - mean)
         spread = np.sqrt(squares / len(indices))
-        inside = spread[volumes.mask & (spread > 0)]
-        least = LEAST_SPREAD * np.median(inside) if inside.size else np.inf
-        with np.errstate(divide="ignore"):
-            scale = np.where(volumes.mask & (spread > least), 1 / spread, 0.0)
-        return cls(kind, mean.astype(np.float32), scale.astype(np.float32))
+        scale = inverse_spread(spread, volumes.mask)
+        return cls(kind, mean.astype(np.float32) if kind == "voxelwise" else None, scale)
+
+    @classmethod
+    def of_card(cls, stored):
+        """The normaliser that the card of a model holds, its arrays as tensors or as arrays."""
+        return cls(
+            **{name: part if part is None or name == "kind" else np.asarray(part) for name, part in stored.items()}
+        )
 
     def __call__(self, volume, mask):
         """The normalised volume, float32."""
         if self.kind == "voxelwise":
             return (volume - self.mean) * self.scale
+        if self.kind == "voxelwise_sd":
+            return volume * self.scale
         if self.kind == "scan":
             inside = volume[mask]
             return np.where(mask, (volume - inside.mean()) / max(inside.std(), 1e-6), np.float32(0)).astype(np.float32)

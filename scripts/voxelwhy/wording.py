@@ -19,12 +19,16 @@ METRIC_TITLES = {
     "auc": "AUC",
 }
 GROUP_TITLES = {
-    "all": "all test scans",
+    "all": "all explained scans",
     "TP": "true positives",
     "FP": "false positives",
     "TN": "true negatives",
     "FN": "false negatives",
 }
+ONE_LOGIT = ("korolev2017", "small_dataset")  # networks with one logit; all others have two
+OPTIMISERS = {"adam": "Adam", "rmsprop": "RMSprop"}
+MASKS = {"brain": "the template's brain", "grey_white": "the template's grey and white matter"}
+NORMALISATIONS = {"voxelwise_sd": "voxelwise by the SD alone"}
 UNITS = {"size_mm": "mm cube", "stride_mm": "mm stride"}
 
 
@@ -67,6 +71,22 @@ def describe_registration(settings):
     return f"{transform} transform, {n4}, {settings.get('resolution_mm', '?')} mm"
 
 
+def describe_loss(settings):
+    """The loss that follows from the network of the training settings: "binary cross-entropy"."""
+    return ("binary " if settings.get("network") in ONE_LOGIT else "") + "cross-entropy"
+
+
+def describe_mask(settings):
+    """What the network of the training settings sees: "the template's grey and white matter"."""
+    mask = settings.get("mask", "brain")
+    return MASKS.get(mask, f"the mask {mask}")
+
+
+def describe_normalisation(settings):
+    """The normalisation of the training settings: "voxelwise by the SD alone"."""
+    return NORMALISATIONS.get(settings.get("normalisation"), settings.get("normalisation"))
+
+
 def describe_settings(settings):
     """The heatmap settings in sentences: what is explained, and each method with its options."""
     methods = "; ".join(describe_method(name, options) for name, options in settings["methods"].items())
@@ -81,6 +101,14 @@ def count(number, noun, plural=None):
 def people(n_subjects, n_scans):
     """The n of a figure: "40 subjects, 60 scans"."""
     return f"{count(n_subjects, 'subject')}, {count(n_scans, 'scan')}"
+
+
+def describe_other(card):
+    """A map of others with what is known of it: "Occlusion (maps.npz, array ad; 30 subjects, 40 scans)"."""
+    named = [count(card[key], noun) for key, noun in (("n_subjects", "subject"), ("n_scans", "scan")) if card[key]]
+    source = card["file"] + (f", array {card['array']}" if card["array"] else "")
+    parts = [source, ", ".join(named) or "n not given", *([card["note"]] if card["note"] else [])]
+    return f"{method_title(card['name'])} ({'; '.join(parts)})"
 
 
 def number(value, digits=2):

@@ -21,6 +21,7 @@ os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(2 * 1024**3))
 from voxelwhy.code_digest import code_digest
 from voxelwhy.cohort.recognise import settle_source
 from voxelwhy.errors import VoxelwhyError
+from voxelwhy.foreign_settings import studied_splits
 from voxelwhy.progress import show_progress
 from voxelwhy.registry import METHODS, NETWORKS, SOURCES
 from voxelwhy.settings import load_settings
@@ -37,7 +38,13 @@ if recognised:
         print(recognised, file=sys.stderr)
 
 SEED = config["seed"]
-SPLITS = {split["name"]: split for split in config["splits"]}
+STUDIED = studied_splits(config)
+SPLITS = {split["name"]: split for split in config["splits"]} | STUDIED
+# Splits whose test scans get heatmaps; the others are for accuracy alone.
+EXPLAINED = [name for name, split in STUDIED.items() if split.get("heatmaps", True)]
+# Weights from elsewhere take the place of training; where they were trained is what accuracy depends on.
+MODEL = config.get("model", {})
+ACCURACY = not MODEL or "trained_on" in MODEL
 SIMULATED = "simulation" in config
 CLASSES = {side: config["cohort"]["classes"][side]["name"] for side in ("positive", "negative")}
 

@@ -7,6 +7,8 @@ OUT  splits/<split>/evaluation/metrics.tsv, roc.tsv    accuracy and AUC with int
      splits/<split>/evaluation/truth.tsv               each method against the planted disease (simulated cohorts only)
      splits/<split>/evaluation/log_jacobian.nii.gz     that disease on the study's grid
      splits/<split>/evaluation/summary.json            the three sentences that the study comes to
+
+Weights of which nobody says where they were trained have no accuracy: no metrics, no ROC, no baseline beside them.
 """
 
 
@@ -103,8 +105,8 @@ if SIMULATED:
 rule summarise:
     """The three sentences that the study comes to."""
     input:
-        metrics=study("splits/{split}/evaluation/metrics.tsv"),
-        regions=expand(study("splits/{{split}}/regions/{method}.tsv"), method=METHODS_USED),
+        metrics=metrics_of,
+        regions=regions_by_method,
         truth=truth_of,
     output:
         summary=study("splits/{split}/evaluation/summary.json"),
@@ -119,7 +121,11 @@ rule summarise:
         mem_mb=1000,
         runtime=10,
     params:
-        settings={"methods": METHODS_USED, "classes": CLASSES, "simulated": SIMULATED},
+        settings=lambda wildcards: {
+            "methods": methods_of(wildcards),
+            "classes": CLASSES,
+            "simulated": SIMULATED,
+        },
         code=code("summarise.py"),
     script:
         "../../scripts/summarise.py"

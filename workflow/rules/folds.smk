@@ -26,7 +26,7 @@ rule split_folds:
         runtime=10,
     params:
         settings=lambda wildcards: {
-            "split": SPLITS[wildcards.split],
+            "split": {k: v for k, v in SPLITS[wildcards.split].items() if k != "heatmaps"},
             "classes": CLASSES,
             "seed": SEED,
         },
@@ -54,7 +54,10 @@ rule audit_folds:
         mem_mb=1000,
         runtime=10,
     params:
-        settings={"classes": CLASSES},
+        settings=lambda wildcards: {
+            "classes": CLASSES,
+            "trains": SPLITS[wildcards.split]["kind"] != "all_scans",
+        },
         code=code("audit_folds.py"),
     script:
         "../../scripts/audit_folds.py"

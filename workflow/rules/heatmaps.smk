@@ -15,6 +15,7 @@ rule compute_heatmaps:
     input:
         selected=study("cohort/selected.tsv"),
         mask=rules.prepare_template.output.mask,
+        network_mask=rules.prepare_mask.output.mask,
         labels=study("atlas/labels.nii.gz"),
         regions=study("atlas/regions.tsv"),
         models=lambda w: [study(f"splits/{w.split}/fold-{k}/model.pt") for k in folds_of(w.split)],

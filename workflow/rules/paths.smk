@@ -3,29 +3,40 @@ What the rules read and write where that depends on the cohort or on the config.
 """
 
 import csv
+import math
 from functools import lru_cache
+
+from voxelwhy.images import Grid
 
 METHODS_USED = list(config["heatmaps"]["methods"])
 # Settings of training that change no number.
 TRAINING_ONLY = ("device",)
+# The user's own mask of the network, if the config names one.
+NETWORK_MASK_FILE = [config["training"]["mask"]] if config["training"]["mask"] not in ("brain", "grey_white") else []
+# Activations of a training step in float32, MB for each million voxels of each scan of a batch: measured, and a tenth
+# more. At work on 193 x 229 x 193 voxels with batches of 5, rieke2018 takes 13.1 GB in all, korolev2017 11.7 GB.
+ACTIVATIONS_MB = {"rieke2018": 330, "small": 330, "korolev2017": 300, "small_dataset": 1600}
+# What weights that are trained already still take from it.
+ADOPTING = {
+    key: config["training"][key] for key in ("network", "crop", "normalisation", "batch_size", "precision", "threads")
+}
 MODEL_TITLES = {
     "cnn": config["training"]["network"],
     "baseline": config["evaluation"]["baseline"].replace("_", " "),
 }
+HEATMAPS = {key: value for key, value in config["heatmaps"].items() if key != "others"}
+OTHERS_GROUPS = list(dict.fromkeys(other["group"] for other in config["heatmaps"]["others"]))
 SHOWN = {key: config["figures"][key] for key in ("axis", "slices_mm", "dpi")}
-SPLIT_FIGURES = {
+PERFORMANCE_FIGURES = ["metrics", "roc", "confusion"] * ACCURACY + ["learning_curves"] * (not MODEL)
+RELEVANCE_FIGURES = {
     "draw_heatmaps": [f"heatmaps_{group}{kind}" for kind in ("", "_scaled") for group in CLASSES.values()],
     "draw_regions": [f"regions_{group}" for group in CLASSES.values()],
-    "draw_performance": ["metrics", "roc", "confusion", "learning_curves"],
     "draw_agreement": ["agreement", "saturation"],
     "draw_truth": ["truth_map", "truth_scores"] if SIMULATED else [],
 }
-SPLIT_TABLES = [
-    "table1",
-    "metrics",
-    "agreement",
-    *[f"regions_{g}" for g in CLASSES.values()],
-] + ["truth"] * SIMULATED
+SPLIT_FIGURES = {"draw_performance": PERFORMANCE_FIGURES} | RELEVANCE_FIGURES
+SPLIT_TABLES = ["table1", *["metrics"] * ACCURACY]
+RELEVANCE_TABLES = ["agreement", *[f"regions_{g}" for g in CLASSES.values()]] + ["truth"] * SIMULATED
 COHORT_FIGURES = ["flow", "registration", "quality"]
 
 
@@ -78,12 +89,35 @@ def heatmap_code(wildcards):
     )
 
 
+def normalisation_file(wildcards):
+    """The file that model.normalisation names, if it is one."""
+    named = MODEL.get("normalisation", "")
+    return [named] if named.endswith(".npz") else []
+
+
+def normalisation_folds(wildcards):
+    """The folds of the split that model.normalisation names, if it is one, and the audit that they passed."""
+    named = MODEL.get("normalisation")
+    return [study(f"splits/{named}/{file}") for file in ("folds.tsv", "audit.json") if named in SPLITS]
+
+
 def predictions_of_folds(wildcards):
     return [study(f"splits/{wildcards.split}/fold-{k}/predictions.tsv") for k in folds_of(wildcards.split)]
 
 
+def histories_of_folds(wildcards):
+    """How the folds learned; weights from elsewhere have no history."""
+    return [study(f"splits/{wildcards.split}/fold-{k}/history.tsv") for k in folds_of(wildcards.split) if not MODEL]
+
+
+def metrics_of(wildcards):
+    """The accuracy of a split, where there is one."""
+    return [study(f"splits/{wildcards.split}/evaluation/metrics.tsv")] if ACCURACY else []
+
+
 def truth_of(wildcards):
-    return [study(f"splits/{wildcards.split}/evaluation/truth.tsv")] if SIMULATED else []
+    planted = SIMULATED and wildcards.split in EXPLAINED
+    return [study(f"splits/{wildcards.split}/evaluation/truth.tsv")] if planted else []
 
 
 def figure(stem, category):
@@ -97,9 +131,11 @@ def figure(stem, category):
 
 
 def network_mem_mb(wildcards, attempt):
-    """Memory of a network at work: that of the paper's, 14 GB at 1 mm with batches of 5, by voxels and batch."""
-    share = config["training"]["batch_size"] / 5 / config["registration"]["resolution_mm"] ** 3
-    return int((2000 + 14000 * share) * attempt)
+    """Memory of a network at work, by the voxels of the study's grid and the batch."""
+    training, registration = config["training"], config["registration"]
+    voxels = math.prod(Grid.named(registration["grid"], registration["resolution_mm"]).shape)
+    activations = ACTIVATIONS_MB[training["network"]] * training["batch_size"] * voxels / 1e6
+    return int((2000 + activations) * attempt)
 
 
 def split_figures(rule_name):
@@ -121,15 +157,28 @@ def groups_by_method(wildcards):
     return [study(f"splits/{wildcards.split}/heatmaps/{method}/groups.tsv") for method in METHODS_USED]
 
 
+def methods_of(wildcards):
+    """The methods that explain a split."""
+    return METHODS_USED if wildcards.split in EXPLAINED else []
+
+
 def regions_by_method(wildcards):
-    return [study(f"splits/{wildcards.split}/regions/{method}.tsv") for method in METHODS_USED]
+    return [study(f"splits/{wildcards.split}/regions/{method}.tsv") for method in methods_of(wildcards)]
+
+
+def drawing_rules(split):
+    """The rules that draw figures of a split."""
+    return SPLIT_FIGURES if split in EXPLAINED else ["draw_performance"]
 
 
 def report_items():
     """Titles and captions of all that the report shows, in its order within each section."""
     items = [study(f"figures/{name}.json") for name in COHORT_FIGURES] + [study("tables/excluded.json")]
-    for split in SPLITS:
-        figures = [name for names in SPLIT_FIGURES.values() for name in names]
-        items += [study(f"splits/{split}/figures/{name}.json") for name in figures]
-        items += [study(f"splits/{split}/tables/{name}.json") for name in SPLIT_TABLES]
+    for split in STUDIED:
+        drawn = [name for rule_name in drawing_rules(split) for name in SPLIT_FIGURES[rule_name]]
+        tables = SPLIT_TABLES + RELEVANCE_TABLES * (split in EXPLAINED)
+        items += [study(f"splits/{split}/figures/{name}.json") for name in drawn]
+        items += [study(f"splits/{split}/tables/{name}.json") for name in tables]
+    for group in OTHERS_GROUPS:
+        items += [study(f"others/figures/heatmaps_{group}.json"), study(f"others/tables/regions_{group}.json")]
     return items

@@ -29,7 +29,7 @@ rule prepare_template:
         mem_mb=2000,
         runtime=10,
     params:
-        settings={"resolution_mm": config["registration"]["resolution_mm"]},
+        settings={key: config["registration"][key] for key in ("resolution_mm", "grid")},
         code=code("prepare_template.py"),
     script:
         "../../scripts/prepare_template.py"

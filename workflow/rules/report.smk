@@ -62,8 +62,8 @@ rule draw_heatmaps:
         runtime=10,
     params:
         settings=lambda wildcards: {
-            "heatmaps": config["heatmaps"],
-            "n_folds": len(folds_of(wildcards.split)),
+            "heatmaps": HEATMAPS,
+            "n_folds": None if MODEL else len(folds_of(wildcards.split)),
             "simulated": SIMULATED,
             "shown": SHOWN,
         },
@@ -98,7 +98,8 @@ rule draw_scans:
         runtime=10,
     params:
         settings={
-            "heatmaps": config["heatmaps"],
+            "heatmaps": HEATMAPS,
+            "unseen": ACCURACY,
             "classes": CLASSES,
             "simulated": SIMULATED,
             "shown": SHOWN,
@@ -126,7 +127,7 @@ rule draw_regions:
         runtime=10,
     params:
         settings={
-            "heatmaps": config["heatmaps"],
+            "heatmaps": HEATMAPS,
             "atlas": config["atlas"]["name"],
             "classes": CLASSES,
             "simulated": SIMULATED,
@@ -138,37 +139,39 @@ rule draw_regions:
         "../../scripts/draw_regions.py"
 
 
-rule draw_performance:
-    """How well it does: metrics, ROC, confusion, learning curves."""
-    input:
-        metrics=study("splits/{split}/evaluation/metrics.tsv"),
-        roc=study("splits/{split}/evaluation/roc.tsv"),
-        predictions=predictions_of_folds,
-        histories=lambda w: [study(f"splits/{w.split}/fold-{k}/history.tsv") for k in folds_of(w.split)],
-    output:
-        **split_figures("draw_performance"),
-    log:
-        study("logs/draw_performance/{split}.log"),
-    benchmark:
-        study("benchmarks/draw_performance/{split}.tsv")
-    conda:
-        "../../envs/voxelwhy.yaml"
-    threads: 1
-    resources:
-        mem_mb=2000,
-        runtime=10,
-    params:
-        settings={
-            "training": {k: v for k, v in config["training"].items() if k not in TRAINING_ONLY},
-            "titles": MODEL_TITLES,
-            "bootstrap": config["evaluation"]["bootstrap"],
-            "classes": CLASSES,
-            "simulated": SIMULATED,
-            "dpi": config["figures"]["dpi"],
-        },
-        code=code("draw_performance.py"),
-    script:
-        "../../scripts/draw_performance.py"
+if ACCURACY:
+
+    rule draw_performance:
+        """How well it does: metrics, ROC, confusion, learning curves."""
+        input:
+            metrics=study("splits/{split}/evaluation/metrics.tsv"),
+            roc=study("splits/{split}/evaluation/roc.tsv"),
+            predictions=predictions_of_folds,
+            histories=histories_of_folds,
+        output:
+            **split_figures("draw_performance"),
+        log:
+            study("logs/draw_performance/{split}.log"),
+        benchmark:
+            study("benchmarks/draw_performance/{split}.tsv")
+        conda:
+            "../../envs/voxelwhy.yaml"
+        threads: 1
+        resources:
+            mem_mb=2000,
+            runtime=10,
+        params:
+            settings={
+                "training": {k: v for k, v in config["training"].items() if k not in TRAINING_ONLY},
+                "titles": MODEL_TITLES,
+                "bootstrap": config["evaluation"]["bootstrap"],
+                "classes": CLASSES,
+                "simulated": SIMULATED,
+                "dpi": config["figures"]["dpi"],
+            },
+            code=code("draw_performance.py"),
+        script:
+            "../../scripts/draw_performance.py"
 
 
 rule draw_agreement:
@@ -222,7 +225,7 @@ if SIMULATED:
             runtime=10,
         params:
             settings={
-                "heatmaps": config["heatmaps"],
+                "heatmaps": HEATMAPS,
                 "threshold": config["evaluation"]["truth_threshold"],
                 "classes": CLASSES,
                 "simulated": SIMULATED,
@@ -257,14 +260,10 @@ rule publish_excluded:
 
 
 rule publish_tables:
-    """The tables of a split, for people and for papers."""
+    """Who is in a split, and how well the network does, for people and for papers."""
     input:
         table1=study("splits/{split}/table1.tsv"),
-        metrics=study("splits/{split}/evaluation/metrics.tsv"),
-        agreement=study("splits/{split}/evaluation/agreement.tsv"),
-        regions=regions_by_method,
-        groups=groups_by_method,
-        truth=truth_of,
+        metrics=metrics_of,
     output:
         **{name: table_files(f"splits/{{split}}/tables/{name}") for name in SPLIT_TABLES},
     log:
@@ -278,17 +277,41 @@ rule publish_tables:
         mem_mb=1000,
         runtime=10,
     params:
+        settings={"titles": MODEL_TITLES, "bootstrap": config["evaluation"]["bootstrap"]},
+        code=code("publish_tables.py"),
+    script:
+        "../../scripts/publish_tables.py"
+
+
+rule publish_relevance:
+    """Relevance by region, agreement of the methods and the planted truth, for people and for papers."""
+    input:
+        agreement=study("splits/{split}/evaluation/agreement.tsv"),
+        regions=regions_by_method,
+        groups=groups_by_method,
+        truth=truth_of,
+    output:
+        **{name: table_files(f"splits/{{split}}/tables/{name}") for name in RELEVANCE_TABLES},
+    log:
+        study("logs/publish_relevance/{split}.log"),
+    benchmark:
+        study("benchmarks/publish_relevance/{split}.tsv")
+    conda:
+        "../../envs/voxelwhy.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
         settings={
-            "heatmaps": config["heatmaps"],
-            "titles": MODEL_TITLES,
-            "bootstrap": config["evaluation"]["bootstrap"],
+            "heatmaps": HEATMAPS,
             "atlas": config["atlas"]["name"],
             "classes": CLASSES,
             "top": config["figures"]["top_regions"],
         },
-        code=code("publish_tables.py"),
+        code=code("publish_relevance.py"),
     script:
-        "../../scripts/publish_tables.py"
+        "../../scripts/publish_relevance.py"
 
 
 rule write_report:
@@ -296,8 +319,8 @@ rule write_report:
     input:
         captions=report_items(),
         pictures=[item.replace(".json", ".png") for item in report_items() if "/figures/" in item],
-        scans=expand(study("splits/{split}/figures/scans"), split=SPLITS),
-        summaries=expand(study("splits/{split}/evaluation/summary.json"), split=SPLITS),
+        scans=expand(study("splits/{split}/figures/scans"), split=EXPLAINED),
+        summaries=expand(study("splits/{split}/evaluation/summary.json"), split=STUDIED),
         selected=study("cohort/selected.tsv"),
         template=str(SCRIPTS / "voxelwhy" / "report.html.j2"),
     output:
@@ -315,7 +338,8 @@ rule write_report:
     params:
         settings={
             "config": config | {"training": {k: v for k, v in config["training"].items() if k not in TRAINING_ONLY}},
-            "splits": list(SPLITS),
+            "splits": list(STUDIED),
+            "explained": EXPLAINED,
             "simulated": SIMULATED,
         },
         code=code("write_report.py"),
@@ -326,5 +350,5 @@ rule write_report:
 onsuccess:
     print_end(
         study("report.html"),
-        [study(f"splits/{split}/evaluation/summary.json") for split in SPLITS],
+        [study(f"splits/{split}/evaluation/summary.json") for split in STUDIED],
     )

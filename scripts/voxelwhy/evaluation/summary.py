@@ -15,17 +15,21 @@ def three_sentences(metrics, truth=None, *, simulated, classes, model="cnn", bas
 
     Parameters
     ----------
-    metrics : DataFrame by the METRICS schema, with the rows of `model` and, where there is one, of `baseline`
+    metrics : DataFrame by the METRICS schema, with the rows of `model` and, where there is one, of `baseline`; None for
+        weights of which nobody says where they were trained: the first sentence then says that, and why
     truth : DataFrame by the TRUTH schema, or None where no disease was planted
     simulated : bool
     classes : {"positive": name, "negative": name}
-    regions : {method: DataFrame by the REGIONS schema}, used where `truth` is None
+    regions : {method: DataFrame by the REGIONS schema}, used where `truth` or `metrics` is None
 
     Returns
     -------
     list of three str
     """
-    first = _accuracy(metrics, model, baseline, simulated, classes)
+    if metrics is None:
+        first = _no_accuracy(regions or {}, simulated)
+    else:
+        first = _accuracy(metrics, model, baseline, simulated, classes)
     if truth is not None and len(truth):
         return [first, _found(truth), _not_found(truth)]
     return [first, _largest(regions or {}, classes), _caution(metrics, model)]
@@ -47,6 +51,16 @@ def _accuracy(metrics, model, baseline, simulated, classes):
     if auc["low"] <= CHANCE_AUC:
         sentence += "; its AUC is not shown to be better than chance, so its heatmaps explain no proven ability"
     return sentence + "."
+
+
+def _no_accuracy(regions, simulated):
+    table = next(iter(regions.values()), None)
+    everybody = table[table["group"] == "all"].iloc[0] if table is not None else None
+    explained = "all scans" if everybody is None else people(everybody["n_subjects"], everybody["n_scans"])
+    return (
+        f"Where these weights were trained is not known, so no accuracy is given: {explained}"
+        f"{' (simulated)' if simulated else ''} were explained, whether or not the network has seen them before."
+    )
 
 
 def _found(truth):
@@ -80,15 +94,15 @@ def _largest(regions, classes):
         if len(top):
             named.append(f"{listing(top)} ({method_name(method)})")
     if not named:
-        return "No heatmap was summed by region."
+        return "No heatmaps were asked of this split: it is for accuracy alone."
     return (
         f"The largest share of the relevance of {classes['positive']} scans lay in these regions: {'; '.join(named)}."
     )
 
 
 def _caution(metrics, model):
-    n = _row(metrics, model, "accuracy")["n_subjects"]
-    if n < FEW_SUBJECTS:
+    n = None if metrics is None else _row(metrics, model, "accuracy")["n_subjects"]
+    if n is not None and n < FEW_SUBJECTS:
         return f"{n} people say nothing about accuracy: the interval shows how far it could lie from what it is."
     return "No change was planted in these scans, so nothing here shows whether the heatmaps point at the disease."
 

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
+
 import numpy as np
 
 from voxelwhy.figures.style import ACCENT, CYCLE, INK, MUTED, RULE, SECOND, new_figure, save_figure, styled
-from voxelwhy.wording import METRIC_TITLES, count, interval, people
+from voxelwhy.wording import (
+    METRIC_TITLES,
+    count,
+    describe_loss,
+    describe_mask,
+    describe_normalisation,
+    interval,
+    people,
+)
 
 
 @styled
@@ -35,7 +45,7 @@ def draw_learning_curves(histories, out, *, settings, simulated, dpi=150):
     panels[0].plot([], [], "--", color=MUTED, lw=1.1, label="training")
     if validated:
         panels[0].plot([], [], color=MUTED, label="validation")
-    panels[0].set(title="Loss", xlabel="epoch", ylabel="cross-entropy")
+    panels[0].set(title="Loss", xlabel="epoch", ylabel=describe_loss(settings))
     panels[0].set_ylim(bottom=0)
     panels[1].set(title="Accuracy", xlabel="epoch", ylabel="share of scans", ylim=(0, 1.02))
     fig.legend(*panels[0].get_legend_handles_labels(), loc="outside right center")
@@ -52,9 +62,13 @@ def draw_learning_curves(histories, out, *, settings, simulated, dpi=150):
 
 
 def _training_words(settings):
-    names = {"learning_rate": "learning rate", "batch_size": "batch size", "keep": "weights kept"}
-    keys = ("network", "learning_rate", "batch_size", "epochs", "dropout", "normalisation", "crop", "keep")
-    words = [f"{names.get(key, key)} {str(settings[key]).replace('_', ' ')}" for key in keys if key in settings]
+    names = {"learning_rate": "learning rate", "batch_size": "batch size", "keep": "weights kept", "mask": "input:"}
+    keys = ("network", "optimiser", "learning_rate", "batch_size", "epochs", "dropout")
+    keys += ("mask", "normalisation", "crop", "keep")
+    described = {"network": itemgetter("network"), "mask": describe_mask, "normalisation": describe_normalisation}
+    values = {key: str(settings[key]).replace("_", " ") for key in keys if key in settings}
+    values |= {key: describe(settings) for key, describe in described.items() if key in settings}
+    words = [f"{names.get(key, key)} {value}" for key, value in values.items()]
     return "Settings: " + ", ".join(words) if words else "Settings: defaults"
 
 

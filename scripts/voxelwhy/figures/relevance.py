@@ -9,8 +9,8 @@ from voxelwhy.figures import slices as sl
 from voxelwhy.figures.style import ACCENT, CYCLE, MUTED, RULE, new_figure, save_figure, styled
 from voxelwhy.wording import count, describe_method, describe_target, group_title, method_title, people
 
-_LEFT_IS = {"coronal": "left of the brain", "axial": "left of the brain", "sagittal": "posterior"}
-_SCALE_NOTE = (
+LEFT_IS = {"coronal": "left of the brain", "axial": "left of the brain", "sagittal": "posterior"}
+SCALE_NOTE = (
     "Positive relevance in colour over the template in grey; each column has its own scale, from the "
     f"{sl.SHOWN_FROM}th to the "
     f"{sl.SCALE_TO}th percentile of positive relevance over brain voxels; what lies below stays transparent"
@@ -58,16 +58,16 @@ def draw_group_maps(
     ----------
     Rieke et al. 2018, figure 2.
     """
-    fig = _mosaic(maps, template_path, template_path, axis, slices_mm)
+    fig = mosaic(maps, template_path, template_path, axis, slices_mm)
     described = [describe_method(name, settings.get("methods", {}).get(name)) for name in maps]
     folds = f", each by the network of its own fold ({count(n_folds, 'fold')})" if n_folds else ""
     kind = "of maps scaled to a sum of absolute values of 1" if scaled else "of raw maps"
     caption = (
         f"Mean relevance of {group_title(group)} ({people(n_subjects, n_scans)}{folds}; mean {kind}). Relevance for "
         "the "
-        f"{describe_target(settings)}. {'; '.join(described)}. {_SCALE_NOTE}. "
-        f"{axis.capitalize()} slices, coordinates in template space; left of the picture is {_LEFT_IS[axis]}. "
-        "Relevance outside the brain is left out."
+        f"{describe_target(settings)}. {'; '.join(described)}. {SCALE_NOTE}. "
+        f"{axis.capitalize()} slices, coordinates in template space; left of the picture is {LEFT_IS[axis]}. "
+        "Relevance outside the brain or the network's mask is left out."
     )
     title = f"Relevance, {group_title(group)}" + (", scaled maps" if scaled else "")
     return save_figure(fig, out, simulated=simulated, title=title, caption=caption, category="heatmaps", dpi=dpi)
@@ -86,6 +86,7 @@ def draw_scan_maps(
     classes,
     settings,
     simulated,
+    unseen=True,
     axis="coronal",
     slices_mm=sl.DEFAULT_SLICES_MM,
     dpi=150,
@@ -98,24 +99,27 @@ def draw_scan_maps(
     anatomy_path : path, the registered scan
     template_path : path, the template whose outline says what is brain
     label : str, the scan's class; probability : float, of the positive class; classes : {"positive", "negative"}
+    unseen : bool; whether it is known that the network did not train on this scan
 
     Returns
     -------
     str, the caption
     """
-    fig = _mosaic(maps, anatomy_path, template_path, axis, slices_mm)
+    fig = mosaic(maps, anatomy_path, template_path, axis, slices_mm)
     predicted = classes["positive"] if probability >= 0.5 else classes["negative"]
     described = [describe_method(name, settings.get("methods", {}).get(name)) for name in maps]
+    by_whom = ", by the network that did not train on it" if unseen else ""
     caption = (
         f"One scan, {scan_id}: diagnosis {label}, predicted {predicted} (probability of {classes['positive']} "
-        f"{probability:.3f}), by the network that did not train on it. Relevance for the {describe_target(settings)}. "
-        f"{'; '.join(described)}. {_SCALE_NOTE.replace('template', 'registered scan')}. n = 1 scan."
+        f"{probability:.3f}){by_whom}. Relevance for the {describe_target(settings)}. "
+        f"{'; '.join(described)}. {SCALE_NOTE.replace('template', 'registered scan')}. n = 1 scan."
     )
     title = f"Scan {scan_id}: {label}, predicted {predicted}"
     return save_figure(fig, out, simulated=simulated, title=title, caption=caption, category="single_scans", dpi=dpi)
 
 
-def _mosaic(maps, anatomy_path, brain_path, axis_name, slices_mm):
+def mosaic(maps, anatomy_path, brain_path, axis_name, slices_mm):
+    """A figure of maps ({name: path}) over an anatomy: maps in columns, each with its scale, slices in rows."""
     if not maps:
         raise InputError("there is no relevance map to draw")
     axis = sl.AXES[axis_name]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import pickle
+import re
 import sys
 from pathlib import Path
 
@@ -18,6 +18,11 @@ from voxelwhy.models.devices import pick_device
 from voxelwhy.models.networks import build_network
 
 NEEDED = ("network", "options", "spatial_shape")
+#: Where checkpoints of others keep their state dict, and what DataParallel puts before every name.
+NESTED = ("state_dict", "model_state_dict", "model")
+PARALLEL = "module."
+#: How many layers, of those that differ in one way, a message lists.
+LISTED = 12
 
 
 def _plain(value, where="card"):
@@ -83,7 +88,7 @@ def load_model(path, device="cpu") -> tuple[nn.Module, dict]:
     Raises
     ------
     InputError : no such file.
-    ModelError : not such a file (nothing in it is run), or weights of another architecture: it names the layer and
+    ModelError : not such a file (nothing in it is run), or weights of another architecture: it names the layers and
         both shapes.
     """
     stored = _read(path)
@@ -95,33 +100,136 @@ def load_model(path, device="cpu") -> tuple[nn.Module, dict]:
     return model.eval().to(pick_device(device)), card
 
 
-def _read(path):
-    """The dict in the file, with all that loading needs."""
+def read_weights(path) -> tuple[dict, dict | None]:
+    """Read weights, whoever saved them: a model of `save_model`, or the plain state dict of somebody else.
+
+    A state dict may be as PyTorch saved it in 2018 (its format before 1.6, storages on a GPU), lie within a checkpoint
+    (under `state_dict`, `model_state_dict` or `model`), and have the prefix of `DataParallel` before every name.
+
+    Returns
+    -------
+    weights : dict of str to tensor, on the CPU, by the names that the network itself has
+    card : that of `save_model`; None for a plain state dict
+
+    Raises
+    ------
+    InputError : no such file.
+    ModelError : a file that holds anything else than tensors and plain types (nothing in it is run), or no state dict;
+        it says what was found.
+    """
+    stored = _load(path)
+    if _is_model(stored):
+        return stored["weights"], stored["card"]
+    weights = _state_dict(stored, path)
+    while all(name.startswith(PARALLEL) for name in weights):
+        weights = {name.removeprefix(PARALLEL): tensor for name, tensor in weights.items()}
+    return weights, None
+
+
+def fit_weights(model: nn.Module, weights: dict, name):
+    """Load the weights of others, read from the file `name`, into `model`; see `check_weights`.
+
+    Batch normalisation before PyTorch 0.4.1 did not count its batches (`num_batches_tracked`); no output depends on it.
+
+    Raises
+    ------
+    ModelError : weights of another architecture, or a layer with NaN or infinity.
+    """
+    counters = {key: value for key, value in model.state_dict().items() if key.endswith("num_batches_tracked")}
+    weights = counters | weights
+    check_weights(model, weights, name)
+    for key, tensor in weights.items():
+        if not torch.isfinite(tensor).all():
+            raise ModelError(f"the weights in {name} hold NaN or infinity: {key}")
+    model.load_state_dict(weights)
+
+
+def _load(path):
+    """What the file holds: tensors and plain types, on the CPU. Nothing else is made of it, so nothing is run."""
     try:
-        stored = torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise InputError("there is no such model file", file=path) from error
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ModelError(f"{path} is not a model file of voxelwhy, and was not run: {reason}") from error
-    card = stored.get("card") if isinstance(stored, dict) else None
-    if not isinstance(card, dict) or not isinstance(stored.get("weights"), dict) or any(k not in card for k in NEEDED):
+    except Exception as error:  # torch, pickle and zip each raise their own kinds
+        strange = re.search(r"GLOBAL ([\w.]+)", str(error))
+        # Torch's own text begins with the advice to load the file unsafely.
+        reason = str(error).rpartition("WeightsUnpickler error: ")[2].partition("\n")[0] or type(error).__name__
+        if strange:
+            reason = (
+                f"it holds {strange[1]}, and only tensors and plain types are read. If you trust whoever made it, save "
+                "its weights alone where it was made: torch.save(model.state_dict(), FILE)"
+            )
+        raise ModelError(f"{path} is not a model file that can be read, and was not run: {reason}") from error
+
+
+def _is_model(stored):
+    card, weights = (stored.get(part) if isinstance(stored, dict) else None for part in ("card", "weights"))
+    return isinstance(card, dict) and all(key in card for key in NEEDED) and _is_state_dict(weights)
+
+
+def _is_state_dict(thing):
+    return isinstance(thing, dict) and bool(thing) and all(isinstance(value, torch.Tensor) for value in thing.values())
+
+
+def _read(path):
+    """The dict that `save_model` wrote."""
+    stored = _load(path)
+    if not _is_model(stored):
         raise ModelError(
             f"{path} is not a model file of voxelwhy: it needs weights and a card with {', '.join(NEEDED)}"
         )
     return stored
 
 
+def _state_dict(stored, path):
+    """The state dict in what a file holds, itself or within a checkpoint."""
+    for _ in range(1 + len(NESTED)):  # and no deeper: a dict may hold itself
+        if _is_state_dict(stored):
+            return {str(name): tensor for name, tensor in stored.items()}
+        inside = [name for name in NESTED if isinstance(stored, dict) and isinstance(stored.get(name), dict)]
+        if not inside:
+            break
+        stored = stored[inside[0]]
+    found = type(stored).__name__
+    if isinstance(stored, dict):
+        kinds = [f"{key}: {type(value).__name__}" for key, value in list(stored.items())[:LISTED]]
+        found = f"a dict of {{{', '.join(kinds)}{', …' if len(stored) > LISTED else ''}}}"
+    raise ModelError(
+        f"{path} holds no state dict: found {found}; wanted a dict of tensors by the names of layers, alone or under "
+        f"{', '.join(NESTED)}"
+    )
+
+
 def check_weights(model: nn.Module, weights: dict, name):
-    """Raise ModelError, naming the first layer that differs and both shapes, unless `weights` are those of `model`."""
-    expected = model.state_dict()
-    for key in [*expected, *(key for key in weights if key not in expected)]:
-        shapes = [tuple(which[key].shape) if key in which else "no such layer" for which in (weights, expected)]
-        if shapes[0] != shapes[1]:
-            raise ModelError(
-                f"the weights in {name} are of another architecture: {key} is {shapes[0]} there, "
-                f"{shapes[1]} in the network"
-            )
+    """Raise ModelError, naming the layers that differ and both shapes, unless `weights` are those of `model`."""
+    there, here = ({key: tuple(t.shape) for key, t in which.items()} for which in (weights, model.state_dict()))
+    differ = [key for key in here if key in there and there[key] != here[key]]
+    faults = [
+        *_listed([f"{key} is {there[key]} there, {here[key]} in the network" for key in differ]),
+        *_listed(
+            [f"{key} is missing there, {shape} in the network" for key, shape in here.items() if key not in there]
+        ),
+        *_listed(
+            [f"{key} is {shape} there, missing in the network" for key, shape in there.items() if key not in here]
+        ),
+    ]
+    if not faults:
+        return
+    if len(faults) == len(differ) == 1 and _same_but_for_inputs(there[differ[0]], here[differ[0]]):
+        faults.append("these inputs follow from the grid: were the weights trained at another resolution or crop?")
+    lines = "".join(f"\n  {fault}" for fault in faults)
+    raise ModelError(f"the weights in {name} are of another architecture:{lines}")
+
+
+def _listed(faults):
+    """The first of the faults, and how many more there are."""
+    more = len(faults) - LISTED
+    return faults[:LISTED] + ([f"and {more} more of this kind"] if more > 0 else [])
+
+
+def _same_but_for_inputs(first, second):
+    """Whether two shapes are those of dense layers that differ in their inputs alone."""
+    return len(first) == len(second) == 2 and first[0] == second[0]
 
 
 def hash_weights(model: nn.Module) -> str:

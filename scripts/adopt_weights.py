@@ -1,0 +1,22 @@
+"""Take weights that exist already as the model of a split, and predict the scans that it explains."""
+
+import nibabel as nib
+
+from voxelwhy.doors import door
+from voxelwhy.foreign_weights import adopt_weights
+from voxelwhy.models.weights import save_model
+from voxelwhy.tables import FOLDS, PREDICTIONS, SELECTED, read_table, write_table
+
+with door(snakemake) as job:
+    selected = read_table(job.input.selected, SELECTED)
+    model, card, predictions = adopt_weights(
+        read_table(job.input.folds, FOLDS),
+        dict(zip(selected["scan_id"], selected["t1"], strict=True)),
+        nib.load(job.input.mask),
+        job.settings["model"],
+        job.settings["training"],
+        classes=job.settings["classes"],
+        learnt_from=read_table(job.input.learnt_from[0], FOLDS) if job.input.learnt_from else None,
+    )
+    save_model(job.output.model, model, card)
+    write_table(predictions, job.output.predictions, PREDICTIONS)

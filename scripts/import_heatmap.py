@@ -1,0 +1,14 @@
+"""Bring an average heatmap of others into the study."""
+
+import nibabel as nib
+
+from voxelwhy.doors import door
+from voxelwhy.images import Grid, save_image
+from voxelwhy.others import import_heatmap
+from voxelwhy.tables import ATLAS, OTHERS, read_table, write_table
+
+with door(snakemake) as job:
+    mask, labels = nib.load(job.input.mask), nib.load(job.input.labels)
+    heatmap, table, card = import_heatmap(job.settings, labels, read_table(job.input.regions, ATLAS), mask)
+    save_image(job.output.map, heatmap, Grid.of(mask).affine, card)
+    write_table(table, job.output.regions, OTHERS)

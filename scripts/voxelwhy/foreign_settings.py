@@ -1,0 +1,91 @@
+"""Settings of what others made: which weights and heatmaps can be asked for, and which splits that leaves."""
+
+from __future__ import annotations
+
+from voxelwhy.errors import ConfigError
+
+#: Kinds of normalisation that learn nothing from scans, and so can be named for any weights.
+STATELESS = ("scan", "none")
+#: Kind and name of the split for weights of which nobody says where they were trained: all scans, and none trains.
+ALL_SCANS = "all_scans"
+
+
+def studied_splits(settings):
+    """The splits that are explained and reported, by name: those of the config, unless it brings weights.
+
+    Weights are one model: that of the one split that `model.trained_on` names. Without that name any scan may be one
+    that they were trained on, and all scans are explained.
+    """
+    splits = {split["name"]: split for split in settings["splits"]}
+    if "model" not in settings:
+        return splits
+    if (name := settings["model"].get("trained_on")) is not None:
+        return {name: splits[name]}
+    return {ALL_SCANS: {"kind": ALL_SCANS, "name": ALL_SCANS, "validation_fraction": 0}}
+
+
+def check_model(settings):
+    """Raise ConfigError unless the section `model`, where there is one, goes with the splits.
+
+    That what it names fits the file of the weights shows only when the file is read (`foreign_weights.open_weights`).
+    """
+    if (model := settings.get("model")) is None:
+        return
+    single = [split["name"] for split in settings["splits"] if split["kind"] != "kfold"]
+    for split in settings["splits"]:
+        if split["name"] in (*STATELESS, ALL_SCANS):
+            raise ConfigError(
+                "splits: beside a section model this name means something else", found=split["name"], allowed="another"
+            )
+    trained_on, normalisation = model.get("trained_on"), model.get("normalisation")
+    if trained_on is not None and trained_on not in single:
+        raise ConfigError(
+            "model.trained_on names no split of one fold: one file of weights cannot be the models of several folds",
+            found=trained_on,
+            allowed=single or "no split of this config",
+            hint="add a split of kind holdout or paper_holdout, or leave trained_on out: then no accuracy is given",
+        )
+    if normalisation is None or normalisation in STATELESS or normalisation.endswith(".npz"):
+        return
+    if normalisation not in single:
+        raise ConfigError(
+            "the setting model.normalisation cannot be used",
+            found=normalisation,
+            allowed=["a .npz file", *(f"the split {name}" for name in single), *STATELESS],
+            hint="a kfold has several sets of training scans, so that no one normalisation is learnt from it",
+        )
+    if trained_on not in (None, normalisation):
+        raise ConfigError(
+            "model.normalisation would be learnt from scans that the split of model.trained_on may test",
+            found=normalisation,
+            allowed=trained_on,
+        )
+
+
+def check_others(settings):
+    """Raise ConfigError unless each entry of `heatmaps.others` has a place of its own and a file that can be read."""
+    seen = set()
+    for other in settings["heatmaps"]["others"]:
+        key = (other["name"].lower(), other["group"].lower())
+        if key in seen:
+            raise ConfigError(
+                "heatmaps.others: two maps have one name and group",
+                found=f"name {other['name']}, group {other['group']}",
+                allowed="a name of its own for each map of a group",
+            )
+        seen.add(key)
+        if not other["file"].endswith((".npz", ".nii", ".nii.gz")):
+            raise ConfigError(
+                "heatmaps.others: a file of a kind that is not read", found=other["file"], allowed=".npz, .nii, .nii.gz"
+            )
+        if "array" in other and not other["file"].endswith(".npz"):
+            raise ConfigError(
+                "heatmaps.others: an array is named in a file that is not .npz", found=other["file"], allowed="no array"
+            )
+        n_subjects = other.get("n_subjects", 1)
+        if other.get("n_scans", n_subjects) < n_subjects:
+            raise ConfigError(
+                f"heatmaps.others: {other['name']} has fewer scans than subjects",
+                found=other["n_scans"],
+                allowed=f"n_scans of at least {n_subjects}",
+            )

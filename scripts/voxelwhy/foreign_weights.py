@@ -1,0 +1,198 @@
+"""Weights that exist already, in the place of a training: whether they fit the study, and what is known of them."""
+
+from __future__ import annotations
+
+import hashlib
+import operator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from voxelwhy.arrays import read_arrays
+from voxelwhy.errors import ConfigError, InputError
+from voxelwhy.fold_training import hash_subjects, load_fold, predict
+from voxelwhy.foreign_settings import STATELESS
+from voxelwhy.images import Grid
+from voxelwhy.models.networks import build_network
+from voxelwhy.models.weights import fit_weights, hash_weights, read_weights
+from voxelwhy.provenance import software_versions
+from voxelwhy.volumes import Normaliser, Volumes, inverse_spread
+
+
+def open_weights(model_settings, training, mask, *, classes):
+    """Open the file of `model.weights` and check that it fits the study, as far as that shows without any scan.
+
+    Parameters
+    ----------
+    model_settings : dict, `model` of the study: weights, and where they are given normalisation and trained_on
+    training : dict, of `training` of the study: network and crop
+    mask : nibabel image, the brain on the study's grid
+    classes : dict, {"positive": name, "negative": name}
+
+    Returns
+    -------
+    model : torch.nn.Module, in eval mode, on the CPU
+    card : dict for `models.weights.save_model`; its `normalisation` is None where scans of the study give it
+
+    Raises
+    ------
+    ConfigError : a model of voxelwhy that was made with another network, crop, grid or classes, or that is given a
+        second normalisation; a state dict without one.
+    ModelError, InputError : see `models.weights.read_weights`, `fit_weights` and `file_normaliser`.
+    """
+    path = model_settings["weights"]
+    weights, card = read_weights(path)
+    volumes = Volumes([], np.asarray(mask.dataobj) > 0, crop=training["crop"])
+    study = {key: training[key] for key in ("network", "crop")}
+    study |= {"spatial_shape": list(volumes.shape), "affine": Grid.of(mask).affine.tolist(), "classes": dict(classes)}
+    normalisation = model_settings.get("normalisation")
+    card = study | {"options": {}} | _require_same(card or {}, study, path)
+    if "normalisation" not in card:
+        card["normalisation"] = _named_normaliser(normalisation, path, volumes)
+    elif normalisation is not None:
+        raise ConfigError(
+            "model.normalisation is given, but these weights are a model of voxelwhy, which holds its own",
+            file=path,
+            found=normalisation,
+            allowed="no model.normalisation",
+            hint="remove the setting",
+        )
+    with torch.random.fork_rng(devices=[]):  # the values about to be replaced must not use up the caller's seed
+        model = build_network(training["network"], volumes.shape, **card["options"])
+    fit_weights(model, weights, path)
+    source = {"file": Path(path).name, "sha256": hashlib.sha256(Path(path).read_bytes()).hexdigest()}
+    source |= {"normalisation": normalisation or "its own", "trained_on": model_settings.get("trained_on")}
+    card = card | {"source": source, "weights_sha256": hash_weights(model), "versions": software_versions()}
+    return model.eval(), card
+
+
+def adopt_weights(folds, t1_paths, mask, model_settings, training, *, classes, learnt_from=None):
+    """Take the weights of `model.weights` as the model of a split of one fold, and predict its test scans.
+
+    Parameters
+    ----------
+    folds : DataFrame by tables.FOLDS, fold 0 alone
+    t1_paths : dict, scan_id to path of the registered scan
+    mask, model_settings, classes : as `open_weights` has them
+    training : dict, of `training` of the study: network, crop, normalisation, batch_size, precision, threads
+    learnt_from : DataFrame by tables.FOLDS, optional
+        The split whose training scans give the normalisation, where `model.normalisation` names one.
+
+    Returns
+    -------
+    model : torch.nn.Module
+    card : dict, what `models.weights.save_model` stores beside the weights
+    predictions : DataFrame by tables.PREDICTIONS
+
+    Raises
+    ------
+    InputError : a model of voxelwhy has seen a subject that this split, named by `model.trained_on`, tests.
+    ConfigError, ModelError : see `open_weights`.
+    """
+    torch.set_num_threads(training["threads"])
+    model, card = open_weights(model_settings, training, mask, classes=classes)
+    if card["normalisation"] is None:
+        learnt, _ = load_fold(learnt_from, t1_paths, mask, training, fold=0, classes=classes)
+        card |= {"normalisation": vars(learnt.normaliser)}
+    data, rows = load_fold(folds, t1_paths, mask, training | {"normalisation": "none"}, fold=0, classes=classes)
+    if model_settings.get("trained_on") is not None:
+        _require_unseen(card, rows, model_settings)
+    data.normaliser = Normaliser.of_card(card["normalisation"])
+    model = model.to(memory_format=torch.channels_last_3d)  # as in a training: faster, and the same last bits
+    return model, card, predict(model, data, rows, training)
+
+
+def file_normaliser(path, volumes):
+    """The normalisation by voxel that a .npz file holds: arrays `mean`, and `sd` or `scale` (1 / SD).
+
+    They lie on the study's grid, or on the part of it that the network sees (`training.crop`). As in a training of
+    the study, a voxel outside the brain becomes 0, and with `sd` one with hardly any spread.
+
+    Parameters
+    ----------
+    path : path of the file
+    volumes : Volumes, which has the grid, its crop and the brain
+
+    Raises
+    ------
+    InputError : an array is missing, of another shape, holds NaN or infinity inside the brain, or an SD below 0.
+    """
+    arrays = read_arrays(path)
+    spread = [name for name in ("sd", "scale") if name in arrays]
+    if "mean" not in arrays or len(spread) != 1:
+        allowed = "mean, and one of sd and scale (1 / SD)"
+        raise InputError("the file holds no normalisation", file=path, found=sorted(arrays), allowed=allowed)
+    values = {}
+    for name in ("mean", *spread):
+        array = arrays[name]
+        if array.shape == volumes.grid_shape:
+            array = array[volumes.box]
+        if array.shape != volumes.shape:
+            raise InputError(
+                "this array is not on the study's grid",
+                file=path,
+                column=name,
+                found=array.shape,
+                allowed=f"{volumes.grid_shape} (the grid), or {volumes.shape} (what the network sees of it)",
+                hint="see registration.resolution_mm and training.crop; nothing is resampled",
+            )
+        inside = array[volumes.mask]
+        if not np.isfinite(inside).all() or (name == "sd" and (inside < 0).any()):
+            found = f"{np.sum(~np.isfinite(inside))} voxels of NaN or infinity, {np.sum(inside < 0)} below 0"
+            raise InputError("this array cannot be used inside the brain", file=path, column=name, found=found)
+        values[name] = np.where(volumes.mask, array, 0).astype(np.float64)
+    scale = values["scale"] if "scale" in values else inverse_spread(values["sd"], volumes.mask)
+    return Normaliser("voxelwise", values["mean"].astype(np.float32), scale.astype(np.float32))
+
+
+def _named_normaliser(named, path, volumes):
+    """What `model.normalisation` names, as a card has it; None where it is the name of a split."""
+    if named is None:
+        raise ConfigError(
+            "the setting model.normalisation is missing: these weights carry none, as any plain state dict",
+            file=path,
+            allowed="a .npz file (mean, and sd or scale), a split of the study, scan, or none",
+            hint="name the normalisation that these weights were trained with: with any other they explain nothing",
+        )
+    if named in STATELESS:
+        return vars(Normaliser(named))
+    return vars(file_normaliser(named, volumes)) if named.endswith(".npz") else None
+
+
+def _require_same(card, study, path):
+    """The card, or ConfigError unless it is of what the study has: nothing is converted."""
+    places = {
+        "network": "training.network",
+        "crop": "training.crop",
+        "spatial_shape": "registration.resolution_mm, training.crop",
+        "affine": "registration.resolution_mm",
+        "classes": "cohort.classes",
+    }
+    for key, place in places.items():
+        numbers = key in ("spatial_shape", "affine")
+        same = np.allclose if numbers and np.shape(card.get(key)) == np.shape(study[key]) else operator.eq
+        if key in card and not same(card[key], study[key]):
+            raise ConfigError(
+                f"these weights are a model of voxelwhy of another {key.replace('_', ' ')} than the study's",
+                file=path,
+                found=card[key],
+                allowed=study[key],
+                hint=f"set {place} as it was when this model was trained",
+            )
+    return card
+
+
+def _require_unseen(card, rows, model_settings):
+    """Raise InputError where the card says that the model has seen a subject that is tested."""
+    seen = set(card.get("subjects_sha256", ()))
+    tested = rows.loc[rows["side"] == "test", "subject_id"].unique()
+    known = [subject for subject in tested if seen.intersection(hash_subjects([subject]))]
+    if known:
+        raise InputError(
+            f"these weights have seen subjects that the split {model_settings['trained_on']} tests: no accuracy can "
+            "come of it",
+            file=model_settings["weights"],
+            found=f"{len(known)} of {len(tested)} tested subjects, such as {known[0]}",
+            hint="name in model.trained_on the split that they were trained on, or leave it out",
+        )

@@ -1,0 +1,58 @@
+"""Which voxels of the study's grid a network sees: the brain, its grey and white matter, or a mask of the user's."""
+
+from __future__ import annotations
+
+import nibabel as nib
+import numpy as np
+from nilearn.datasets import load_mni152_gm_template, load_mni152_wm_template
+
+from voxelwhy.errors import InputError
+from voxelwhy.images import Grid, read_volume
+from voxelwhy.registration.template import on_grid
+
+
+def make_network_mask(kind, brain):
+    """The mask of the network's input on the study's grid.
+
+    Parameters
+    ----------
+    kind : "brain", "grey_white" (voxels of the brain where grey and white matter of the template come to a probability
+        of half or more, on the study's grid), or the path of a NIfTI mask on that grid
+    brain : nibabel image, the brain mask that `make_template` gives
+
+    Returns
+    -------
+    mask : nibabel image, uint8, on the grid of `brain`; 1 where the network sees the scan
+
+    Raises
+    ------
+    ShapeError : the file is on another grid; both are named, and nothing is resampled.
+    InputError : the file cannot be read, or holds other values than 0 and one number above it.
+
+    References
+    ----------
+    Fonov 2011, NeuroImage 54:313 (tissue probabilities of ICBM152 2009a symmetric, as nilearn ships them).
+    """
+    grid, inside = Grid.of(brain), np.asarray(brain.dataobj) > 0
+    if kind == "brain":
+        seen = inside
+    elif kind == "grey_white":
+        tissues = [load(resolution=1) for load in (load_mni152_gm_template, load_mni152_wm_template)]
+        seen = inside & (sum(on_grid(tissue, grid, float(grid.voxel_mm[0])) for tissue in tissues) >= 0.5)
+    else:
+        seen = _read_mask(kind, grid)
+    return nib.Nifti1Image(seen.astype(np.uint8), grid.affine)
+
+
+def _read_mask(path, grid):
+    image = read_volume(path)
+    grid.require(Grid.of(image), f"the mask {path}")
+    values = np.unique(image.dataobj)
+    if len(values) > 2 or values[0] < 0 or (len(values) == 2 and values[0] != 0):
+        raise InputError(
+            "the mask of the network is no mask",
+            file=path,
+            found=f"{len(values)} different values from {values[0]:g} to {values[-1]:g}",
+            allowed="0, and one number above 0 where the network sees the scan",
+        )
+    return np.asarray(image.dataobj) > 0

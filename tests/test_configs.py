@@ -1,0 +1,153 @@
+"""The configs of real studies: one path changed, read against a small download as labs have it, dry-run to the end."""
+
+from __future__ import annotations
+
+import csv
+import re
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import yaml
+from trees import ADNI_3T, ADNI_15T, adni_merged, bids, named_files, oasis1
+
+from voxelwhy.images import Grid
+from voxelwhy.models.networks import build_network
+from voxelwhy.settings import load_settings
+
+ROOT = Path(__file__).resolve().parents[1]
+SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
+TABLE_15T = "DxByImgClean_CompleteAnnual2YearVisitList_1_5T.csv"
+TABLE_3T = "DxByImgClean_CompleteAnnual2YearVisitList_3T.csv"
+MCI, CORRUPT = "diagnosis MCI is not studied", "listed as corrupt"
+FAILED_AT_3T = {
+    "Baseline": "037_S_0501 051_S_1123 027_S_1387 005_S_0572 116_S_1232 116_S_0382 018_S_0450 027_S_0404 023_S_0030 "
+    "023_S_1247",
+    "Month12": "037_S_0501 051_S_1123 027_S_1387 005_S_0572 116_S_0649 027_S_1385 023_S_0376 023_S_1247",
+    "Month24": "037_S_0501 051_S_1123 027_S_1387 005_S_0572 116_S_0649 027_S_0404 023_S_0030 027_S_1082",
+}
+
+
+def make_15t(folder):
+    adni_merged(folder, ADNI_15T, TABLE_15T, labels=True, missing=(109,))
+
+
+def make_3t(folder):
+    adni_merged(folder, ADNI_3T, TABLE_3T)
+
+
+def make_both(folder):
+    make_15t(folder)
+    make_3t(folder)
+
+
+#: What each config makes of its tree: scans by class, dropped rows by reason.
+STUDIES = {
+    "adni_1.5t": (make_15t, {"CN": 3, "AD": 4}, {MCI: 1, CORRUPT: 1, "file missing": 1}),
+    "adni_3t": (make_3t, {"CN": 1, "AD": 2}, {MCI: 1, CORRUPT: 2}),
+    "adni_both": (make_both, {"CN": 4, "AD": 6}, {MCI: 2, CORRUPT: 3, "file missing": 1}),
+    "oasis1": (oasis1, {"CN": 1, "AD": 3}, {"no CDR (young or not assessed)": 1}),
+    "bids": (bids, {"CN": 2, "AD": 1}, {}),
+    "small_dataset": (named_files, {"AD": 2, "CN": 2}, {}),
+}
+
+
+def settings_of(name):
+    return load_settings(yaml.safe_load((ROOT / "config" / f"{name}.yaml").read_text()), SCHEMA)
+
+
+def with_data(name, tree, folder):
+    """The config with its one path changed to `tree`, written into `folder`."""
+    text = (ROOT / "config" / f"{name}.yaml").read_text()
+    path = yaml.safe_load(text)["cohort"]["data_dir"]
+    assert text.count(path) == 1
+    assert len(re.findall("the one path to change", text)) == 1
+    (folder / "study.yaml").write_text(text.replace(path, str(tree)))
+
+
+def rows(folder, name, table):
+    with open(folder / "results" / name / "cohort" / f"{table}.tsv", encoding="utf-8") as lines:
+        return list(csv.DictReader(lines, delimiter="\t"))
+
+
+def snakemake(folder, *arguments):
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "workflow" / "Snakefile"), "--cores", "1"]
+    command += ["--configfile", "study.yaml", *arguments]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+    return done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_study_reads_its_download_and_would_run_to_its_report(name, tmp_path):
+    make, wanted, reasons = STUDIES[name]
+    tree = tmp_path / "download"
+    make(tree)
+    with_data(name, tree, tmp_path)
+    snakemake(tmp_path, "--until", "parse_tables")
+    scans, dropped = rows(tmp_path, name, "scans"), rows(tmp_path, name, "dropped")
+    assert Counter(scan["label"] for scan in scans) == wanted
+    found = Counter(row["reason"] for row in dropped)
+    assert {reason: found[reason] for reason in reasons} == reasons
+    text = snakemake(tmp_path, "--dry-run")
+    jobs = {rule: int(n) for rule, n in re.findall(r"^(\w+) +(\d+)$", text.split("Job stats:")[1], re.M)}
+    settings = settings_of(name)
+    assert jobs["register_scan"] == sum(wanted.values())
+    assert jobs["train_fold"] == sum(split.get("folds", 1) for split in settings["splits"])
+    explained = [split for split in settings["splits"] if split["heatmaps"]]
+    assert jobs["compute_heatmaps"] == len(settings["heatmaps"]["methods"]) * len(explained)
+    assert jobs["write_report"] == 1
+
+
+def test_somebody_scanned_at_both_field_strengths_stays_one_subject_and_keeps_the_other_scan(tmp_path):
+    make_both(tmp_path / "download")
+    with_data("adni_both", tmp_path / "download", tmp_path)
+    snakemake(tmp_path, "--until", "parse_tables")
+    scans = rows(tmp_path, "adni_both", "scans")
+    # 023_S_0030 failed at 3 T at Month 24, and not at 1.5 T.
+    assert [s["image_id"] for s in scans if s["subject_id"] == "023_S_0030"] == ["110", "203"]
+    assert [s["image_id"] for s in scans if s["subject_id"] == "999_S_0001"] == ["101", "102", "103", "201"]
+
+
+def test_the_study_of_the_paper_has_the_settings_of_the_paper():
+    settings = settings_of("adni_1.5t")
+    registration = settings["registration"]
+    grid = Grid.icbm(registration["resolution_mm"])
+    assert grid.shape == (193, 229, 193)
+    assert grid.affine[:3, 3].tolist() == [-96, -132, -78]
+    assert (registration["transform"], registration["n4"], registration["grid"]) == ("syn_quick", False, "icbm")
+    training = settings["training"]
+    wanted = {"network": "rieke2018", "crop": "none", "mask": "brain", "normalisation": "voxelwise", "batch_size": 5}
+    wanted |= {"learning_rate": 1e-4, "epochs": 20, "dropout": 0.8, "optimiser": "adam", "precision": "float32"}
+    assert {key: training[key] for key in wanted} == wanted
+    network = build_network(training["network"], grid.shape)
+    assert network.dense_1.in_features == 5120
+    assert settings["heatmaps"]["methods"]["occlusion"] == {"size_mm": 40, "stride_mm": 20, "occlusion_value": 0}
+    assert [(s["name"], s["kind"], s["heatmaps"]) for s in settings["splits"]] == [
+        ("kfold", "kfold", False),
+        ("paper_holdout", "paper_holdout", True),
+    ]
+    assert settings["atlas"]["name"] == "AAL"
+    assert settings["cohort"]["corrupt"] == ["067_S_0077/Screening"]
+    assert settings["cohort"]["reprocessed"] == "keep"
+    assert settings["cohort"]["classes"]["drop"] == ["MCI"]
+
+
+@pytest.mark.parametrize("name", ["adni_3t", "adni_both"])
+def test_the_scans_that_failed_at_3t_are_listed(name):
+    wanted = {f"{subject}/{visit}" for visit, subjects in FAILED_AT_3T.items() for subject in subjects.split()}
+    assert len(wanted) == 26
+    cohort = settings_of(name)["cohort"]
+    listed = cohort["corrupt_in"][TABLE_3T] if name == "adni_both" else cohort["corrupt"]
+    assert {scan.replace(" ", "") for scan in listed} == wanted
+
+
+def test_the_small_dataset_has_its_grid_network_and_mask():
+    settings = settings_of("small_dataset")
+    training = settings["training"]
+    wanted = {"network": "small_dataset", "optimiser": "rmsprop", "learning_rate": 1e-4, "batch_size": 2}
+    wanted |= {"mask": "grey_white", "normalisation": "voxelwise_sd"}
+    assert {key: training[key] for key in wanted} == wanted
+    assert (settings["registration"]["grid"], settings["registration"]["resolution_mm"]) == ("mni", 2)

@@ -1,0 +1,136 @@
+"""Each network by name against its description, and against the same written out with torch's functions."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from torch import nn
+from torch.nn import functional as F
+
+from voxelwhy.models.networks import build_network, smallest_grid
+from voxelwhy.registry import NETWORKS
+from voxelwhy.settings import NETWORKS_WITHOUT_RELU
+from voxelwhy.wording import ONE_LOGIT
+
+PAPER, MNI_2MM = (193, 229, 193), (91, 109, 91)
+SCHEMA = Path(__file__).parents[1] / "workflow/schemas/config.schema.yaml"
+
+
+def on_meta(name, shape):
+    with torch.device("meta"):
+        return build_network(name, shape)
+
+
+def ready(name):
+    """The network on its smallest grid in eval mode; what it sees reaches its logits, through every layer."""
+    torch.manual_seed(4)
+    net = build_network(name, smallest_grid(name)).eval()
+    for layer in net:
+        if isinstance(layer, (nn.Conv3d, nn.Linear)):
+            nn.init.kaiming_normal_(layer.weight)
+        if isinstance(layer, nn.BatchNorm3d):
+            nn.init.normal_(layer.running_mean, std=0.1)
+            nn.init.uniform_(layer.running_var, 0.1, 2.0)
+            nn.init.normal_(layer.weight)
+            nn.init.normal_(layer.bias)
+    return net
+
+
+def rieke2018(weights, x):
+    for k, pool in ((1, 2), (2, 3), (3, 2), (4, 3)):
+        x = F.conv3d(x, weights[f"Conv_{k}.weight"], weights[f"Conv_{k}.bias"])
+        x = F.max_pool3d(F.relu(norm(weights, f"Conv_{k}_bn", x)), pool)
+    return dense(weights, x, [1, 2, 3])
+
+
+def korolev2017(weights, x):
+    for group, (numbers, pool) in enumerate((((1, 2), 2), ((3, 4), 2), ((5, 6, 7), 2), ((8, 9, 10, 11), 3)), start=1):
+        for k in numbers:
+            x = F.relu(F.conv3d(x, weights[f"Conv_{k}.weight"], weights[f"Conv_{k}.bias"]))
+        x = F.max_pool3d(norm(weights, f"Group_{group}_bn", x), pool)
+    return dense(weights, x, [1, 2, 3])
+
+
+def small_dataset(weights, x):
+    for k in (1, 2, 3, 4):
+        x = F.elu(F.conv3d(x, weights[f"Conv_{k}.weight"], weights[f"Conv_{k}.bias"]))
+        x = x if k == 3 else F.max_pool3d(x, 3)
+    return dense(weights, x, [1])
+
+
+def norm(weights, name, x):
+    mean, var, scale, shift = (
+        weights[f"{name}.{part}"][None, :, None, None, None]
+        for part in ("running_mean", "running_var", "weight", "bias")
+    )
+    return (x - mean) / (var + 1e-5).sqrt() * scale + shift
+
+
+def dense(weights, x, numbers):
+    x = x.flatten(1)
+    for k in numbers:
+        x = x @ weights[f"dense_{k}.weight"].T + weights[f"dense_{k}.bias"]
+        x = x if k == numbers[-1] else x.relu()
+    return x
+
+
+@pytest.mark.parametrize("by_hand", [rieke2018, korolev2017, small_dataset])
+def test_a_network_gives_the_logits_of_the_same_written_out(by_hand):
+    net = ready(by_hand.__name__)
+    scans = torch.randn(2, 1, *smallest_grid(by_hand.__name__), generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        logits, expected = net(scans), by_hand(net.state_dict(), scans)
+    assert logits.shape == (2, 2 if by_hand is rieke2018 else 1)
+    assert (logits[0] - logits[1]).abs().min() > 0.01
+    torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_korolev2017_has_the_layers_of_its_description():
+    net = on_meta("korolev2017", PAPER)
+    names, number = [], 0
+    for group, depth in enumerate((2, 2, 3, 4), start=1):
+        for _ in range(depth):
+            number += 1
+            names += [f"Conv_{number}", f"Conv_{number}_relu"]
+        names += [f"Group_{group}_bn", f"Group_{group}_mp"]
+    names += ["flatten", "dense_1", "dense_1_relu", "dropout", "dense_2", "dense_2_relu", "dense_3"]
+    assert [name for name, _ in net.named_children()] == names
+    channels = [8] * 2 + [16] * 2 + [32] * 3 + [64] * 4
+    convolutions = [layer for layer in net if isinstance(layer, nn.Conv3d)]
+    assert [c.out_channels for c in convolutions] == channels
+    assert {(c.kernel_size, c.stride, c.padding) for c in convolutions} == {((3,) * 3, (1,) * 3, (0,) * 3)}
+    assert [layer.kernel_size for layer in net if isinstance(layer, nn.MaxPool3d)] == [2, 2, 2, 3]
+    assert (net.dense_1.in_features, net.dropout.p) == (2880, 0.7)
+    weights = sum(27 * a * b + b for a, b in zip([1, *channels], channels, strict=False))
+    weights += sum(2 * width for width in (8, 16, 32, 64)) + 2880 * 128 + 128 + 128 * 64 + 64 + 64 + 1
+    assert sum(p.numel() for p in net.parameters()) == weights
+
+
+def test_small_dataset_has_the_layers_of_its_description():
+    net = on_meta("small_dataset", MNI_2MM)
+    names = ["Conv_1", "Conv_1_elu", "Conv_1_mp", "Conv_2", "Conv_2_elu", "Conv_2_mp", "Conv_3", "Conv_3_elu"]
+    names += ["Conv_4", "Conv_4_elu", "Conv_4_mp", "flatten", "dropout", "dense_1"]
+    assert [name for name, _ in net.named_children()] == names
+    convolutions = [layer for layer in net if isinstance(layer, nn.Conv3d)]
+    assert {(c.out_channels, c.kernel_size, c.stride, c.padding) for c in convolutions} == {
+        (64, (3,) * 3, (1,) * 3, (0,) * 3)
+    }
+    assert [layer.kernel_size for layer in net if isinstance(layer, nn.MaxPool3d)] == [3, 3, 3]
+    assert [layer.alpha for layer in net if isinstance(layer, nn.ELU)] == [1.0] * 4
+    assert (net.dense_1.in_features, net.dense_1.out_features, net.dropout.p) == (128, 1, 0)
+    weights = 27 * 64 + 64 + 3 * (27 * 64 * 64 + 64) + 128 + 1
+    assert sum(p.numel() for p in net.parameters()) == weights
+
+
+def test_what_is_said_of_a_network_without_building_it_is_true():
+    """Words and settings know which networks have one logit and which have no ReLU; torch is not loaded for that."""
+    nets = {name: on_meta(name, PAPER) for name in NETWORKS}
+    assert {name for name, net in nets.items() if net[-1].out_features == 1} == set(ONE_LOGIT)
+    without = {name for name, net in nets.items() if not any(isinstance(layer, nn.ReLU) for layer in net)}
+    assert without == set(NETWORKS_WITHOUT_RELU)
+    described = yaml.safe_load(SCHEMA.read_text())["properties"]["training"]["properties"]["network"]["description"]
+    for name in ("rieke2018", "korolev2017", "small_dataset"):
+        least = np.unique(smallest_grid(name)).item()
+        assert f"at least {least} voxels" in described.split(f"{name} (")[1].split(")")[0]
