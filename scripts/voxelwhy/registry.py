@@ -12,7 +12,7 @@ METHODS = {
     for name in ("sensitivity_analysis", "guided_backprop", "occlusion", "area_occlusion", "grad_cam")
 }
 NETWORKS = {name: f"voxelwhy.models.{name}" for name in ("rieke2018", "small", "korolev2017", "small_dataset")}
-SOURCES = {name: f"voxelwhy.cohort.{name}" for name in ("adni_merged", "adni_collection", "folder")}
+SOURCES = {name: f"voxelwhy.cohort.{name}" for name in ("adni_merged", "adni_collection", "bids", "oasis", "folder")}
 
 
 def load(table, name, kind):

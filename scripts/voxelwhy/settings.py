@@ -49,7 +49,7 @@ def load_settings(config, schema_path):
     if settings["heatmaps"]["target"] == "ad":
         settings["heatmaps"]["target"] = "positive"
     _snap_occlusion(settings)
-    _place_tables(settings["cohort"])
+    place_tables(settings["cohort"])
     checks = (
         _check_cohort,
         _check_classes,
@@ -223,10 +223,19 @@ def _check_cohort(settings):
             found=settings["cohort"]["table"],
             hint="remove the section simulation to study your own scans",
         )
-    if "simulation" not in settings and "table" not in settings["cohort"]:
+    cohort = settings["cohort"]
+    if "simulation" in settings and cohort["source"] != "adni_merged":
+        raise ConfigError(
+            "a simulated cohort is read as adni_merged",
+            column="cohort.source",
+            found=cohort["source"],
+            hint="remove it",
+        )
+    by_files = cohort["source"] in ("bids", "folder") and "data_dir" in cohort
+    if "simulation" not in settings and "table" not in cohort and not by_files:
         raise ConfigError(
             "the setting cohort.table is missing",
-            allowed="the path of the table, CSV or TSV",
+            allowed="the path of the table, CSV or TSV" + ", or data_dir alone" * (cohort["source"] == "folder"),
             hint="name the table, or simulate a cohort with a simulation section",
         )
     if settings["cohort"].get("images") == "template" and "path_template" not in settings["cohort"]:
@@ -268,7 +277,7 @@ def _check_classes(settings):
     lists = {f"{side}.values": classes[side]["values"] for side in ("positive", "negative")} | {"drop": classes["drop"]}
     for place, values in lists.items():
         for value in values:
-            first = seen.setdefault(str(value), place)
+            first = seen.setdefault(f"{value:g}" if isinstance(value, float) else str(value), place)
             if first != place:
                 raise ConfigError(
                     f"cohort.classes: a value stands in two lists, {first} and {place}", found=value, allowed="one list"
@@ -334,7 +343,7 @@ def _check_atlas(settings):
         )
 
 
-def _place_tables(cohort):
+def place_tables(cohort):
     """Set relative paths of the cohort's tables below its data folder, so that a study names the folder once.
 
     A table that is there from the folder in which snakemake runs stays where it is.

@@ -1,8 +1,8 @@
 """
 Cohort: from any source to the one table of scans.
 
-IN   the tables of the config (with ADNI's, ADNIMERGE where it is joined), beside a folder of scans; for the embedded
-     cohort table and scans are simulated first
+IN   the tables of the config (with ADNI's, ADNIMERGE where it is joined; of BIDS, those of the dataset), beside a
+     folder of scans, or that folder alone; for the embedded cohort table and scans are simulated first
 OUT  simulation/table.csv, scans/, truth/   the embedded cohort, as if downloaded, with what was planted in it
      cohort/scans.tsv                       one row a scan that the study may use
      cohort/dropped.tsv                     each row that it does not use, with its reason
@@ -40,8 +40,7 @@ if SIMULATED:
 checkpoint parse_tables:
     """Read the diagnosis table: which scans the study may use, and why not the others."""
     input:
-        table=config["cohort"]["table"],
-        adnimerge=config["cohort"].get("adnimerge", []),
+        cohort_tables,
     output:
         scans=study("cohort/scans.tsv"),
         dropped=study("cohort/dropped.tsv"),

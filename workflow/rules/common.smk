@@ -19,6 +19,7 @@ os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(4 * 1024**3))
 os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(2 * 1024**3))
 
 from voxelwhy.code_digest import code_digest
+from voxelwhy.cohort.recognise import settle_source
 from voxelwhy.errors import VoxelwhyError
 from voxelwhy.foreign_settings import studied_splits
 from voxelwhy.progress import show_progress
@@ -26,9 +27,15 @@ from voxelwhy.registry import METHODS, NETWORKS, SOURCES
 from voxelwhy.settings import load_settings
 
 try:
+    config, recognised = settle_source(config)
     config = load_settings(config, Path(workflow.basedir, "schemas", "config.schema.yaml"))
 except VoxelwhyError as error:
     sys.exit(f"\n{error}\n")
+
+if recognised:
+    config["cohort"]["recognised"] = recognised  # for the log of parse_tables
+    if workflow.is_main_process:
+        print(recognised, file=sys.stderr)
 
 SEED = config["seed"]
 STUDIED = studied_splits(config)

@@ -44,6 +44,18 @@ RELEVANCE_TABLES = ["agreement", *[f"regions_{g}" for g in CLASSES.values()]] + 
 COHORT_FIGURES = ["flow", "registration", "quality"]
 
 
+def cohort_tables(wildcards):
+    """What parse_tables depends on: tables, and where the entries are files, the folders that get new ones."""
+    cohort = config["cohort"]
+    named = [cohort[key] for key in ("table", "adnimerge") if key in cohort]
+    folder = Path(cohort.get("data_dir", "."))
+    if cohort["source"] == "bids":
+        named = [folder, *folder.glob("participants.tsv"), *folder.glob("sub-*/sub-*_sessions.tsv")]
+    elif not named:
+        named = [folder, *(place for place in folder.glob("[!.]*") if place.is_dir())]
+    return [str(path) for entry in named for path in (entry if isinstance(entry, list) else [entry])]
+
+
 @lru_cache
 def scan_table(path, mtime):
     with open(path, encoding="utf-8") as table:

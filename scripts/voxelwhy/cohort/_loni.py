@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import re
 
+from voxelwhy.cohort import _files as files
 from voxelwhy.cohort import _reading as reading
 from voxelwhy.errors import InputError
 
@@ -60,12 +60,10 @@ def index_images(folder):
     ------
     InputError : the folder is missing, or one within cannot be read.
     """
-    if not os.path.isdir(folder):
-        raise InputError("there is no such folder", file=folder, hint="correct cohort.data_dir in the config")
     index, nameless = {}, 0
-    for place, names in _walk(folder):
+    for place, entries in files.walk(folder):
         of_folder = re.fullmatch(r"I(\d+)", os.path.basename(os.path.abspath(place)))
-        for name in names:
+        for name in (entry.name for entry in entries if ENDING.search(entry.name) and files.is_file(entry)):
             stem = ENDING.sub("", name)
             found = re.search(r"_I(\d+)$", stem) or of_folder
             if not found:
@@ -75,41 +73,6 @@ def index_images(folder):
             path = os.path.normpath(place if dicom else os.path.join(place, name))
             index.setdefault(found[1], {})[path] = "DICOM" if dicom else "NIfTI"
     return index, nameless
-
-
-def _walk(folder):
-    """Each real folder once, so that links that lead back end; in the order of names, so that it is always the same."""
-    waiting, seen = [folder], set()
-    while waiting:
-        place = waiting.pop()
-        try:
-            status = os.stat(place)
-            if (status.st_dev, status.st_ino) in seen:
-                continue
-            seen.add((status.st_dev, status.st_ino))
-            with os.scandir(place) as found:
-                entries = sorted((e for e in found if not e.name.startswith(".")), key=lambda e: e.name)
-            folders = [entry.path for entry in entries if _is(entry.is_dir)]
-            names = [entry.name for entry in entries if ENDING.search(entry.name) and _is(entry.is_file)]
-        except OSError as error:
-            raise InputError(
-                "a folder of images cannot be read",
-                file=error.filename or place,
-                found=error.strerror,
-                hint="give yourself the right to read it, or move it out of cohort.data_dir",
-            ) from error
-        waiting.extend(reversed(folders))
-        yield place, names
-
-
-def _is(test):
-    # A link to itself is neither a folder nor a file; Python says False for a link to nothing, but not for this one.
-    try:
-        return test()
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            return False
-        raise
 
 
 def _by_place(index):

@@ -10,10 +10,7 @@ import re
 from datetime import datetime
 from pathlib import Path
 
-import pandas as pd
-
 from voxelwhy.errors import ConfigError, InputError
-from voxelwhy.tables import DROPPED, SCANS
 
 SEPARATORS = {",": "commas", "\t": "tabs"}
 OTHER_SEPARATORS = {";": "semicolons", "|": "vertical bars", " ": "spaces"}
@@ -21,13 +18,14 @@ MISSING = {"", "na", "n/a", "nan"}
 DATES = {"M/D/YY": "%m/%d/%y", "M/D/YYYY": "%m/%d/%Y", "YYYY-MM-DD": "%Y-%m-%d"}
 
 
-def read_rows(path, required=()):
+def read_rows(path, required=(), *, separators=SEPARATORS):
     """Read a CSV or TSV: comma or tab, with or without BOM, any line ends; cells are stripped text.
 
     Parameters
     ----------
     path : the table
     required : names of columns that must be there
+    separators : what may stand between the columns, {character: its name in messages}
 
     Returns
     -------
@@ -40,7 +38,7 @@ def read_rows(path, required=()):
         than the header, no rows.
     """
     text = _text(path)
-    separator = _separator(text, path, required)
+    separator = _separator(text, path, required, separators)
     records = _records(text, separator, path)
     if not records:
         raise InputError("the table is empty", file=path, hint="the first line must name the columns")
@@ -57,6 +55,24 @@ def read_rows(path, required=()):
     return rows
 
 
+def read_columns(path):
+    """Names of the columns of a table, whichever of all known separators stands between them.
+
+    Raises
+    ------
+    InputError : no such file, not UTF-8, empty.
+    """
+    header = _text(path).split("\n", 1)[0]
+    names = max((_names(header, separator) for separator in (*SEPARATORS, *OTHER_SEPARATORS)), key=len)
+    if not any(names):
+        raise InputError("the table is empty", file=path, hint="the first line must name the columns")
+    return names
+
+
+def _names(header, separator):
+    return [name.strip() for name in next(csv.reader([header], delimiter=separator), [])]
+
+
 def _text(path):
     path = Path(path)
     if not path.is_file():
@@ -70,23 +86,24 @@ def _text(path):
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _separator(text, path, required):
+def _separator(text, path, required, separators):
     header = text.split("\n", 1)[0]
 
     def found(separator):
-        names = [name.strip() for name in next(csv.reader([header], delimiter=separator), [])]
+        names = _names(header, separator)
         return len(set(names) & set(required)), len(names)
 
-    best = max(SEPARATORS, key=found)
-    other = max(OTHER_SEPARATORS, key=found)
+    others = {mark: name for mark, name in (SEPARATORS | OTHER_SEPARATORS).items() if mark not in separators}
+    best, other = max(separators, key=found), max(others, key=found)
     if found(best)[1] < 2 and found(other)[1] > 1 and found(other)[0] >= found(best)[0]:
+        allowed = " or ".join(separators.values())
         raise InputError(
-            f"the table seems to be separated by {OTHER_SEPARATORS[other]}",
+            f"the table seems to be separated by {others[other]}",
             file=path,
             row=1,
             found=header[:80],
-            allowed="commas or tabs between the columns",
-            hint="save it as CSV with commas (and decimal points) or as TSV",
+            allowed=f"{allowed} between the columns",
+            hint=f"save it with {allowed} (and decimal points)",
         )
     return best
 
@@ -319,11 +336,3 @@ def require_unique(records, key, column, table):
                 column=column,
                 found=f"{record[key]}, which row {first} has too",
             )
-
-
-def make_frames(records):
-    """Records, each with `reason` None or the reason why it is dropped → (scans, dropped) in the tables' schemas."""
-    kept = [record for record in records if record["reason"] is None]
-    dropped = [record for record in records if record["reason"] is not None]
-    scans = pd.DataFrame(kept, columns=list(SCANS.columns)).astype({"age": float})
-    return scans, pd.DataFrame(dropped, columns=list(DROPPED.columns)).astype({"row": "Int64"})

@@ -1,4 +1,8 @@
-"""A plain table: `path,label[,subject][,session][,age][,sex]`, CSV or TSV, one row a scan."""
+"""Scans in a folder: by a plain table `path,label[,subject][,session][,age][,sex]`, or without one by their names.
+
+Without a table the class stands in the names: a folder for each class (AD/x.nii.gz), else the beginning of each name
+(AD_001.nii.gz, CN_002.nii.gz).
+"""
 
 from __future__ import annotations
 
@@ -7,49 +11,62 @@ import logging
 import os
 import re
 
+from voxelwhy.cohort import _class_names as class_names
+from voxelwhy.cohort import _files as files
 from voxelwhy.cohort import _reading as reading
+from voxelwhy.errors import InputError
 
 LOG = logging.getLogger(__name__)
-ENDINGS = re.compile(r"\.(nii\.gz|nii|mgz|mgh|hdr|img|img\.gz)$", re.IGNORECASE)
+WAYS = {
+    "folders": "that of the folder that it lies in; a name that says another is dropped",
+    "names": "that which its name begins with",
+}
 
 
 def read_cohort(settings):
-    """Read the table; paths are below `data_dir`, or below the table's own folder.
+    """Read the table, or, where there is none, the names of all images below `data_dir`.
 
     Parameters
     ----------
-    settings : the `cohort` section: table, data_dir, classes
+    settings : the `cohort` section: table, data_dir, classes. Paths of a table are below `data_dir`, or below the
+        table's own folder.
 
     Returns
     -------
-    records : list of dict, one a row in table order, with the columns of SCANS and DROPPED; `reason` is None for a scan
-        that is used
-    entries : int, rows of the table.
+    records : list of dict, one a row in table order, or one an image in the order of paths, with the columns of SCANS
+        and DROPPED; `reason` is None for a scan that is used
+    entries : int, rows of the table, or images (a pair of .img and .hdr is one).
         Without a subject column each file is a subject of its own, which the log says.
 
     Raises
     ------
     InputError
-        Unknown label, empty path or subject, a path that leaves the data folder or is there twice, an age or sex
-        that cannot be, all files missing; and whatever `read_rows` refuses.
+        With a table: unknown label, empty path or subject, a path that leaves the data folder or is there twice, an age
+        or sex that cannot be, all files missing; and whatever `read_rows` refuses. Without: no image, or no name that
+        tells a class.
     """
+    return _read_table(settings) if settings.get("table") else _read_names(settings)
+
+
+def _read_table(settings):
     table = settings["table"]
     folder = settings.get("data_dir") or os.path.dirname(table) or "."
     rows = reading.read_rows(table, ["path", "label"])
     if "subject" not in rows[0][1]:
         LOG.warning("%s has no column 'subject': each scan counts as a subject of its own", table)
-    records = [_record(cells, settings["classes"], folder, table, line) for line, cells in rows]
+    records = [_record_of_row(cells, settings["classes"], folder, table, line) for line, cells in rows]
     reading.require_unique(records, "real_path", "path", table)
     _make_unique(records)
     reading.drop_missing_files(records, table)
+    files.drop_unusable(records)
     return records, len(rows)
 
 
-def _record(cells, classes, folder, table, line):
+def _record_of_row(cells, classes, folder, table, line):
     label, studied = reading.read_label(cells, "label", classes, table, line)
     name = reading.require_text(cells, "path", table, line)
     path = reading.path_inside(folder, name, table, line, "path")
-    own_name = ENDINGS.sub("", os.path.relpath(path, folder))
+    own_name = files.ENDING.sub("", os.path.relpath(path, folder))
     subject = reading.require_text(cells, "subject", table, line) if "subject" in cells else own_name
     session = None if reading.is_missing(cells.get("session")) else cells["session"]
     return {
@@ -63,12 +80,74 @@ def _record(cells, classes, folder, table, line):
         "image_id": None,
         "path": path,
         "own_name": own_name,
-        "real_path": os.path.realpath(path),
+        # Both files of a pair are one scan.
+        "real_path": min(os.path.realpath(file) for file in (path, files.partner_of(path)) if file),
         "table": str(table),
         "row": line,
         "reason": None if studied else f"label {label} is not studied",
         "detail": None,
     }
+
+
+def _read_names(settings):
+    folder, values = settings["data_dir"], class_names.class_values(settings["classes"])
+    images = files.find_images(folder)
+    if not images:
+        allowed = ", ".join(f".{name}" for name in files.FORMATS)
+        raise InputError(
+            "there is no image in the folder", file=folder, allowed=allowed, hint="correct cohort.data_dir"
+        )
+    way = class_names.choose_way([image["own_name"] for image in images], values)
+    LOG.info("%d images; the class of each is %s", len(images), WAYS[way])
+    records = [_record_of_image(image, values, way) for image in images]
+    if all(record["label"] is None for record in records):
+        names = ", ".join(image["own_name"] for image in images[:5])
+        raise InputError(
+            "no folder is called like a class, and no name begins with one",
+            file=folder,
+            found=f"{len(images)} images, such as {names}",
+            allowed=f"values of cohort.classes: {', '.join(values)}",
+            hint="add what the names have to cohort.classes, or give a table (cohort.table)",
+        )
+    _make_unique(records)
+    _warn_of_two_classes(records)
+    return records, len(images)
+
+
+def _record_of_image(image, values, way):
+    said = class_names.read_name(image["own_name"], values, way)
+    record = {
+        "scan_id": _scan_id(image["own_name"], None, None),
+        "subject_id": said["subject"],
+        "session": said["session"],
+        "label": said["label"],
+        "age": None,
+        "sex": None,
+        "scan_date": None,
+        "image_id": None,
+        "table": None,
+        "row": None,
+        **image,
+    }
+    if said["reason"]:
+        return record | {"reason": said["reason"], "detail": image["path"]}
+    if not said["studied"]:
+        return record | {"reason": f"label {said['label']} is not studied", "detail": None}
+    return record
+
+
+def _warn_of_two_classes(records):
+    labels = {}
+    for record in records:
+        if record["reason"] is None:
+            labels.setdefault(record["subject_id"], set()).add(record["label"])
+    both = sorted(subject for subject, of_subject in labels.items() if len(of_subject) > 1)
+    if both:
+        LOG.warning(
+            "%d names are in both classes, first %s, and count as one person each; give a table with a column subject "
+            "if they are different people",
+            *(len(both), both[0]),
+        )
 
 
 def _scan_id(own_name, subject, session):

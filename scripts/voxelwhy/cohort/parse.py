@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 
+import pandas as pd
+
 from voxelwhy import registry
-from voxelwhy.cohort import _reading as reading
 from voxelwhy.errors import InputError
+from voxelwhy.tables import DROPPED, SCANS
 
 LOG = logging.getLogger(__name__)
 
@@ -16,7 +18,8 @@ def parse_tables(settings):
 
     Parameters
     ----------
-    settings : the `cohort` section of the config, its paths being such that can be opened
+    settings : the `cohort` section of the config, its paths being such that can be opened; `recognised` where
+        the source was auto: the sentence that says why
 
     Returns
     -------
@@ -28,9 +31,11 @@ def parse_tables(settings):
     ConfigError : there is no such source.
     InputError : the reader refuses the table, rows are lost, or one class has no scans.
     """
+    if settings.get("recognised"):
+        LOG.info("%s", settings["recognised"])
     reader = registry.load(registry.SOURCES, settings["source"], "cohort source")
     records, entries = reader.read_cohort(settings)
-    scans, dropped = reading.make_frames(records)
+    scans, dropped = make_frames(records)
     counts = count_cohort(scans, dropped, settings["classes"], rows=entries)
     _log(counts)
     where = settings.get("table") or settings.get("data_dir")
@@ -52,6 +57,14 @@ def parse_tables(settings):
                 allowed=f"{name} is given by the values {', '.join(map(str, settings['classes'][side]['values']))}",
             )
     return scans, dropped, counts
+
+
+def make_frames(records):
+    """Records, each with `reason` None or the reason why it is dropped → (scans, dropped) in the tables' schemas."""
+    kept = [record for record in records if record["reason"] is None]
+    dropped = [record for record in records if record["reason"] is not None]
+    scans = pd.DataFrame(kept, columns=list(SCANS.columns)).astype({"age": float})
+    return scans, pd.DataFrame(dropped, columns=list(DROPPED.columns)).astype({"row": "Int64"})
 
 
 def count_cohort(scans, dropped, classes, *, rows):

@@ -1,0 +1,205 @@
+"""The tables of a BIDS dataset: participants.tsv, and sub-<label>_sessions.tsv, which comes first where both tell."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import os
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from voxelwhy.cohort import _reading as reading
+from voxelwhy.errors import InputError
+
+LOG = logging.getLogger(__name__)
+TABS = {"\t": "tabs"}
+
+
+class Row(NamedTuple):
+    """A row of a table: {column: text}, and where it stands."""
+
+    cells: dict
+    table: str
+    line: int
+
+
+class Facts(NamedTuple):
+    """Age (years) and sex ("F", "M"), each None where no table tells."""
+
+    age: float | None
+    sex: str | None
+
+
+@dataclass
+class People:
+    """Rows of participants.tsv by subject (None where there is no such table); of sessions.tsv by subject, session."""
+
+    participants: dict | None
+    sessions: dict
+    unread: Counter = field(default_factory=Counter)
+
+    def rows_of(self, subject, session):
+        """The rows that may tell something, that of the session first."""
+        rows = [_row_of_session(self.sessions.get(subject, {}), session), (self.participants or {}).get(subject)]
+        return [row for row in rows if row]
+
+    def facts_of(self, subject, session):
+        """Age and sex; what is neither, such as an age of `20-25`, counts as unknown and is counted in `unread`."""
+        rows = self.rows_of(subject, session)
+        age = self._first(rows, ("age",), reading.read_age)
+        return Facts(age, self._first(rows, ("sex", "gender"), reading.read_sex))
+
+    def warn_of_unread(self):
+        """Log each value that `facts_of` could not read, and how many images it concerns."""
+        for (column, text), n in sorted(self.unread.items()):
+            LOG.warning("%s %r, of %d images, cannot be read and counts as unknown", column, text, n)
+
+    def _first(self, rows, names, read):
+        for cells, table, line in rows:
+            for column in (column for column in cells if column.lower() in names):
+                # 89+ is how BIDS hides the age of very old people.
+                text = cells[column].removesuffix("+")
+                if reading.is_missing(text):
+                    continue
+                try:
+                    return read({column: text}, column, table, line)
+                except InputError:
+                    self.unread[(column, cells[column])] += 1
+        return None
+
+
+def comparable(session):
+    """A session's label without `ses-`, case and leading zeros: ses-M000, M00 and m0 are one session."""
+    if session is None:
+        return None
+    text = str(session).lower().removeprefix("ses-")
+    return re.sub(r"\d+", lambda number: str(int(number[0])), text)
+
+
+def read_people(folder, subjects, label):
+    """Read participants.tsv, where there is one, and the sessions.tsv of each of the `subjects` that has one.
+
+    Raises
+    ------
+    InputError : a participant or session is there twice; no table has the column `label`; what `read_rows` refuses.
+    """
+    path = os.path.join(folder, "participants.tsv")
+    participants = _participants(path) if os.path.exists(path) else None
+    sessions = {}
+    for subject in subjects:
+        own = os.path.join(folder, subject, f"{subject}_sessions.tsv")
+        if os.path.exists(own):
+            sessions[subject] = _sessions(own)
+    people = People(participants, sessions)
+    _require_label(people, label, path)
+    return people
+
+
+def label_records(records, people, settings):
+    """Label the records that are not dropped; drop those without participant or label, and what is not studied.
+
+    Where a sessions.tsv has the column, it decides: an empty cell is no label, even if participants.tsv has one, which
+    would be of another visit.
+
+    Raises
+    ------
+    InputError : a label that is in no class.
+    """
+    column = settings["label"]
+    for record in records:
+        if record["reason"] is not None:
+            continue
+        if people.participants is not None and record["subject_id"] not in people.participants:
+            reading.drop([record], "the participant is not in participants.tsv", detail="path")
+            continue
+        row = _label_row(people, record, column)
+        if row is None or reading.is_missing(row.cells[column]):
+            record["detail_label"] = f"row {row.line} of {row.table}" if row else f"no row has a {column}"
+            reading.drop([record], "no label", detail="detail_label")
+            continue
+        record["label"], studied = reading.read_label(row.cells, column, settings["classes"], row.table, row.line)
+        if not studied:
+            reading.drop([record], f"{column} {record['label']} is not studied")
+
+
+def absent_records(people, subjects):
+    """A dropped record for each row of participants.tsv whose subject has no T1-weighted image."""
+    absent = [(subject, row) for subject, row in (people.participants or {}).items() if subject not in set(subjects)]
+    empty = dict.fromkeys(("scan_id", "session", "label", "detail"))
+    return [
+        empty | {"table": row.table, "row": row.line, "subject_id": subject, "reason": "no T1w image"}
+        for subject, row in absent
+    ]
+
+
+def _participants(path):
+    people = {}
+    for line, cells in reading.read_rows(path, ["participant_id"], separators=TABS):
+        name = reading.require_text(cells, "participant_id", path, line)
+        # Older datasets write 01 for sub-01.
+        _add(people, f"sub-{name.removeprefix('sub-')}", Row(cells, path, line), "participant_id")
+    return people
+
+
+def _sessions(path):
+    sessions = {}
+    for line, cells in reading.read_rows(path, ["session_id"], separators=TABS):
+        name = reading.require_text(cells, "session_id", path, line).removeprefix("ses-")
+        _add(sessions, name, Row(cells, path, line), "session_id")
+    return sessions
+
+
+def _add(rows, name, row, column):
+    first = rows.setdefault(name, row)
+    if first is not row:
+        raise InputError(
+            f"{column} must be unique",
+            file=row.table,
+            row=row.line,
+            column=column,
+            found=f"{row.cells[column]}, which row {first.line} has too",
+        )
+
+
+def _row_of_session(sessions, session):
+    if session is None:
+        return None
+    if session in sessions:
+        return sessions[session]
+    near = [row for name, row in sessions.items() if comparable(name) == comparable(session)]
+    if len(near) > 1:
+        raise InputError(
+            f"two rows could be the session ses-{session}",
+            file=near[0].table,
+            row=near[1].line,
+            column="session_id",
+            found=", ".join(row.cells["session_id"] for row in near),
+            allowed="one row for each session, called like its folder",
+        )
+    return near[0] if near else None
+
+
+def _label_row(people, record, column):
+    """The row that decides about the label, or None where there is none."""
+    subject, session = record["subject_id"], record["session"]
+    own = people.sessions.get(subject, {})
+    if session is not None and any(column in row.cells for row in own.values()):
+        return _row_of_session(own, session)
+    participant = (people.participants or {}).get(subject)
+    return participant if participant and column in participant.cells else None
+
+
+def _require_label(people, label, path):
+    rows = [*(people.participants or {}).values(), *(row for own in people.sessions.values() for row in own.values())]
+    columns = list(dict.fromkeys(column for row in rows for column in row.cells))
+    if label not in columns:
+        near = difflib.get_close_matches(label, columns, n=1)
+        raise InputError(
+            f"neither participants.tsv nor a sessions.tsv has the column {label!r}",
+            file=path,
+            row=1 if people.participants else None,
+            found=", ".join(columns) or "no table",
+            hint=f"set cohort.label to {near[0]!r}?" if near else "set cohort.label to the column that has the label",
+        )

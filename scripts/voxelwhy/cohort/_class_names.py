@@ -1,0 +1,85 @@
+"""Class, subject and session from the names of files and folders, where no table tells them."""
+
+from __future__ import annotations
+
+import os
+import re
+
+SESSION = re.compile(r"(?:^|[_/-])ses(?:sion)?-?([A-Za-z0-9]+)", re.IGNORECASE)
+SUFFIX = re.compile(r"(?:^|[_-])T1w?$", re.IGNORECASE)
+
+
+def class_values(classes):
+    """{value: (label, studied)} of the `classes` of a config: the name of the class, or a value that is dropped."""
+    sides = {
+        str(v): (classes[side]["name"], True) for side in ("positive", "negative") for v in classes[side]["values"]
+    }
+    return sides | {str(value): (str(value), False) for value in classes["drop"]}
+
+
+def choose_way(own_names, values):
+    """Where the classes stand: "folders" where any folder is called like a value of a class, else "names"."""
+    folders = {part for name in own_names for part in name.split(os.sep)[:-1]}
+    return "folders" if folders & set(values) else "names"
+
+
+def read_name(own_name, values, way):
+    """What the name of a scan says.
+
+    Parameters
+    ----------
+    own_name : path below the data folder, without ending
+    values : as `class_values` gives them
+    way : "folders" (a folder is called like the value: AD/x) or "names" (a file or folder begins with it, followed by
+        anything but a letter: AD_001, AD_001/T1; the innermost counts)
+
+    Returns
+    -------
+    dict with label, studied, subject, session and reason: None, or why the name cannot be used. The subject is the
+    folder below the class, else what is left of the file's name; a mere number counts within its class only, so that
+    AD_001 and CN_001 are two people.
+    """
+    parts = own_name.split(os.sep)
+    value, rest, reason = (_by_folder if way == "folders" else _by_token)(parts, values)
+    if reason:
+        return {"label": None, "studied": False, "subject": None, "session": None, "reason": reason}
+    label, studied = values[value]
+    subject = re.split(r"[_-]ses(?:sion)?-?[A-Za-z0-9]+", SUFFIX.sub("", rest[0]), flags=re.IGNORECASE)[0].strip("_- ")
+    if not re.search(r"[A-Za-z]", subject):
+        subject = f"{value}_{subject}" if subject else own_name
+    session = SESSION.search("/".join(rest))
+    session = session[1] if session else None
+    return {"label": label, "studied": studied, "subject": subject, "session": session, "reason": None}
+
+
+def begins_with(name, values):
+    """The value that a name begins with, followed by anything but a letter; or None.
+
+    After a value that ends in a digit no digit may follow either: 1_001 is of class 1, and 10_001 is not.
+    """
+    for value in sorted(values, key=len, reverse=True):
+        follows = r"(?![A-Za-z])" if value[-1].isalpha() else r"(?![A-Za-z0-9])"
+        if re.match(re.escape(value) + follows, name):
+            return value
+    return None
+
+
+def _by_folder(parts, values):
+    found = [number for number, part in enumerate(parts[:-1]) if part in values]
+    if not found:
+        return None, None, "in no folder of a class"
+    value, rest = parts[found[-1]], parts[found[-1] + 1 :]
+    # A file that begins with a number begins with no class of that number: 0/1_scan.
+    token = begins_with(rest[-1], [value for value in values if re.search("[A-Za-z]", value)])
+    if len({values[parts[number]] for number in found} | ({values[token]} if token else set())) > 1:
+        return None, None, "the folder says another class than the name"
+    if token and len(rest) == 1:
+        rest = [rest[0][len(token) :].strip("_- ") or rest[0]]
+    return value, rest, None
+
+
+def _by_token(parts, values):
+    for number in reversed(range(len(parts))):
+        if value := begins_with(parts[number], values):
+            return value, [parts[number][len(value) :].strip("_- "), *parts[number + 1 :]], None
+    return None, None, "the name begins with no class"

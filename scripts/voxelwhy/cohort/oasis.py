@@ -1,0 +1,218 @@
+"""The tables and folders of OASIS-1 (cross-sectional) and OASIS-2 (longitudinal), as they are released.
+
+Which of the two a table is follows from its header. The class comes from CDR, the clinical dementia rating at the
+visit, never from Group, which tells how a person ended: somebody who converted later has Group Converted and a CDR
+of 0.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+
+from voxelwhy.cohort import _files as files
+from voxelwhy.cohort import _reading as reading
+from voxelwhy.errors import ConfigError, InputError
+
+LOG = logging.getLogger(__name__)
+SEPARATORS = reading.SEPARATORS | {";": "semicolons"}
+#: Columns that a table of the release must have, by the release.
+COLUMNS = {"OASIS-1": ["ID", "M/F", "Age", "CDR"], "OASIS-2": ["Subject ID", "MRI ID", "M/F", "Age", "CDR"]}
+SESSION = re.compile(r"(OAS[12]_\d{4})_(MR\d+)")
+#: What a file of each kind is called, after the session; where there are several acquisitions, their number.
+KINDS = {
+    "masked": re.compile(r"_mpr_n\d+_anon_111_t88_masked_gfc$"),
+    "t88": re.compile(r"_mpr_n\d+_anon_111_t88_gfc$"),
+    "subject": re.compile(r"_mpr_n\d+_anon_sbj_111$"),
+    "raw": re.compile(r"(?:^|_)mpr-(\d+)(?:_anon)?$"),
+}
+
+
+def read_cohort(settings):
+    """Read the table, find the images in the folders of the release, drop what has no CDR or is not studied.
+
+    Parameters
+    ----------
+    settings : the `cohort` section: table, data_dir, images (auto, masked, t88, subject or raw), classes (values of
+        CDR)
+
+    Returns
+    -------
+    records : list of dict, one a row in table order, with the columns of SCANS and DROPPED; `reason` is None for a scan
+        that is used
+    entries : int, rows of the table
+
+    Raises
+    ------
+    InputError
+        A table of neither release, an ID that is none or there twice, an impossible CDR, age or sex, a CDR that is in
+        no class, a folder that cannot be read, an image there twice, no image found at all; and what `read_rows`
+        refuses.
+    ConfigError : processed images of OASIS-2, which has none.
+    """
+    table = settings["table"]
+    release = recognise_release(table)
+    kind = _kind(settings["images"], release)
+    rows = reading.read_rows(table, COLUMNS[release], separators=SEPARATORS)
+    records = [_record(cells, release, table, line) for line, cells in rows]
+    reading.require_unique(records, "name", _id_column(release), table)
+    for record in records:
+        _label(record, _plain_classes(settings["classes"]))
+    _find_images(records, settings.get("data_dir") or os.path.dirname(table) or ".", kind)
+    return records, len(rows)
+
+
+def recognise_release(table):
+    """ "OASIS-1" or "OASIS-2", by the columns of a table; InputError for another."""
+    columns = reading.read_columns(table)
+    for release, needed in COLUMNS.items():
+        if set(needed) <= set(columns):
+            return release
+    raise InputError(
+        "this is a table of neither OASIS-1 nor OASIS-2",
+        file=table,
+        row=1,
+        found=", ".join(columns)[:200],
+        allowed="; ".join(f"{release}: {', '.join(needed)}" for release, needed in COLUMNS.items()),
+    )
+
+
+def _id_column(release):
+    return "ID" if release == "OASIS-1" else "MRI ID"
+
+
+def _kind(images, release):
+    if release == "OASIS-1":
+        return "masked" if images == "auto" else images
+    if images not in ("auto", "raw"):
+        raise ConfigError(
+            "cohort.images: OASIS-2 has whole heads only",
+            found=images,
+            allowed="raw or auto",
+            hint="brains that you extracted yourself are read by source folder or bids",
+        )
+    return "raw"
+
+
+def _record(cells, release, table, line):
+    column = _id_column(release)
+    name = reading.require_text(cells, column, table, line)
+    found = SESSION.fullmatch(name)
+    if not found or (release == "OASIS-2" and cells["Subject ID"] != found[1]):
+        raise InputError(
+            "this is not the ID of a session" if not found else "the ID of the session is not that of the subject",
+            file=table,
+            row=line,
+            column=column,
+            found=name if not found else f"{name}, of {cells['Subject ID']!r}",
+            allowed="such as OAS1_0061_MR2, of the subject OAS1_0061",
+        )
+    # OAS1_0061_MR2 is the second session of the person of OAS1_0061_MR1.
+    subject, session = found.groups()
+    return {
+        "scan_id": f"sub-{subject.replace('_', '')}_ses-{session}",
+        "subject_id": subject,
+        "session": session,
+        "label": None,
+        "age": reading.read_age({"Age": cells["Age"].replace(",", ".")}, "Age", table, line),
+        "sex": reading.read_sex(cells, "M/F", table, line),
+        "scan_date": None,
+        "image_id": None,
+        "path": None,
+        "name": name,
+        "cells": cells,
+        "table": str(table),
+        "row": line,
+        "reason": None,
+        "detail": None,
+    }
+
+
+def _label(record, classes):
+    text = record["cells"]["CDR"]
+    if reading.is_missing(text):
+        reading.drop([record], "no CDR (young or not assessed)")
+        return
+    place = (record["table"], record["row"])
+    cdr = _plain_number(text)
+    if cdr is None:
+        raise InputError(
+            "this is not a CDR", file=place[0], row=place[1], column="CDR", found=text, allowed="a number, or empty"
+        )
+    record["label"], studied = reading.read_label({"CDR": cdr}, "CDR", classes, *place)
+    if not studied:
+        reading.drop([record], f"CDR {record['label']} is not studied")
+
+
+def _plain_number(text):
+    """0, 0.0 and .0 are "0"; 0,5 and .5 are "0.5"; None for what is no number."""
+    if not re.fullmatch(r"\d*[.,]?\d+|\d+[.,]", text):
+        return None
+    return f"{float(text.replace(',', '.')):g}"
+
+
+def _plain_classes(classes):
+    def plain(values):
+        return [_plain_number(str(value)) or str(value) for value in values]
+
+    sides = {side: classes[side] | {"values": plain(classes[side]["values"])} for side in ("positive", "negative")}
+    return sides | {"drop": plain(classes["drop"])}
+
+
+def _find_images(records, folder, kind):
+    wanted = [record for record in records if record["reason"] is None]
+    index = _index_images(folder)
+    for record in wanted:
+        images = index.get((record["name"], kind), [])
+        usable = [image for image in images if image["reason"] is None]
+        if not images:
+            record["detail_file"] = f"no image of kind {kind} below {folder}"
+            reading.drop([record], "file missing", detail="detail_file")
+        elif not usable:
+            record["detail_file"] = images[0]["detail"]
+            reading.drop([record], images[0]["reason"], detail="detail_file")
+        else:
+            _require_one(usable, record)
+            record["path"] = usable[0]["path"]
+    if wanted and not any(record["reason"] is None for record in wanted):
+        _refuse_none(wanted, index, kind, folder)
+    several = sum(len(index.get((record["name"], kind), [])) > 1 for record in wanted)
+    LOG.info("images of kind %s; %d sessions have several, and the first is used", kind, several)
+
+
+def _index_images(folder):
+    """{(session, kind): images by number of acquisition}, from one walk over the folders."""
+    index = {}
+    for image in files.find_images(folder):
+        place, stem = os.path.split(image["own_name"])
+        # The name of the session stands in that of the file, or, in OASIS-2, of a folder around it.
+        session = SESSION.search(stem) or ([None, *SESSION.finditer(place)][-1])
+        for kind, pattern in KINDS.items():
+            if session and (found := pattern.search(stem)):
+                number = int(found[1]) if found.groups() else 0
+                index.setdefault((session[0], kind), []).append(image | {"number": number})
+    return {key: sorted(images, key=lambda image: (image["number"], image["path"])) for key, images in index.items()}
+
+
+def _require_one(images, record):
+    if len(images) > 1 and images[0]["number"] == images[1]["number"]:
+        raise InputError(
+            f"the image of {record['name']} is there twice",
+            file=record["table"],
+            row=record["row"],
+            found=f"{images[0]['path']} and {images[1]['path']}",
+            hint="move one of them out of cohort.data_dir",
+        )
+
+
+def _refuse_none(wanted, index, kind, folder):
+    names = {record["name"] for record in wanted}
+    others = {other: sum((name, other) in index for name in names) for other in KINDS}
+    found = ", ".join(f"{n} of kind {other}" for other, n in others.items() if n) or "no image of these sessions"
+    raise InputError(
+        f"none of the {len(wanted)} images of kind {kind} can be used",
+        file=folder,
+        found=f"{found}; {wanted[0]['name']}: {wanted[0]['reason']}, {wanted[0]['detail']}",
+        hint="correct cohort.data_dir, or set cohort.images to a kind that is there",
+    )
