@@ -251,3 +251,18 @@ def test_the_registration_page_shows_the_worst_first(tmp_path):
     text = (tmp_path / "page.svg").read_text(encoding="utf-8")
     assert text.index("bad (AD)") < text.index("fair (AD)") and "good (AD)" not in text
     assert "2 of 3 scans" in caption and "lowest 0.40" in caption
+
+
+def test_failed_registrations_come_first_then_the_lowest_correlation(tmp_path):
+    """A failed scan has no figures; a scan that was skipped was not registered and is not on the page."""
+    fig, _ = new_figure(figsize=(1, 1))
+    fig.savefig(tmp_path / "check.png")
+    rows = [("fine", 0.9, 0.9), ("broken", None, None), ("poor", -0.02, 0.5)]
+    quality = pd.DataFrame([{"scan_id": name, "correlation_brain": r, "mask_dice": d} for name, r, d in rows])
+    quality = quality.assign(label="CN", check=str(tmp_path / "check.png"))
+    settings = {"transform": "none", "resolution_mm": 3}
+    caption = cohort.draw_registration_page(quality, tmp_path / "page", settings=settings, simulated=False)
+    text = (tmp_path / "page.svg").read_text(encoding="utf-8")
+    assert text.index("broken (CN)") < text.index("poor (CN)") < text.index("fine (CN)")
+    assert "lowest -0.02" in caption
+    assert "Registered before the study and only checked to lie on its grid, 3 mm." in caption
