@@ -3,6 +3,7 @@
 from voxelwhy.cohort.parse import parse_tables
 from voxelwhy.doors import door
 from voxelwhy.images import write_json
+from voxelwhy.selection import require_known
 from voxelwhy.skull_stripping import judge_cohort
 from voxelwhy.tables import DROPPED, SCANS, write_table
 
@@ -10,5 +11,7 @@ with door(snakemake) as job:
     scans, dropped, _ = parse_tables(job.settings["cohort"])
     write_table(scans, job.output.scans, SCANS)
     write_table(dropped, job.output.dropped, DROPPED)
-    paths = dict(zip(scans["scan_id"], scans["path"], strict=True))
+    require_known(job.settings["skip"], scans, dropped, "registration.skip")
+    looked_at = scans[~scans["scan_id"].isin(job.settings["skip"])]
+    paths = dict(zip(looked_at["scan_id"], looked_at["path"], strict=True))
     write_json(job.output.skull, judge_cohort(paths, job.settings["skull_stripped"]))

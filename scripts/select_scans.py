@@ -17,6 +17,6 @@ with door(snakemake) as job:
         limits=job.settings["limits"],
         skip=job.settings["skip"],
     )
-    require_known(job.settings["heatmap_scans"], selected, excluded)
+    require_known(job.settings["heatmap_scans"], selected, excluded, "heatmaps.scans")
     write_table(selected, job.output.selected, SELECTED)
     write_table(excluded, job.output.excluded, EXCLUDED)

@@ -264,3 +264,18 @@ def test_learning_curves_say_the_loss_and_how_it_was_trained(tmp_path, network, 
     assert f">{loss}</text>" in (tmp_path / "curves.svg").read_text(encoding="utf-8")
     for part in (f"network {network}, optimiser rmsprop", "input: the mask my_own.nii", "weights kept best validation"):
         assert part in caption
+
+
+def test_failed_registrations_come_first_then_the_lowest_correlation(tmp_path):
+    """A failed scan has no figures; a scan that was skipped was not registered and is not on the page."""
+    fig, _ = new_figure(figsize=(1, 1))
+    fig.savefig(tmp_path / "check.png")
+    rows = [("fine", 0.9, 0.9), ("broken", None, None), ("poor", -0.02, 0.5)]
+    quality = pd.DataFrame([{"scan_id": name, "correlation_brain": r, "mask_dice": d} for name, r, d in rows])
+    quality = quality.assign(label="CN", check=str(tmp_path / "check.png"))
+    settings = {"transform": "none", "resolution_mm": 3}
+    caption = cohort.draw_registration_page(quality, tmp_path / "page", settings=settings, simulated=False)
+    text = (tmp_path / "page.svg").read_text(encoding="utf-8")
+    assert text.index("broken (CN)") < text.index("poor (CN)") < text.index("fine (CN)")
+    assert "lowest -0.02" in caption
+    assert "Registered before the study and only checked to lie on its grid, 3 mm." in caption

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import re
 from pathlib import Path
 
 import ants
@@ -11,7 +12,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from nilearn.datasets import load_mni152_template
-from scipy.ndimage import map_coordinates
+from scipy.ndimage import gaussian_filter, map_coordinates
 
 from voxelwhy.errors import ConfigError, ShapeError
 from voxelwhy.images import Grid, hash_voxels, read_json, save_image
@@ -319,8 +320,42 @@ def test_a_scan_that_is_no_brain_is_a_result(folder, tmp_path, rng):
     noise = rng.uniform(0, 500, scan.shape) * (scan.get_fdata() > 0)
     save_image(tmp_path / "noise.nii.gz", noise, scan.affine)
     quality = run(folder, tmp_path / "out", scan=tmp_path / "noise.nii.gz", transform="rigid")
-    assert quality["reason"].startswith("registration failed: the result does not resemble the template (r = ")
-    assert not (tmp_path / "out" / "t1.nii").exists()
+    assert re.match(r"the image shows no anatomy: neighbouring voxels correlate at -?0\.0", quality["reason"])
+    assert quality["voxel_hash"] is None and not (tmp_path / "out" / "t1.nii").exists()
+
+
+def test_a_scan_that_was_placed_wrongly_has_its_figure_and_its_picture(folder, tmp_path, rng):
+    """Whether a correlation is too low is for the selection to say: the picture must show it."""
+    scan = nib.load(folder / "scan.nii.gz")
+    clouds = gaussian_filter(rng.normal(size=scan.shape), 2.5)
+    clouds = (300 + 100 * clouds / clouds.std()) * (scan.get_fdata() > 0)
+    save_image(tmp_path / "clouds.nii.gz", np.maximum(clouds, 0), scan.affine)
+    quality = run(folder, tmp_path / "out", scan=tmp_path / "clouds.nii.gz", transform="rigid")
+    assert quality["status"] == "ok" and quality["correlation_brain"] < 0.35
+    assert (tmp_path / "out" / "t1.nii").exists() and (tmp_path / "out" / "check.png").stat().st_size > 10_000
+
+
+def test_a_scan_on_the_grid_is_taken_as_it_is(folder, template, tmp_path):
+    on_grid = nib.Nifti1Image(300 * template[0].get_fdata(dtype=np.float32), template[0].affine)
+    wanted = nib.orientations.ornt_transform(nib.io_orientation(on_grid.affine), nib.orientations.axcodes2ornt("LPS"))
+    nib.save(on_grid.as_reoriented(wanted), tmp_path / "warped.nii.gz")
+    quality = run(folder, tmp_path / "out", scan=tmp_path / "warped.nii.gz", transform="none", keep_transforms=True)
+    assert quality["status"] == "ok" and quality["transform"] == "none"
+    assert quality["correlation_brain"] == pytest.approx(1) and quality["mask_dice"] > 0.95
+    assert quality["jacobian_min"] is None
+    image = nib.load(tmp_path / "out" / "t1.nii")
+    assert Grid.of(image).same(Grid.of(template[0]))
+    assert np.abs(image.get_fdata() - on_grid.get_fdata()).max() <= quality["int16_error_bound"]
+    assert not (tmp_path / "out" / "transforms").exists()
+
+
+def test_a_scan_off_the_grid_is_a_result_with_both_grids(folder, tmp_path):
+    quality = run(folder, tmp_path / "out", transform="none")
+    assert quality["status"] == "failed"
+    assert quality["reason"] == (
+        "the scan is not on the study's grid: shape (54, 65, 55), origin [-108.0, -148.0, -90.0] mm, voxels [4.0, 4.0, "
+        "4.0] mm; the study's: shape (39, 46, 39), origin [-95.0, -130.5, -77.0] mm, voxels [5.0, 5.0, 5.0] mm"
+    )
 
 
 def test_faults_of_the_study_are_errors(folder, tmp_path):

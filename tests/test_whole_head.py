@@ -264,13 +264,13 @@ def test_a_setting_wins_with_a_warning(cohort, caplog):
 
 @pytest.mark.parametrize("setting", ["auto", "true", "false"])
 def test_a_mix_is_refused_at_once(cohort, setting):
-    with pytest.raises(InputError, match=r"mixes brains and whole heads[\s\S]*1 brains: b3 .*2 whole heads: h1 .*h2 "):
+    with pytest.raises(InputError, match=r"mixes brains and whole heads[\s\S]*1 brain: b3 .*2 whole heads: h1 .*h2 "):
         judge_cohort(some(cohort, "h1", "b3", "h2"), setting)
 
 
 def test_a_refusal_names_five_of_a_kind():
     kinds = {f"b{n}": (True, 1500.0) for n in range(7)} | {"h": (False, 4000.0)}
-    with pytest.raises(InputError, match=r"7 brains: b0 \(1500 cm³\), .*b4 \(1500 cm³\) …; 1 whole heads: h \(4000"):
+    with pytest.raises(InputError, match=r"7 brains: b0 \(1500 cm³\), .*b4 \(1500 cm³\) …; 1 whole head: h \(4000"):
         require_one_kind(kinds)
     assert require_one_kind(dict(list(kinds.items())[:7])) is None
 
@@ -334,7 +334,7 @@ def test_a_study_of_whole_heads_through_the_workflow(folder, tmp_path):
 
     # One more scan registers one scan; a scan that a person rejects is not registered, but accounted for.
     write(*names)
-    snakemake(tmp_path, "--until", "parse_tables")
+    assert snakemake(tmp_path, "--until", "parse_tables")[0] == 0
     code, text = snakemake(tmp_path, "--until", "select_scans", "--dry-run")
     assert re.search(r"^register_scan +1$", text, re.M) and "prepare_head_template" not in text
     known = {path.parent.name for path in masks}
@@ -350,6 +350,12 @@ def test_a_study_of_whole_heads_through_the_workflow(folder, tmp_path):
     write(*names, "CN8")
     code, text = snakemake(tmp_path, "--until", "select_scans")
     assert code != 0 and "mixes brains and whole heads" in text and "Traceback" not in text
+    configure(registration=config["registration"] | {"skip": {new: "moved", "sub-CN8_CN8": "a brain"}})
+    code, text = snakemake(tmp_path, "--until", "select_scans")
+    assert code == 0 and len(table(results / "cohort/excluded.tsv")) == 2
+    configure(registration=config["registration"] | {"skip": {"sub-CN8_CN7": "a brain"}})
+    code, text = snakemake(tmp_path, "--until", "select_scans")
+    assert code != 0 and "did you mean sub-CN8_CN8?" in text and "Traceback" not in text
 
 
 @needs_ch2

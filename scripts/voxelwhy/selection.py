@@ -30,7 +30,8 @@ def select_scans(scans, dropped, qualities, t1_paths, *, limits=None, skip=None)
     t1_paths : dict, scan_id to the path of its registered image
     limits : dict, optional; quality figure to the least value (correlation_brain, mask_dice, jacobian_min) or the
         largest (jacobian_max) with which a scan is used
-    skip : dict, optional; scan_id of a scan that a person has rejected, to that person's words. It needs no quality
+    skip : dict, optional; scan_id of a scan that a person has rejected, to that person's words. It needs no quality.
+        That there is such a scan was checked when the table was read (`require_known`)
 
     Returns
     -------
@@ -39,7 +40,7 @@ def select_scans(scans, dropped, qualities, t1_paths, *, limits=None, skip=None)
 
     Raises
     ------
-    ConfigError : `limits` names a figure that there is none of, or `skip` a scan that the study does not have.
+    ConfigError : `limits` names a figure that there is none of.
     InputError : a scan was not registered at all (a fault of the program), the registered scans mix brains and whole
         heads, or fewer than two classes are left.
 
@@ -49,7 +50,6 @@ def select_scans(scans, dropped, qualities, t1_paths, *, limits=None, skip=None)
     unknown = sorted(set(limits) - set(_FIGURES))
     if unknown:
         raise ConfigError("a limit on a quality figure that there is none of", found=unknown[0], allowed=_FIGURES)
-    _require_known(skip, scans["scan_id"], dropped, "registration.skip", "no need to skip")
     kept, out = [], [{"stage": "parse_tables"} | row for row in dropped.to_dict("records")]
     used = [scan for scan in scans["scan_id"] if scan not in skip]
     missing = [scan for scan in used if scan not in qualities]
@@ -78,20 +78,22 @@ def select_scans(scans, dropped, qualities, t1_paths, *, limits=None, skip=None)
     return selected, excluded
 
 
-def require_known(names, selected, excluded):
-    """Check the scans whose own maps are asked for, before anything is trained.
+def require_known(names, kept, left_out, setting):
+    """Check scans that a setting names: whose own maps are asked for, or which a person has rejected.
+
+    Parameters
+    ----------
+    names : iterable of str, scan_id
+    kept, left_out : DataFrames with scan_id (and reason): the study's scans, and what it does not use
+    setting : str, for the messages
 
     Raises
     ------
     ConfigError : a name is that of no scan of the study; it names the nearest. A scan that is known but left out is
         logged only.
     """
-    _require_known(names, selected["scan_id"], excluded, "heatmaps.scans", "no map of its own for")
-
-
-def _require_known(names, known, excluded, setting, consequence):
-    left_out = excluded.dropna(subset=["scan_id"]).drop_duplicates("scan_id").set_index("scan_id")["reason"]
-    known = list(known)
+    left_out = left_out.dropna(subset=["scan_id"]).drop_duplicates("scan_id").set_index("scan_id")["reason"]
+    known = list(kept["scan_id"])
     for name in names:
         if name in known:
             continue
@@ -103,7 +105,7 @@ def _require_known(names, known, excluded, setting, consequence):
                 allowed="a scan_id of cohort/scans.tsv",
                 hint=f"did you mean {near[0]}?" if near else None,
             )
-        log.warning("%s %s: it is left out (%s)", consequence, name, left_out[name])
+        log.warning("%s names %s, which is left out (%s)", setting, name, left_out[name])
 
 
 def exclusion_counts(excluded):

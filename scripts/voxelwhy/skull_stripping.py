@@ -8,6 +8,7 @@ import numpy as np
 
 from voxelwhy.errors import InputError
 from voxelwhy.scans import looks_skull_stripped, read_scan
+from voxelwhy.wording import count
 
 log = logging.getLogger(__name__)
 
@@ -77,12 +78,12 @@ def require_one_kind(kinds):
     """
     sides = {
         word: [f"{scan} ({cm3:.0f} cm³)" for scan, (stripped, cm3) in kinds.items() if stripped == kind]
-        for kind, word in ((True, "brains"), (False, "whole heads"))
+        for kind, word in ((True, "brain"), (False, "whole head"))
     }
     if all(sides.values()):
         raise InputError(
             "the cohort mixes brains and whole heads, and a network would learn the difference",
-            found="; ".join(f"{len(scans)} {word}: {_some(scans)}" for word, scans in sides.items()),
+            found="; ".join(f"{count(len(scans), word)}: {_some(scans)}" for word, scans in sides.items()),
             allowed="one kind",
             hint="extract the brains of all scans, or leave one kind out (the table, or registration.skip)",
         )

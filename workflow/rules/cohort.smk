@@ -56,7 +56,11 @@ checkpoint parse_tables:
         mem_mb=2000,
         runtime=30,
     params:
-        settings={"cohort": config["cohort"], "skull_stripped": config["scans"]["skull_stripped"]},
+        settings={
+            "cohort": config["cohort"],
+            "skull_stripped": config["scans"]["skull_stripped"],
+            "skip": sorted(config["registration"]["skip"]),
+        },
         code=code("parse_tables.py", SOURCES[config["cohort"]["source"]]),
     script:
         "../../scripts/parse_tables.py"

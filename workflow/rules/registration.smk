@@ -48,10 +48,10 @@ rule prepare_head_template:
         study("logs/prepare_head_template.log"),
     benchmark:
         study("benchmarks/prepare_head_template.tsv")
-    conda:
-        "../../envs/voxelwhy.yaml"
     # Compute nodes are offline.
     localrule: True
+    conda:
+        "../../envs/voxelwhy.yaml"
     threads: 1
     resources:
         mem_mb=2000,

@@ -96,7 +96,7 @@ def register_scan(scan_path, template_path, mask_path, settings, out_dir, *, sca
         except Exception as error:  # whatever ITK raises is about this scan: a result, so that the study goes on
             log.warning("registration failed", exc_info=True)
             return _failed(quality, f"registration failed: {_one_line(error)}", out_dir)
-        if settings.get("keep_transforms", False):
+        if settings.get("keep_transforms", False) and settings["transform"] != "none":
             _keep_transforms(Path(scratch), out_dir / "transforms")
     quality["t1_hash"] = hash_voxels(values)
     quality["int16_error_bound"] = save_int16(out_dir / "t1.nii", values, template.affine)
