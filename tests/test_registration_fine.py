@@ -57,6 +57,5 @@ def test_one_real_scan_at_1_mm(tmp_path):
     quality = json.loads((tmp_path / "ours" / "quality.json").read_text())
     ours, direct = (nib.load(tmp_path / name).get_fdata() for name in ("ours/t1.nii", "direct.nii.gz"))
     assert direct.max() > 1000
-    # Half a step of int16; and ours is rounded to float32 before, as the direct call's image may be when it is written.
-    storage = np.spacing(np.float32(direct.max())) / 2
-    assert np.abs(ours - direct).max() <= quality["int16_error_bound"] + 2 * storage
+    # The direct call writes float64: half a step of int16 is all that may differ, but for the last bits of the product.
+    assert np.abs(ours - direct).max() <= quality["int16_error_bound"] * (1 + 1e-6)

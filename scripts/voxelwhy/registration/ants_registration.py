@@ -87,7 +87,13 @@ def register_scan(scan_path, template_path, mask_path, settings, out_dir, *, sca
             warped, fixed = _onto_grid(scan, target, settings, prefix)
             values = _measure(quality, warped, fixed, brain, Path(scratch), whole_head=head_path is not None)
             if head_path:
-                _keep_brain(quality, scan, mask, None if settings["transform"] == "none" else prefix, out_dir)
+                _keep_brain(
+                    quality,
+                    nib.as_closest_canonical(scan),
+                    mask,
+                    None if settings["transform"] == "none" else prefix,
+                    out_dir,
+                )
         except (OSError, MemoryError, ConfigError):  # a full disk is the machine's fault: the job fails, and runs again
             raise
         except InputError as error:
@@ -107,10 +113,13 @@ def register_scan(scan_path, template_path, mask_path, settings, out_dir, *, sca
 
 
 def _read(path, settings, quality, scratch):
-    """The scan in RAS+, its brain taken out where the settings say so; what it looks like goes into `quality`."""
-    stored = read_scan(path, reorient=False)
-    quality["voxel_hash"] = hash_voxels(stored.dataobj)
-    scan = nib.as_closest_canonical(stored)
+    """The scan, its brain taken out where the settings say so; what it looks like goes into `quality`.
+
+    Left as stored: ANTs knows orientations, and its optimisers turn a rounding of the origin (1e-6 mm) into another
+    result. So ours is that of a call on the file.
+    """
+    scan = read_scan(path, reorient=False)
+    quality["voxel_hash"] = hash_voxels(scan.dataobj)
     quality["skull_stripped"], quality["scan_cm3"] = looks_skull_stripped(scan)
     if settings.get("extract"):
         whole = {"true": False, "false": True}.get(settings["skull_stripped"], not quality["skull_stripped"])
@@ -122,6 +131,7 @@ def _onto_grid(scan, target, settings, prefix):
     """The scan on the target's grid, and the target, both as ANTs images."""
     fixed = to_ants(target)
     if settings["transform"] == "none":
+        scan = nib.as_closest_canonical(scan)
         ours, wanted = Grid.of(scan), Grid.of(target)
         if not ours.same(wanted):
             raise InputError(

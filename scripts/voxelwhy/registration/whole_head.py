@@ -26,7 +26,7 @@ def extract_brain(scan, command, folder):
 
     Returns
     -------
-    nibabel image of the brain, RAS+
+    nibabel image of the brain, as the program stored it
 
     Raises
     ------
@@ -52,7 +52,7 @@ def extract_brain(scan, command, folder):
         raise InputError("the brain extraction failed", found=f"exit status {done.returncode}, {said[:150]}")
     if not Path(paths["{brain}"]).exists():
         raise InputError("the brain extraction wrote no brain", found=f"{command} ended well")
-    brain = read_scan(paths["{brain}"])
+    brain = read_scan(paths["{brain}"], reorient=False)
     stripped, cm3 = looks_skull_stripped(brain)
     if not stripped:
         raise InputError("the brain extraction left a whole head", found=f"{cm3:.0f} cm³")
