@@ -73,7 +73,7 @@ def test_the_papers_values_are_the_defaults():
         "n4": False,
         "keep_transforms": False,
         "skip": {},
-        "limits": {"correlation_brain": 0.1},
+        "limits": {"correlation_brain": 0.2},
     }
     assert settings["scans"] == {"skull_stripped": "auto"}
     assert settings["splits"] == [
