@@ -235,7 +235,7 @@ def test_images_by_a_template_of_the_collections_columns(tmp_path):
         (image(1, AD, date=""), r"empty.*\n.*row 6, column Acq Date"),
         (image(1, AD, date="13/1/2005"), r"not a date\n.*row 6, column Acq Date\n.*'13/1/2005'"),
         (image(1, AD, "FTD"), r"column Group\n.*'FTD'\n.*AD, CN, MCI, EMCI, LMCI, SMC, Patient"),
-        (image(1, AD, sex="X"), r"not a sex\n.*row 6, column Sex"),
+        (image(1, AD, sex="both"), r"not a sex\n.*row 6, column Sex"),
         (image(1, AD, age="old"), r"not an age\n.*row 6, column Age"),
     ],
 )
@@ -245,3 +245,10 @@ def test_a_bad_cell_is_named_with_row_column_and_value(tmp_path, row, match):
     (tmp_path / "table.csv").write_text("\n".join(lines))
     with pytest.raises(InputError, match=match):
         parse_tables(settings)
+
+
+def test_scans_of_two_tables_are_no_processings_of_one_another(tmp_path):
+    both = [image(1, AD, description="MPRAGE"), image(9, CN, "CN")], [image(3, AD, description="MPRAGE 3T")]
+    settings = [write_collection(tmp_path, rows, name=f"t{n}.csv") for n, rows in enumerate(both)]
+    scans, dropped, _ = parse_tables(settings[0] | {"table": [one["table"] for one in settings]})
+    assert scans["image_id"].tolist() == ["1", "9", "3"] and len(dropped) == 0

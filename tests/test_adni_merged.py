@@ -29,7 +29,7 @@ def test_every_row_is_kept_or_dropped_with_its_reason(tmp_path, caplog):
     }
     assert "8 rows, 5 scans of 3 subjects" in caplog.text
     assert "1 rows: file missing" in caplog.text
-    assert "no row of the table matches '999_S_0077/Screening'" in caplog.text
+    assert "no row of the table matches ['999_S_0077/Screening']" in caplog.text
     assert "Month12" not in "".join(r.getMessage() for r in caplog.records if r.levelno == logging.WARNING)
     detail = dropped.set_index("row").loc[6, "detail"]
     assert detail == str(tmp_path / "ADNI/999_S_0002/Month24/999_S_0002_2-2-08_Month24_105_Dementia.nii.gz")
@@ -89,7 +89,6 @@ def test_age_and_sex_are_read_where_the_table_has_them(tmp_path):
     ("number", "cells", "match"),
     [
         (3, {"dx": "dementia"}, r"row 5, column DX\n.*'dementia'\n.*Dementia, CN, MCI"),
-        (3, {"dx": ""}, r"row 5, column DX\n.*''\n"),
         (3, {"image_id": "101"}, r"Image.ID must be unique\n.*row 5.*\n.*row 2 has too"),
         (3, {"image_id": "I101"}, r"Image.ID must be unique\n.*row 5"),
         (3, {"image_id": "104.0"}, r"row 5, column Image.ID\n.*'104.0'\n.*whole number"),
@@ -289,7 +288,7 @@ def test_a_corrupt_scan_in_any_writing_of_its_visit(tmp_path, caplog):
         7: "diagnosis MCI is not studied",
     }
     assert caplog.text.count("no row of the table matches") == 1
-    assert "matches '999_S_0001/Baseline'" in caplog.text
+    assert "matches ['999_S_0001/Baseline']" in caplog.text
 
 
 def test_a_scan_that_is_corrupt_in_one_of_two_tables_is_used_of_the_other(tmp_path):
@@ -325,3 +324,21 @@ def test_images_of_the_merged_table_in_the_loni_tree(tmp_path):
     assert scans["path"].iloc[0] == str(tmp_path / "ADNI/ADNI_999_S_0001_MR_S1_I102.nii")
     assert reasons(dropped) == {2: "file missing", 7: "diagnosis MCI is not studied"}
     assert dropped["detail"].iloc[0] == f"no file of image I101 below {tmp_path / 'ADNI'}"
+
+
+def test_a_row_without_a_diagnosis_is_dropped_and_counted(tmp_path):
+    rows = [*ROWS[:3], changed(ROWS[3], dx=""), changed(ROWS[4], dx="NA"), *ROWS[5:]]
+    settings = write_merged(tmp_path, rows)
+    scans, dropped, _ = parse_tables(settings)
+    assert reasons(dropped) == {5: "no diagnosis", 6: "no diagnosis", 7: "diagnosis MCI is not studied"}
+    assert len(scans) == 5
+
+
+def test_ages_and_sexes_that_are_not_known_stop_nothing(tmp_path):
+    settings = write_merged(tmp_path)
+    lines = Path(settings["table"]).read_text().splitlines()
+    more = ["Age,Sex", "-4,Unknown", "Unknown,X", *["71,F"] * 6]
+    Path(settings["table"]).write_text("\n".join(f"{a},{b}" for a, b in zip(lines, more, strict=True)))
+    scans = parse_tables(settings)[0]
+    assert scans["age"].isna().tolist()[:3] == [True, True, False]
+    assert scans["sex"].tolist()[:3] == [None, None, "F"]

@@ -96,3 +96,21 @@ def test_the_readers_have_one_signature(tmp_path):
         for record in records:
             assert set(DROPPED.columns) <= set(record)
             assert record["reason"] or set(SCANS.columns) <= set(record)
+
+
+def test_a_comma_that_splits_a_cell_never_shifts_a_row(tmp_path):
+    table = tmp_path / "t.csv"
+    table.write_text("ID,M/F,Age,CDR,Delay\na,F,73,0,1\nb,F,73,0,5,\n")
+    with pytest.raises(InputError, match=r"as many cells(.*\n)+.*row 3\n.*6 cells'\n.*5 cells\n.*in quotes"):
+        read_rows(table)
+    # Separators too many at the end of every row are harmless.
+    table.write_text("a,b\n1,2,,\n3,4,,\n , \n")
+    assert read_rows(table) == [(2, {"a": "1", "b": "2"}), (3, {"a": "3", "b": "4"})]
+    table.write_text('"a", "b"\n"1", "2,5"\n')
+    assert read_rows(table) == [(2, {"a": "1", "b": "2,5"})]
+
+
+def test_a_spreadsheet_is_no_table(tmp_path):
+    (tmp_path / "t.csv").write_bytes(b"PK\x03\x04rest")
+    with pytest.raises(InputError, match=r"no text\n.*t.csv\n.*spreadsheet(.*\n)+.*CSV UTF-8"):
+        read_rows(tmp_path / "t.csv")

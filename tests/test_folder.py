@@ -72,7 +72,7 @@ def test_bad_cells_of_a_plain_table(tmp_path, row, match):
     ("cells", "match"),
     [
         (",70,F", r"empty.*\n.*row 2, column subject"),
-        ("s,-4,F", r"not an age\n.*row 2, column age\n.*'-4'\n.*0 to 130"),
+        ("s,-3,F", r"not an age\n.*row 2, column age\n.*'-3'\n.*0 to 130"),
         ('s,"70,5",F', "not an age"),
         ("s,70,woman", r"not a sex\n.*row 2, column sex\n.*'woman'\n.*F, M, female, male"),
     ],
@@ -232,6 +232,34 @@ def test_links_are_followed_and_those_that_lead_back_end(tmp_path):
         str(tmp_path / "data/AD/1.nii"),
         str(tmp_path / "data/CN/2.nii"),
     ]
+
+
+def test_a_dicom_series_is_a_scan_by_table_and_by_name(tmp_path):
+    touch(tmp_path, "AD/p1/1.dcm", "AD/p1/2.DCM", "NC/p2/1.dcm", "NC/p3.nii")
+    scans, dropped, counts = parse_tables(write_named(tmp_path))
+    assert (counts["rows"], len(dropped)) == (3, 0)
+    assert scans[["path", "label", "subject_id"]].to_numpy().tolist() == [
+        [str(tmp_path / "AD/p1"), "AD", "p1"],
+        [str(tmp_path / "NC/p2"), "CN", "p2"],
+        [str(tmp_path / "NC/p3.nii"), "CN", "p3"],
+    ]
+    settings = write_plain(tmp_path, "path,label\nAD/p1,F\nNC/p2,M\nAD,M\n", files=())
+    scans, dropped, _ = parse_tables(settings)
+    assert scans["path"].tolist() == [str(tmp_path / "AD/p1"), str(tmp_path / "NC/p2")]
+    assert dropped["reason"].tolist() == ["file missing"]
+
+
+def test_visits_at_the_end_of_a_name_are_no_other_people(tmp_path, caplog):
+    names = ("AD_001_bl.nii", "AD_001_m12.nii", "AD_002_MR1.nii", "AD_002_MR2.nii", "NC_011_S_0003_ses-2.nii")
+    scans = parse_tables(write_named(tmp_path, *names))[0]
+    assert scans["subject_id"].tolist() == ["AD_001", "AD_001", "AD_002", "AD_002", "011_S_0003"]
+    assert scans["session"].tolist() == ["bl", "m12", "MR1", "MR2", "2"]
+    assert "who is who is read from names alone" in caplog.text
+
+
+def test_a_row_without_a_label_is_dropped(tmp_path):
+    _, dropped, _ = parse_tables(write_plain(tmp_path, "path,label\na/1.nii,F\nb/1.nii,M\nc_T1w.nii.gz,\n"))
+    assert dropped["reason"].tolist() == ["no label"]
 
 
 @pytest.mark.skipif(not os.environ.get("VOXELWHY_REAL_SCANS"), reason="VOXELWHY_REAL_SCANS names no real scans")

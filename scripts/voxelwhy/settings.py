@@ -126,7 +126,7 @@ def _branch(value, schema, root, path):
     if not isinstance(value, dict):
         raise ConfigError(f"the setting {path} cannot be used", found=value, allowed=_allowed({"type": "object"}))
     name = value.get(key, fallback)
-    if name not in by_name:
+    if not isinstance(name, str) or name not in by_name:
         near = difflib.get_close_matches(str(name), by_name, n=1)
         raise ConfigError(
             f"the setting {_join(path, key)} cannot be used" if key in value else f"{_join(path, key)} is missing",

@@ -7,6 +7,7 @@ import os
 import re
 
 from voxelwhy.cohort import _adnimerge as adnimerge
+from voxelwhy.cohort import _files as files
 from voxelwhy.cohort import _loni as loni
 from voxelwhy.cohort import _reading as reading
 from voxelwhy.errors import ConfigError, InputError
@@ -84,6 +85,9 @@ def label_records(records, settings, column, word):
         return
     for record in records:
         place = (record["table"], record["row"])
+        if reading.lacks_label(record["cells"], column, settings["classes"]):
+            reading.drop([record], f"no {word}")
+            continue
         record["label"], studied = reading.read_label(record["cells"], column, settings["classes"], *place)
         if not studied:
             reading.drop([record], f"{word} {record['label']} is not studied")
@@ -95,25 +99,27 @@ def drop_corrupt(records, settings):
     `corrupt` counts for all tables, `corrupt_in` by the file name of a table for its rows alone: somebody may have been
     scanned at one visit at 1.5 T and at 3 T. Raises ConfigError for the name of no table.
     """
-    _drop_listed(records, settings["corrupt"])
+    _drop_listed(records, settings["corrupt"], "cohort.corrupt")
     names = sorted({os.path.basename(table) for table in _tables(settings)})
     for name, corrupt in settings.get("corrupt_in", {}).items():
         if name not in names:
             raise ConfigError("cohort.corrupt_in names no table of the study", found=name, allowed=names)
-        _drop_listed([record for record in records if os.path.basename(record["table"]) == name], corrupt)
+        of_table = [record for record in records if os.path.basename(record["table"]) == name]
+        _drop_listed(of_table, corrupt, "cohort.corrupt_in")
 
 
-def _drop_listed(records, corrupt):
+def _drop_listed(records, corrupt, setting):
     # The original list said `Month12` where the table says `Month 12`, and most of it never matched.
-    by_scan = {}
+    by_scan, unmatched = {}, []
     for record in records:
         by_scan.setdefault((record["subject_id"].replace(" ", ""), _visit(record["session"])), []).append(record)
     for entry in corrupt:
         subject, _, visit = entry.replace(" ", "").partition("/")
         found = by_scan.get((subject, _visit(visit)), [])
-        if not found:
-            LOG.warning("cohort.corrupt: no row of the table matches %r", entry)
         reading.drop(found, "listed as corrupt")
+        unmatched += [] if found else [entry]
+    if unmatched:
+        LOG.warning("%s: no row of the table matches %r", setting, unmatched)
 
 
 def find_files(records, settings):
@@ -124,13 +130,15 @@ def find_files(records, settings):
     folder = _data_folder(settings)
     if settings["images"] == "loni":
         loni.find_images(records, folder)
+        files.drop_unusable(records)
         return
     kept = [record for record in records if record["reason"] is None]
     for record in kept:
         name = reading.fill_template(settings["path_template"], record["cells"], record["table"], record["row"])
         record["path"] = reading.path_inside(folder, name, record["table"], record["row"])
     if kept:
-        reading.drop_missing_files(kept, kept[0]["table"], exists=_is_image)
+        reading.drop_missing_files(kept, kept[0]["table"])
+        files.drop_unusable(kept)
 
 
 def require_own_files(records):
@@ -160,12 +168,6 @@ def _data_folder(settings):
             allowed="the folder that holds all scans",
         )
     return settings.get("data_dir") or folders[0]
-
-
-def _is_image(path):
-    if not os.path.isdir(path):
-        return os.path.isfile(path)
-    return any(name.lower().endswith(".dcm") for name in os.listdir(path))
 
 
 def _image_id(cells, column, table, line):

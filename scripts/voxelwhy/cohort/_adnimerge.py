@@ -63,8 +63,8 @@ def age_at_visit(cells):
     return None, None
 
 
-def read_visits(path):
-    """Read ADNIMERGE.csv, its columns by name.
+def read_visits(path, subjects):
+    """Read the visits of `subjects` in ADNIMERGE.csv, its columns by name.
 
     Returns
     -------
@@ -78,6 +78,8 @@ def read_visits(path):
         raise InputError("there is no such table", file=path, hint="correct cohort.adnimerge in the config")
     visits = {}
     for line, cells in reading.read_rows(path, NEEDED):
+        if cells["PTID"] not in subjects:
+            continue
         visit = _visit(line, cells)
         of_subject = visits.setdefault(cells["PTID"], {})
         first = of_subject.setdefault(visit.code, visit)
@@ -109,7 +111,7 @@ def join_visits(records, settings):
     InputError : a diagnosis that the classes do not list, no scan found at all; and whatever `read_visits` refuses.
     """
     path, days = settings["adnimerge"], settings["adnimerge_days"]
-    visits, joined, ages, far = read_visits(path), Counter(), Counter(), []
+    visits, joined, ages, far = read_visits(path, {r["subject_id"] for r in records}), Counter(), Counter(), []
     for record in records:
         visit, how = _find(visits.get(record["subject_id"]), record, days)
         joined[how] += 1

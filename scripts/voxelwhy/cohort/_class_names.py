@@ -5,7 +5,11 @@ from __future__ import annotations
 import os
 import re
 
-SESSION = re.compile(r"(?:^|[_/-])ses(?:sion)?-?([A-Za-z0-9]+)", re.IGNORECASE)
+#: ses-2, ses2, and what ADNI and OASIS call a visit at the end of a name: bl, sc, m12, MR2.
+SESSION = re.compile(
+    r"(?:^|[_/-])(?:ses(?:sion)?-?([A-Za-z0-9]+)|(bl|baseline|sc|screening|m(?:onth)?\d{1,3}|MR\d+)(?=$|/))",
+    re.IGNORECASE,
+)
 SUFFIX = re.compile(r"(?:^|[_-])T1w?$", re.IGNORECASE)
 
 
@@ -44,11 +48,12 @@ def read_name(own_name, values, way):
     if reason:
         return {"label": None, "studied": False, "subject": None, "session": None, "reason": reason}
     label, studied = values[value]
-    subject = re.split(r"[_-]ses(?:sion)?-?[A-Za-z0-9]+", SUFFIX.sub("", rest[0]), flags=re.IGNORECASE)[0].strip("_- ")
+    rest = [SUFFIX.sub("", rest[0]), *rest[1:]]
+    subject = SESSION.sub("\0", "/" + rest[0], count=1).split("\0")[0].strip("/_- ")
     if not re.search(r"[A-Za-z]", subject):
         subject = f"{value}_{subject}" if subject else own_name
     session = SESSION.search("/".join(rest))
-    session = session[1] if session else None
+    session = session[1] or session[2] if session else None
     return {"label": label, "studied": studied, "subject": subject, "session": session, "reason": None}
 
 

@@ -74,21 +74,26 @@ def find_images(folder):
     -------
     images : list of dict in the order of paths: path, own_name (the path below `folder` without its ending), reason
         (None, or why it cannot be used) and detail. A pair of .img and .hdr is one image, whose path is that of the
-        .img; of one scan in several formats the first of FORMATS can be used.
+        .img; of one scan in several formats the first of FORMATS can be used. A folder of DICOM files is one image.
 
     Raises
     ------
     InputError : as `walk`.
     """
-    images = []
+    images, series = [], set()
     for place, entries in walk(folder):
         by_stem = {}
         for entry in entries:
+            if entry.name.lower().endswith(".dcm"):
+                series.add(place)
             if ending := ENDING.search(entry.name):
                 by_stem.setdefault(entry.name[: ending.start()], {})[ending[2].lower()] = entry.path
         for stem, files in by_stem.items():
             own_name = os.path.normpath(os.path.relpath(os.path.join(place, stem), folder))
             images += _images_of(files, own_name)
+    for place in series:
+        own_name = os.path.normpath(os.path.relpath(place, folder))
+        images.append({"path": os.path.normpath(place), "own_name": own_name, "reason": None, "detail": None})
     return sorted(images, key=lambda image: image["own_name"])
 
 
@@ -118,6 +123,8 @@ def drop_unusable(records):
 
 
 def _fault(path):
+    if os.path.isdir(path):  # a DICOM series, which the caller has seen
+        return None, None
     if not os.path.isfile(path):
         return ("file missing: not fetched?" if os.path.islink(path) else "file missing"), path
     if _is_pointer(path):

@@ -15,6 +15,8 @@ from voxelwhy.errors import ConfigError, InputError
 SEPARATORS = {",": "commas", "\t": "tabs"}
 OTHER_SEPARATORS = {";": "semicolons", "|": "vertical bars", " ": "spaces"}
 MISSING = {"", "na", "n/a", "nan"}
+#: What ADNI's tables and others write where an age, a sex or a date is not known.
+UNKNOWN = MISSING | {"-4", "-1", "unknown", "x", "u", "?"}
 DATES = {"M/D/YY": "%m/%d/%y", "M/D/YYYY": "%m/%d/%Y", "YYYY-MM-DD": "%Y-%m-%d"}
 
 
@@ -48,7 +50,11 @@ def read_rows(path, required=(), *, separators=SEPARATORS):
     if twice:
         raise InputError("a column is there twice", file=path, row=1, column=twice[0])
     _require_columns(header, required, path)
-    rows = [(line, _cells(header, cells, path, line)) for line, cells in body]
+    # Spreadsheets end every row alike in separators too many. A single longer row has a comma that splits a cell, and
+    # would be read one column off.
+    more = min((len(cells) - len(header) for _, cells in body), default=0)
+    width = len(header) + max(more, 0)
+    rows = [(line, _cells(header, cells, width, path, line)) for line, cells in body]
     rows = [(line, cells) for line, cells in rows if any(cells.values())]
     if not rows:
         raise InputError("the table has a header and no rows", file=path)
@@ -70,7 +76,10 @@ def read_columns(path):
 
 
 def _names(header, separator):
-    return [name.strip() for name in next(csv.reader([header], delimiter=separator), [])]
+    try:
+        return [name.strip() for name in next(csv.reader([header], delimiter=separator, skipinitialspace=True), [])]
+    except csv.Error:  # a line that is no header: longer than any cell may be
+        return []
 
 
 def _text(path):
@@ -83,6 +92,13 @@ def _text(path):
         raise InputError(
             "the table is not plain UTF-8 text", file=path, found=str(error), hint="save it as 'CSV UTF-8'"
         ) from error
+    if "\0" in text or text.startswith("PK\x03\x04"):
+        raise InputError(
+            "the table is no text",
+            file=path,
+            found="a spreadsheet or another binary file",
+            hint="save it as 'CSV UTF-8'",
+        )
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
@@ -109,11 +125,11 @@ def _separator(text, path, required, separators):
 
 
 def _records(text, separator, path):
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True, skipinitialspace=True)
     records, line = [], 1
     try:
         for cells in reader:
-            if cells:
+            if any(cell.strip() for cell in cells):
                 records.append((line, cells))
             line = reader.line_num + 1
     except csv.Error as error:
@@ -138,15 +154,16 @@ def _require_columns(header, required, path):
             )
 
 
-def _cells(header, cells, path, line):
+def _cells(header, cells, width, path, line):
     cells = [cell.strip() for cell in cells]
-    if len(cells) < len(header) or any(cells[len(header) :]):
+    if len(cells) != width or any(cells[len(header) :]):
         raise InputError(
             "a row does not have as many cells as the header",
             file=path,
             row=line,
             found=f"{len(cells)} cells",
             allowed=f"{len(header)} cells",
+            hint="put a cell that has a comma in it in quotes" if len(cells) > width else None,
         )
     return dict(zip(header, cells, strict=False))
 
@@ -154,6 +171,11 @@ def _cells(header, cells, path, line):
 def is_missing(text):
     """Whether a cell says nothing: empty, NA, N/A, NaN (in any case)."""
     return text is None or text.lower() in MISSING
+
+
+def is_unknown(text):
+    """Whether a cell says nothing, or that an age, a sex or a date is not known: -4, Unknown and the like."""
+    return text is None or text.lower() in UNKNOWN
 
 
 def require_text(cells, column, path, line):
@@ -169,7 +191,7 @@ def read_date(cells, column, path, line):
     Two-digit years from 69 on are of the last century. Raises InputError for a date that cannot be.
     """
     text = cells.get(column)
-    if is_missing(text):
+    if is_unknown(text):
         return None
     for pattern in DATES.values():
         try:
@@ -182,7 +204,7 @@ def read_date(cells, column, path, line):
 def read_age(cells, column, path, line):
     """Age in years, or None. Raises InputError for anything but a number from 0 to 130."""
     text = cells.get(column)
-    if is_missing(text):
+    if is_unknown(text):
         return None
     try:
         age = float(text)
@@ -197,7 +219,7 @@ def read_age(cells, column, path, line):
 def read_sex(cells, column, path, line):
     """ "F", "M" or None. Raises InputError for anything but F, M, female, male (in any case)."""
     text = cells.get(column)
-    if is_missing(text):
+    if is_unknown(text):
         return None
     sex = {"f": "F", "female": "F", "m": "M", "male": "M"}.get(text.lower())
     if sex is None:
@@ -237,6 +259,12 @@ def read_label(cells, column, classes, path, line):
         allowed=known + _values(classes["drop"]),
         hint="correct the table, or list the value in cohort.classes (under drop if it is not studied)",
     )
+
+
+def lacks_label(cells, column, classes):
+    """Whether a row has no label: its cell says nothing, and no class lists that."""
+    listed = [value for side in ("positive", "negative") for value in classes[side]["values"]] + classes["drop"]
+    return is_missing(cells[column]) and cells[column] not in _values(listed)
 
 
 def _values(values):
@@ -308,10 +336,17 @@ def drop(records, reason, detail=None):
             record["detail"] = record[detail] if detail else None
 
 
-def drop_missing_files(records, table, exists=os.path.isfile):
-    """Drop the records whose file does not exist; InputError, naming a path tried, where that leaves none."""
+def is_image(path):
+    """Whether there is a file at `path`, or a folder of DICOM files."""
+    if not os.path.isdir(path):
+        return os.path.isfile(path)
+    return any(name.lower().endswith(".dcm") for name in os.listdir(path))
+
+
+def drop_missing_files(records, table):
+    """Drop the records whose image does not exist; InputError, naming a path tried, where that leaves none."""
     kept = [record for record in records if record["reason"] is None]
-    lost = [record for record in kept if not exists(record["path"])]
+    lost = [record for record in kept if not is_image(record["path"])]
     if kept and len(lost) == len(kept):
         raise InputError(
             f"none of the {len(kept)} scans is where the table says",

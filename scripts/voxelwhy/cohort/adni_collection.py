@@ -81,7 +81,9 @@ def _drop_other_processings(records, prefer):
     scans = {}
     for record in records:
         if record["reason"] is None:
-            scans.setdefault((record["subject_id"], record["session"], record["scan_date"]), []).append(record)
+            # Tables stand for scanners: a 3 T scan is no other processing of the 1.5 T one of that day.
+            key = (record["table"], record["subject_id"], record["session"], record["scan_date"])
+            scans.setdefault(key, []).append(record)
     for images in scans.values():
         kept, *others = sorted(images, key=lambda image: (image["rank"], int(image["image_id"])))
         for other in others:

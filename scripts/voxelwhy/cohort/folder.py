@@ -63,7 +63,8 @@ def _read_table(settings):
 
 
 def _record_of_row(cells, classes, folder, table, line):
-    label, studied = reading.read_label(cells, "label", classes, table, line)
+    unlabelled = reading.lacks_label(cells, "label", classes)
+    label, studied = (None, False) if unlabelled else reading.read_label(cells, "label", classes, table, line)
     name = reading.require_text(cells, "path", table, line)
     path = reading.path_inside(folder, name, table, line, "path")
     own_name = files.ENDING.sub("", os.path.relpath(path, folder))
@@ -84,7 +85,7 @@ def _record_of_row(cells, classes, folder, table, line):
         "real_path": min(os.path.realpath(file) for file in (path, files.partner_of(path)) if file),
         "table": str(table),
         "row": line,
-        "reason": None if studied else f"label {label} is not studied",
+        "reason": None if studied else "no label" if unlabelled else f"label {label} is not studied",
         "detail": None,
     }
 
@@ -99,6 +100,7 @@ def _read_names(settings):
         )
     way = class_names.choose_way([image["own_name"] for image in images], values)
     LOG.info("%d images; the class of each is %s", len(images), WAYS[way])
+    LOG.warning("who is who is read from names alone: a table with a column subject says it for certain")
     records = [_record_of_image(image, values, way) for image in images]
     if all(record["label"] is None for record in records):
         names = ", ".join(image["own_name"] for image in images[:5])
