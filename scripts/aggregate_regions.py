@@ -11,5 +11,6 @@ with door(snakemake) as job:
         classes=job.settings["classes"],
         n_bootstrap=job.settings["bootstrap"],
         seed=job.settings["seed"],
+        judged=job.settings["judged"],
     )
     write_table(regions, job.output.regions, REGIONS)

@@ -8,9 +8,8 @@ from voxelwhy.provenance import software_versions
 from voxelwhy.registration.template import find_head, make_head_template
 
 with door(snakemake) as job:
-    path = find_head(job.settings["template"])
-    grid = {key: job.settings[key] for key in ("resolution_mm", "grid")}
-    head, sha256 = make_head_template(path, **grid, sha256=job.settings["template_sha256"])
+    path = find_head(snakemake.resources.head_file or None)
+    head, sha256 = make_head_template(path, **job.settings, sha256=snakemake.resources.head_sha256 or None)
     nib.save(head, job.output.t1)
-    card = {"template": path.name, "sha256": sha256} | grid
+    card = {"template": path.name, "sha256": sha256} | job.settings
     write_json(job.output.card, card | {"versions": software_versions(["nilearn"])})

@@ -22,7 +22,8 @@ with door(snakemake) as job:
     for split, folder in zip(job.settings["explained"], job.input.scans, strict=True):
         items[split] += sorted(Path(folder).glob("*.json"))
     people = {"n_subjects": int(selected["subject_id"].nunique()), "n_scans": len(selected)}
-    methods = methods_text(config, simulated=simulated, **people)
+    whole_heads = not read_json(job.input.skull)["skull_stripped"]
+    methods = methods_text(config, simulated=simulated, whole_heads=whole_heads, **people)
     write_report(
         collect_sections(items, methods=methods),
         job.output.report,

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from voxelwhy.models.networks import build_network, smallest_grid
 from voxelwhy.registry import NETWORKS
-from voxelwhy.settings import NETWORKS_WITHOUT_RELU
+from voxelwhy.settings_checks import NETWORKS_WITHOUT_RELU
 from voxelwhy.wording import ONE_LOGIT
 
 PAPER, MNI_2MM = (193, 229, 193), (91, 109, 91)

@@ -105,10 +105,11 @@ def adopt_weights(folds, t1_paths, mask, model_settings, training, *, classes, l
 
 
 def file_normaliser(path, volumes):
-    """The normalisation by voxel that a .npz file holds: arrays `mean`, and `sd` or `scale` (1 / SD).
+    """The normalisation by voxel that a .npz file holds: arrays `sd` or `scale` (1 / SD), and `mean`.
 
-    They lie on the study's grid, or on the part of it that the network sees (`training.crop`). As in a training of
-    the study, a voxel outside the brain becomes 0, and with `sd` one with hardly any spread.
+    Without `mean` none is taken off (`voxelwise_sd`). The arrays lie on the study's grid, or on the part of it that the
+    network sees (`training.crop`). As in a training of the study, a voxel outside the mask becomes 0, and with `sd` one
+    with hardly any spread.
 
     Parameters
     ----------
@@ -121,11 +122,11 @@ def file_normaliser(path, volumes):
     """
     arrays = read_arrays(path)
     spread = [name for name in ("sd", "scale") if name in arrays]
-    if "mean" not in arrays or len(spread) != 1:
-        allowed = "mean, and one of sd and scale (1 / SD)"
+    if len(spread) != 1:
+        allowed = "one of sd and scale (1 / SD), and mean unless none is taken off"
         raise InputError("the file holds no normalisation", file=path, found=sorted(arrays), allowed=allowed)
     values = {}
-    for name in ("mean", *spread):
+    for name in [name for name in ("mean", *spread) if name in arrays]:
         array = arrays[name]
         if array.shape == volumes.grid_shape:
             array = array[volumes.box]
@@ -144,6 +145,8 @@ def file_normaliser(path, volumes):
             raise InputError("this array cannot be used inside the brain", file=path, column=name, found=found)
         values[name] = np.where(volumes.mask, array, 0).astype(np.float64)
     scale = values["scale"] if "scale" in values else inverse_spread(values["sd"], volumes.mask)
+    if "mean" not in values:
+        return Normaliser("voxelwise_sd", None, scale.astype(np.float32))
     return Normaliser("voxelwise", values["mean"].astype(np.float32), scale.astype(np.float32))
 
 

@@ -12,7 +12,7 @@ from voxelwhy.tables import REGIONS
 FIGURES = ("total", "share", "density")
 
 
-def aggregate_regions(relevance, atlas_table, *, classes, n_bootstrap=1000, seed=0):
+def aggregate_regions(relevance, atlas_table, *, classes, n_bootstrap=1000, seed=0, judged=True):
     """Mean relevance of each region in each group of scans, with 95 % bootstrap intervals over subjects.
 
     A subject's scans are averaged first, so that somebody with five visits counts once; the percentile bootstrap then
@@ -24,6 +24,7 @@ def aggregate_regions(relevance, atlas_table, *, classes, n_bootstrap=1000, seed
     atlas_table : DataFrame by tables.ATLAS
     classes : {"positive": name, "negative": name}
     n_bootstrap : int, resamples
+    judged : bool; whether there are groups of right and of wrong predictions
     seed : int; each group draws from a stream of its own, so that an empty group changes no other
 
     Returns
@@ -48,9 +49,9 @@ def aggregate_regions(relevance, atlas_table, *, classes, n_bootstrap=1000, seed
             "the relevance table and the atlas table have different regions", column="region_id", found=strange[:20]
         )
     scans = relevance.drop_duplicates(["scan_id", "fold"])[["scan_id", "fold", "subject_id", "label", "probability"]]
-    member = [groups_of(row.label, row.probability, classes) for row in scans.itertuples()]
+    member = [groups_of(row.label, row.probability, classes, judged=judged) for row in scans.itertuples()]
     parts = []
-    for number, group in enumerate(group_names(classes)):
+    for number, group in enumerate(group_names(classes, judged=judged)):
         chosen = scans[[group in groups for groups in member]]
         if len(chosen):
             rng = np.random.default_rng(np.random.SeedSequence([seed, number]))

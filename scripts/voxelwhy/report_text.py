@@ -115,13 +115,14 @@ def choose_citations(settings, *, simulated):
     return sorted(CITATIONS[key] for key in keys)
 
 
-def methods_text(settings, *, simulated, n_subjects, n_scans):
+def methods_text(settings, *, simulated, n_subjects, n_scans, whole_heads=False):
     """The methods in sentences that state the settings: to paste into a paper, and to check against the config.
 
     Parameters
     ----------
     settings : dict, the whole config with its defaults filled in
     simulated : bool
+    whole_heads : bool, whether the scans were taken for whole heads (cohort/skull.json)
 
     Returns
     -------
@@ -136,12 +137,23 @@ def methods_text(settings, *, simulated, n_subjects, n_scans):
         )
     paragraphs = [
         cohort,
-        _registration(settings.get("registration", {})),
+        " ".join([*_heads(settings.get("scans", {}), whole_heads), _registration(settings.get("registration", {}))]),
         _weights(settings) or _training(settings.get("training", {}), settings.get("splits", [])),
         _heatmaps(settings.get("heatmaps", {}), settings.get("atlas", {}), settings.get("model")),
         _evaluation(settings.get("evaluation", {}), simulated),
     ]
     return [text for text in paragraphs if text]
+
+
+def _heads(settings, whole_heads):
+    if "extract" in settings:
+        return [f"Brains were extracted from whole heads by the command {settings['extract']!r}."]
+    if whole_heads:
+        return [
+            "The scans are whole heads: they were registered to the whole-head ICBM152 template, and what lies outside "
+            "the template's brain mask was left out."
+        ]
+    return []
 
 
 def _registration(settings):
@@ -152,7 +164,7 @@ def _registration(settings):
         return f"Each scan was registered to the ICBM152 template {how}."
     grid = Grid.named(settings.get("grid", "icbm"), settings["resolution_mm"])
     return (
-        f"Each scan was registered with ANTs onto the ICBM152 template on a grid of {' x '.join(map(str, grid.shape))} "
+        f"Each scan was registered onto the ICBM152 template on a grid of {' x '.join(map(str, grid.shape))} "
         f"voxels: {how}; in one thread and hence reproducibly."
     )
 

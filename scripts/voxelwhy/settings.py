@@ -14,11 +14,10 @@ from jsonschema import Draft202012Validator
 
 from voxelwhy.errors import ConfigError
 from voxelwhy.foreign_settings import check_model, check_others
-from voxelwhy.images import Grid
+from voxelwhy.settings_checks import check_settings
 
-RESERVED_NAMES = ("all", "TP", "FP", "TN", "FN")
-PACKAGED_ATLASES = ("AAL",)
-NETWORKS_WITHOUT_RELU = ("small_dataset",)
+#: Dropout of the networks that have another than the paper's, where the config names none.
+DROPOUT = {"korolev2017": 0.7, "small_dataset": 0}
 # What the walk below sees to itself; all the rest of a node is left to jsonschema.
 WALKED = {"properties", "items", "additionalProperties", "oneOf", "$ref", "$defs", "default"}
 NUMBER = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
@@ -48,20 +47,13 @@ def load_settings(config, schema_path):
         split.setdefault("name", split["kind"])
     if settings["heatmaps"]["target"] == "ad":
         settings["heatmaps"]["target"] = "positive"
+    training = config.get("training") or {}
+    if "dropout" not in training:
+        filled = settings["training"]
+        filled["dropout"] = DROPOUT.get(filled["network"], filled["dropout"])
     _snap_occlusion(settings)
     place_tables(settings["cohort"])
-    checks = (
-        _check_cohort,
-        _check_classes,
-        _check_registration,
-        _check_splits,
-        _check_atlas,
-        _check_slices,
-        _check_occlusion,
-        _check_guided,
-    )
-    for check in checks:
-        check(settings)
+    check_settings(settings)
     check_model(settings)
     check_others(settings)
     return settings
@@ -215,134 +207,6 @@ def _join(path, key):
     return f"{path}.{key}" if path else str(key)
 
 
-def _check_cohort(settings):
-    if "simulation" in settings and "table" in settings["cohort"]:
-        raise ConfigError(
-            "a study has a simulation or a table of its own, not both",
-            column="cohort.table",
-            found=settings["cohort"]["table"],
-            hint="remove the section simulation to study your own scans",
-        )
-    cohort = settings["cohort"]
-    if "simulation" in settings and cohort["source"] != "adni_merged":
-        raise ConfigError(
-            "a simulated cohort is read as adni_merged",
-            column="cohort.source",
-            found=cohort["source"],
-            hint="remove it",
-        )
-    by_files = cohort["source"] in ("bids", "folder") and "data_dir" in cohort
-    if "simulation" not in settings and "table" not in cohort and not by_files:
-        raise ConfigError(
-            "the setting cohort.table is missing",
-            allowed="the path of the table, CSV or TSV" + ", or data_dir alone" * (cohort["source"] == "folder"),
-            hint="name the table, or simulate a cohort with a simulation section",
-        )
-    if settings["cohort"].get("images") == "template" and "path_template" not in settings["cohort"]:
-        raise ConfigError(
-            "the setting cohort.path_template is missing: cohort.images is template",
-            allowed="the path of a scan below data_dir, such as {Subject}/{Image Data ID}.nii.gz",
-            hint="give it, or set cohort.images to loni",
-        )
-
-
-def _check_slices(settings):
-    axis, grid = settings["figures"]["axis"], Grid.named(settings["registration"]["grid"], 1)
-    number = ("sagittal", "coronal", "axial").index(axis)
-    low = grid.affine[number, 3]
-    high = low + grid.shape[number] - 1
-    for place in settings["figures"]["slices_mm"]:
-        if not low <= place <= high:
-            raise ConfigError(
-                "figures.slices_mm: a slice lies outside the template",
-                found=place,
-                allowed=f"{low:g} to {high:g} mm for {axis} slices",
-            )
-
-
-def _check_classes(settings):
-    classes = settings["cohort"]["classes"]
-    names = [classes[side]["name"] for side in ("positive", "negative")]
-    if names[0].lower() == names[1].lower():
-        raise ConfigError("cohort.classes: both classes have one name", found=names[0], allowed="two names")
-    reserved = {name.lower() for name in RESERVED_NAMES}
-    for name in names:
-        if name.lower() in reserved:
-            raise ConfigError(
-                "cohort.classes: this name is that of a group of scans",
-                found=name,
-                allowed=f"any other than {', '.join(RESERVED_NAMES)}",
-            )
-    seen = {}
-    lists = {f"{side}.values": classes[side]["values"] for side in ("positive", "negative")} | {"drop": classes["drop"]}
-    for place, values in lists.items():
-        for value in values:
-            first = seen.setdefault(f"{value:g}" if isinstance(value, float) else str(value), place)
-            if first != place:
-                raise ConfigError(
-                    f"cohort.classes: a value stands in two lists, {first} and {place}", found=value, allowed="one list"
-                )
-
-
-def _check_registration(settings):
-    registration = settings["registration"]
-    if registration["transform"] == "none" and registration["n4"]:
-        raise ConfigError(
-            "registration.n4: images that are registered already are taken as they are",
-            found="transform: none, n4: true",
-            allowed="n4: false, or another transform",
-        )
-    warped = [name for name in registration["limits"] if name.startswith("jacobian")]
-    if warped and registration["transform"] != "syn_quick":
-        raise ConfigError(
-            f"registration.limits.{warped[0]}: only a warp has a Jacobian",
-            found=f"transform: {registration['transform']}",
-            allowed="transform: syn_quick",
-        )
-
-
-def _check_splits(settings):
-    seen = set()
-    for split in settings["splits"]:
-        if split["name"].lower() in seen:
-            raise ConfigError(
-                "splits: two splits have one name",
-                found=split["name"],
-                allowed="a name of its own for each",
-                hint="a split without a name has that of its kind: add name",
-            )
-        seen.add(split["name"].lower())
-        if settings["training"]["keep"] == "best_validation" and split["validation_fraction"] == 0:
-            raise ConfigError(
-                f"training.keep is best_validation, and the split {split['name']} has nobody to validate with",
-                found="validation_fraction: 0",
-                allowed="a validation_fraction above 0, or keep: last",
-            )
-
-
-def _check_atlas(settings):
-    atlas = settings["atlas"]
-    if ("image" in atlas) != ("table" in atlas):
-        missing = "table" if "image" in atlas else "image"
-        raise ConfigError(
-            f"the setting atlas.{missing} is missing", found=sorted(atlas), allowed="image and table together, or none"
-        )
-    packaged = atlas["name"] in PACKAGED_ATLASES
-    if "image" in atlas and packaged:
-        raise ConfigError(
-            "atlas.name is that of a packaged atlas, but image and table are given",
-            found=atlas["name"],
-            allowed="a name of your choice with image and table, or the packaged name alone",
-        )
-    if "image" not in atlas and not packaged:
-        raise ConfigError(
-            "there is no packaged atlas of that name",
-            found=atlas["name"],
-            allowed=PACKAGED_ATLASES,
-            hint="for an atlas of your own set atlas.image and atlas.table",
-        )
-
-
 def place_tables(cohort):
     """Set relative paths of the cohort's tables below its data folder, so that a study names the folder once.
 
@@ -373,25 +237,3 @@ def _snap_occlusion(settings):
     for key, unit in (("size_mm", 2 * resolution), ("stride_mm", resolution)):
         length = round(max(1, round(occlusion[key] / unit)) * unit, 6)
         occlusion[key] = int(length) if float(length).is_integer() else length
-
-
-def _check_occlusion(settings):
-    occlusion = settings["heatmaps"]["methods"].get("occlusion")
-    if occlusion and occlusion["stride_mm"] > occlusion["size_mm"]:
-        raise ConfigError(
-            "heatmaps.methods.occlusion: stride_mm is above size_mm: voxels between the cubes are left out",
-            found=f"size_mm {occlusion['size_mm']}, stride_mm {occlusion['stride_mm']} (whole voxels of "
-            f"{settings['registration']['resolution_mm']} mm)",
-            allowed="stride_mm <= size_mm",
-        )
-
-
-def _check_guided(settings):
-    network, methods = settings["training"]["network"], settings["heatmaps"]["methods"]
-    if network in NETWORKS_WITHOUT_RELU and "guided_backprop" in methods:
-        raise ConfigError(
-            f"heatmaps.methods: guided_backprop is defined for ReLU, and the network {network} has none",
-            found=list(methods),
-            allowed=[name for name in methods if name != "guided_backprop"],
-            hint="list the methods of the study under heatmaps.methods; one that is not listed is not computed",
-        )

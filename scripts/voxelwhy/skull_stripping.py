@@ -85,7 +85,7 @@ def require_one_kind(kinds):
             "the cohort mixes brains and whole heads, and a network would learn the difference",
             found="; ".join(f"{count(len(scans), word)}: {_some(scans)}" for word, scans in sides.items()),
             allowed="one kind",
-            hint="extract the brains of all scans, or leave one kind out (the table, or registration.skip)",
+            hint="extract the brains of all scans before, or leave one kind out (the table, or registration.skip)",
         )
 
 

@@ -126,7 +126,7 @@ def explain_scans(
     atlas : (label image, table by tables.ATLAS, brain mask image), all on the study's grid
     settings : dict
         target (predicted, positive or true), output (probability or logit), scans (ids whose own map is kept), options
-        (of the method).
+        (of the method), judged (whether there are groups of right and of wrong predictions; they are by default).
     maps_dir : path
         Gets `mean_<group>.nii.gz`, `mean_<group>_scaled.nii.gz` and `scan_<scan_id>.nii.gz`, each with its JSON.
     network_mask : nibabel image, optional
@@ -142,7 +142,8 @@ def explain_scans(
     network_mask = brain if network_mask is None else network_mask
     counted = (np.asarray(brain.dataobj) > 0) & (np.asarray(network_mask.dataobj) > 0)
     names = [classes["negative"], classes["positive"]]
-    means, tables, digests = GroupMeans(group_names(classes), grid.shape), [], {}
+    judged = settings.get("judged", True)
+    means, tables, digests = GroupMeans(group_names(classes, judged=judged), grid.shape), [], {}
     started, done = time.monotonic(), 0
     for fold, tested in scans.groupby("fold", sort=True):
         explain, digests[str(fold)] = _explainer(function, models[fold], network_mask, labels, settings, grid, device)
@@ -151,7 +152,7 @@ def explain_scans(
             whole = explain(t1_paths[scan.scan_id], target)
             heatmap = np.where(counted, whole, np.float32(0))
             saturated = max(scan.probability, 1 - scan.probability) > SATURATED
-            members = groups_of(scan.label, scan.probability, classes)
+            members = groups_of(scan.label, scan.probability, classes, judged=judged)
             means.add(heatmap, members, scan.subject_id, saturated=saturated, outside=_share_outside(whole, counted))
             facts = {"scan_id": scan.scan_id, "subject_id": scan.subject_id, "label": scan.label, "fold": fold}
             facts |= {"target": names[target], "probability": scan.probability}

@@ -94,6 +94,7 @@ def heatmap_settings(wildcards):
     shared = {key: heatmaps[key] for key in ("target", "output", "scans")}
     return shared | {
         "options": heatmaps["methods"][wildcards.method] or {},
+        "judged": ACCURACY,
         "classes": CLASSES,
     }
 

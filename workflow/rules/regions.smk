@@ -55,6 +55,7 @@ rule aggregate_regions:
             "classes": CLASSES,
             "bootstrap": config["evaluation"]["bootstrap"],
             "seed": SEED,
+            "judged": ACCURACY,
         },
         code=code("aggregate_regions.py"),
     script:

@@ -53,16 +53,14 @@ rule prepare_head_template:
     conda:
         "../../envs/voxelwhy.yaml"
     threads: 1
+    # Where the file lies and what it hashes to changes no number: naming it later registers nothing again.
     resources:
         mem_mb=2000,
         runtime=30,
+        head_file=config["scans"].get("template", ""),
+        head_sha256=config["scans"].get("template_sha256", ""),
     params:
-        settings={
-            "resolution_mm": config["registration"]["resolution_mm"],
-            "grid": config["registration"]["grid"],
-            "template": config["scans"].get("template"),
-            "template_sha256": config["scans"].get("template_sha256"),
-        },
+        settings={key: config["registration"][key] for key in ("resolution_mm", "grid")},
         code=code("prepare_head_template.py"),
     script:
         "../../scripts/prepare_head_template.py"

@@ -322,6 +322,7 @@ rule write_report:
         scans=expand(study("splits/{split}/figures/scans"), split=EXPLAINED),
         summaries=expand(study("splits/{split}/evaluation/summary.json"), split=STUDIED),
         selected=study("cohort/selected.tsv"),
+        skull=study("cohort/skull.json"),
         template=str(SCRIPTS / "voxelwhy" / "report.html.j2"),
     output:
         report=study("report.html"),

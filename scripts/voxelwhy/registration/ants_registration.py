@@ -85,7 +85,7 @@ def register_scan(scan_path, template_path, mask_path, settings, out_dir, *, sca
         try:
             scan = _read(scan_path, settings, quality, scratch)
             warped, fixed = _onto_grid(scan, target, settings, prefix)
-            values = _measure(quality, warped, fixed, brain, Path(scratch), whole_head=head_path is not None)
+            _measure(quality, warped, fixed, brain, Path(scratch), whole_head=head_path is not None)
             if head_path:
                 _keep_brain(
                     quality,
@@ -104,11 +104,14 @@ def register_scan(scan_path, template_path, mask_path, settings, out_dir, *, sca
             return _failed(quality, f"registration failed: {_one_line(error)}", out_dir)
         if settings.get("keep_transforms", False) and settings["transform"] != "none":
             _keep_transforms(Path(scratch), out_dir / "transforms")
+    whole = warped.numpy()
+    values = np.where(brain, whole, 0) if head_path else whole  # of a whole head the brain, as all that follows expects
     quality["t1_hash"] = hash_voxels(values)
     quality["int16_error_bound"] = save_int16(out_dir / "t1.nii", values, template.affine)
     write_json(out_dir / "quality.json", quality)
     fine = template.get_fdata(dtype=np.float32)
-    draw_check(out_dir / "check.png", values, fine, brain.astype(np.uint8), template.affine, _title(quality))
+    # A head is drawn whole: cut to the mask, it would fit the mask's outline wherever it lies.
+    draw_check(out_dir / "check.png", whole, fine, brain.astype(np.uint8), template.affine, _title(quality))
     return quality
 
 
@@ -146,7 +149,7 @@ def _onto_grid(scan, target, settings, prefix):
 
 
 def _measure(quality, warped, fixed, brain, scratch, *, whole_head):
-    """Write the figures into `quality`; returns the registered voxels, those of a whole head inside the brain only."""
+    """Write the figures into `quality`."""
     values = warped.numpy()
     if not np.isfinite(values).all():
         raise ValueError("the registered scan holds NaN or infinity")
@@ -159,7 +162,6 @@ def _measure(quality, warped, fixed, brain, scratch, *, whole_head):
     if (scratch / "1Warp.nii.gz").exists():
         inside = jacobian(fixed, scratch / "1Warp.nii.gz")[brain]
         quality["jacobian_min"], quality["jacobian_max"] = float(inside.min()), float(inside.max())
-    return np.where(brain, values, 0) if whole_head else values
 
 
 def _keep_brain(quality, scan, mask, prefix, out_dir):

@@ -27,7 +27,7 @@ def make_network_mask(kind, brain):
     Raises
     ------
     ShapeError : the file is on another grid; both are named, and nothing is resampled.
-    InputError : the file cannot be read, or holds other values than 0 and one number above it.
+    InputError : the file cannot be read, holds other values than 0 and one number above it, or no voxel of the brain.
 
     References
     ----------
@@ -41,6 +41,13 @@ def make_network_mask(kind, brain):
         seen = inside & (sum(on_grid(tissue, grid, float(grid.voxel_mm[0])) for tissue in tissues) >= 0.5)
     else:
         seen = _read_mask(kind, grid)
+    if not (seen & inside).any():
+        raise InputError(
+            "the mask of the network does not touch the brain",
+            file=kind,
+            found=f"{int(seen.sum())} voxels, none of them of the brain",
+            hint="look at its affine, and at the grid that it lies on",
+        )
     return nib.Nifti1Image(seen.astype(np.uint8), grid.affine)
 
 

@@ -39,8 +39,8 @@ def extract_brain(scan, command, folder):
         words = shlex.split(command)
         for name, path in paths.items():
             words = [word.replace(name, path) for word in words]
-        done = subprocess.run(words, capture_output=True, text=True, errors="replace", check=False)
-    except (ValueError, FileNotFoundError, PermissionError) as error:
+        done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
+    except (ValueError, OSError) as error:
         raise ConfigError(
             "the program of scans.extract cannot be started",
             column="scans.extract",
