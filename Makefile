@@ -12,7 +12,7 @@ demo: $(READY)
 	@. $(VENV)/bin/activate && snakemake --cores $(CORES)
 
 test: $(READY)
-	@. $(VENV)/bin/activate && python -m pytest -n 2 --dist loadgroup
+	@. $(VENV)/bin/activate && python -m pytest -n 2 --dist loadfile
 
 check: $(READY)
 	@. $(VENV)/bin/activate && ruff check . && ruff format --check . && snakefmt --check workflow \

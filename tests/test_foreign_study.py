@@ -17,7 +17,7 @@ from torch import nn
 from voxelwhy.images import Grid, save_image
 from voxelwhy.models.networks import build_network
 
-pytestmark = [pytest.mark.study, pytest.mark.xdist_group("study")]
+pytestmark = pytest.mark.study
 
 METHODS = {"sensitivity_analysis": {}, "occlusion": {"size_mm": 64, "stride_mm": 64}}
 GRID = Grid.icbm(4)

@@ -16,7 +16,6 @@ REAL = os.environ.get("VOXELWHY_REAL_SCANS")
 PEOPLE = ("sub-01", "sub-02", "sub-03", "sub-05", "sub-12", "sub-16")
 pytestmark = [
     pytest.mark.study,
-    pytest.mark.xdist_group("real"),
     pytest.mark.skipif(not REAL, reason="VOXELWHY_REAL_SCANS names no real scans"),
 ]
 

@@ -18,7 +18,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 METHODS = ("sensitivity_analysis", "guided_backprop", "occlusion", "area_occlusion", "grad_cam")
-pytestmark = [pytest.mark.study, pytest.mark.xdist_group("study")]
+pytestmark = pytest.mark.study
 
 DEMO = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
 SMALL = {
