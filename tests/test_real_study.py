@@ -82,7 +82,7 @@ def test_the_scans_are_brains_and_lie_on_the_template(real):
         image = nib.load(real.folder / row["t1"]).get_fdata()
         correlation = np.corrcoef(image[mask], template[mask])[0, 1]
         assert correlation == pytest.approx(float(row["correlation_brain"]), abs=1e-3)
-        assert correlation > 0.4 and float(row["mask_dice"]) > 0.9
+        assert correlation > 0.3 and float(row["mask_dice"]) > 0.85
 
 
 def test_the_report_has_every_section_of_real_scans(real):
