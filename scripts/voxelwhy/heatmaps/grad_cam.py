@@ -7,7 +7,7 @@ from torch import nn
 
 from voxelwhy.errors import ModelError
 from voxelwhy.heatmaps.placement import draw_at_centres
-from voxelwhy.heatmaps.prepare import as_map, class_score, explaining, pick_target, run_model
+from voxelwhy.heatmaps.prepare import class_score, each_image, pick_target, run_model
 from voxelwhy.heatmaps.receptive_fields import ReceptiveFields
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -30,36 +30,50 @@ class _Capture:
         return self.activation.clone()  # a copy, because the next layer may work in place
 
 
-def grad_cam(model, image, *, target_class=None, layer=None, resize=True, apply_softmax=True, device="auto"):
+def grad_cam(
+    model,
+    image,
+    target_class=None,
+    last_conv_layer=None,
+    resize=True,
+    apply_softmax=True,
+    cuda=None,
+    verbose=False,
+    *,
+    device="auto",
+):
     """Relevance of each place: channels of a layer, weighted by their mean gradient, summed, and the positive part.
 
     Parameters
     ----------
-    model : torch.nn.Module in eval mode; gives logits (n, classes). It is left as it was.
-    image : array-like or tensor, (channels, *spatial), 2D or 3D.
-    target_class : the class to explain; None is the predicted one.
-    layer : the layer to look at, a module of the model or its name; None is the convolution that runs last.
+    model : torch.nn.Module in eval mode; gives logits (n, classes), or one logit (n, 1) for class 1 against class 0. It
+        is left as it was.
+    image : numpy, torch or nibabel; one image or a batch, 2D or 3D, (channels, *spatial) or channels last.
+    target_class : the class to explain, or one for each image of a batch; None is the predicted one.
+    last_conv_layer : the layer to look at, a module of the model or its name; None is the convolution that runs last.
     resize : True draws each cell at the centre of its receptive field, linear in between; False gives the layer's own
         grid, (*cells).
     apply_softmax : True explains the probability, False the logit.
-    device : "auto", "cpu", "cuda" or "cuda:N".
+    cuda, device : device is "auto", "cpu", "cuda" or "cuda:N"; cuda=True is the first CUDA device.
+    verbose : print what was predicted and what is done, and show a progress bar.
 
     Returns
     -------
-    heatmap : float32 array, (*spatial) (float64 where the model is); 0 or more.
+    heatmap : float32 array (float64 where the model is), (*spatial), or (n, *spatial) for a batch; 0 or more.
 
     Raises
     ------
     ModelError : no convolution, an unknown layer, one without a grid or on which the class does not depend, one whose
         receptive fields are not known (`resize=False` works then); training mode, an unknown class.
-    ShapeError : an image of other axes than the model's, or one with NaN.
+    ShapeError : an image that does not fit the model, has two readings, or holds NaN.
 
     References
     ----------
     Selvaraju et al. 2017, Grad-CAM (arXiv 1610.02391).
     """
-    with explaining(model, image, device) as batch:
-        layers = _layers(model, layer)
+
+    def explain(batch, target):
+        layers = _layers(model, last_conv_layer)
         batch = batch.clone()  # the caller's own memory perhaps, and a network may begin with an in-place layer
         fields = ReceptiveFields(batch)
         capture = _Capture(fields)
@@ -71,16 +85,18 @@ def grad_cam(model, image, *, target_class=None, layer=None, resize=True, apply_
             for handle in handles:
                 handle.remove()
         activation = _check_grid(capture.activation, batch)
-        score = class_score(logits, pick_target(logits, target_class), apply_softmax)
+        score = class_score(logits, pick_target(logits, target), apply_softmax)
         cells = _weighted(activation, score)
         if not resize:
-            return as_map(cells, batch)
+            return cells
         if capture.field is None:
             raise ModelError(
                 "where the cells of this layer lie in the image is not known; resize=False gives them as is"
             )
         cells = cells.cpu().double().numpy()
-        return as_map(draw_at_centres(cells, capture.field.centres(cells.shape), batch.shape[2:]), batch)
+        return draw_at_centres(cells, capture.field.centres(cells.shape), batch.shape[2:])
+
+    return each_image(explain, model, image, target_class=target_class, device=device, cuda=cuda, verbose=verbose)
 
 
 def _layers(model, layer):

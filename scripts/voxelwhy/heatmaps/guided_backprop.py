@@ -7,7 +7,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from voxelwhy.errors import ModelError
 from voxelwhy.heatmaps.gradients import check_postprocess, combine_channels, input_gradient
-from voxelwhy.heatmaps.prepare import as_map, explaining
+from voxelwhy.heatmaps.prepare import each_image
 
 OTHER_RECTIFIERS = {
     "hardtanh": "ReLU6 (or Hardtanh)",
@@ -74,7 +74,9 @@ def _is_zero(value):
     return value is not None and value == 0
 
 
-def guided_backprop(model, image, *, target_class=None, postprocess="abs", apply_softmax=True, device="auto"):
+def guided_backprop(
+    model, image, target_class=None, postprocess="abs", apply_softmax=True, cuda=None, verbose=False, *, device="auto"
+):
     """Relevance of each voxel: the gradient of the class, negative parts dropped at each ReLU on the way back.
 
     Any way to write a ReLU is guided: `nn.ReLU` at any depth, `F.relu`, `torch.relu`, in-place, one module used
@@ -82,22 +84,24 @@ def guided_backprop(model, image, *, target_class=None, postprocess="abs", apply
 
     Parameters
     ----------
-    model : torch.nn.Module in eval mode; gives logits (n, classes). It is left as it was.
-    image : array-like or tensor, (channels, *spatial), 2D or 3D.
-    target_class : the class to explain; None is the predicted one.
+    model : torch.nn.Module in eval mode; gives logits (n, classes), or one logit (n, 1) for class 1 against class 0. It
+        is left as it was.
+    image : numpy, torch or nibabel; one image or a batch, 2D or 3D, (channels, *spatial) or channels last.
+    target_class : the class to explain, or one for each image of a batch; None is the predicted one.
     postprocess : "abs" (over several channels the largest), "square" (summed over channels) or None (signed, summed).
     apply_softmax : True explains the probability, False the logit.
-    device : "auto", "cpu", "cuda" or "cuda:N".
+    cuda, device : device is "auto", "cpu", "cuda" or "cuda:N"; cuda=True is the first CUDA device.
+    verbose : print what was predicted and what is done, and show a progress bar.
 
     Returns
     -------
-    heatmap : float32 array, (*spatial) (float64 where the model is).
+    heatmap : float32 array (float64 where the model is), (*spatial), or (n, *spatial) for a batch.
 
     Raises
     ------
     ModelError : a rectifier other than ReLU (named), no ReLU at all, a TorchScript model (its ReLUs cannot be
         reached); training mode, an unknown class.
-    ShapeError : an image of other axes than the model's, or one with NaN.
+    ShapeError : an image that does not fit the model, has two readings, or holds NaN.
     ConfigError : an unknown `postprocess`.
 
     References
@@ -105,11 +109,14 @@ def guided_backprop(model, image, *, target_class=None, postprocess="abs", apply
     Springenberg et al. 2015, Striving for simplicity (arXiv 1412.6806).
     """
     check_postprocess(postprocess)
-    with explaining(model, image, device) as batch:
+
+    def explain(batch, target):
         if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
             raise ModelError("guided backpropagation cannot reach the ReLUs of a TorchScript model")
         with _Guide() as guide:
-            gradient = input_gradient(model, batch, target_class, apply_softmax)
+            gradient = input_gradient(model, batch, target, apply_softmax)
         if not guide.guided:
             raise ModelError("guided backpropagation is defined for ReLU; there is none between image and output")
-        return as_map(combine_channels(gradient, postprocess), batch)
+        return combine_channels(gradient, postprocess)
+
+    return each_image(explain, model, image, target_class=target_class, device=device, cuda=cuda, verbose=verbose)
