@@ -123,9 +123,9 @@ def test_options_out_of_range_are_refused():
         with pytest.raises(ConfigError):
             occlusion(net, image, **options)
     with pytest.raises(ModelError, match="no layer 'features'; it has: 0, 1, 2"):
-        grad_cam(net, image, layer="features")
+        grad_cam(net, image, last_conv_layer="features")
     with pytest.raises(ModelError, match="spatial axes is wanted"):
-        grad_cam(net, image, layer="7")
+        grad_cam(net, image, last_conv_layer="7")
     with pytest.raises(ModelError, match="needs a convolution"):
         grad_cam(linear(2)[0], image)
     with pytest.raises(ModelError, match="no gradient with respect to the image"):

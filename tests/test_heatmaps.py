@@ -259,13 +259,13 @@ def test_grad_cam_is_captums_layer_grad_cam(ndim, dtype, apply_softmax):
         wanted = captum.attribute(image[None], target=2, relu_attributions=True)[0, 0].detach().numpy()
         scale = 1e3  # Grad-CAM averages the gradient over all cells: its values are small by nature
         options = {"target_class": 2, "apply_softmax": apply_softmax, "resize": False}
-        found = grad_cam(net, image, layer=net[layer], **options)
+        found = grad_cam(net, image, last_conv_layer=net[layer], **options)
         assert_same(found * scale, wanted * scale, dtype, least=1.0)
         zeros.append((found == 0).any())
         assert (found >= 0).all()
         if layer == 4:
             assert np.array_equal(found, grad_cam(net, image, **options))  # the convolution that runs last
-        assert np.array_equal(found, grad_cam(net, image, layer=str(layer), **options))
+        assert np.array_equal(found, grad_cam(net, image, last_conv_layer=str(layer), **options))
     assert any(zeros)  # cells that speak against the class are there, and are dropped
 
 
