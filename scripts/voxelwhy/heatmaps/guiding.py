@@ -36,17 +36,24 @@ class _ClampsAsReLUs(TorchFunctionMode):
 
     Exported and converted networks are written so. The values are the same; but the gradient of a clamp has no
     operator of its own that could be guided.
+
+    What a checkpoint computes a second time, within torch.autograd.grad, passes this by: clamps run as such, and save
+    values of which the same are positive, or below the top. They were looked at the first time.
     """
+
+    def __init__(self, guide):
+        super().__init__()
+        self.guide = guide
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
+        self.guide.refuses = func is not torch.autograd.grad
         name = getattr(func, "__name__", "").partition(".")[0]  # of an operator with overload: clamp.default
-        if name.removesuffix("_") in CLAMPS:
+        if name.removesuffix("_") in CLAMPS and args and args[0].is_floating_point():
             low, high = (_number(bound) for bound in _bounds(args[1:], kwargs))
             if low == 0 and (high is None or high > 0):
                 in_place = name.endswith("_")
-                values = args[0] if args else kwargs["self" if "self" in kwargs else "input"]
-                return F.relu(values, in_place) if high is None else F.hardtanh(values, 0.0, high, in_place)
+                return F.relu(args[0], in_place) if high is None else F.hardtanh(args[0], 0.0, high, in_place)
         return func(*args, **kwargs)
 
 
@@ -58,9 +65,9 @@ def _bounds(args, kwargs):
 
 
 def _number(bound):
-    """A bound as Python number; NaN, which is no bound at all here, for one that differs from place to place."""
+    """A bound as Python number; NaN for one that is computed from the image or differs from place to place."""
     if isinstance(bound, torch.Tensor):
-        return float(bound) if bound.numel() == 1 else float("nan")
+        return float(bound) if bound.numel() == 1 and bound.grad_fn is None else float("nan")
     return bound if bound is None or isinstance(bound, numbers.Real) else float("nan")
 
 
@@ -74,11 +81,12 @@ class _Guide(TorchDispatchMode):
 
     def __init__(self):
         super().__init__()
-        self.guided = 0
+        self.guided, self.refuses = 0, True
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         name = func.overloadpacket.__name__
-        _refuse_other_rectifiers(name.removesuffix("_"), args, kwargs or {})
+        if self.refuses:
+            _refuse_other_rectifiers(name.removesuffix("_"), args, kwargs or {})
         result = func(*args, **(kwargs or {}))
         if name in ("threshold_backward", "hardtanh_backward"):
             self.guided += 1
@@ -94,9 +102,9 @@ def _refuse_other_rectifiers(name, args, kwargs):
     if name == "hardtanh":
         low = _bounds(args[1:], kwargs)[0]
         found = "Hardtanh" if (-1 if low is None else low) != 0 else None
-    if name in CLAMPS:
+    if name in CLAMPS and args[0].is_floating_point():
         found = "clamp at 0" if _is_zero(_bounds(args[1:], kwargs)[0]) else None
-    if name in ("maximum", "fmax") and (_is_zero(args[0]) or _is_zero(args[1])):
+    if name in ("maximum", "fmax") and args[0].is_floating_point() and (_is_zero(args[0]) or _is_zero(args[1])):
         found = "maximum with 0"
     if found:
         raise ModelError(
@@ -120,7 +128,7 @@ def guided_gradient(model, batch, target, apply_softmax) -> torch.Tensor:
     """
     if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
         raise ModelError("guided backpropagation cannot reach the ReLUs of a TorchScript model")
-    with as_written(), _ClampsAsReLUs(), _Guide() as guide:
+    with as_written(), _Guide() as guide, _ClampsAsReLUs(guide):
         gradient = input_gradient(model, batch, target, apply_softmax)
     if not guide.guided:
         raise ModelError("guided backpropagation is defined for ReLU; there is none between image and output")
