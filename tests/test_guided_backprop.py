@@ -163,7 +163,8 @@ def test_a_relu_with_a_top_is_guided_at_both_ends(ndim, spelling):
         made = Net(ndim, rectify)
         with torch.no_grad():
             made.one.weight *= np.sqrt(3.0) ** (3 - ndim)  # for fewer voxels under a kernel
-            made.dense.weight *= 0.1
+            made.dense.weight *= 0.1  # its values would lie above the top
+            made.head.weight *= 10
         return made
 
     wanted, open_above = (
