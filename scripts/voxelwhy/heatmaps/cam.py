@@ -25,11 +25,15 @@ CONVOLUTIONS = {"conv1d", "conv2d", "conv3d", "convolution", "_convolution"}
 
 
 class Seen(NamedTuple):
-    """The layer that was looked at: output and gradient, both (1, channels, *cells), and where its cells lie."""
+    """The layer that was looked at: output and gradient of the score, both (1, channels, *cells).
+
+    `field` tells where its cells lie, or is None; `score` is (1,), of the class `target`.
+    """
 
     output: torch.Tensor
     gradient: torch.Tensor
     field: Field | None
+    score: torch.Tensor
     target: int
 
 
@@ -106,12 +110,13 @@ def look(model, batch, target, last_conv_layer, score: Callable) -> Seen:
             with cuts if layer is None else nullcontext():
                 logits = run_model(model, entry)
             target = pick_target(logits, target)
-            output, gradient, field = _last_that_counts(score(logits, target), cuts.cuts)
+            value = score(logits, target)
+            output, gradient, field = _last_that_counts(value, cuts.cuts)
     finally:
         if handle is not None:
             handle.remove()
     log.info("looked at a layer of %s cells, %d channels", " x ".join(map(str, output.shape[2:])), output.shape[1])
-    return Seen(output, gradient, field, target)
+    return Seen(output, gradient, field, value.detach(), target)
 
 
 def _layer(model, wanted):

@@ -4,45 +4,49 @@ from __future__ import annotations
 
 from voxelwhy.heatmaps.cam import channel_weights, draw, look, positive_sum
 from voxelwhy.heatmaps.placement import check_interpolation
-from voxelwhy.heatmaps.prepare import as_map, class_score, explaining
+from voxelwhy.heatmaps.prepare import class_score, each_image
 
 
 def grad_cam(
     model,
     image,
-    *,
     target_class=None,
     last_conv_layer=None,
     resize=True,
     interpolation="linear",
     apply_softmax=True,
+    cuda=None,
+    verbose=False,
+    *,
     device="auto",
 ):
     """Relevance of each place: channels of a layer, weighted by their mean gradient, summed, and the positive part.
 
     Parameters
     ----------
-    model : torch.nn.Module in eval mode; gives logits (n, classes). It is left as it was.
-    image : array-like or tensor, (channels, *spatial), 2D or 3D.
-    target_class : the class to explain; None is the predicted one.
+    model : torch.nn.Module in eval mode; gives logits (n, classes), or one logit (n, 1) for class 1 against class 0. It
+        is left as it was.
+    image : numpy, torch or nibabel; one image or a batch, 2D or 3D, (channels, *spatial) or channels last.
+    target_class : the class to explain, or one for each image of a batch; None is the predicted one.
     last_conv_layer : the layer to look at, a module of the model (of any kind) or its name; None is the convolution
-        that runs last of those on which the class depends. In a network that ends in parallel branches that is one
-        branch: name the module in which they meet.
+        that runs last of those on which the class depends. Convolutions on a single cell, which are dense layers, do
+        not count. In a network that ends in parallel branches the last is one branch: name the module where they meet.
     resize : True draws each cell at the centre of its receptive field; False gives the layer's own grid, (*cells).
     interpolation : "linear" between the centres, or "nearest": each voxel has the value of the nearest centre.
     apply_softmax : True explains the probability, False the logit.
-    device : "auto", "cpu", "cuda" or "cuda:N".
+    cuda, device : device is "auto", "cpu", "cuda" or "cuda:N"; cuda=True is the first CUDA device.
+    verbose : print what was predicted and what is done, and show a progress bar.
 
     Returns
     -------
-    heatmap : float32 array, (*spatial) (float64 where the model is); 0 or more.
+    heatmap : float32 array (float64 where the model is), (*spatial), or (n, *spatial) for a batch; 0 or more.
 
     Raises
     ------
-    ModelError : no convolution with a grid (a TorchScript model: none can be reached), an unknown layer, one without a
-        grid or on which the class does not depend, one whose receptive fields are not known (`resize=False` works
+    ModelError : no convolution with a grid (in a TorchScript model none can be reached), an unknown layer, one without
+        a grid or on which the class does not depend, one whose receptive fields are not known (`resize=False` works
         then); training mode, an unknown class.
-    ShapeError : an image of other axes than the model's, or one with NaN.
+    ShapeError : an image that does not fit the model, has two readings, or holds NaN.
     ConfigError : an unknown `interpolation`.
 
     References
@@ -51,10 +55,9 @@ def grad_cam(
     """
     check_interpolation(interpolation)
 
-    def score(logits, target):
-        return class_score(logits, target, apply_softmax)
-
-    with explaining(model, image, device) as batch:
-        seen = look(model, batch, target_class, last_conv_layer, score)
+    def explain(batch, target):
+        seen = look(model, batch, target, last_conv_layer, lambda *of: class_score(*of, apply_softmax))
         cells = positive_sum(channel_weights(seen.gradient), seen)
-        return as_map(draw(cells, seen, batch, interpolation) if resize else cells, batch)
+        return draw(cells, seen, batch, interpolation) if resize else cells
+
+    return each_image(explain, model, image, target_class=target_class, device=device, cuda=cuda, verbose=verbose)
