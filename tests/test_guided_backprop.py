@@ -5,6 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from captum.attr import GuidedBackprop
+from heatmap_cases import Guided
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
@@ -16,21 +17,8 @@ CONV = {2: nn.Conv2d, 3: nn.Conv3d}
 SHAPES = {2: (12, 10), 3: (9, 8, 10)}
 
 
-class Guided(torch.autograd.Function):
-    """The definition, Springenberg et al. 2015: the gradient passes where input and gradient are positive."""
-
-    @staticmethod
-    def forward(ctx, values):
-        ctx.save_for_backward(values)
-        return values.clamp(min=0)
-
-    @staticmethod
-    def backward(ctx, gradient):
-        return gradient * (gradient > 0) * (ctx.saved_tensors[0] > 0)
-
-
 class GuidedTop(torch.autograd.Function):
-    """The same for a ReLU with a top: it passes where the input lies between both ends."""
+    """`Guided` for a ReLU with a top: the gradient passes where the input lies between both ends."""
 
     @staticmethod
     def forward(ctx, values, top):
