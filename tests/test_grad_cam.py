@@ -94,10 +94,21 @@ def test_the_other_head_is_explained_by_its_own_convolution():
         grad_cam(TwoHeads(HEADS["the other is left out"]), image, last_conv_layer="other")
 
 
-def test_several_outputs_are_refused():
-    net = TwoHeads(lambda classes, other: (classes, other))
-    with pytest.raises(ModelError, match=r"gives a tuple; a tensor of logits \(n, classes\) is wanted"):
-        grad_cam(net, picture(2))
+class First(nn.Module):
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, image):
+        return self.net(image)[0]
+
+
+def test_several_outputs_are_refused_and_explained_once_wrapped():
+    net, image = TwoHeads(lambda classes, other: (classes, other)), picture(2)
+    with pytest.raises(ModelError, match=r"gives a tuple; .* wrap it in a torch.nn.Module whose forward gives the one"):
+        grad_cam(net, image)
+    wanted = grad_cam(TwoHeads(HEADS["the other is left out"]), image)
+    assert np.array_equal(grad_cam(First(net).eval(), image), wanted) and wanted.max() > 0
 
 
 class Functional(nn.Module):
