@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from voxelwhy.errors import ConfigError, ModelError
+from voxelwhy.errors import ConfigError, ModelError, ShapeError
 from voxelwhy.heatmaps.prepare import check_count, class_score, pick_target, progress, run_model, two_axes
 from voxelwhy.incremental.engine import MAX_BYTES, Incremental
 from voxelwhy.incremental.graph import NotExportable
@@ -59,9 +60,17 @@ class PlainLoop:
         _check_options(value, batch_size)
         size = int(batch_size) if batch_size else BATCH_SIZE.get(batch.device.type, BATCH_SIZE_ELSEWHERE)
         self.model, self.image, self.value = model, batch[0], float(value)
+        if any(isinstance(module, _BatchNorm) and module.running_mean is None for module in model.modules()):
+            size = 1  # it normalises over all images of a batch: each part would be told from the others in it
         self.buffer = batch.repeat(size, *[1] * (batch.ndim - 1))
         # Every pass is a full batch, this one too: kernels differ between batch sizes in the last digits.
-        self.whole = run_model(model, self.buffer)[:1]
+        try:
+            self.whole = run_model(model, self.buffer)[:1]
+        except (ModelError, ShapeError):
+            if batch_size or size == 1:
+                raise
+            self.buffer = batch.clone()  # a network that is written for one image, as by view(1, -1)
+            self.whole = run_model(model, self.buffer)
         # A network that begins with an in-place layer writes into the buffer: it gets a copy each time.
         self.writes_input = not torch.equal(self.buffer[0], self.image)
         if self.writes_input:

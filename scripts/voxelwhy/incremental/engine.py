@@ -55,7 +55,6 @@ class Incremental:
             raise NotExportable("its output does not depend on a grid")
         self.max_bytes, self.axes = max_bytes, batch.ndim - 2
         self.last_use = last_uses(self.steps, self.graph.output)
-        self.fixed = {}  # values that depend on neither the image nor their number
         self.base = {}
         self.whole = self._run_image(batch)
         self.multiply_adds = self.full_multiply_adds = 0
@@ -99,7 +98,6 @@ class Incremental:
         """Run the image through all steps; keep the layers that a gather will read."""
         kept = {node for step in self.steps if not _passes_on(step) for node in step.inputs} | {self.graph.image}
         values = {self.graph.image: batch.contiguous(memory_format=FORMATS[self.axes])}
-        self._fix()
         value_of = self._reader(values, self._of_size(1))
         for step in self.steps:
             values[step.node] = step.whole(value_of)
@@ -108,30 +106,23 @@ class Incremental:
                     self.base[node] = values[node]
                 if self.last_use.get(node) is step:
                     del values[node]
-        return values[self.graph.output]
-
-    def _fix(self):
-        """Compute once what depends on weights alone."""
-        for node in self.graph.nodes:
-            sources = node.all_input_nodes
-            if node not in self.graph.dependent and all(s in self.fixed or s in self.graph.constants for s in sources):
-                self.fixed[node] = evaluate(node, lambda s: self.fixed.get(s, self.graph.constants.get(s)))
+        return _rows(values[self.graph.output], 1)
 
     def _of_size(self, count):
         """What depends on how many images there are: sizes, and tensors that are expanded to them."""
         values = {}
 
         def value_of(node):
-            return next(known[node] for known in (values, self.fixed, self.graph.constants) if node in known)
+            return next(known[node] for known in (values, self.graph.constants) if node in known)
 
         for node in self.graph.nodes:
-            if node in self.graph.dependent or node in self.fixed:
+            if node in self.graph.dependent or node in self.graph.constants:
                 continue
             values[node] = count if operator_name(node) == "sym_size" else evaluate(node, value_of)
         return values
 
     def _reader(self, values, sized):
-        places = (values, sized, self.fixed, self.graph.constants)
+        places = (values, sized, self.graph.constants)
         return lambda node: next(known[node] for known in places if node in known)
 
     # ------------------------------------------------------------------ parts of it
@@ -162,7 +153,7 @@ class Incremental:
             for node in step.inputs:
                 if self.last_use.get(node) is step:
                     del values[node]
-        return values[self.graph.output]
+        return _rows(values[self.graph.output], len(changed))
 
     def _run_window(self, step, plan, some, values, boxes):
         source = step.inputs[0]
@@ -244,3 +235,10 @@ def _has_grid(value, grid):
         return False
     spatial = value.shape[-len(grid) :]
     return math.prod(spatial) > 1
+
+
+def _rows(logits, count):
+    """Logits as (n, classes): a network may give one number for each image."""
+    if logits.ndim not in (1, 2) or len(logits) != count:
+        raise NotExportable(f"its output for {count} image(s) has the shape {tuple(logits.shape)}")
+    return logits.reshape(count, -1)
