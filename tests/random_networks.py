@@ -1,4 +1,4 @@
-"""Random small networks in 2D and 3D, of all the operators that the incremental engine knows and some that it doesn't."""
+"""Random small networks in 2D and 3D: all operators that the incremental engine knows, and some that it doesn't."""
 
 import torch
 from hypothesis import strategies as st
@@ -53,7 +53,9 @@ def mean_pool(draw, width, axes):
     kernel = draw(each(axes, 1, 3))
     padding = tuple(draw(st.integers(0, k // 2)) for k in kernel)
     options = {"ceil_mode": draw(st.booleans()), "count_include_pad": draw(st.booleans())}
-    return MEAN[axes](kernel, draw(each(axes, 1, 3)), padding, divisor_override=draw(st.sampled_from([None, 3])), **options)
+    return MEAN[axes](
+        kernel, draw(each(axes, 1, 3)), padding, divisor_override=draw(st.sampled_from([None, 3])), **options
+    )
 
 
 def pad(draw, width, axes):
@@ -66,7 +68,7 @@ def activation(draw, width, axes):
     return draw(
         st.sampled_from(
             [
-                nn.ReLU(), nn.ReLU(inplace=True), nn.ELU(inplace=True), nn.SiLU(), nn.SiLU(inplace=True), nn.ReLU6(True),
+                nn.ReLU(), nn.ReLU(inplace=True), nn.ELU(inplace=True), nn.SiLU(), nn.SiLU(True), nn.ReLU6(True),
                 nn.LeakyReLU(0.2), nn.GELU(), nn.Hardswish(inplace=True), nn.PReLU(), nn.Softplus(), nn.Dropout(0.5),
                 Call(F.relu), Call(torch.tanh), Call(lambda x: x.clamp_(-1, 1)), Call(lambda x: x.abs() + 0.5),
                 Call(lambda x: torch.where(x > 0, x, 0.1 * x)), Call(lambda x: x.mul_(2).add_(0.1)),

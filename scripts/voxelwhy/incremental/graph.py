@@ -9,7 +9,6 @@ from torch import fx
 
 from voxelwhy.errors import ModelError
 
-
 #: Normalisation by the statistics of the batch at hand.
 BATCH_STATISTICS = {"_native_batch_norm_legit", "_native_batch_norm_legit_functional", "native_batch_norm"}
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import torch
 
 from voxelwhy.incremental.boxes import Boxes, around, union
-from voxelwhy.incremental.steps import Convolution, SameCell, Windowed, channels_of, grid_of
+from voxelwhy.incremental.steps import Convolution, MaxPool, SameCell, Windowed, channels_of, grid_of
 
 #: Of a convolution before a pool, so many times the cells are computed at most to spare a gather.
 WIDENED = 1.2
@@ -92,7 +93,7 @@ class Plan:
             boxes = self.boxes.get(step.node)
             alive[step.node] = _bytes(step.node, boxes)
             gathered = self._gathered(step, boxes)
-            self.bytes_each = max(self.bytes_each, sum(alive.values()) + gathered)
+            self.bytes_each = max(self.bytes_each, sum(alive.values()) + gathered + _beside(step, boxes))
             self.bytes_largest = max(self.bytes_largest, alive[step.node], gathered)
             for node in [node for node in alive if last_use.get(node) is step]:
                 del alive[node]
@@ -141,6 +142,36 @@ def alike(lo, hi, waste=1.15) -> list[np.ndarray]:
     return [np.sort(group) for group in groups]
 
 
+def image_bytes(graph, steps, kept) -> int:
+    """The most that is alive at once while the image itself runs, the layers in `kept` staying to the end."""
+    last_use, alive, most = last_uses(steps, graph.output), {graph.image: _bytes(graph.image, None)}, 0
+    for step in steps:
+        alive[step.node] = _bytes(step.node, None)
+        most = max(most, sum(alive.values()) + _beside(step, None))
+        for node in [node for node in alive if last_use.get(node) is step and node not in kept]:
+            del alive[node]
+    return most
+
+
+def _beside(step, boxes):
+    """Bytes that an operator gives beside its output: a max-pool's indices, eight bytes each."""
+    if not isinstance(step, MaxPool):
+        return 0
+    cells = math.prod(grid_of(step.node)) if boxes is None else boxes.cells
+    return 8 * channels_of(step.node) * cells
+
+
+def readable(graph, steps) -> set:
+    """The nodes of which a gather may read the layer of the image, whatever the parts: some of them changes alone."""
+    local, read = {graph.image}, {graph.image}
+    for step in steps:
+        if isinstance(step, (SameCell, Windowed)) and local.issuperset(step.inputs):
+            local.add(step.node)
+        if not isinstance(step, SameCell) or len(set(step.inputs)) > 1:
+            read |= set(step.inputs)
+    return local & read
+
+
 def _cell_bytes(node):
     value = node.meta["val"]
     value = value[0] if isinstance(value, (list, tuple)) else value
@@ -148,8 +179,15 @@ def _cell_bytes(node):
 
 
 def _bytes(node, boxes):
-    value = node.meta.get("val")
-    value = value[0] if isinstance(value, (list, tuple)) else value
+    """Bytes of a node's value for one image: in its box, or as a whole where `boxes` is None."""
     if boxes is not None:
         return boxes.cells * _cell_bytes(node)
-    return math.prod(int(n) for n in value.shape[1:]) * value.element_size() if hasattr(value, "shape") else 0
+    values = node.meta.get("val")
+    values = values if isinstance(values, (list, tuple)) else [values]
+    return sum(_bytes_of_one(value) for value in values if isinstance(value, torch.Tensor))
+
+
+def _bytes_of_one(value):
+    # The graph is that of two images, wherever in the shape their number went.
+    images = 2 if any(not isinstance(n, int) for n in value.shape) else 1
+    return -(-math.prod(int(n) for n in value.shape) * value.element_size() // images)
