@@ -11,7 +11,7 @@ import torch
 from voxelwhy.incremental.gathering import complete, crop, gather
 from voxelwhy.incremental.graph import NotExportable, evaluate, operator_name
 from voxelwhy.incremental.known import followed
-from voxelwhy.incremental.plan import Plan, alike, image_bytes, last_uses, readable
+from voxelwhy.incremental.plan import Plan, alike, image_bytes, last_uses, readable, spans
 from voxelwhy.incremental.steps import Step, Windowed, grid_of
 
 log = logging.getLogger(__name__)
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 MAX_BYTES = 2_000_000_000
 #: Parts at work together make no tensor larger than this, on a CPU: malloc asks the system for each larger one anew,
 #: and its fresh pages cost more than the arithmetic on them. A GPU wants more to be busy.
-LARGEST = {"cpu": 24_000_000}
+LARGEST = {"cpu": 12_000_000}
 LARGEST_ELSEWHERE = 256_000_000
 FORMATS = {2: torch.channels_last, 3: torch.channels_last_3d}
 
@@ -78,8 +78,7 @@ class Incremental:
         logits = self.whole.new_empty((len(lo), self.whole.shape[1]))
         self.multiply_adds = self.full_multiply_adds = 0
         batches = []
-        for group in alike(lo, hi):
-            plan = Plan(self.graph, self.steps, lo[group], hi[group])
+        for plan, group in self.plans(lo, hi):
             self.multiply_adds += plan.multiply_adds * len(group)
             self.full_multiply_adds += plan.full_multiply_adds * len(group)
             size = self._batch_size(plan, batch_size)
@@ -90,6 +89,11 @@ class Incremental:
             changed = self._change(plan, some, lo[numbers], hi[numbers], [masks[n] for n in numbers], value)
             logits[torch.as_tensor(numbers, device=logits.device)] = self._replayed(plan, some, changed)
         return logits
+
+    def plans(self, lo, hi) -> list[tuple[Plan, np.ndarray]]:
+        """The plans by which parts in these boxes run, each with the numbers of its parts."""
+        groups = alike(lo, hi, spans(self.graph, self.steps, lo, hi))
+        return [(Plan(self.graph, self.steps, lo[group], hi[group]), group) for group in groups]
 
     def _batch_size(self, plan, wanted):
         held = sum(layer.numel() * layer.element_size() for layer in self.base.values())

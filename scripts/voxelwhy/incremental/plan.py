@@ -79,7 +79,7 @@ class Plan:
             needed = union([own, needed])
         elif needed.cells > WIDENED * own.cells:
             return
-        self.boxes |= dict.fromkeys(chain, needed)
+        self.boxes |= dict.fromkeys(chain, needed._replace(first=own.first, last=own.last))
 
     def is_whole(self, node) -> bool:
         """Whether the values of a node are those of the whole layer."""
@@ -116,30 +116,50 @@ def last_uses(steps, output) -> dict:
     return {node: step for step in steps for node in step.inputs if node is not output}
 
 
-def alike(lo, hi, waste=1.15) -> list[np.ndarray]:
-    """The parts in groups of similar extent: in none do boxes of the largest extent hold over `waste` times the voxels.
+def spans(graph, steps, lo, hi) -> list[tuple[np.ndarray, int]]:
+    """Extents of each part's own box on each convolution (n_parts, axes), and its multiplications by cell."""
+    plan = Plan(graph, steps, lo, hi)
+    found = []
+    for step in steps:
+        if isinstance(step, Windowed) and step.multiplications and step.node in plan.boxes:
+            boxes = plan.boxes[step.node]
+            found.append((boxes.last - boxes.first, step.multiplications))
+    return found
+
+
+def alike(lo, hi, layers=(), waste=1.1) -> list[np.ndarray]:
+    """The parts in groups of similar extents, so that with one extent for all of a group little is computed in vain.
 
     Parameters
     ----------
     lo, hi : (n_parts, axes)
+    layers : see `spans`; without, the voxels of the parts count.
+    waste : in no group do boxes of the largest extents cost more than so many times the parts' own
 
     Returns
     -------
     groups : list of arrays of the parts' numbers
     """
-    extents = hi - lo
-    order = np.lexsort((*extents.T, extents.prod(axis=1)))[::-1]
-    groups, largest, own = [], None, 0
-    for number in order:
-        grown = extents[number] if largest is None else np.maximum(largest, extents[number])
-        volume = int(extents[number].prod())
-        if groups and grown.prod() * (len(groups[-1]) + 1) <= waste * (own + volume):
-            groups[-1].append(number)
-            largest, own = grown, own + volume
+    layers = list(layers) or [(np.asarray(hi) - lo, 1)]
+    extents = np.stack([extent for extent, _ in layers], axis=1)  # (n_parts, layers, axes)
+    weights = np.array([float(weight) for _, weight in layers])
+    kinds, kind_of = np.unique(extents.reshape(len(extents), -1), axis=0, return_inverse=True)
+    kind_of, kinds = kind_of.ravel(), kinds.reshape(len(kinds), *extents.shape[1:])
+    counts, costs = np.bincount(kind_of), kinds.prod(axis=2) @ weights
+    largest, sums, members = np.zeros((0, *kinds.shape[1:]), dtype=kinds.dtype), np.zeros((0, 2)), []
+    for kind in np.argsort(-costs, kind="stable"):  # each to the group in which it wastes least
+        own = sums + [counts[kind], costs[kind] * counts[kind]]  # number of parts and their own cost, with it
+        together = np.maximum(largest, kinds[kind])
+        ratio = together.prod(axis=2) @ weights * own[:, 0] / own[:, 1]
+        best = int(ratio.argmin()) if len(ratio) else 0
+        if len(ratio) and ratio[best] <= waste:
+            largest[best], sums[best] = together[best], own[best]
+            members[best].append(kind)
         else:
-            groups.append([number])
-            largest, own = extents[number], volume
-    return [np.sort(group) for group in groups]
+            largest = np.concatenate([largest, kinds[kind][None]])
+            sums = np.concatenate([sums, [[counts[kind], costs[kind] * counts[kind]]]])
+            members.append([kind])
+    return [np.flatnonzero(np.isin(kind_of, kinds_in)) for kinds_in in members]
 
 
 def image_bytes(graph, steps, kept) -> int:
