@@ -12,7 +12,6 @@ from voxelwhy.incremental.engine import Incremental
 TOLERANCE = 1e-10  # of the largest change that any part makes
 GRIDS = {2: [(9, 12), (14, 7), (11, 11)], 3: [(7, 6, 8), (9, 5, 6), (6, 6, 6)]}
 AT_ONCE = 4  # networks that share an export, which takes most of the time
-seen = {2: 0, 3: 0}
 
 
 @st.composite
@@ -60,7 +59,9 @@ def check(nets, image, lo, hi, masks, value, batch_size=None):
 
 @pytest.mark.parametrize("axes", [2, 3])
 def test_random_networks_equal_the_plain_loop(axes):
-    @settings(max_examples=40, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+    compared = []
+
+    @settings(max_examples=30, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
     @given(st.data())
     def run(data):
         shape = data.draw(st.sampled_from(GRIDS[axes]))
@@ -70,7 +71,7 @@ def test_random_networks_equal_the_plain_loop(axes):
         value = data.draw(st.sampled_from([0.0, -1.5, 3.0]))
         told = check(nets, image, *data.draw(parts(shape)), value, data.draw(st.sampled_from([None, 1, 3])))
         assume(told)
-        seen[axes] += told
+        compared.append(told)
 
     run()
-    assert seen[axes] >= 100
+    assert sum(compared) >= 100  # networks

@@ -81,13 +81,14 @@ class Incremental:
         for plan, group in self.plans(lo, hi):
             self.multiply_adds += plan.multiply_adds * len(group)
             self.full_multiply_adds += plan.full_multiply_adds * len(group)
-            size = self._batch_size(plan, batch_size)
+            size = self._batch_size(plan, batch_size, logits.nbytes)
             batches += [(plan, group, slice(start, start + size)) for start in range(0, len(group), size)]
         self._say(batches, len(lo))
         for plan, group, some in progress(batches):
             numbers = group[some]
-            changed = self._change(plan, some, lo[numbers], hi[numbers], [masks[n] for n in numbers], value)
-            logits[torch.as_tensor(numbers, device=logits.device)] = self._replayed(plan, some, changed)
+            blank = [masks[n] for n in numbers]
+            values = {self.graph.image: self._change(plan, some, lo[numbers], hi[numbers], blank, value)}
+            logits[torch.as_tensor(numbers, device=logits.device)] = self._replayed(plan, some, values, len(numbers))
         return logits
 
     def plans(self, lo, hi) -> list[tuple[Plan, np.ndarray]]:
@@ -95,8 +96,8 @@ class Incremental:
         groups = alike(lo, hi, spans(self.graph, self.steps, lo, hi))
         return [(Plan(self.graph, self.steps, lo[group], hi[group]), group) for group in groups]
 
-    def _batch_size(self, plan, wanted):
-        held = sum(layer.numel() * layer.element_size() for layer in self.base.values())
+    def _batch_size(self, plan, wanted, held):
+        held += sum(layer.nbytes for layer in self.base.values())
         self._check_room(held + plan.bytes_each)
         largest = LARGEST.get(self.whole.device.type, LARGEST_ELSEWHERE)
         room = (self.max_bytes - held) // plan.bytes_each
@@ -154,17 +155,17 @@ class Incremental:
                 inside.masked_fill_(torch.as_tensor(mask, device=one.device), value)
         return cells
 
-    def _replayed(self, plan, some, changed):
+    def _replayed(self, plan, some, values, count):
         try:
-            return self._run(plan, some, changed)
+            return self._run(plan, some, values, count)
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
-            raise NotExportable(f"its graph does not run for {len(changed)} image(s): {error}") from error
+            raise NotExportable(f"its graph does not run for {count} image(s): {error}") from error
 
-    def _run(self, plan, some, changed):
-        """Logits of one batch of parts."""
-        values, sized = {self.graph.image: changed}, self._of_size(len(changed))
+    def _run(self, plan, some, values, count):
+        """Logits of one batch of parts, from their `values` of the image; each value is let go after its last use."""
+        sized = self._of_size(count)
         for step in self.steps:
             boxes = plan.boxes.get(step.node)
             if boxes is None:
@@ -176,7 +177,7 @@ class Incremental:
             for node in step.inputs:
                 if self.last_use.get(node) is step:
                     del values[node]
-        return _rows(values[self.graph.output], len(changed))
+        return _rows(values[self.graph.output], count)
 
     def _run_window(self, step, plan, some, values, boxes):
         source = step.inputs[0]

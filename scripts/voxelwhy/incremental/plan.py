@@ -148,7 +148,7 @@ def alike(lo, hi, layers=(), waste=1.1) -> list[np.ndarray]:
     counts, costs = np.bincount(kind_of), kinds.prod(axis=2) @ weights
     largest, sums, members = np.zeros((0, *kinds.shape[1:]), dtype=kinds.dtype), np.zeros((0, 2)), []
     for kind in np.argsort(-costs, kind="stable"):  # each to the group in which it wastes least
-        own = sums + [counts[kind], costs[kind] * counts[kind]]  # number of parts and their own cost, with it
+        own = sums + np.array([counts[kind], costs[kind] * counts[kind]])  # number of parts and their own cost, with it
         together = np.maximum(largest, kinds[kind])
         ratio = together.prod(axis=2) @ weights * own[:, 0] / own[:, 1]
         best = int(ratio.argmin()) if len(ratio) else 0
