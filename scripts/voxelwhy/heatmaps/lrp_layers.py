@@ -130,7 +130,8 @@ def _layer(name, args, kwargs, node):
     value = node.meta["val"]
     is_first = isinstance(args[0], fx.Node)
     if name == "convolution" and is_first:
-        return Linear(lambda xs, w, b: torch.convolution(xs[0], w, b, *args[3:]), *args[1:3])
+        groups = None if args[6] else args[8]  # 6: transposed
+        return Linear(lambda xs, w, b: torch.convolution(xs[0], w, b, *args[3:]), *args[1:3], groups)
     if name == "linear" and is_first:
         return Linear(lambda xs, w, b: F.linear(xs[0], w, b), *args[1:])
     if name == "addmm" and isinstance(args[1], fx.Node):
@@ -179,7 +180,7 @@ def _folded(node, layer, scaling):
         weight = weight.flatten(0, 1)
     else:
         weight = layer.weight * scale.reshape(-1, *[1] * (layer.weight.ndim - 1))
-    return Linear(layer.apply, weight, shift if layer.bias is None else layer.bias * scale + shift)
+    return Linear(layer.apply, weight, shift if layer.bias is None else layer.bias * scale + shift, layer.groups)
 
 
 def _plus(values, bias):
