@@ -79,10 +79,12 @@ def lrp(
     (PLoS ONE 10, e0130140). Böhle et al. 2019, Layer-wise relevance propagation for explaining deep neural network
     decisions in MRI-based Alzheimer's disease classification (Front. Aging Neurosci. 11, 194; arXiv 1903.07317).
     """
-    rule = _rule(rule, epsilon, alpha, beta)
+    rule, walks = _rule(rule, epsilon, alpha, beta), []
 
     def explain(batch, target):
-        walk = _Walk(model, batch, rule)
+        if not walks:  # one graph for all images of a batch, which have one shape
+            walks.append(_Walk(model, batch, rule))
+        walk = walks[0]
         logits = run_model(walk.forward, batch)
         target = pick_target(logits, target)
         z = class_score(logits, target, False)

@@ -15,7 +15,7 @@ from voxelwhy.heatmaps.prepare import run_model
 KEPT = (
     "linear", "matmul", "max_pool1d", "max_pool2d", "max_pool3d", "adaptive_avg_pool1d", "adaptive_avg_pool2d",
     "adaptive_avg_pool3d", "relu6", "prelu", "celu", "selu", "silu", "mish", "softplus", "hardswish", "hardsigmoid",
-    "hardshrink", "softshrink", "threshold",
+    "threshold",
 )  # fmt: skip
 
 

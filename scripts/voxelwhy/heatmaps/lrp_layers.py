@@ -15,7 +15,7 @@ from voxelwhy.heatmaps.lrp_rules import Linear
 
 ACTIVATIONS = {
     "relu", "relu6", "leaky_relu", "prelu", "elu", "celu", "selu", "gelu", "silu", "mish", "softplus", "hardswish",
-    "hardsigmoid", "hardtanh", "hardshrink", "softshrink", "threshold", "sigmoid", "tanh", "clamp", "clamp_min",
+    "hardsigmoid", "hardtanh", "threshold", "sigmoid", "tanh", "clamp", "clamp_min",
 }  # fmt: skip
 # Each output is a copy of one input, or a constant.
 COPIES = {
