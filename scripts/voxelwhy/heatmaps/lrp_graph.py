@@ -86,7 +86,7 @@ class Operators:
     def __init__(self, graph_module):
         graph = graph_module.graph
         self.image = next(node for node in graph.nodes if node.op == "placeholder")
-        outputs = [node for node in graph.output_node().all_input_nodes]
+        outputs = graph.output_node().all_input_nodes
         if len(outputs) != 1:
             raise ModelError(f"the network gives {len(outputs)} outputs; one tensor of logits (n, classes) is wanted")
         self.output = outputs[0]

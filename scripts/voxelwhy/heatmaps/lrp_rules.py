@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import torch
 
-
 BLOCK = 1 << 17  # values that pointwise work takes at once: they stay in the processor's cache, and need no new memory
 
 
