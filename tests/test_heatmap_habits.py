@@ -9,18 +9,26 @@ from torch import nn
 from voxelwhy.errors import ConfigError, InputError, ModelError, ShapeError
 from voxelwhy.heatmaps.area_occlusion import area_occlusion
 from voxelwhy.heatmaps.grad_cam import grad_cam
+from voxelwhy.heatmaps.grad_cam_plusplus import grad_cam_plusplus
 from voxelwhy.heatmaps.guided_backprop import guided_backprop
+from voxelwhy.heatmaps.guided_grad_cam import guided_grad_cam
 from voxelwhy.heatmaps.occlusion import occlusion
 from voxelwhy.heatmaps.sensitivity_analysis import sensitivity_analysis
 
 METHODS = {
     "sensitivity_analysis": sensitivity_analysis,
     "guided_backprop": guided_backprop,
-    "occlusion": lambda net, image, **options: occlusion(net, image, size=6, stride=5, **options),
+    "occlusion": lambda net, image, **options: occlusion(net, image, size=6, stride=5, positive_only=False, **options),
     "area_occlusion": lambda net, image, **options: area_occlusion(
-        net, image, np.arange(np.prod(np.shape(image)[1:])).reshape(np.shape(image)[1:]) // 50 + 1, **options
+        net,
+        image,
+        np.arange(np.prod(np.shape(image)[1:])).reshape(np.shape(image)[1:]) // 50 + 1,
+        positive_only=False,
+        **options,
     ),
     "grad_cam": grad_cam,
+    "guided_grad_cam": guided_grad_cam,
+    "grad_cam_plusplus": grad_cam_plusplus,
 }
 each_method = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS.keys())
 
@@ -82,16 +90,17 @@ def test_a_network_that_writes_into_its_input_harms_nobody(method):
     [
         (lambda net, image: (net.train(), image), ModelError, "training mode"),
         (lambda net, image: (net[1].train() and net, image), ModelError, r"training mode \(1\)"),
-        (lambda net, image: (net, image[0]), ShapeError, "2 spatial axes"),
-        (lambda net, image: (net, image[None]), ShapeError, "without a batch axis"),
-        (lambda net, image: (net, image.repeat(2, 1, 1)), ShapeError, r"cannot take an image of shape \(2, 19, 16\)"),
+        (lambda net, image: (net, image[0, 0]), ShapeError, r"\(1, x, y\) or \(n, 1, x, y\) is wanted"),
+        (lambda net, image: (net, image[None, None]), ShapeError, "2 spatial axes"),
+        (lambda net, image: (net, image.repeat(2, 1, 1)[None]), ShapeError, r"shape \(1, 2, 19, 16\)"),
+        (lambda net, image: (net, image[0, :, :, None].repeat(3, 1, 1)[:, :1].mT), ShapeError, "two readings"),
         (lambda net, image: (net, image[:, :5, :5]), ShapeError, r"cannot take an image of shape \(1, 5, 5\)"),
         (lambda net, image: (net, image / 0), ShapeError, "NaN or infinite"),
         (lambda net, image: (net, image.to(torch.complex128)), ShapeError, "complex"),
         (lambda net, image: (net, "scan"), ShapeError, "not an array of numbers"),
         (lambda net, image: (net.forward, image), ModelError, "torch.nn.Module is wanted"),
         (lambda net, image: (net[:6].eval(), image), ModelError, r"shape \(1, 6, 8, 7\)|shape \(2, 6, 8, 7\)"),
-        (lambda net, image: (net.append(nn.Linear(3, 1).double().eval()), image), ModelError, "one logit"),
+        (lambda net, image: (nn.Sequential(net, nn.Unflatten(1, (3, 1))).eval(), image), ModelError, "are wanted"),
         (
             lambda net, image: (net[7].bias.data.fill_(np.nan) is None or net, image),
             ModelError,
@@ -123,9 +132,9 @@ def test_options_out_of_range_are_refused():
         with pytest.raises(ConfigError):
             occlusion(net, image, **options)
     with pytest.raises(ModelError, match="no layer 'features'; it has: 0, 1, 2"):
-        grad_cam(net, image, layer="features")
+        grad_cam(net, image, last_conv_layer="features")
     with pytest.raises(ModelError, match="spatial axes is wanted"):
-        grad_cam(net, image, layer="7")
+        grad_cam(net, image, last_conv_layer="7")
     with pytest.raises(ModelError, match="needs a convolution"):
         grad_cam(linear(2)[0], image)
     with pytest.raises(ModelError, match="no gradient with respect to the image"):

@@ -1,5 +1,7 @@
 """The explanation methods against Captum, plain loops and closed forms, in 2D and 3D."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -8,10 +10,13 @@ from heatmap_cases import SHAPES, assert_same, linear, network, picture
 from scipy.interpolate import RegularGridInterpolator
 from torch import nn
 
-from voxelwhy.heatmaps.area_occlusion import area_occlusion
+from voxelwhy.heatmaps import area_occlusion as of_areas
+from voxelwhy.heatmaps import occlusion as of_windows
 from voxelwhy.heatmaps.grad_cam import grad_cam
-from voxelwhy.heatmaps.occlusion import occlusion
 from voxelwhy.heatmaps.sensitivity_analysis import sensitivity_analysis
+
+occlusion = partial(of_windows.occlusion, positive_only=False)
+area_occlusion = partial(of_areas.area_occlusion, positive_only=False)
 
 each_case = pytest.mark.parametrize("ndim", [2, 3])
 each_dtype = pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
@@ -113,6 +118,17 @@ def test_occlusion_is_the_plain_loop(ndim, dtype, apply_softmax):
         ends = [(max(0, c - width // 2), min(length, c + width // 2) - 1) for c in range(0, length, step)]
         centres.append([(low + high) / 2 for low, high in ends])
     assert_same(occlusion(net, image, **options), interpolated(wanted, centres, image.shape[1:]), dtype)
+
+
+@each_case
+def test_positive_only_makes_negative_relevance_zero_as_the_original_does(ndim):
+    net, image = network(ndim), picture(ndim)
+    blocks = np.ravel_multi_index(np.indices(image.shape[1:]) // 4, [5] * ndim) + 1
+    windows = {"size": 4, "stride": 4, "resize": False}
+    for method, arguments in ((occlusion, windows), (area_occlusion, {"area_masks": blocks})):
+        signed = method(net, image, target_class=1, **arguments)
+        assert signed.min() < -1e-3 and signed.max() > 1e-3
+        assert np.array_equal(method.func(net, image, target_class=1, **arguments), np.maximum(signed, 0))
 
 
 def interpolated(values, centres, shape):
@@ -259,13 +275,13 @@ def test_grad_cam_is_captums_layer_grad_cam(ndim, dtype, apply_softmax):
         wanted = captum.attribute(image[None], target=2, relu_attributions=True)[0, 0].detach().numpy()
         scale = 1e3  # Grad-CAM averages the gradient over all cells: its values are small by nature
         options = {"target_class": 2, "apply_softmax": apply_softmax, "resize": False}
-        found = grad_cam(net, image, layer=net[layer], **options)
+        found = grad_cam(net, image, last_conv_layer=net[layer], **options)
         assert_same(found * scale, wanted * scale, dtype, least=1.0)
         zeros.append((found == 0).any())
         assert (found >= 0).all()
         if layer == 4:
             assert np.array_equal(found, grad_cam(net, image, **options))  # the convolution that runs last
-        assert np.array_equal(found, grad_cam(net, image, layer=str(layer), **options))
+        assert np.array_equal(found, grad_cam(net, image, last_conv_layer=str(layer), **options))
     assert any(zeros)  # cells that speak against the class are there, and are dropped
 
 

@@ -162,7 +162,7 @@ def test_area_occlusion_gets_the_atlas_cut_like_the_scan(study, classes, tmp_pat
 
 
 def test_a_network_with_one_logit_is_explained_by_its_sigmoid(small_cohort, classes, tmp_path, tiny_one_logit):
-    """The gradient of sigmoid(z) by plain autograd, for each scan's class; and of half z where the logit is asked."""
+    """The gradient of sigmoid(z) by plain autograd, for each scan's class; and of z where the logit is asked."""
     mask, paths, folds = small_cohort
     training = TRAINING | {"network": tiny_one_logit, "normalisation": "voxelwise_sd", "crop": "none"}
     arguments = {"fold": 0, "classes": classes, "seed": 1, "code": {}, "checkpoints": tmp_path}
@@ -172,7 +172,7 @@ def test_a_network_with_one_logit_is_explained_by_its_sigmoid(small_cohort, clas
     regions = pd.DataFrame({"region_id": [1], "region": ["All"], "voxels": [int(np.sum(mask.dataobj))]})
     atlas = (labels, regions.assign(volume_mm3=64.0 * regions["voxels"]), mask)
     brain, normalisation = np.asarray(mask.dataobj) > 0, card["normalisation"]
-    for output, score in (("probability", torch.sigmoid), ("logit", lambda z: z / 2)):
+    for output, score in (("probability", torch.sigmoid), ("logit", lambda z: z)):
         explained = settings(output=output, scans=list(tested["scan_id"]))
         explain_scans(
             sensitivity_analysis, {0: tmp_path / "model.pt"}, tested, paths, atlas, explained,
@@ -195,7 +195,7 @@ def test_a_network_with_one_logit_is_explained_by_its_sigmoid(small_cohort, clas
 def test_lengths_in_mm_become_voxels_and_unknown_options_are_named():
     labels = np.zeros((3, 3, 3), int)
     made = method_options(occlusion, {"size_mm": 40, "stride_mm": 1}, voxel_mm=np.array([3.0, 3, 3]), labels=labels)
-    assert made == {"size": 14, "stride": 1}
+    assert made == {"size": 14, "stride": 1, "positive_only": False}  # the study keeps the sign
     assert method_options(area_occlusion, {}, voxel_mm=np.ones(3), labels=labels)["area_masks"] is labels
     with pytest.raises(ConfigError, match="'sise'"):
         method_options(occlusion, {"sise": 4}, voxel_mm=np.ones(3), labels=labels)

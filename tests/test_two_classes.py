@@ -13,14 +13,14 @@ from voxelwhy.heatmaps.grad_cam import grad_cam
 from voxelwhy.heatmaps.guided_backprop import guided_backprop
 from voxelwhy.heatmaps.occlusion import occlusion
 from voxelwhy.heatmaps.sensitivity_analysis import sensitivity_analysis
-from voxelwhy.models.two_classes import TwoClasses, two_logits
+from voxelwhy.models.two_classes import two_logits
 
 LABELS = np.indices(SHAPES[3])[0] // 4
 METHODS = {
     sensitivity_analysis: {},
     guided_backprop: {},
-    occlusion: {"size": 4, "stride": 3},
-    area_occlusion: {"area_masks": LABELS},
+    occlusion: {"size": 4, "stride": 3, "positive_only": False},
+    area_occlusion: {"area_masks": LABELS, "positive_only": False},
     grad_cam: {},
 }
 
@@ -73,27 +73,30 @@ def test_their_cross_entropy_and_its_gradient_are_those_of_the_binary_one():
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.__name__)
 def test_every_method_explains_it_as_a_network_with_two_logits(method, target, output):
     net, options = one_logit(), {"target_class": target, "apply_softmax": output == "probability", "device": "cpu"}
-    found = method(TwoClasses(net), picture(3), **METHODS[method], **options)
-    assert_same(found, method(explicit(net), picture(3), **METHODS[method], **options), least=1e-4)
+    wanted = method(explicit(net), picture(3), **METHODS[method], **options)
+    if output == "logit":
+        wanted = wanted * 2  # -z/2 and z/2 there, here -z and z
+    assert_same(method(net, picture(3), **METHODS[method], **options), wanted, least=1e-4)
+    flat = nn.Sequential(net, nn.Flatten(0)).eval()  # (n,) in the place of (n, 1)
+    assert_same(method(flat, picture(3), **METHODS[method], **options), wanted, least=1e-4)
 
 
 def test_the_classes_are_explained_with_opposite_sign():
-    net = TwoClasses(one_logit())
-    maps = [occlusion(net, picture(3), size=4, stride=3, target_class=target, device="cpu") for target in (0, 1)]
+    maps = [
+        occlusion(one_logit(), picture(3), **METHODS[occlusion], target_class=target, device="cpu") for target in (0, 1)
+    ]
     assert_same(maps[0], -maps[1], least=1e-3)
 
 
-def test_guided_backpropagation_still_refuses_elu_and_the_others_take_it():
-    net = TwoClasses(one_logit(nn.ELU))
+def test_guided_backpropagation_refuses_elu_and_the_others_take_it():
+    net = one_logit(nn.ELU)
     with pytest.raises(ModelError, match="the network uses ELU"):
         guided_backprop(net, picture(3), device="cpu")
     for method in set(METHODS) - {guided_backprop}:
         found = method(net, picture(3), **METHODS[method], device="cpu")
-        assert_same(found, method(explicit(net.network), picture(3), **METHODS[method], device="cpu"), least=1e-4)
+        assert_same(found, method(explicit(net), picture(3), **METHODS[method], device="cpu"), least=1e-4)
 
 
-def test_it_is_in_the_mode_of_its_network():
-    assert not TwoClasses(one_logit()).training
-    assert TwoClasses(one_logit().train()).training
-    with pytest.raises(ModelError, match="training mode"):
-        sensitivity_analysis(TwoClasses(one_logit().train()), picture(3))
+def test_there_are_two_classes_and_no_third():
+    with pytest.raises(ModelError, match="classes 0 to 1"):
+        sensitivity_analysis(one_logit(), picture(3), target_class=2)

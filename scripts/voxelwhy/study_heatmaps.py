@@ -14,7 +14,6 @@ import torch
 from voxelwhy.errors import ConfigError
 from voxelwhy.groups import group_names, groups_of
 from voxelwhy.images import Grid, save_image
-from voxelwhy.models.two_classes import TwoClasses
 from voxelwhy.models.weights import load_model
 from voxelwhy.relevance import relevance_by_region
 from voxelwhy.volumes import Normaliser, Volumes
@@ -23,6 +22,8 @@ log = logging.getLogger(__name__)
 
 #: A prediction this sure leaves a softmax hardly any gradient: the share of such scans is reported.
 SATURATED = 0.999
+#: Arguments of a method that the study gives it, whatever the config says.
+OF_THE_STUDY = {"model", "image", "target_class", "apply_softmax", "cuda", "verbose", "three_d", "device"}
 
 
 class GroupMeans:
@@ -75,14 +76,10 @@ def method_options(function, options, *, voxel_mm, labels):
     ConfigError
         The method takes no argument of that name.
     """
-    allowed = set(inspect.signature(function).parameters) - {
-        "model",
-        "image",
-        "target_class",
-        "apply_softmax",
-        "device",
-    }
+    allowed = set(inspect.signature(function).parameters) - OF_THE_STUDY
     arguments = {"area_masks": labels} if "area_masks" in allowed else {}
+    if "positive_only" in allowed:
+        arguments["positive_only"] = False  # maps are kept with their sign
     for name, value in options.items():
         if name.endswith("_mm"):
             name, voxels = name.removesuffix("_mm"), value / float(np.mean(voxel_mm))
@@ -92,7 +89,7 @@ def method_options(function, options, *, voxel_mm, labels):
             raise ConfigError(
                 f"{function.__name__} takes no option of that name",
                 found=name,
-                allowed=sorted(allowed - {"area_masks"}),
+                allowed=sorted(allowed - {"area_masks", "positive_only"}),
             )
         arguments[name] = value
     return arguments
@@ -174,7 +171,7 @@ def explain_scans(
 def _explainer(function, path, mask, labels, settings, grid, device):
     """A function from a scan's path and target class to its map on the grid; and the hash of the model's weights."""
     model, card = load_model(path, device=device)
-    model = TwoClasses(model.to(memory_format=torch.channels_last_3d))
+    model = model.to(memory_format=torch.channels_last_3d)
     volumes = Volumes([], np.asarray(mask.dataobj) > 0, crop=card["crop"], grid=grid)
     normaliser = Normaliser.of_card(card["normalisation"])
     options = method_options(function, settings["options"], voxel_mm=grid.voxel_mm, labels=labels[volumes.box])

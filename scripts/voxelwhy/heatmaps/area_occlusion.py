@@ -8,37 +8,44 @@ from scipy import ndimage
 
 from voxelwhy.errors import InputError, ShapeError
 from voxelwhy.heatmaps.blanking import Part, drops
-from voxelwhy.heatmaps.prepare import as_map, explaining
+from voxelwhy.heatmaps.prepare import each_image
 
 
 def area_occlusion(
     model,
     image,
     area_masks,
-    *,
     target_class=None,
     occlusion_value=0.0,
-    batch_size=None,
     apply_softmax=True,
+    cuda=None,
+    verbose=False,
+    *,
+    positive_only=True,
+    batch_size=None,
     device="auto",
 ):
     """Relevance of each atlas region: the drop of the class probability when it is blanked.
 
     Parameters
     ----------
-    model : torch.nn.Module in eval mode; gives logits (n, classes). It is left as it was.
-    image : array-like or tensor, (channels, *spatial), 2D or 3D.
+    model : torch.nn.Module in eval mode; gives logits (n, classes), or one logit (n, 1) for class 1 against class 0. It
+        is left as it was.
+    image : numpy, torch or nibabel; one image or a batch, 2D or 3D, (channels, *spatial) or channels last.
     area_masks : one label image (*spatial) of whole numbers, 0 is background; or binary masks (*spatial), as a list
         or one array (n, *spatial). Where masks overlap, the later one is drawn.
-    target_class : the class to explain; None is the predicted one.
+    target_class : the class to explain, or one for each image of a batch; None is the predicted one.
     occlusion_value : what a blanked voxel becomes, in the image as the network sees it.
+    positive_only : True, as in the original package, makes negative relevance 0; False keeps the sign.
     batch_size : areas run together; None is a good number for the device (see `blanking`).
     apply_softmax : True explains the probability, False the logit.
-    device : "auto", "cpu", "cuda" or "cuda:N".
+    cuda, device : device is "auto", "cpu", "cuda" or "cuda:N"; cuda=True is the first CUDA device.
+    verbose : print what was predicted and what is done, and show a progress bar.
 
     Returns
     -------
-    heatmap : float32 array, (*spatial) (float64 where the model is); signed drop inside each area, 0 outside.
+    heatmap : float32 array (float64 where the model is), (*spatial), or (n, *spatial) for a batch; the drop inside
+        each area, 0 outside.
 
     Raises
     ------
@@ -50,21 +57,24 @@ def area_occlusion(
     ----------
     Rieke et al. 2018, section 2.3.
     """
-    with explaining(model, image, device) as batch:
+
+    def explain(batch, target):
         areas = _areas(area_masks, tuple(batch.shape[2:]))
         values = drops(
             model,
             batch,
             areas,
             value=occlusion_value,
-            target_class=target_class,
+            target_class=target,
             apply_softmax=apply_softmax,
             batch_size=batch_size,
         )
         heatmap = np.zeros(batch.shape[2:])
         for area, value in zip(areas, values, strict=True):
             heatmap[area.box][area.mask] = value
-        return as_map(heatmap, batch)
+        return np.maximum(heatmap, 0) if positive_only else heatmap
+
+    return each_image(explain, model, image, target_class=target_class, device=device, cuda=cuda, verbose=verbose)
 
 
 def _areas(area_masks, shape):

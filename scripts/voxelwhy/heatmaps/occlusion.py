@@ -8,21 +8,26 @@ import numpy as np
 
 from voxelwhy.errors import ConfigError
 from voxelwhy.heatmaps.blanking import Part, drops
-from voxelwhy.heatmaps.placement import draw_at_centres, window_centres
-from voxelwhy.heatmaps.prepare import as_map, explaining
+from voxelwhy.heatmaps.placement import check_interpolation, draw_at_centres, window_centres
+from voxelwhy.heatmaps.prepare import each_image
 
 
 def occlusion(
     model,
     image,
-    *,
     target_class=None,
     size=40,
     stride=20,
     occlusion_value=0.0,
-    resize=True,
-    batch_size=None,
     apply_softmax=True,
+    three_d=None,
+    resize=True,
+    interpolation="linear",
+    cuda=None,
+    verbose=False,
+    *,
+    positive_only=True,
+    batch_size=None,
     device="auto",
 ):
     """Relevance of each place: the drop of the class probability when a window around it is blanked.
@@ -32,35 +37,41 @@ def occlusion(
 
     Parameters
     ----------
-    model : torch.nn.Module in eval mode; gives logits (n, classes). It is left as it was.
-    image : array-like or tensor, (channels, *spatial), 2D or 3D.
-    target_class : the class to explain; None is the predicted one.
+    model : torch.nn.Module in eval mode; gives logits (n, classes), or one logit (n, 1) for class 1 against class 0. It
+        is left as it was.
+    image : numpy, torch or nibabel; one image or a batch, 2D or 3D, (channels, *spatial) or channels last.
+    target_class : the class to explain, or one for each image of a batch; None is the predicted one.
     size, stride : voxels; one number, or one for each axis.
     occlusion_value : what a blanked voxel becomes, in the image as the network sees it: after voxel-wise z-scoring 0
         is the training mean, not the background.
-    resize : True draws each value at the centre of its (clipped) window, linear in between; False gives one value a
-        window, (*windows).
+    resize : True draws each value at the centre of its (clipped) window; False gives one value a window, (*windows).
+    interpolation : between the centres, "linear" or "nearest".
+    three_d : whether images are 3D, where you want to say so; None takes it from the model.
+    positive_only : True, as in the original package, makes negative relevance 0; False keeps the sign.
     batch_size : windows run together; None is a good number for the device (see `blanking`).
     apply_softmax : True explains the probability, False the logit.
-    device : "auto", "cpu", "cuda" or "cuda:N".
+    cuda, device : device is "auto", "cpu", "cuda" or "cuda:N"; cuda=True is the first CUDA device.
+    verbose : print what was predicted and what is done, and show a progress bar.
 
     Returns
     -------
-    heatmap : float32 array, (*spatial) (float64 where the model is); signed drop, positive where the window speaks
-        for the class.
+    heatmap : float32 array (float64 where the model is), (*spatial), or (n, *spatial) for a batch; the drop, positive
+        where the window speaks for the class.
 
     Raises
     ------
     ConfigError : a size below 2, a stride below 1, or not one for each axis; an occlusion value that is not finite.
     ModelError : training mode, an unknown class.
-    ShapeError : an image of other axes than the model's, or one with NaN.
+    ShapeError : an image that does not fit the model, has two readings, or holds NaN.
 
     References
     ----------
     Zeiler & Fergus 2014, Visualizing and understanding convolutional networks (arXiv 1311.2901); Rieke et al. 2018,
     section 2.3, with size 40 and stride 20.
     """
-    with explaining(model, image, device) as batch:
+    check_interpolation(interpolation)
+
+    def explain(batch, target):
         shape = tuple(batch.shape[2:])
         sizes = _for_each_axis("size", size, len(shape), least=2)
         strides = _for_each_axis("stride", stride, len(shape), least=1)
@@ -71,14 +82,17 @@ def occlusion(
             batch,
             parts,
             value=occlusion_value,
-            target_class=target_class,
+            target_class=target,
             apply_softmax=apply_softmax,
             batch_size=batch_size,
         ).reshape([len(axis) for axis in windows])
         if resize:
             centres = [window_centres(*zip(*axis, strict=True)) for axis in windows]
-            values = draw_at_centres(values, centres, shape)
-        return as_map(values, batch)
+            values = draw_at_centres(values, centres, shape, interpolation)
+        return np.maximum(values, 0) if positive_only else values
+
+    options = {"target_class": target_class, "device": device, "cuda": cuda, "verbose": verbose, "three_d": three_d}
+    return each_image(explain, model, image, **options)
 
 
 def _windows(length, size, stride):

@@ -2,50 +2,84 @@
 
 from __future__ import annotations
 
+import logging
 import operator
-from collections.abc import Iterator
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from itertools import chain
 
 import numpy as np
 import torch
 from torch import nn
+from tqdm import tqdm
 
-from voxelwhy.errors import ModelError, ShapeError
+from voxelwhy.errors import ConfigError, ModelError, ShapeError
+from voxelwhy.heatmaps.inputs import read_images
 from voxelwhy.models.devices import pick_device
 
-AXES = {nn.Conv1d: 1, nn.Conv2d: 2, nn.Conv3d: 3}
+log = logging.getLogger(__name__)
+VERBOSE = ContextVar("verbose", default=False)
 
 
-@contextmanager
-def explaining(model, image, device="auto") -> Iterator[torch.Tensor]:
-    """Give the image as a batch of one, (1, channels, *spatial), of the model's type and on the device of the work.
+def each_image(
+    explain: Callable,
+    model,
+    image,
+    *,
+    target_class=None,
+    device="auto",
+    cuda=None,
+    verbose=False,
+    three_d=None,
+) -> np.ndarray:
+    """The heatmap of each image, by `explain(batch, target)`: what all methods have in common around that.
 
-    A model that has to move for it is moved back afterwards. `auto` is where the model lies if that is no CPU, else
-    what `pick_device` finds.
+    Parameters
+    ----------
+    explain : function of a batch of one, (1, channels, *spatial), of the model's type and on the device of the work,
+        and of the class (None is the predicted one); gives (*values).
+    image : see `voxelwhy.heatmaps.inputs.read_images`.
+    target_class : None, a class, or (for a batch) one of these for each image.
+    device : "auto" is where the model lies if that is no CPU, else what `pick_device` finds. A model that has to move
+        is moved back afterwards.
+    cuda : as in the original package: True is the first CUDA device, with a warning where there is none, and False the
+        CPU; None leaves it to `device`.
+    verbose : True prints what the method has to say, and shows a progress bar also where there is no terminal.
+
+    Returns
+    -------
+    heatmap : (*values) for one image, (n, *values) for a batch; float32, or float64 where the model is.
 
     Raises
     ------
-    ModelError : not a torch module, or one (or a part of it) in training mode.
-    ShapeError : an image that is not (channels, *spatial) with the model's number of axes, or holds NaN or infinity.
+    ModelError : not a torch module, or one (or a part of it) in training mode; a heatmap with NaN.
+    ShapeError : an image that does not fit the model, or holds NaN or infinity.
     """
-    _check_model(model)
+    check_model(model)
     first = next((t for t in chain(model.parameters(), model.buffers()) if t.is_floating_point()), None)
     home = first.device if first is not None else torch.device("cpu")
-    work = home if str(device) == "auto" and home.type != "cpu" else pick_device(device)
-    with torch.inference_mode(False):
-        batch = _as_batch(image, first.dtype if first is not None else None)
-        _check_image(batch, model)
+    work = _device(device, cuda, home)
+    with torch.inference_mode(False), _telling(verbose):
+        images, is_batch = read_images(image, model, three_d)
+        targets = _targets(target_class, len(images), is_batch)
+        images = images.to(_dtype(first, images))
         try:
             if work != home:
                 model.to(work)
-            yield batch.to(work)
+            pairs = progress(zip(images, targets, strict=True), total=len(images), what="images", least=2)
+            batches = ((one[None].to(work), target) for one, target in pairs)
+            maps = [as_map(explain(batch, target), batch) for batch, target in batches]
         finally:
             if work != home:
                 model.to(home)
+    return np.stack(maps) if is_batch else maps[0]
 
 
-def _check_model(model):
+def check_model(model):
+    """Raise ModelError unless `model` is a torch module in eval mode throughout."""
     if not isinstance(model, nn.Module):
         raise ModelError(f"the model is a {type(model).__name__}; a torch.nn.Module is wanted")
     training = [name or type(model).__name__ for name, module in model.named_modules() if module.training]
@@ -56,37 +90,74 @@ def _check_model(model):
         )
 
 
-def _as_batch(image, dtype):
+def _device(device, cuda, home):
+    if cuda is None:
+        return home if str(device) == "auto" and home.type != "cpu" else pick_device(device)
+    if str(device) != "auto":
+        raise ConfigError("both `cuda` and `device` are given", found=f"cuda={cuda}, device={device}", allowed="one")
+    if cuda and not torch.cuda.is_available():
+        warnings.warn("cuda=True, and this machine has no CUDA device: the CPU computes the same", stacklevel=4)
+        return pick_device("cpu")
+    return pick_device("cuda" if cuda else "cpu")
+
+
+def _dtype(first, images):
+    """The type of the model's weights; without any, that of the images."""
+    if first is not None:
+        return first.dtype
+    return images.dtype if images.is_floating_point() else torch.float32
+
+
+def _targets(target_class, count, is_batch):
+    """A class (or None) for each image."""
+    if not is_batch or np.ndim(target_class) == 0:
+        return [target_class] * count
+    if len(target_class) != count:
+        raise ModelError(f"target_class has {len(target_class)} classes for {count} images; one for each is wanted")
+    return list(target_class)
+
+
+@contextmanager
+def _telling(verbose):
+    """Print what the methods log, for as long as the block lasts."""
+    if not verbose:
+        yield
+        return
+    logger, handler = logging.getLogger("voxelwhy"), logging.StreamHandler(sys.stdout)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    level, token = logger.level, VERBOSE.set(True)
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
     try:
-        tensor = torch.as_tensor(image if isinstance(image, torch.Tensor) else np.asarray(image))
-    except TypeError as error:
-        raise ShapeError(f"the image is not an array of numbers: {error}") from error
-    if tensor.is_complex():
-        raise ShapeError(f"the image is complex ({tensor.dtype}); real numbers are wanted")
-    if dtype is None:
-        dtype = tensor.dtype if tensor.is_floating_point() else torch.float32
-    return tensor.detach().to(dtype)[None]
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        VERBOSE.reset(token)
 
 
-def _check_image(batch, model):
-    axes = next((n for module in model.modules() for kind, n in AXES.items() if isinstance(module, kind)), None)
-    found = batch.ndim - 2
-    if found != axes if axes else found not in (2, 3):
-        raise ShapeError(
-            f"the image has shape {tuple(batch.shape[1:])}; (channels, *spatial) with "
-            f"{axes or '2 or 3'} spatial axes is wanted, without a batch axis"
-        )
-    if not bool(torch.isfinite(batch).all()):
-        raise ShapeError(f"the image holds {int((~torch.isfinite(batch)).sum())} values that are NaN or infinite")
+def progress(iterable: Iterable, *, what, total=None, least=1) -> Iterator:
+    """The same items, with a progress bar on a terminal (with `verbose` anywhere) if they take more than a moment."""
+    total = len(iterable) if total is None else total
+    bar = tqdm(
+        iterable,
+        desc=what,
+        total=total,
+        delay=1,
+        leave=False,
+        # None is tqdm's word for: only on a terminal.
+        disable=True if total < least else (False if VERBOSE.get() else None),
+    )
+    return iter(bar)
 
 
 def run_model(model, batch) -> torch.Tensor:
-    """The logits (n, classes) of a batch.
+    """The logits of a batch: (n, classes), or (n, 1) where the network has one logit, that of class 1.
 
     Raises
     ------
     ShapeError : the network cannot take images of this shape.
-    ModelError : its output is not one row of finite, real logits for each image, at least two of them.
+    ModelError : its output is not one row of finite, real logits for each image.
     """
     try:
         logits = model(batch)
@@ -95,14 +166,17 @@ def run_model(model, batch) -> torch.Tensor:
     except RuntimeError as error:
         raise ShapeError(f"the network cannot take an image of shape {tuple(batch.shape[1:])}: {error}") from error
     if not isinstance(logits, torch.Tensor):
-        raise ModelError(f"the network gives a {type(logits).__name__}; a tensor of logits (n, classes) is wanted")
+        raise ModelError(
+            f"the network gives a {type(logits).__name__}; a tensor of logits (n, classes) is wanted. Where it has "
+            "several outputs, wrap it in a torch.nn.Module whose forward gives the one to explain"
+        )
+    if logits.shape == (len(batch),):
+        logits = logits[:, None]
     if logits.ndim != 2 or len(logits) != len(batch) or not logits.is_floating_point():
         raise ModelError(
             f"the network gives {logits.dtype} of shape {tuple(logits.shape)} for {len(batch)} image(s); "
-            "real logits of shape (n, classes) are wanted"
+            "real logits of shape (n, classes), or one for each image, are wanted"
         )
-    if logits.shape[1] < 2:
-        raise ModelError("the network gives one logit; at least two (one for each class) are wanted")
     if not bool(torch.isfinite(logits).all()):
         raise ModelError("the network gives NaN or infinite logits for this image")
     return logits
@@ -115,26 +189,46 @@ def pick_target(logits, target_class) -> int:
     ------
     ModelError : a class that the network does not have.
     """
+    classes = max(2, logits.shape[1])
+    predicted = int(logits[0].argmax()) if logits.shape[1] > 1 else int(logits[0, 0] > 0)
     if target_class is None:
-        return int(logits[0].argmax())
-    classes = logits.shape[1]
-    try:
-        target = operator.index(target_class)
-    except TypeError as error:
-        raise ModelError(f"target_class is {target_class!r}; None or a whole number is wanted") from error
+        target = predicted
+    else:
+        try:
+            target = operator.index(target_class)
+        except TypeError as error:
+            raise ModelError(f"target_class is {target_class!r}; None or a whole number is wanted") from error
     if not 0 <= target < classes:
         raise ModelError(f"target_class is {target}; the network has the classes 0 to {classes - 1}")
+    if log.isEnabledFor(logging.INFO):
+        sure = float(class_score(logits[:1].detach(), predicted, True))
+        log.info("predicted class %d, probability %.4f; class %d is explained", predicted, sure, target)
     return target
 
 
 def class_score(logits, target, apply_softmax) -> torch.Tensor:
     """Probability (or logit) of class `target` for each row, in float64.
 
+    One logit z is that of class 1: its probabilities are sigmoid(-z) and sigmoid(z), its logits -z and z.
+
     A float32 softmax that is sure rounds to exactly 1 and has no gradient left; in float64 a logit gap of 20 still
     has its gradient of 2e-9.
     """
     scores = logits.double()
+    if scores.shape[1] == 1:
+        z = scores[:, 0] if target == 1 else -scores[:, 0]
+        return z.sigmoid() if apply_softmax else z
+    if apply_softmax and _are_probabilities(scores.detach()[0]):
+        warnings.warn(
+            "the network gives probabilities already, and a second softmax would flatten them: give it without its "
+            "last layer, or set apply_softmax=False",
+            stacklevel=2,
+        )
     return (scores.softmax(dim=1) if apply_softmax else scores)[:, target]
+
+
+def _are_probabilities(row):
+    return bool((row >= 0).all()) and abs(float(row.sum()) - 1) < 1e-5
 
 
 def as_map(values, batch) -> np.ndarray:

@@ -3,30 +3,35 @@
 from __future__ import annotations
 
 from voxelwhy.heatmaps.gradients import check_postprocess, combine_channels, input_gradient
-from voxelwhy.heatmaps.prepare import as_map, explaining
+from voxelwhy.heatmaps.prepare import each_image
 
 
-def sensitivity_analysis(model, image, *, target_class=None, postprocess="abs", apply_softmax=True, device="auto"):
+def sensitivity_analysis(
+    model, image, target_class=None, postprocess="abs", apply_softmax=True, cuda=None, verbose=False, *, device="auto"
+):
     """Relevance of each voxel: the gradient of the class with respect to it.
 
     Parameters
     ----------
-    model : torch.nn.Module in eval mode; gives logits (n, classes). It is left as it was.
-    image : array-like or tensor, (channels, *spatial), 2D or 3D.
-    target_class : the class to explain; None is the predicted one.
+    model : torch.nn.Module in eval mode; gives logits (n, classes), or one logit (n, 1) for class 1 against class 0. It
+        is left as it was.
+    image : numpy, torch or nibabel; one image or a batch, 2D or 3D, (channels, *spatial) or channels last.
+    target_class : the class to explain, or one for each image of a batch; None is the predicted one.
     postprocess : "abs" (the paper; over several channels the largest), "square" (summed over channels) or None
         (the signed gradient, summed over channels).
     apply_softmax : True explains the probability, False the logit.
-    device : "auto", "cpu", "cuda" or "cuda:N".
+    cuda, device : device is "auto", "cpu", "cuda" or "cuda:N"; cuda=True is the first CUDA device.
+    verbose : print what was predicted and what is done, and show a progress bar.
 
     Returns
     -------
-    heatmap : float32 array, (*spatial) (float64 where the model is); score per unit of intensity.
+    heatmap : float32 array (float64 where the model is), (*spatial), or (n, *spatial) for a batch; score per
+        unit of intensity.
 
     Raises
     ------
     ModelError : training mode, an unknown class, an output without gradient.
-    ShapeError : an image of other axes than the model's, or one with NaN.
+    ShapeError : an image that does not fit the model, has two readings, or holds NaN.
     ConfigError : an unknown `postprocess`.
 
     References
@@ -34,6 +39,8 @@ def sensitivity_analysis(model, image, *, target_class=None, postprocess="abs", 
     Simonyan, Vedaldi & Zisserman 2014, Deep inside convolutional networks (arXiv 1312.6034).
     """
     check_postprocess(postprocess)
-    with explaining(model, image, device) as batch:
-        gradient = input_gradient(model, batch, target_class, apply_softmax)
-        return as_map(combine_channels(gradient, postprocess), batch)
+
+    def explain(batch, target):
+        return combine_channels(input_gradient(model, batch, target, apply_softmax), postprocess)
+
+    return each_image(explain, model, image, target_class=target_class, device=device, cuda=cuda, verbose=verbose)

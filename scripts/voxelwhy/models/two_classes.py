@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
 
 
 def two_logits(logits) -> torch.Tensor:
@@ -13,15 +12,3 @@ def two_logits(logits) -> torch.Tensor:
     that works on two logits works on one. Logits of two or more classes come back as they are.
     """
     return torch.cat([-logits / 2, logits / 2], dim=1) if logits.shape[1] == 1 else logits
-
-
-class TwoClasses(nn.Module):
-    """`network` with `two_logits` behind it, in the mode (training, eval) that the network is in."""
-
-    def __init__(self, network):
-        super().__init__()
-        self.network = network
-        self.training = network.training
-
-    def forward(self, images):
-        return two_logits(self.network(images))

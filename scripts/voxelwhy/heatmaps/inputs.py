@@ -1,0 +1,150 @@
+"""Images as people have them: numpy, torch or nibabel, one or a batch, channels first or last."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+
+from voxelwhy.errors import ShapeError
+
+AXES = {nn.Conv1d: 1, nn.Conv2d: 2, nn.Conv3d: 3}
+
+
+def convolutions(model) -> list[tuple[int, int]]:
+    """(spatial axes, channels) of the images that each of the model's convolutions takes, in the order of the model."""
+    found = [
+        (axes, module.in_channels)
+        for module in model.modules()
+        for kind, axes in AXES.items()
+        if isinstance(module, kind)
+    ]
+    if found:
+        return found
+    # A network that came as a graph (TorchScript, torch.export) has no such modules, but weights of that shape.
+    return [(weight.ndim - 2, weight.shape[1]) for weight in model.parameters() if weight.ndim in (4, 5)]
+
+
+def read_images(image, model, three_d=None) -> tuple[torch.Tensor, bool]:
+    """The images as one batch, and whether they came as a batch.
+
+    Parameters
+    ----------
+    image : array-like, tensor or nibabel image (or a list of these, of one shape), by the model's first convolution
+        with C channels:
+
+        - (*spatial) where C is 1; (C, *spatial); (*spatial, C)
+        - a batch: (n, *spatial) where C is 1; (n, C, *spatial); (n, *spatial, C)
+
+        nibabel images have their channels last, as NIfTI does. For a model without convolution, (channels, *spatial).
+    model : torch.nn.Module
+    three_d : True or False where the caller says what the images are; None leaves it to the model.
+
+    Returns
+    -------
+    images : tensor (n, channels, *spatial), real numbers, of the type they came in
+    is_batch : bool
+
+    Raises
+    ------
+    ShapeError : no array of real numbers; a shape with no reading, or with two (both are named); NaN or infinity.
+    """
+    values, is_nifti = _values(image)
+    known = convolutions(model)
+    if three_d is not None and known and (known[0][0] == 3) != bool(three_d):
+        raise ShapeError(f"three_d is {three_d}, but the model's first convolution has {known[0][0]} spatial axes")
+    if known:
+        # The one that runs first need not be the first of the model: the next that can take the image counts then.
+        fits = next((one for one in known if _readings(values, *one, is_nifti)), known[0])
+        images, is_batch = _with_convolution(values, *fits, is_nifti)
+    else:
+        images, is_batch = _without_convolution(values, three_d), False
+    if not bool(torch.isfinite(images).all()):
+        raise ShapeError(f"the image holds {int((~torch.isfinite(images)).sum())} values that are NaN or infinite")
+    return images, is_batch
+
+
+def is_nibabel(image) -> bool:
+    """Whether `image` is a nibabel image; nibabel need not be installed to know."""
+    return hasattr(image, "dataobj") and hasattr(image, "affine")
+
+
+def _values(image):
+    """The image as a real tensor, and whether nibabel read it."""
+    images = image if isinstance(image, (list, tuple)) else [image]
+    is_nifti = bool(images) and all(is_nibabel(one) for one in images)
+    if is_nifti:
+        images = [np.asanyarray(one.dataobj) for one in images]
+        # NIfTI's fourth axis is time: a vector image (x, y, z, 1, channels) has none.
+        images = [one[:, :, :, 0] if one.ndim == 5 and one.shape[3] == 1 else one for one in images]
+        image = np.stack(images) if isinstance(image, (list, tuple)) else images[0]
+    elif isinstance(image, (list, tuple)) and images and all(isinstance(one, torch.Tensor) for one in images):
+        image = torch.stack(list(images))
+    try:
+        array = image if isinstance(image, torch.Tensor) else _native(np.asarray(image))
+        tensor = torch.as_tensor(array).detach()
+    except (TypeError, ValueError) as error:
+        raise ShapeError(f"the image is not an array of numbers: {error}") from error
+    if tensor.is_complex():
+        raise ShapeError(f"the image is complex ({tensor.dtype}); real numbers are wanted")
+    return tensor, is_nifti
+
+
+def _native(array):
+    """The array as torch takes it: the machine's byte order, no unsigned types wider than a byte."""
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
+    return array.astype(np.int64) if array.dtype in (np.uint16, np.uint32, np.uint64) else np.ascontiguousarray(array)
+
+
+def _without_convolution(values, three_d):
+    axes = values.ndim - 1 if three_d is None else (3 if three_d else 2)
+    if axes not in (2, 3) or values.ndim != axes + 1:
+        raise ShapeError(
+            f"the image has shape {tuple(values.shape)}; (channels, *spatial) with "
+            f"{axes if three_d is not None else '2 or 3'} spatial axes is wanted, without a batch axis: "
+            "the model has no convolution that would tell them apart"
+        )
+    return values[None]
+
+
+def _with_convolution(values, axes, channels, is_nifti):
+    """The one reading of a shape for a first convolution of that many axes and channels."""
+    readings = _readings(values, axes, channels, is_nifti)
+    if len(readings) == 1:
+        return next(iter(readings.values()))
+    shape = tuple(values.shape)
+    if readings:
+        last = values.shape[-1] == 1 == channels
+        raise ShapeError(
+            f"an image of shape {shape} has two readings for a model of {channels} channel(s) and {axes} spatial axes: "
+            f"{' or '.join(readings)}. "
+            + ("Leave the axis of one channel out" if last else "Pad or crop the image so that only one is left")
+        )
+    spatial = "xyz"[:axes] if axes <= 3 else ""
+    wanted = [f"({', '.join(form)})" for form in ([str(channels), *spatial], ["n", str(channels), *spatial])]
+    raise ShapeError(
+        f"the image has shape {shape}; the model's first convolution takes {channels} channel(s) and {axes} spatial "
+        f"axes: {' or '.join(wanted)} is wanted, or the channels last"
+    )
+
+
+def _readings(values, axes, channels, is_nifti):
+    """What the shape can mean, by a description: (images (n, channels, *spatial), whether they are a batch)."""
+    if is_nifti and axes == 2 and values.ndim > 2 and values.shape[2] == 1:
+        values = values[:, :, 0]  # NIfTI has a third axis, of one voxel, for a flat image too
+    found, shape = {}, values.shape
+    if values.ndim == axes and channels == 1:
+        found["one image without channels"] = values[None, None], False
+    if values.ndim == axes + 1:
+        if shape[0] == channels and not is_nifti:
+            found["one image, channels first"] = values[None], False
+        if shape[-1] == channels:
+            found["one image, channels last"] = values.movedim(-1, 0)[None], False
+        if channels == 1 and shape[0] != 1 and not (is_nifti and shape[-1] == 1):
+            found[f"a batch of {shape[0]} images without channels"] = values[:, None], True
+    if values.ndim == axes + 2:
+        if shape[1] == channels and not is_nifti:
+            found["a batch, channels first"] = values, True
+        if shape[-1] == channels:
+            found["a batch, channels last"] = values.movedim(-1, 1), True
+    return found
