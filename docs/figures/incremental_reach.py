@@ -124,7 +124,7 @@ def draw():
         field = rows[-1][2].through(layer.kernel, layer.stride, layer.padding, layer.dilation)
         rows.append((layer.name, layer.cells, field, reached))
     fig, ax = new_figure(figsize=(7.6, 4.3), layout="constrained")
-    for number, (name, cells, field, reached) in enumerate(rows):
+    for number, (_, cells, field, reached) in enumerate(rows):
         first, step = field.first[0], field.step[0]
         a, b = reached[1]
         share = prod((end - start) / n for (start, end), n in zip(reached, cells, strict=True))
