@@ -25,6 +25,7 @@ html_title = f"voxelwhy {release}"
 html_copy_source = html_show_sourcelink = False
 
 napoleon_google_docstring = False
+napoleon_use_rtype = False  # what is returned has a name, which is no type to link to
 python_maximum_signature_line_length = 80  # one argument a line, where a signature is longer
 myst_heading_anchors = 3
 
