@@ -22,7 +22,8 @@ default_role = "code"  # single backticks in docstrings
 
 html_theme = "furo"
 html_title = f"voxelwhy {release}"
-html_copy_source = html_show_sourcelink = False
+html_static_path, html_css_files = ["static"], ["wide.css"]
+html_copy_source = html_show_sourcelink = html_show_copyright = False
 
 napoleon_google_docstring = False
 napoleon_use_rtype = False  # what is returned has a name, which is no type to link to
@@ -45,7 +46,8 @@ def lay_out(lines):
             section = line
         field = FIELD.fullmatch(line) if section in SECTIONS else None
         if field:
-            laid_out += [field["names"].replace("*", r"\*"), "    " + plain(field["text"])]
+            # Two arguments that are described together stay together: Napoleon would describe each, in the same words.
+            laid_out += [field["names"].replace("*", r"\*").replace(", ", " / "), "    " + plain(field["text"])]
         else:
             laid_out.append(line if section == "Examples" else plain(line))
     return laid_out
