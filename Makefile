@@ -21,8 +21,8 @@ check: $(READY)
 
 # A warning is an error: a broken link, a docstring that cannot be read, an export without an entry.
 docs: $(READY)
-	@. $(VENV)/bin/activate && for builder in html doctest; do \
-		sphinx-build -q -W --keep-going -b $$builder -d build/docs/doctrees docs build/docs/$$builder || exit 1; done
+	@. $(VENV)/bin/activate && build="sphinx-build -q -W --keep-going -d build/docs/doctrees" \
+		&& $$build -E -b html docs build/docs/html && $$build -b doctest docs build/docs/doctest
 
 # The stamp is a copy of the pins: a checkout that only touches the file's time sets nothing up again.
 $(READY): requirements.txt

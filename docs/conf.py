@@ -26,6 +26,7 @@ html_static_path, html_css_files = ["static"], ["wide.css"]
 html_copy_source = html_show_sourcelink = html_show_copyright = False
 
 napoleon_google_docstring = False
+autodoc_typehints = "none"  # the docstrings say what things are
 napoleon_use_rtype = False  # what is returned has a name, which is no type to link to
 python_maximum_signature_line_length = 80  # one argument a line, where a signature is longer
 myst_heading_anchors = 3
@@ -46,8 +47,9 @@ def lay_out(lines):
             section = line
         field = FIELD.fullmatch(line) if section in SECTIONS else None
         if field:
-            # Two arguments that are described together stay together: Napoleon would describe each, in the same words.
-            laid_out += [field["names"].replace("*", r"\*").replace(", ", " / "), "    " + plain(field["text"])]
+            # Arguments that are described together stay together: Napoleon would describe each, in the same words.
+            names = field["names"].replace(", ", "/") if section == "Parameters" else field["names"]
+            laid_out += [names.replace("*", r"\*"), "    " + plain(field["text"])]
         else:
             laid_out.append(line if section == "Examples" else plain(line))
     return laid_out
