@@ -7,7 +7,7 @@ import torch
 from scipy import ndimage
 
 from voxelwhy.errors import InputError, ShapeError
-from voxelwhy.heatmaps.blanking import Part, drops
+from voxelwhy.heatmaps.blanking import MAX_BYTES, Part, drops
 from voxelwhy.heatmaps.prepare import each_image
 
 
@@ -22,6 +22,8 @@ def area_occlusion(
     verbose=False,
     *,
     positive_only=True,
+    engine="auto",
+    max_bytes=MAX_BYTES,
     batch_size=None,
     device="auto",
 ):
@@ -37,7 +39,10 @@ def area_occlusion(
     target_class : the class to explain, or one for each image of a batch; None is the predicted one.
     occlusion_value : what a blanked voxel becomes, in the image as the network sees it.
     positive_only : True, as in the original package, makes negative relevance 0; False keeps the sign.
-    batch_size : areas run together; None is a good number for the device (see `blanking`).
+    engine : "incremental" computes again only what each change reaches, exactly and many times faster; "plain" runs the
+        whole network each time; "auto" takes the first where the network can be followed and there is much to do.
+    max_bytes : extra memory of the incremental engine, about.
+    batch_size : areas run together; None is as many as are of use.
     apply_softmax : True explains the probability, False the logit.
     cuda, device : device is "auto", "cpu", "cuda" or "cuda:N"; cuda=True is the first CUDA device.
     verbose : print what was predicted and what is done, and show a progress bar.
@@ -56,6 +61,25 @@ def area_occlusion(
     References
     ----------
     Rieke et al. 2018, section 2.3.
+
+    Examples
+    --------
+    A network that says how bright a scan is, and an atlas of two regions, the first of which holds a bright block:
+
+    >>> import torch
+    >>> from torch import nn
+    >>> from voxelwhy import area_occlusion
+    >>> network = nn.Sequential(nn.Conv3d(1, 1, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(16**3, 1)).eval()
+    >>> for weights in network.parameters():
+    ...     _ = nn.init.constant_(weights, 0.01)
+    >>> scan = torch.zeros(16, 16, 16)
+    >>> scan[2:6, 8:12, 4:8] = 5
+    >>> atlas = torch.zeros(16, 16, 16, dtype=torch.int)
+    >>> atlas[:8] = 1
+    >>> atlas[12:] = 2
+    >>> heatmap = area_occlusion(network, scan, atlas)
+    >>> [f"{heatmap[atlas == label].max():.3f}" for label in (1, 2)]
+    ['0.180', '0.000']
     """
 
     def explain(batch, target):
@@ -68,6 +92,8 @@ def area_occlusion(
             target_class=target,
             apply_softmax=apply_softmax,
             batch_size=batch_size,
+            engine=engine,
+            max_bytes=max_bytes,
         )
         heatmap = np.zeros(batch.shape[2:])
         for area, value in zip(areas, values, strict=True):

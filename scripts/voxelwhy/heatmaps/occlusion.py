@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 
 from voxelwhy.errors import ConfigError
-from voxelwhy.heatmaps.blanking import Part, drops
+from voxelwhy.heatmaps.blanking import MAX_BYTES, Part, drops
 from voxelwhy.heatmaps.placement import check_interpolation, draw_at_centres, window_centres
 from voxelwhy.heatmaps.prepare import each_image
 
@@ -27,6 +27,8 @@ def occlusion(
     verbose=False,
     *,
     positive_only=True,
+    engine="auto",
+    max_bytes=MAX_BYTES,
     batch_size=None,
     device="auto",
 ):
@@ -48,7 +50,10 @@ def occlusion(
     interpolation : between the centres, "linear" or "nearest".
     three_d : whether images are 3D, where you want to say so; None takes it from the model.
     positive_only : True, as in the original package, makes negative relevance 0; False keeps the sign.
-    batch_size : windows run together; None is a good number for the device (see `blanking`).
+    engine : "incremental" computes again only what each change reaches, exactly and many times faster; "plain" runs the
+        whole network each time; "auto" takes the first where the network can be followed and there is much to do.
+    max_bytes : extra memory of the incremental engine, about.
+    batch_size : windows run together; None is as many as are of use.
     apply_softmax : True explains the probability, False the logit.
     cuda, device : device is "auto", "cpu", "cuda" or "cuda:N"; cuda=True is the first CUDA device.
     verbose : print what was predicted and what is done, and show a progress bar.
@@ -68,6 +73,27 @@ def occlusion(
     ----------
     Zeiler & Fergus 2014, Visualizing and understanding convolutional networks (arXiv 1311.2901); Rieke et al. 2018,
     section 2.3, with size 40 and stride 20.
+
+    Examples
+    --------
+    A network that says how bright a scan is, and a scan with one bright block. The window that covers it:
+
+    >>> import numpy as np
+    >>> import torch
+    >>> from torch import nn
+    >>> from voxelwhy import occlusion
+    >>> network = nn.Sequential(nn.Conv3d(1, 1, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(16**3, 1)).eval()
+    >>> for weights in network.parameters():
+    ...     _ = nn.init.constant_(weights, 0.01)
+    >>> scan = torch.zeros(16, 16, 16)
+    >>> scan[2:6, 8:12, 4:8] = 5
+    >>> heatmap = occlusion(network, scan, size=4, stride=2)
+    >>> heatmap.shape
+    (16, 16, 16)
+    >>> windows = occlusion(network, scan, size=4, stride=2, resize=False)
+    >>> window = np.unravel_index(windows.argmax(), windows.shape)
+    >>> print(f"{windows[window]:.2f} at {[2 * int(number) for number in window]}, of {windows.size} windows")
+    0.18 at [4, 10, 6], of 512 windows
     """
     check_interpolation(interpolation)
 
@@ -76,7 +102,7 @@ def occlusion(
         sizes = _for_each_axis("size", size, len(shape), least=2)
         strides = _for_each_axis("stride", stride, len(shape), least=1)
         windows = [_windows(*axis) for axis in zip(shape, sizes, strides, strict=True)]
-        parts = (Part(box) for box in product(*([slice(*w) for w in axis] for axis in windows)))
+        parts = [Part(box) for box in product(*([slice(*w) for w in axis] for axis in windows))]
         values = drops(
             model,
             batch,
@@ -85,6 +111,8 @@ def occlusion(
             target_class=target,
             apply_softmax=apply_softmax,
             batch_size=batch_size,
+            engine=engine,
+            max_bytes=max_bytes,
         ).reshape([len(axis) for axis in windows])
         if resize:
             centres = [window_centres(*zip(*axis, strict=True)) for axis in windows]
