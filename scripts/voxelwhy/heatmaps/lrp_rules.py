@@ -93,7 +93,7 @@ class AlphaBeta:
 
     def _factors(self, positive, negative, relevance):
         """Put what each unit of positive, and of negative, contribution gets in the place of their sums."""
-        least = torch.finfo(positive.dtype).tiny / torch.finfo(positive.dtype).eps  # below: no quotient of use
+        least = torch.finfo(positive.dtype).tiny  # below, quotients overflow
         none_positive, none_negative = positive <= least, negative >= -least
         own, other = positive.new_tensor(self.alpha), positive.new_tensor(-self.beta)
         own_is_negative = positive + negative < 0
