@@ -11,6 +11,12 @@ _EXPORTS = {
     name: f"voxelwhy.heatmaps.{name}"
     for name in ("sensitivity_analysis", "guided_backprop", "occlusion", "area_occlusion", "grad_cam")
 }
+_EXPORTS |= {
+    "load_network": "voxelwhy.models.files",
+    "load_onnx": "voxelwhy.models.onnx_import",
+    "load_torchscript": "voxelwhy.models.torchscript",
+    "load_exported": "voxelwhy.models.exported",
+}
 __all__ = ["__version__", *_EXPORTS]
 
 

@@ -174,11 +174,13 @@ def _training(settings, splits):
         return ""
     named = listing([_split(split) for split in splits]) if splits else "the study's folds"
     optimiser = OPTIMISERS[settings.get("optimiser", "adam")]
+    inside = f"options of the network {settings['options'] or 'none'}" if "options" in settings else None
+    inside = inside or f"dropout {settings.get('dropout')}"
     return (
         f"The network {settings.get('network')} was trained on {named}; subjects never cross folds. Outside "
         f"{describe_mask(settings)} its input was 0. Optimiser {optimiser}, learning rate "
         f"{settings.get('learning_rate')}, batch size {settings.get('batch_size')}, {settings.get('epochs')} epochs, "
-        f"dropout {settings.get('dropout')}, {describe_loss(settings)}; normalisation "
+        f"{inside}, {describe_loss(settings)}; normalisation "
         f"{describe_normalisation(settings)} from training scans only, crop {settings.get('crop')}; weights kept: "
         f"{str(settings.get('keep')).replace('_', ' ')}. The baseline is a linear model on regional means, on the same "
         "folds."

@@ -159,7 +159,7 @@ def _check_occlusion(settings):
 
 
 def _check_guided(settings):
-    network, methods = settings["training"]["network"], settings["heatmaps"]["methods"]
+    network, methods = settings["training"].get("network"), settings["heatmaps"]["methods"]
     if network in NETWORKS_WITHOUT_RELU and "guided_backprop" in methods:
         raise ConfigError(
             f"heatmaps.methods: guided_backprop is defined for ReLU, and the network {network} has none",
