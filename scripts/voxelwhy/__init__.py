@@ -5,18 +5,17 @@ The explanation methods are imported on use: `from voxelwhy import occlusion` lo
 
 import importlib
 
+from voxelwhy.registry import METHODS
+
 __version__ = "0.1.0"
 
-_EXPORTS = {
-    name: f"voxelwhy.heatmaps.{name}"
-    for name in ("sensitivity_analysis", "guided_backprop", "occlusion", "area_occlusion", "grad_cam")
-}
-_EXPORTS |= {
+_LOADERS = {
     "load_network": "voxelwhy.models.files",
     "load_onnx": "voxelwhy.models.onnx_import",
     "load_torchscript": "voxelwhy.models.torchscript",
     "load_exported": "voxelwhy.models.exported",
 }
+_EXPORTS = {**METHODS, **_LOADERS}
 __all__ = ["__version__", *_EXPORTS]
 
 
