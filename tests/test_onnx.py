@@ -8,11 +8,18 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from onnx.reference import ReferenceEvaluator
 from onnx_models import Maker, run
 from torch import nn
 
 from voxelwhy.errors import ConfigError, InputError, ModelError
+from voxelwhy.heatmaps.grad_cam import grad_cam
+from voxelwhy.heatmaps.guided_backprop import guided_backprop
+from voxelwhy.heatmaps.occlusion import occlusion
+from voxelwhy.heatmaps.sensitivity_analysis import sensitivity_analysis
+from voxelwhy.models.files import load_network
 from voxelwhy.models.onnx_import import load_onnx
 
 KINDS = {2: (9, 11), 3: (9, 8, 11)}
@@ -429,3 +436,97 @@ def test_loading_uses_up_no_random_numbers(tmp_path):
     torch.manual_seed(1)
     load_onnx(path)
     assert torch.equal(torch.rand(1), expected)
+
+
+# ------------------------------------------------------------------ explained
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        (sensitivity_analysis, {}),
+        (guided_backprop, {}),
+        (grad_cam, {}),
+        (occlusion, {"size": 4, "stride": 3}),
+    ],
+)
+def test_a_network_with_channels_last_is_explained_as_that_with_channels_first(tmp_path, method, options):
+    last, first = channels_last(tmp_path, axes=3, channels=2, moves="all")
+    image = images(2, *KINDS[3])[0]
+    expected = method(load_network(first), image, 1, **options)
+    found = method(load_network(last), image, 1, **options)
+    assert np.abs(expected).max() > 1e-3
+    np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
+    there = method(load_network(last), np.moveaxis(image, 0, -1), 1, **options)  # the image as Keras had it
+    np.testing.assert_array_equal(there, found)
+
+
+def test_relu6_is_known_for_what_it_is(tmp_path):
+    net = Maker(("n", 1, 6, 6))
+    net.conv(1, 2, [3, 3])
+    ONE["relu6"](net)
+    net.add("Flatten")
+    model = load_onnx(net.save(tmp_path / "net.onnx"))
+    assert [type(module) for module in model.children()] == [nn.Conv2d, nn.ReLU6, nn.Flatten]
+
+
+# ------------------------------------------------------------------ any small network
+
+STEPS = ("conv", "batch_norm", "relu", "pool", "mean_pool", "residual", "concat", "turn", "scale", "gate", "identity")
+
+
+@st.composite
+def networks(draw):
+    """A random small graph in 2D or 3D, as exporters could have written it."""
+    axes = draw(st.sampled_from([2, 3]))
+    shape, channels = draw(st.lists(st.integers(5, 9), min_size=axes, max_size=axes)), draw(st.integers(1, 3))
+    net = Maker((draw(st.sampled_from([1, "n"])), channels, *shape), seed=draw(st.integers(0, 99)))
+    for step in draw(st.lists(st.sampled_from(STEPS), min_size=2, max_size=7)):
+        before = net.last
+        if step == "conv":
+            out, kernel = draw(st.integers(1, 4)), draw(st.lists(st.integers(1, 3), min_size=axes, max_size=axes))
+            strides = draw(st.lists(st.integers(1, 2), min_size=axes, max_size=axes))
+            upper = draw(st.sampled_from(["SAME_UPPER", "SAME_LOWER"]))
+            net.conv(channels, out, kernel, strides=strides, auto_pad=upper)
+            channels, shape = out, [-(-n // s) for n, s in zip(shape, strides, strict=True)]
+        elif step == "batch_norm":
+            net.batch_norm(channels)
+        elif step == "relu":
+            net.add(draw(st.sampled_from(["Relu", "LeakyRelu", "Elu", "Sigmoid", "Tanh"])))
+        elif step in ("pool", "mean_pool"):
+            kind = "MaxPool" if step == "pool" else "AveragePool"
+            net.add(kind, kernel_shape=[2] * axes, strides=[2] * axes, auto_pad="SAME_UPPER")
+            shape = [-(-n // 2) for n in shape]
+        elif step == "residual":
+            net.conv(channels, channels, [3] * axes, pads=[1] * 2 * axes)
+            net.add("Add", before, "")
+        elif step == "concat":
+            net.conv(channels, 2, [1] * axes)
+            net.add("Concat", before, "", axis=1)
+            channels += 2
+        elif step == "turn":
+            net.add("Transpose", perm=[0, *range(2, axes + 2), 1])
+            net.add("Mul", "", net.random(channels))
+            net.add("Transpose", perm=[0, axes + 1, *range(1, axes + 1)])
+        elif step == "scale":
+            net.add("Add", "", net.random(channels, *[1] * axes))
+        elif step == "gate":
+            net.add("GlobalAveragePool")
+            net.add("Sigmoid")
+            net.add("Mul", before, "")
+        else:
+            net.add("Identity")
+    net.add("Flatten")
+    net.add("MatMul", "", net.random(channels * int(np.prod(shape)), 2, scale=0.3))
+    net.add("Add", "", net.random(2))
+    return net
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(net=networks())
+def test_any_small_network_gives_what_onnxruntime_gives(tmp_path_factory, net):
+    path = net.save(tmp_path_factory.mktemp("any") / "net.onnx")
+    batch = images(*net.shape[1:])
+    found = load_onnx(path)(torch.from_numpy(batch)).detach().numpy()
+    expected = run(path, batch)
+    np.testing.assert_allclose(found, expected, atol=1e-5 * max(1, np.abs(expected).max()))

@@ -168,7 +168,7 @@ def methods_text(settings, *, simulated, n_subjects, n_scans, whole_heads=False)
         cohort,
         " ".join([*_heads(settings.get("scans", {}), whole_heads), _registration(settings.get("registration", {}))]),
         _weights(settings) or _training(settings.get("training", {}), settings.get("splits", [])),
-        _heatmaps(settings.get("heatmaps", {}), settings.get("atlas", {}), settings.get("model")),
+        _heatmaps(settings.get("heatmaps", {}), settings.get("atlas", {}), _brought(settings)),
         _evaluation(settings.get("evaluation", {}), simulated),
     ]
     return [text for text in paragraphs if text]
@@ -216,9 +216,15 @@ def _training(settings, splits):
     )
 
 
+def _brought(settings):
+    """The section `model` of a config that brings weights; one that only names an architecture is trained."""
+    model = settings.get("model", {})
+    return model if "weights" in model else {}
+
+
 def _weights(settings):
     """In the place of the training, where the config brings weights."""
-    if not (model := settings.get("model")):
+    if not (model := _brought(settings)):
         return ""
     training, named = settings.get("training", {}), model.get("normalisation")
     learnt = f"learnt from the training scans of the split {named} ({training.get('normalisation')})"
