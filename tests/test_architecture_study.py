@@ -27,12 +27,18 @@ OWN = SMALL | {
 
 
 @pytest.fixture(scope="module")
-def own(tmp_path_factory):
+def checkout(tmp_path_factory):
+    """The workflow and the config, with the network beside it; nothing has run."""
     study = Study(tmp_path_factory.mktemp("own"), OWN)
     (study.folder / "own_net").mkdir()
     (study.folder / "own_net" / "nets.py").write_text(NET)
     (study.folder / "own_net" / "blocks.py").write_text(BLOCKS)
-    loaded = tmp_path_factory.mktemp("loaded")
+    return study
+
+
+@pytest.fixture(scope="module")
+def own(checkout, tmp_path_factory):
+    study, loaded = checkout, tmp_path_factory.mktemp("loaded")
     study.run(VOXELWHY_RECORD_MODULES=str(loaded))
     study.loaded = [json.loads(path.read_text()) for path in loaded.iterdir()]
     return study
@@ -68,22 +74,22 @@ def test_a_change_of_its_code_trains_anew_and_registers_nothing(own):
 
 
 @pytest.mark.parametrize(
-    ("model", "rule", "match"),
+    ("model", "until", "match"),
     [
         (
             {"architecture": "own_net.other:build"},
-            None,
+            "all",
             r"no module of the name(.|\n)*own_net/other.py beside the config",
         ),
-        ({"architecture": "own_net.nets:a_number"}, "network.json", "gives a int; a torch.nn.Module is wanted"),
-        ({"architecture": NAME, "options": {"logits": 3}}, "network.json", r"of shape \(1, 3\) for one image"),
+        ({"architecture": "own_net.nets:a_number"}, "check_network", "gives a int; a torch.nn.Module is wanted"),
+        ({"architecture": NAME, "options": {"logits": 3}}, "check_network", r"of shape \(1, 3\) for one image"),
     ],
 )
-def test_what_cannot_be_a_network_is_said_without_a_traceback(own, model, rule, match):
-    (own.folder / "study.yaml").write_text(yaml.safe_dump(OWN | {"model": model}))
+def test_what_cannot_be_a_network_is_said_without_a_traceback(checkout, model, until, match):
+    (checkout.folder / "study.yaml").write_text(yaml.safe_dump(OWN | {"model": model}))
     try:
-        text = own.run(*(["--dry-run"] if rule is None else [f"results/own/template/{rule}"]), code=1)
+        text = checkout.run("--until", until, code=1)
     finally:
-        (own.folder / "study.yaml").write_text(yaml.safe_dump(OWN))
+        (checkout.folder / "study.yaml").write_text(yaml.safe_dump(OWN))
     assert re.search(match, text)
     assert "Traceback" not in text

@@ -1,4 +1,4 @@
-"""Files of torch.export: explained as the network itself, for any number of images; and the door to files of any kind."""
+"""Files of torch.export, explained as the network itself, for any number of images; the door to files of any kind."""
 
 import copy
 import zipfile

@@ -26,6 +26,7 @@ WAYS = {
     "scripted": lambda net, image: torch.jit.script(net),
     "frozen": lambda net, image: torch.jit.freeze(torch.jit.script(net)),
 }
+QUARTERS = np.kron([[1, 2], [3, 4]], np.ones((10, 8), int))[:19]
 
 
 def saved(path, net, way="traced", shape=None):
@@ -45,22 +46,23 @@ def both(request, tmp_path):
     [
         (sensitivity_analysis, {}),
         (input_x_gradient, {}),
-        (integrated_gradients, {"steps": 8}),
-        (smoothgrad, {"samples": 4}),
+        (integrated_gradients, {"n_steps": 8}),
+        (smoothgrad, {"n_samples": 4}),
         (occlusion, {"size": 6, "stride": 5}),
-        (area_occlusion, {"area_masks": np.kron([[1, 2], [3, 4]], np.ones((10, 8), int))[:19]}),
+        (area_occlusion, {"area_masks": QUARTERS}),
     ],
 )
 def test_what_needs_no_look_inside_gives_the_same_map(both, method, options):
     net, script, _ = both
     image = picture(2)
-    assert_same(method(script, image, 1, **options), method(net, image, 1, **options), least=1e-3)
+    found, wanted = (method(model, image, target_class=1, **options) for model in (script, net))
+    assert_same(found, wanted, least=1e-3)
 
 
 @pytest.mark.parametrize("method", [guided_backprop, grad_cam])
 def test_what_needs_the_operators_refuses(both, method):
     _, script, _ = both
-    with pytest.raises(ModelError, match="TorchScript|has no such module"):
+    with pytest.raises(ModelError, match=r"cannot reach the (ReLUs|layers) of a TorchScript model"):
         method(script, picture(2), 1)
 
 
@@ -81,15 +83,11 @@ def test_a_3d_network_and_the_one_door(tmp_path):
 
 
 @pytest.mark.parametrize("part", [nn.Dropout(0.5), nn.BatchNorm2d(1)])
-@pytest.mark.parametrize("way", ["traced", "frozen"])
-def test_a_network_made_in_training_mode_is_refused(tmp_path, part, way):
+def test_a_network_traced_in_training_mode_is_refused(tmp_path, part):
     net = nn.Sequential(part, nn.Flatten(), nn.Linear(19 * 16, 2)).double().train()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tracing warns of what is random
-        made = torch.jit.trace(net, picture(2)[None], check_trace=False)
-        if way == "frozen":
-            made = torch.jit.freeze(made.eval()) if not isinstance(part, nn.Module) else made
-        torch.jit.save(made, tmp_path / "net.pt")
+        torch.jit.save(torch.jit.trace(net, picture(2)[None], check_trace=False), tmp_path / "net.pt")
     with pytest.raises(ModelError, match=r"training mode \((dropout|batch_norm)\), and stays in it: call model.eval"):
         load_torchscript(tmp_path / "net.pt")
 
