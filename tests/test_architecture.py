@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from onnx_models import Maker, run
 from torch import nn
 
 import voxelwhy
@@ -19,7 +20,7 @@ from voxelwhy.foreign_settings import network_settings, studied_splits
 from voxelwhy.foreign_weights import adopt_weights
 from voxelwhy.models.layers import in_channels_last
 from voxelwhy.models.networks import build_network
-from voxelwhy.models.weights import load_model, save_model
+from voxelwhy.models.weights import fit_weights, load_model, save_model
 from voxelwhy.own_code import find_module, source_files
 from voxelwhy.registry import NETWORKS
 from voxelwhy.report_text import methods_text
@@ -80,6 +81,7 @@ from torch import nn
 def block(channels, width):
     return nn.Conv3d(channels, width, 3, padding=1), nn.BatchNorm3d(width), nn.ReLU(), nn.MaxPool3d(2)
 """
+OWN_MODULES = ("own_net", "fails", "crashes", "of_keras")
 
 
 @pytest.fixture
@@ -98,7 +100,7 @@ def own(tmp_path, monkeypatch):
     digests._hash.cache_clear()
     yield folder
     digests._hash.cache_clear()
-    for name in [name for name in sys.modules if name.partition(".")[0] in ("own_net", "fails", "crashes")]:
+    for name in [name for name in sys.modules if name.partition(".")[0] in OWN_MODULES]:
         del sys.modules[name]
     importlib.invalidate_caches()
 
@@ -156,6 +158,25 @@ def test_2d_convolutions_keep_their_memory_format():
     assert in_channels_last(flat)[1].weight.is_contiguous()
     deep = in_channels_last(nn.Sequential(nn.Conv3d(2, 3, 3)))
     assert deep[0].weight.is_contiguous(memory_format=torch.channels_last_3d)
+
+
+def test_a_network_of_an_onnx_file_is_a_factory_of_three_lines(own):
+    """How a study explains a network of Keras: the factory reads the file, `model.weights` names its weights."""
+    net = Maker((1, *SHAPE, 1))
+    net.add("Reshape", "", net.constant([-1, 1, *SHAPE]))
+    net.conv(1, 2, [20] * 3)
+    net.batch_norm(2)
+    net.add("Flatten")
+    net.add("Softmax")
+    path = net.save(own / "net.onnx")
+    (own / "of_keras.py").write_text(
+        "from pathlib import Path\nfrom voxelwhy import load_onnx\n\n"
+        "def build(shape):\n    return load_onnx(Path(__file__).with_name('net.onnx'))\n"
+    )
+    importlib.invalidate_caches()
+    model, image = build_network("of_keras:build", SHAPE), torch.randn(1, 1, *SHAPE)
+    np.testing.assert_allclose(model(image).softmax(1).detach(), run(path, image.movedim(1, -1).numpy()), atol=1e-6)
+    fit_weights(build_network("of_keras:build", SHAPE), model.state_dict(), "its own")
 
 
 # ------------------------------------------------------------------ settings

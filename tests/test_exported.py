@@ -27,6 +27,7 @@ BATCHES = {
     "free": (2, ({0: DIM.DYNAMIC},)),
     "one to four": (2, ({0: DIM("n", min=1, max=4)},)),
     "two to four": (2, ({0: DIM("n", min=2, max=4)},)),
+    "three to five": (3, ({0: DIM("n", min=3, max=5)},)),
 }
 
 
@@ -44,6 +45,16 @@ def test_any_number_of_images_goes_through(tmp_path, batch):
     for count in (1, 2, 4, 7):
         images = torch.randn(count, 1, 19, 16, generator=torch.Generator().manual_seed(count), dtype=torch.float64)
         torch.testing.assert_close(model(images), net(images), atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("batch", ["one", "free"])
+def test_it_can_be_exported_again_as_what_it_was(batch):
+    program = export(network(2), 2, batch)
+    count, dynamic = BATCHES[batch]
+    images = picture(2)[None].repeat(count, 1, 1, 1)
+    again = torch.export.export(load_exported(program), (images,), dynamic_shapes=dynamic)
+    calls = [[node.target for node in p.graph.nodes if node.op == "call_function"] for p in (program, again)]
+    assert calls[0] == calls[1]
 
 
 @pytest.mark.parametrize("axes", [2, 3])

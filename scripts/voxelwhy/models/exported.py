@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 from pathlib import Path
 
@@ -41,13 +42,16 @@ class ExportedNetwork(nn.Module):
         if len(found) != len(wanted) or any(n not in (None, m) for n, m in zip(wanted, found, strict=True)):
             sizes = ", ".join("any" if length is None else str(length) for length in wanted)
             raise ShapeError(f"the program was exported for images of shape ({sizes}); found {found}")
-        if self.least <= len(images) <= self.most:
+        if (self.least == 1 and self.most == math.inf) or self.least <= len(images) <= self.most:
             return self._run(images)
-        parts = [self._filled(part) for part in images.split(int(min(self.most, max(self.least, len(images)))))]
-        return torch.cat(parts)
+        return torch.cat(
+            [self._filled(part) for part in images.split(int(min(self.most, max(self.least, len(images)))))]
+        )
 
     def _filled(self, images):
-        missing = max(0, self.least - len(images))
+        missing = self.least - len(images)
+        if missing <= 0:
+            return self._run(images)
         return self._run(torch.cat([images, images[-1:].expand(missing, *images.shape[1:])]))[: len(images)]
 
     def _run(self, images):
@@ -110,8 +114,9 @@ def _takes(program):
     if shape[0] is not None:
         return shape, shape[0], shape[0]
     limits = program.range_constraints.get(image.shape[0].node.expr)
-    # Programs state a lower limit of 2 also where one image would do: a batch of one is told apart when exporting.
-    return shape, *((1, float("inf")) if limits is None else (int(limits.lower), float(limits.upper)))
+    lower, upper = (1, math.inf) if limits is None else (int(limits.lower), float(limits.upper))
+    # A lower limit of 2 is what torch.export writes down for any free axis; such programs take one image as well.
+    return shape, 1 if lower <= 2 else lower, upper
 
 
 def _check_eval(program):
