@@ -9,7 +9,13 @@ from voxelwhy.registry import METHODS
 
 __version__ = "0.1.0"
 
-_EXPORTS = {**METHODS}
+_LOADERS = {
+    "load_network": "voxelwhy.models.files",
+    "load_onnx": "voxelwhy.models.onnx_import",
+    "load_torchscript": "voxelwhy.models.torchscript",
+    "load_exported": "voxelwhy.models.exported",
+}
+_EXPORTS = {**METHODS, **_LOADERS}
 __all__ = ["__version__", *_EXPORTS]
 
 
