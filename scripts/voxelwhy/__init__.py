@@ -10,6 +10,11 @@ __version__ = "0.1.0"
 _EXPORTS = {
     name: f"voxelwhy.heatmaps.{name}"
     for name in ("sensitivity_analysis", "guided_backprop", "occlusion", "area_occlusion", "grad_cam")
+} | {
+    "plot_slices": "voxelwhy.slices",
+    "animate_slices": "voxelwhy.slices",
+    "average_over_dataset": "voxelwhy.averages",
+    "heatmap_distance": "voxelwhy.averages",
 }
 __all__ = ["__version__", *_EXPORTS]
 
