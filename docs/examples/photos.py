@@ -105,8 +105,8 @@ plot_slices(photos["cat"], overlay=heatmap)
 # %%
 OPTIONS = {
     "occlusion": {"size": 40, "stride": 20},
-    "integrated_gradients": {"steps": 32},
-    "smoothgrad": {"samples": 16},
+    "integrated_gradients": {"n_steps": 32},
+    "smoothgrad": {"n_samples": 16},
 }
 
 
