@@ -67,6 +67,7 @@ NAMES = {
     281: "tabby",
     282: "tiger cat",
     285: "Egyptian cat",
+    309: "bee",
     442: "bell cote",
     663: "monastery",
     698: "palace",
@@ -104,9 +105,9 @@ plot_slices(photos["cat"], overlay=heatmap)
 
 # %%
 OPTIONS = {
-    "occlusion": {"size": 40, "stride": 20},
-    "integrated_gradients": {"n_steps": 32},
-    "smoothgrad": {"n_samples": 16},
+    "occlusion": {"size": 48, "stride": 24},
+    "integrated_gradients": {"n_steps": 24},
+    "smoothgrad": {"n_samples": 12},
 }
 
 
