@@ -1,15 +1,19 @@
 """Slices and films: which slices, which values, which colours are drawn."""
 
 import pickle
+from pathlib import Path
 
 import matplotlib
+import nbformat
 import nibabel as nib
 import numpy as np
 import pytest
 import torch
 from matplotlib import pyplot as plt
 from matplotlib.animation import FuncAnimation
+from nbclient import NotebookClient
 
+import voxelwhy
 from voxelwhy import animate_slices, plot_slices
 from voxelwhy.errors import ConfigError, ShapeError
 
@@ -283,6 +287,7 @@ def test_a_film_keeps_its_colours_from_slice_to_slice(volume, relevance):
 
 
 def test_a_film_is_of_a_volume(volume):
+    assert [text for text, *_ in frames(animate_slices(volume[:3]))] == ["x=0", "x=1", "x=2"]
     with pytest.raises(ShapeError, match=r"shape \(9, 12\); a volume"):
         animate_slices(volume[..., 0])
     with pytest.raises(ConfigError, match="axis"):
@@ -290,3 +295,26 @@ def test_a_film_is_of_a_volume(volume):
     with pytest.raises(ConfigError, match="interval"):
         animate_slices(volume, interval=0)
     assert not plt.get_fignums()
+
+
+def pictures_by_cell(*sources):
+    """How many pictures a notebook shows below each of these cells."""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
+    NotebookClient(notebook, timeout=120).execute()
+    return [sum("image/png" in output.get("data", {}) for output in cell.outputs) for cell in notebook.cells]
+
+
+def test_a_notebook_shows_each_figure_once(monkeypatch, tmp_path):
+    monkeypatch.setenv("PYTHONPATH", str(Path(voxelwhy.__file__).parents[1]))
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
+    monkeypatch.delenv("MPLBACKEND", raising=False)
+    shown = pictures_by_cell(
+        "import numpy as np; from voxelwhy import animate_slices, plot_slices; image = np.eye(5)",
+        "plot_slices(image)",
+        "figure = plot_slices(image)",
+        "for _ in range(2):\n    plot_slices(image)\nNone",
+        "figure",
+        "film = animate_slices(np.ones((3, 4, 5)))",
+        "assert '<script' in film._repr_html_()",
+    )
+    assert shown == [0, 1, 1, 2, 1, 0, 0]

@@ -105,7 +105,7 @@ plot_slices(photos["cat"], overlay=heatmap)
 
 # %%
 OPTIONS = {
-    "occlusion": {"size": 48, "stride": 24},
+    "occlusion": {"size": 56, "stride": 28},
     "integrated_gradients": {"n_steps": 24},
     "smoothgrad": {"n_samples": 12},
 }
@@ -201,3 +201,15 @@ def draw_map(place, photo, heatmap):
 figure = draw()
 if "__file__" in globals():
     figure.savefig(Path(__file__).parents[1] / "photos.png", dpi=100)
+
+# %% [markdown]
+# ## What is seen
+#
+# - Occlusion, Grad-CAM and what is made of it lie on the cup, the tower and the flower, guided backpropagation at their
+#   edges. A plain gradient is spread over the photo: it says what would change the class, not what made it.
+# - Input x gradient and integrated gradients ask what changes against an image of zeros, here a middle grey. Pixels of
+#   that grey get nothing whatever they show, and a dark background gets a lot: so on the flower.
+# - The cat fills its photo, and so does its relevance: eyes, nose and whiskers stand out in the gradients, while the
+#   largest drop by occlusion is at the lower edge, beside the cat. Nobody knows whether that is wrong.
+# - The methods do not agree, on one network and one photo. Which of them is right cannot be read from such a figure:
+#   that takes a truth that is planted, as in the embedded cohort of this project.

@@ -51,7 +51,7 @@ def as_array(values, name) -> np.ndarray:
     return array
 
 
-def read_picture(image, overlay=None) -> tuple[Picture, np.ndarray | None]:
+def read_picture(image, overlay=None, volume=False) -> tuple[Picture, np.ndarray | None]:
     """One image to draw, and the overlay that lies on it.
 
     Axes of length 1 (a single channel, a batch of one) are left out. Three channels, first or last, are the colours of
@@ -60,6 +60,7 @@ def read_picture(image, overlay=None) -> tuple[Picture, np.ndarray | None]:
     Parameters
     ----------
     image, overlay : numpy, torch or nibabel; the overlay has the spatial shape of the image.
+    volume : True reads three axes as a volume, whatever their lengths.
 
     Returns
     -------
@@ -72,7 +73,7 @@ def read_picture(image, overlay=None) -> tuple[Picture, np.ndarray | None]:
         shape or (of two nibabel images) another affine; what `as_array` refuses.
     """
     values = as_array(image, "the image")
-    volume = is_nibabel(image) and values.ndim == 3
+    volume = volume or (is_nibabel(image) and values.ndim == 3)
     values = values.squeeze()
     over = None if overlay is None else as_array(overlay, "the overlay").squeeze()
     if values.ndim not in (2, 3):

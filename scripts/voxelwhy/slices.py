@@ -98,7 +98,7 @@ def animate_slices(
     """
     from matplotlib.animation import FuncAnimation
 
-    picture, over = read_picture(image, overlay)
+    picture, over = read_picture(image, overlay, volume=True)
     if len(picture.shape) != 3:
         raise ShapeError(f"the image has shape {picture.shape}; a volume (x, y, z) has slices to move through")
     if axis not in (0, 1, 2):
@@ -259,10 +259,12 @@ def _new_figure(cells, picture, film=False):
 
 def _show_once(figure):
     """A notebook shows pyplot's open figures at the end of a cell: as its value too, it would stand there twice."""
+    from IPython import get_ipython
+    from IPython.display import display
     from matplotlib import pyplot as plt
 
-    if not plt.fignum_exists(figure.number):
-        from IPython.display import display
-
-        del figure._ipython_display_
-        display(figure)
+    if get_ipython().displayhook.is_active and plt.fignum_exists(figure.number):
+        return
+    del figure._ipython_display_  # else this would be asked again
+    display(figure)
+    figure._ipython_display_ = partial(_show_once, figure)
