@@ -248,23 +248,23 @@ def _new_figure(cells, picture, film=False):
         size = (5.0, 4.5)
     else:
         size = (1.9 * max(map(len, cells)) + 1.2, 1.9 * len(cells))
-    if film and "inline" in plt.get_backend():  # a still of the film would stand beside it in a notebook
+    inline = "inline" in plt.get_backend()
+    if film and inline:  # a still of the film would stand beside it in a notebook
         from matplotlib.figure import Figure
 
         return Figure(figsize=size, layout="constrained")
     figure = plt.figure(figsize=size, layout="constrained")
-    figure._ipython_display_ = partial(_show_once, figure)
+    if inline:
+        figure._ipython_display_ = partial(_show_once, figure)
     return figure
 
 
 def _show_once(figure):
-    """A notebook shows pyplot's open figures at the end of a cell: as its value too, it would stand there twice."""
-    from IPython import get_ipython
+    """Show a figure in a notebook and close it: left open, it would be shown again at the end of the cell."""
     from IPython.display import display
     from matplotlib import pyplot as plt
 
-    if get_ipython().displayhook.is_active and plt.fignum_exists(figure.number):
-        return
+    plt.close(figure)
     del figure._ipython_display_  # else this would be asked again
     display(figure)
     figure._ipython_display_ = partial(_show_once, figure)
