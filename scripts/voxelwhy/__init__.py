@@ -15,7 +15,13 @@ _LOADERS = {
     "load_torchscript": "voxelwhy.models.torchscript",
     "load_exported": "voxelwhy.models.exported",
 }
-_EXPORTS = {**METHODS, **_LOADERS}
+_PICTURES = {
+    "plot_slices": "voxelwhy.slices",
+    "animate_slices": "voxelwhy.slices",
+    "average_over_dataset": "voxelwhy.averages",
+    "heatmap_distance": "voxelwhy.averages",
+}
+_EXPORTS = METHODS | _PICTURES | _LOADERS
 __all__ = ["__version__", *_EXPORTS]
 
 
