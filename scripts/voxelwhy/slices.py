@@ -46,6 +46,21 @@ def plot_slices(
     ------
     ShapeError : no single image; an overlay of another shape or place; NaN.
     ConfigError : fewer than one slice; a range that ends below its start.
+
+    Examples
+    --------
+    Five slices along each axis of a volume, with a heatmap over them, and the same as a file:
+
+    >>> import io
+    >>> import numpy as np
+    >>> from voxelwhy import plot_slices
+    >>> scan = np.random.default_rng(0).normal(size=(20, 24, 20))
+    >>> heatmap = np.zeros(scan.shape)
+    >>> heatmap[8:12, 10:14, 8:12] = 1
+    >>> figure = plot_slices(scan, num_slices=5, overlay=heatmap)
+    >>> len(figure.axes)  # the slices and the colour bar
+    16
+    >>> figure.savefig(io.BytesIO(), dpi=60)
     """
     picture, over = read_picture(image, overlay)
     look = _Look(picture, over, cmap, (vmin, vmax), overlay_cmap, (overlay_vmin, overlay_vmax))
@@ -95,6 +110,15 @@ def animate_slices(
     ------
     ShapeError : a flat image; what `plot_slices` refuses.
     ConfigError : another axis; an interval that is not positive.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from voxelwhy import animate_slices
+    >>> film = animate_slices(np.random.default_rng(0).normal(size=(20, 24, 20)), axis=1, interval=100)
+    >>> page = film.to_jshtml()  # film.save("film.gif") writes a file
+    >>> page.count("data:image/png")  # one for each slice
+    24
     """
     from matplotlib.animation import FuncAnimation
 
