@@ -76,6 +76,17 @@ def load_exported(program) -> ExportedNetwork:
     ------
     InputError : no such file.
     ModelError : not such a file; a program with several inputs or outputs, or one exported in training mode.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from torch import nn
+    >>> from voxelwhy import guided_backprop, load_exported
+    >>> network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 6**2, 2)).eval()
+    >>> loaded = load_exported(torch.export.export(network, (torch.zeros(1, 1, 8, 8),)))
+    >>> image = torch.randn(8, 8)
+    >>> bool(abs(guided_backprop(network, image) - guided_backprop(loaded, image)).max() < 1e-6)
+    True
     """
     if isinstance(program, torch.export.ExportedProgram):
         return ExportedNetwork(program)

@@ -36,6 +36,21 @@ def load_network(path, *, logits=True, channels="auto") -> nn.Module:
     InputError : no such file.
     ModelError : weights alone, which are no network; a model of Keras; a file of no such kind; what the functions named
         above refuse.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import torch
+    >>> from torch import nn
+    >>> from voxelwhy import load_network, sensitivity_analysis
+    >>> network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 6**2, 2)).eval()
+    >>> program = torch.export.export(network, (torch.zeros(1, 1, 8, 8),))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     torch.export.save(program, f"{folder}/network.pt2")
+    ...     loaded = load_network(f"{folder}/network.pt2")
+    >>> image = torch.randn(8, 8)
+    >>> bool(abs(sensitivity_analysis(network, image) - sensitivity_analysis(loaded, image)).max() < 1e-6)
+    True
     """
     if not Path(path).exists():
         raise InputError("there is no such model file", file=path)

@@ -122,6 +122,31 @@ def load_onnx(path, *, logits=True, channels="auto") -> nn.Module:
     ModelError : the package onnx is not installed; not an ONNX file; several inputs or outputs; an operator that is not
         converted, named with its node; one that mixes the images of a batch.
     ConfigError : an unknown `channels`.
+
+    Examples
+    --------
+    A file made by hand, of one convolution and a softmax, which is left out:
+
+    >>> import tempfile
+    >>> import numpy as np
+    >>> import onnx
+    >>> from onnx import helper, numpy_helper
+    >>> from voxelwhy import load_onnx, sensitivity_analysis
+    >>> weights = np.random.default_rng(0).normal(size=(2, 1, 8, 8)).astype("float32")
+    >>> nodes = [
+    ...     helper.make_node("Conv", ["image", "weights"], ["cells"]),
+    ...     helper.make_node("Flatten", ["cells"], ["logits"]),
+    ...     helper.make_node("Softmax", ["logits"], ["probabilities"]),
+    ... ]
+    >>> image = helper.make_tensor_value_info("image", onnx.TensorProto.FLOAT, (1, 1, 8, 8))
+    >>> output = helper.make_tensor_value_info("probabilities", onnx.TensorProto.FLOAT, (1, 2))
+    >>> graph = helper.make_graph(nodes, "network", [image], [output], [numpy_helper.from_array(weights, "weights")])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     onnx.save(helper.make_model(graph), f"{folder}/network.onnx")
+    ...     network = load_onnx(f"{folder}/network.onnx")
+    >>> heatmap = sensitivity_analysis(network, np.zeros((8, 8)), target_class=1, postprocess=None, apply_softmax=False)
+    >>> bool(abs(heatmap - weights[1, 0]).max() < 1e-6)
+    True
     """
     if channels not in CHANNELS:
         raise ConfigError("the channels of an ONNX network are first or last", found=channels, allowed=CHANNELS)

@@ -31,6 +31,21 @@ def load_torchscript(path) -> torch.jit.ScriptModule:
     ------
     InputError : no such file.
     ModelError : not a TorchScript file, or a network that was traced in training mode.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import torch
+    >>> from torch import nn
+    >>> from voxelwhy import load_torchscript, occlusion
+    >>> network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 6**2, 2)).eval()
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     torch.jit.trace(network, torch.zeros(1, 1, 8, 8)).save(f"{folder}/network.ts")
+    ...     loaded = load_torchscript(f"{folder}/network.ts")
+    >>> image = torch.randn(8, 8)
+    >>> maps = [occlusion(one, image, size=4, stride=2) for one in (network, loaded)]
+    >>> bool(abs(maps[0] - maps[1]).max() < 1e-6)
+    True
     """
     if not Path(path).is_file():
         raise InputError("there is no such model file", file=path)
