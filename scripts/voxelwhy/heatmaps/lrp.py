@@ -78,6 +78,23 @@ def lrp(
     Bach et al. 2015, On pixel-wise explanations for non-linear classifier decisions by layer-wise relevance propagation
     (PLoS ONE 10, e0130140). Böhle et al. 2019, Layer-wise relevance propagation for explaining deep neural network
     decisions in MRI-based Alzheimer's disease classification (Front. Aging Neurosci. 11, 194; arXiv 1903.07317).
+
+    Examples
+    --------
+    Without biases the map adds up to the logit, by either rule:
+
+    >>> import torch
+    >>> from torch import nn
+    >>> from voxelwhy import lrp
+    >>> _ = torch.manual_seed(0)
+    >>> layers = [nn.Conv3d(1, 4, 3, bias=False), nn.ReLU(), nn.Flatten(), nn.Linear(4000, 2, bias=False)]
+    >>> network, scan = nn.Sequential(*layers).eval(), torch.randn(12, 12, 12)
+    >>> print(f"{network(scan[None, None])[0, 1]:.4f}")
+    0.2427
+    >>> for rule in ("epsilon", "alpha_beta"):
+    ...     print(f"{lrp(network, scan, target_class=1, rule=rule).sum():.4f}")
+    0.2427
+    0.2427
     """
     rule, walks = _rule(rule, epsilon, alpha, beta), []
 
