@@ -6,7 +6,7 @@ import operator
 import warnings
 
 import torch
-from torch import fx
+from torch import fx, nn
 
 from voxelwhy.errors import ModelError
 from voxelwhy.heatmaps.prepare import run_model
@@ -38,7 +38,7 @@ def exported_graph(model, batch) -> fx.GraphModule:
             table = torch.export.default_decompositions()
             for name in KEPT:
                 table.pop(getattr(torch.ops.aten, name).default, None)
-            program = torch.export.export(model, (batch.clone(),)).run_decompositions(table)
+            program = torch.export.export(_OnCopy(model).eval(), (batch.clone(),)).run_decompositions(table)
             return program.module(check_guards=False)
     except torch.OutOfMemoryError:
         raise
@@ -51,6 +51,17 @@ def exported_graph(model, batch) -> fx.GraphModule:
         ) from error
 
 
+class _OnCopy(nn.Module):
+    """A network on a copy of the image: torch.export makes no module of one that writes into its input."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, image):
+        return self.network(image.clone())
+
+
 def operator_name(node) -> str:
     """The operator of a node, as `max_pool3d`."""
     packet = getattr(node.target, "overloadpacket", None)
@@ -60,7 +71,8 @@ def operator_name(node) -> str:
 def described(node) -> str:
     """A node for people: its operator, and the module of the network that it comes from."""
     stack = [path for path, _ in (node.meta.get("nn_module_stack") or {}).values()]
-    stack = [path for path in stack if path and not path.startswith("_empty")]
+    stack = [path.removeprefix("network").removeprefix(".") for path in stack if not path.startswith("_empty")]
+    stack = [path for path in stack if path]
     return f"{operator_name(node)} (in module {stack[-1]})" if stack else operator_name(node)
 
 

@@ -100,7 +100,7 @@ def _mean_gradient(model, batch, target, apply_softmax, n_samples, noise, seed):
 
     def score(images):
         next(bar, None)
-        return class_score(run_model(model, images.clone()), target, apply_softmax)
+        return class_score(run_model(model, images.to(batch.dtype, copy=True)), target, apply_softmax)
 
     devices = [batch.device] if batch.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices), torch.enable_grad():
