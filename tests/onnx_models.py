@@ -5,9 +5,12 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import onnxruntime
-from onnx import TensorProto, helper, numpy_helper
+import torch
+from onnx import helper, numpy_helper
 
-FLOAT = TensorProto.FLOAT
+from voxelwhy.models.onnx_import import load_onnx
+
+KINDS = {2: (9, 11), 3: (9, 8, 11)}
 
 
 class Maker:
@@ -73,3 +76,55 @@ def run(path, images):
     step = first.shape[0] if isinstance(first.shape[0], int) else len(images)
     parts = [session.run(None, {first.name: images[i : i + step]})[0] for i in range(0, len(images), step)]
     return np.concatenate(parts)
+
+
+def images(*shape, seed=1, count=3):
+    return np.random.default_rng(seed).normal(size=(count, *shape)).astype(np.float32)
+
+
+def assert_same(path, batch, least=0.05, **options):
+    """The network gives what onnxruntime gives, to 1e-5, and that is something; as it is, and when exported again."""
+    model = load_onnx(path, logits=False, **options)
+    assert not any(module.training for module in model.modules())
+    expected = run(path, batch)
+    taken = torch.from_numpy(np.moveaxis(batch, -1, 1) if options.get("channels") == "last" else batch)
+    with torch.no_grad():
+        found = model(taken)
+    assert expected.std() > least
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(found, expected, atol=1e-5 * max(1, np.abs(expected).max()))
+    program = torch.export.export(model, (taken,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
+    np.testing.assert_allclose(program.module()(torch.cat([taken, taken])).detach()[-1], found[-1], atol=1e-5)
+    return model
+
+
+def channels_last(path, *, axes, channels, moves, fixed=None):
+    """A network as tf2onnx writes that of Keras, and the same with channels first; `moves` says how axes are moved."""
+    spatial, nets = KINDS[axes], {}
+    to_front, to_back = (0, axes + 1, *range(1, axes + 1)), (0, *range(2, axes + 2), 1)
+    for last in (True, False):
+        net = Maker((fixed or "n", *spatial, channels) if last else (fixed or "n", channels, *spatial), seed=4)
+        scale = net.rng.uniform(0.5, 1.5, channels).astype(np.float32)
+        net.add("Mul", "", net.constant(scale if last else scale.reshape(-1, *[1] * axes)))  # a Rescaling layer
+        shape = spatial
+        for number, (before, after) in enumerate([(channels, 4), (4, 5)]):
+            if last and moves == "reshape" and number == 0:
+                net.add("Reshape", "", net.constant([-1, channels, *spatial]))
+            elif last and (moves == "all" or number == 0):
+                net.add("Transpose", perm=to_front)
+            net.conv(before, after, [3] * axes, strides=[2] * axes, auto_pad="SAME_UPPER")
+            shape = [-(-n // 2) for n in shape]
+            if last and moves == "all":
+                net.add("Transpose", perm=to_back)
+            net.add("Relu")
+        if last and moves != "all":
+            net.add("Transpose", perm=to_back)
+        features = 5 * int(np.prod(shape))
+        weight = net.rng.normal(size=(*shape, 5, 3)).astype(np.float32) / 4
+        weight = weight if last else np.moveaxis(weight, -2, 0)
+        net.add("Reshape", "", net.constant([-1, features]))
+        net.add("MatMul", "", net.constant(weight.reshape(features, 3)))
+        net.add("Add", "", net.random(3))
+        net.add("Softmax")
+        nets[last] = net.save(path / f"last_{last}.onnx")
+    return nets[True], nets[False]

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 from heatmap_cases import network, picture
+from onnx_models import KINDS, channels_last, images
 from test_exported import export
-from test_onnx import KINDS, channels_last, images
 
 from voxelwhy.incremental.engine import Incremental
 from voxelwhy.incremental.graph import NotExportable
