@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from voxelwhy.errors import ConfigError, ModelError
+from voxelwhy.errors import ConfigError, ModelError, ShapeError
 from voxelwhy.heatmaps.prepare import check_count, class_score, pick_target, progress, run_model, two_axes
 from voxelwhy.incremental.engine import MAX_BYTES, Incremental
 from voxelwhy.incremental.graph import NotExportable
@@ -59,9 +60,17 @@ class PlainLoop:
         _check_options(value, batch_size)
         size = int(batch_size) if batch_size else BATCH_SIZE.get(batch.device.type, BATCH_SIZE_ELSEWHERE)
         self.model, self.image, self.value = model, batch[0], float(value)
+        if any(isinstance(module, _BatchNorm) and module.running_mean is None for module in model.modules()):
+            size = 1  # it normalises over all images of a batch: each part would be told from the others in it
         self.buffer = batch.repeat(size, *[1] * (batch.ndim - 1))
         # Every pass is a full batch, this one too: kernels differ between batch sizes in the last digits.
-        self.whole = run_model(model, self.buffer)[:1]
+        try:
+            self.whole = run_model(model, self.buffer)[:1]
+        except (ModelError, ShapeError):
+            if batch_size or size == 1:
+                raise
+            self.buffer = batch.clone()  # a network that is written for one image, as by view(1, -1)
+            self.whole = run_model(model, self.buffer)
         # A network that begins with an in-place layer writes into the buffer: it gets a copy each time.
         self.writes_input = not torch.equal(self.buffer[0], self.image)
         if self.writes_input:
@@ -114,7 +123,8 @@ class IncrementalLoop:
 
     def __init__(self, model, batch, value, batch_size=None, max_bytes=MAX_BYTES):
         _check_options(value, batch_size)
-        self.image, self.value, self.batch_size = batch[0], float(value), batch_size
+        self.value, self.batch_size = float(value), batch_size
+        self.differs = (batch[0] != self.value).any(dim=0).cpu().numpy()
         self.whole = run_model(model, batch.clone())
         for _ in range(2):
             self.engine = Incremental(model, batch, max_bytes)
@@ -134,9 +144,10 @@ class IncrementalLoop:
 
     def __call__(self, parts: list[Part]):
         """Logits for each part (n, classes), and whether it was run (n,); where not, they are those of the image."""
-        was_run = np.array([self._changes(part) for part in parts], dtype=bool)
+        cut = [self._cut(part) for part in parts]
+        was_run = np.array([part is not None for part in cut], dtype=bool)
         logits = self.whole.expand(len(parts), -1).clone()
-        run = [part for part, changes in zip(parts, was_run, strict=True) if changes]
+        run = [part for part in cut if part is not None]
         if run:
             lo, hi = (np.array([[getattr(s, end) for s in part.box] for part in run]) for end in ("start", "stop"))
             masks = [part.mask for part in run]
@@ -144,10 +155,17 @@ class IncrementalLoop:
             logits[torch.as_tensor(was_run, device=logits.device)] = _checked(found)
         return logits, was_run
 
-    def _changes(self, part):
-        region = self.image[(slice(None), *part.box)]
-        same = region == self.value
-        return not bool((same if part.mask is None else same | ~torch.as_tensor(part.mask, device=region.device)).all())
+    def _cut(self, part):
+        """The part cut down to the box of what it changes; None where that is nothing."""
+        changes = self.differs[part.box] if part.mask is None else self.differs[part.box] & part.mask
+        if not changes.any():
+            return None
+        others = [tuple(a for a in range(changes.ndim) if a != axis) for axis in range(changes.ndim)]
+        along = [np.flatnonzero(changes.any(axis=axes)) for axes in others]
+        inside = tuple(slice(int(places[0]), int(places[-1]) + 1) for places in along)
+        starts = [whole.start or 0 for whole in part.box]
+        box = tuple(slice(start + s.start, start + s.stop) for start, s in zip(starts, inside, strict=True))
+        return Part(box, None if part.mask is None else part.mask[inside])
 
 
 def _checked(logits):
@@ -185,19 +203,19 @@ def drops(
     if engine == "auto" and len(parts) * batch[0].numel() < WORTH_IT:
         engine = "plain"
     with torch.inference_mode():
-        loop = _loop(model, batch, value, batch_size, engine, max_bytes)
-        target = pick_target(loop.whole, target_class)
-        logits, was_run = loop(parts)
-        scores = class_score(torch.cat([loop.whole, logits]), target, apply_softmax).cpu().numpy()
+        if engine != "plain":
+            try:
+                loop = IncrementalLoop(model, batch, value, batch_size, max_bytes)
+                return _drops(loop, parts, target_class, apply_softmax)
+            except NotExportable as error:
+                if engine == "incremental":
+                    raise
+                log.info("the whole network is run for each part: %s", error)
+        return _drops(PlainLoop(model, batch, value, batch_size), parts, target_class, apply_softmax)
+
+
+def _drops(loop, parts, target_class, apply_softmax):
+    target = pick_target(loop.whole, target_class)
+    logits, was_run = loop(parts)
+    scores = class_score(torch.cat([loop.whole, logits]), target, apply_softmax).cpu().numpy()
     return np.where(was_run, scores[0] - scores[1:], 0.0)
-
-
-def _loop(model, batch, value, batch_size, engine, max_bytes):
-    if engine != "plain":
-        try:
-            return IncrementalLoop(model, batch, value, batch_size, max_bytes)
-        except NotExportable as error:
-            if engine == "incremental":
-                raise
-            log.info("the whole network is run for each part: %s", error)
-    return PlainLoop(model, batch, value, batch_size)

@@ -15,12 +15,15 @@ class Boxes(NamedTuple):
     """One box for each part of the image, all of one extent, on a layer of `length` cells along each axis.
 
     One extent for all is what lets them run as one batch. Each is the largest, moved inward where it would leave the
-    layer: a box that is too big is still exact.
+    layer: a box that is too big is still exact. Further layers are reached from each part's own box, [first, last):
+    beyond that the cells are those of the image, and what was rounded up here is not rounded up again there.
     """
 
     lo: np.ndarray  # (n_parts, axes)
     extent: tuple[int, ...]
     length: tuple[int, ...]
+    first: np.ndarray  # (n_parts, axes)
+    last: np.ndarray  # (n_parts, axes)
 
     @property
     def whole(self) -> bool:
@@ -34,7 +37,7 @@ class Boxes(NamedTuple):
 
     def of(self, parts: slice) -> Boxes:
         """The boxes of some of the parts."""
-        return self._replace(lo=self.lo[parts])
+        return self._replace(lo=self.lo[parts], first=self.first[parts], last=self.last[parts])
 
 
 class Window(NamedTuple):
@@ -48,8 +51,8 @@ class Window(NamedTuple):
     def reached(self, boxes: Boxes, length) -> Boxes:
         """The output cells, on a layer of that `length`, whose value may change when the input changes in `boxes`."""
         span = (np.array(self.kernel) - 1) * self.dilation
-        lo = -(-(boxes.lo + self.padding - span) // self.stride)
-        hi = (boxes.lo + np.array(boxes.extent) - 1 + self.padding) // self.stride + 1
+        lo = -(-(boxes.first + self.padding - span) // self.stride)
+        hi = (boxes.last - 1 + self.padding) // self.stride + 1
         return around(lo, hi, length)
 
     def needed(self, boxes: Boxes) -> tuple[np.ndarray, tuple[int, ...]]:
@@ -67,11 +70,11 @@ def around(lo, hi, length) -> Boxes:
     extent = (hi - lo).max(axis=0)
     if extent.prod() >= NEARLY_WHOLE * length.prod():
         extent = length
-    return Boxes(np.minimum(lo, length - extent), tuple(extent.tolist()), tuple(length.tolist()))
+    return Boxes(np.minimum(lo, length - extent), tuple(extent.tolist()), tuple(length.tolist()), lo, hi)
 
 
 def union(several: list[Boxes]) -> Boxes:
     """For each part the box around its boxes, which lie on layers of the same grid."""
-    lo = np.min([boxes.lo for boxes in several], axis=0)
-    hi = np.max([boxes.lo + np.array(boxes.extent) for boxes in several], axis=0)
-    return around(lo, hi, several[0].length)
+    first = np.min([boxes.first for boxes in several], axis=0)
+    last = np.max([boxes.last for boxes in several], axis=0)
+    return around(first, last, several[0].length)

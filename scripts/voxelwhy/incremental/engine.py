@@ -11,8 +11,8 @@ import torch
 from voxelwhy.incremental.gathering import complete, crop, gather
 from voxelwhy.incremental.graph import NotExportable, evaluate, operator_name
 from voxelwhy.incremental.known import followed
-from voxelwhy.incremental.plan import Plan, alike, last_uses
-from voxelwhy.incremental.steps import SameCell, Step, Windowed, grid_of
+from voxelwhy.incremental.plan import Plan, alike, image_bytes, last_uses, readable, spans
+from voxelwhy.incremental.steps import Step, Windowed, grid_of
 
 log = logging.getLogger(__name__)
 
@@ -20,9 +20,13 @@ log = logging.getLogger(__name__)
 MAX_BYTES = 2_000_000_000
 #: Parts at work together make no tensor larger than this, on a CPU: malloc asks the system for each larger one anew,
 #: and its fresh pages cost more than the arithmetic on them. A GPU wants more to be busy.
-LARGEST = {"cpu": 24_000_000}
+LARGEST = {"cpu": 12_000_000}
 LARGEST_ELSEWHERE = 256_000_000
 FORMATS = {2: torch.channels_last, 3: torch.channels_last_3d}
+
+
+class TooLarge(NotExportable):
+    """A network of which the layers of an image, and one part beside them, take more memory than is allowed."""
 
 
 class Incremental:
@@ -37,7 +41,8 @@ class Incremental:
     ----------
     model : torch.nn.Module in eval mode
     batch : tensor (1, channels, *spatial), on the model's device
-    max_bytes : extra memory, at most: the layers of the image, and as many parts at once as fit beside them
+    max_bytes : extra memory, at most: the layers of the image, and as many parts at once as fit beside them; without
+        what an operator takes for itself while it runs
 
     Attributes
     ----------
@@ -46,7 +51,7 @@ class Incremental:
 
     Raises
     ------
-    NotExportable : the network cannot be followed.
+    NotExportable : the network cannot be followed; TooLarge, here or in the call, where `max_bytes` does not do.
     """
 
     def __init__(self, model, batch, max_bytes=MAX_BYTES):
@@ -55,7 +60,6 @@ class Incremental:
             raise NotExportable("its output does not depend on a grid")
         self.max_bytes, self.axes = max_bytes, batch.ndim - 2
         self.last_use = last_uses(self.steps, self.graph.output)
-        self.fixed = {}  # values that depend on neither the image nor their number
         self.base = {}
         self.whole = self._run_image(batch)
         self.multiply_adds = self.full_multiply_adds = 0
@@ -67,71 +71,73 @@ class Incremental:
         ----------
         lo, hi : integer arrays (n_parts, axes): the box of each part, within the image
         masks : for each part None, or a boolean array of its box: the voxels that change
-        batch_size : parts at once; None is as many as `max_bytes` allows and are of use
+        batch_size : parts at once, at most; None is as many as are of use. `max_bytes` bounds it in any case
         progress : wraps the list of batches
         """
         lo, hi = np.asarray(lo), np.asarray(hi)
         logits = self.whole.new_empty((len(lo), self.whole.shape[1]))
         self.multiply_adds = self.full_multiply_adds = 0
         batches = []
-        for group in alike(lo, hi):
-            plan = Plan(self.graph, self.steps, lo[group], hi[group])
+        for plan, group in self.plans(lo, hi):
             self.multiply_adds += plan.multiply_adds * len(group)
             self.full_multiply_adds += plan.full_multiply_adds * len(group)
-            size = batch_size or self._batch_size(plan)
+            size = self._batch_size(plan, batch_size)
             batches += [(plan, group, slice(start, start + size)) for start in range(0, len(group), size)]
         self._say(batches, len(lo))
         for plan, group, some in progress(batches):
             numbers = group[some]
             changed = self._change(plan, some, lo[numbers], hi[numbers], [masks[n] for n in numbers], value)
-            logits[torch.as_tensor(numbers, device=logits.device)] = self._run(plan, some, changed)
+            logits[torch.as_tensor(numbers, device=logits.device)] = self._replayed(plan, some, changed)
         return logits
 
-    def _batch_size(self, plan):
-        held = sum(t.numel() * t.element_size() for t in self.base.values())
+    def plans(self, lo, hi) -> list[tuple[Plan, np.ndarray]]:
+        """The plans by which parts in these boxes run, each with the numbers of its parts."""
+        groups = alike(lo, hi, spans(self.graph, self.steps, lo, hi))
+        return [(Plan(self.graph, self.steps, lo[group], hi[group]), group) for group in groups]
+
+    def _batch_size(self, plan, wanted):
+        held = sum(layer.numel() * layer.element_size() for layer in self.base.values())
+        self._check_room(held + plan.bytes_each)
         largest = LARGEST.get(self.whole.device.type, LARGEST_ELSEWHERE)
         room = (self.max_bytes - held) // plan.bytes_each
-        return int(max(1, min(room, max(2, largest // plan.bytes_largest))))
+        return int(min(room, wanted or max(2, largest // plan.bytes_largest)))
+
+    def _check_room(self, needed):
+        if needed > self.max_bytes:
+            raise TooLarge(f"its layers take {needed / 1e9:.3g} GB, max_bytes allows {self.max_bytes / 1e9:.3g} GB")
 
     # ------------------------------------------------------------------ the image itself
 
     def _run_image(self, batch):
         """Run the image through all steps; keep the layers that a gather will read."""
-        kept = {node for step in self.steps if not _passes_on(step) for node in step.inputs} | {self.graph.image}
+        kept = readable(self.graph, self.steps)
+        self._check_room(image_bytes(self.graph, self.steps, kept))
         values = {self.graph.image: batch.contiguous(memory_format=FORMATS[self.axes])}
-        self._fix()
         value_of = self._reader(values, self._of_size(1))
         for step in self.steps:
             values[step.node] = step.whole(value_of)
             for node in step.inputs:
-                if self.last_use[node] is step and grid_of(node) is not None and node in kept:
+                if self.last_use[node] is step and node in kept:
                     self.base[node] = values[node]
                 if self.last_use.get(node) is step:
                     del values[node]
-        return values[self.graph.output]
-
-    def _fix(self):
-        """Compute once what depends on weights alone."""
-        for node in self.graph.nodes:
-            sources = node.all_input_nodes
-            if node not in self.graph.dependent and all(s in self.fixed or s in self.graph.constants for s in sources):
-                self.fixed[node] = evaluate(node, lambda s: self.fixed.get(s, self.graph.constants.get(s)))
+        return _rows(values[self.graph.output], 1)
 
     def _of_size(self, count):
         """What depends on how many images there are: sizes, and tensors that are expanded to them."""
         values = {}
 
         def value_of(node):
-            return next(known[node] for known in (values, self.fixed, self.graph.constants) if node in known)
+            return next(known[node] for known in (values, self.graph.constants) if node in known)
 
         for node in self.graph.nodes:
-            if node in self.graph.dependent or node in self.fixed:
+            if node in self.graph.dependent or node in self.graph.constants:
                 continue
             values[node] = count if operator_name(node) == "sym_size" else evaluate(node, value_of)
         return values
 
     def _reader(self, values, sized):
-        places = (values, sized, self.fixed, self.graph.constants)
+        places = (values, sized, self.graph.constants)
         return lambda node: next(known[node] for known in places if node in known)
 
     # ------------------------------------------------------------------ parts of it
@@ -148,6 +154,14 @@ class Incremental:
                 inside.masked_fill_(torch.as_tensor(mask, device=one.device), value)
         return cells
 
+    def _replayed(self, plan, some, changed):
+        try:
+            return self._run(plan, some, changed)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            raise NotExportable(f"its graph does not run for {len(changed)} image(s): {error}") from error
+
     def _run(self, plan, some, changed):
         """Logits of one batch of parts."""
         values, sized = {self.graph.image: changed}, self._of_size(len(changed))
@@ -162,7 +176,7 @@ class Incremental:
             for node in step.inputs:
                 if self.last_use.get(node) is step:
                     del values[node]
-        return values[self.graph.output]
+        return _rows(values[self.graph.output], len(changed))
 
     def _run_window(self, step, plan, some, values, boxes):
         source = step.inputs[0]
@@ -216,21 +230,18 @@ class Incremental:
             log.info("%s", end)
 
     def _end_of_locality(self, plan):
-        """A sentence where whole layers are computed before the grid ends, and why."""
-        after = [step for step in self.steps if step.node not in plan.boxes]
-        convolutions = [step for step in after if isinstance(step, Windowed) and step.multiplications]
-        cause = next((step for step in after if type(step) is Step), None)
-        if not convolutions or cause is None:
+        """A sentence where an operator needs a whole layer before the last convolution, and which."""
+        numbers = {step: number for number, step in enumerate(self.steps)}
+        ends = (step for step in self.steps if type(step) is Step and not all(map(plan.is_whole, step.inputs)))
+        end = next(ends, None)
+        convolutions = [step for step in self.steps if isinstance(step, Windowed) and step.multiplications]
+        after = sum(end is not None and numbers[step] > numbers[end] for step in convolutions)
+        if not after:
             return ""
         return (
-            f"from {self.graph.module_of(cause.node)} on ({operator_name(cause.node)}) whole layers are computed: "
-            f"{len(convolutions)} convolution(s)"
+            f"{self.graph.module_of(end.node)} ({operator_name(end.node)}) needs a whole layer: from there on "
+            f"whole layers are computed: {after} convolution(s) of {len(convolutions)}"
         )
-
-
-def _passes_on(step):
-    """Whether a step never gathers: it works on the changed cells as they are."""
-    return isinstance(step, SameCell) and len(set(step.inputs)) == 1
 
 
 def _is_cellwise(step):
@@ -244,3 +255,10 @@ def _has_grid(value, grid):
         return False
     spatial = value.shape[-len(grid) :]
     return math.prod(spatial) > 1
+
+
+def _rows(logits, count):
+    """Logits as (n, classes): a network may give one number for each image."""
+    if logits.ndim not in (1, 2) or len(logits) != count:
+        raise NotExportable(f"its output for {count} image(s) has the shape {tuple(logits.shape)}")
+    return logits.reshape(count, -1)

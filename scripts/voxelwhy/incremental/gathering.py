@@ -13,7 +13,8 @@ def crop(layer, boxes: Boxes) -> torch.Tensor:
     """Each box out of one layer: (n, channels, *extent). The layer may lack axes before those of the grid."""
     axes = len(boxes.extent)
     layer = layer[(None,) * max(0, axes + 2 - layer.ndim)]
-    cells = layer.new_empty((len(boxes.lo), layer.shape[1], *(_broadcast(layer, boxes))))
+    shape = (len(boxes.lo), layer.shape[1], *_broadcast(layer, boxes))
+    cells = torch.empty(shape, dtype=layer.dtype, device=layer.device, memory_format=FORMATS[len(shape)])
     for number, lo in enumerate(boxes.lo.tolist()):
         one = layer[number if layer.shape[0] > 1 else 0]
         spots = [
@@ -21,7 +22,7 @@ def crop(layer, boxes: Boxes) -> torch.Tensor:
             for axis, (a, n) in enumerate(zip(lo, boxes.extent, strict=True))
         ]
         cells[number].copy_(one[(slice(None), *spots)])
-    return _last(cells)
+    return cells
 
 
 def gather(layer, changed, boxes: Boxes, start, size, fill) -> torch.Tensor:
@@ -74,10 +75,6 @@ def _copy(target, source, overlap):
 def _empty(like, size):
     shape = (*like.shape[:2], *size)
     return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=FORMATS[len(shape)])
-
-
-def _last(cells):
-    return cells.contiguous(memory_format=FORMATS[cells.ndim])
 
 
 def _broadcast(layer, boxes):

@@ -9,6 +9,9 @@ from torch import fx
 
 from voxelwhy.errors import ModelError
 
+#: Normalisation by the statistics of the batch at hand.
+BATCH_STATISTICS = {"_native_batch_norm_legit", "_native_batch_norm_legit_functional", "native_batch_norm"}
+
 
 class NotExportable(ModelError):
     """A network that torch.export cannot follow, or whose graph is not that of a classifier."""
@@ -24,7 +27,7 @@ class Graph:
     ----------
     image : the node of the image
     nodes : list of fx.Node, without weights, image and output
-    constants : dict of fx.Node to tensor: weights and buffers
+    constants : dict of fx.Node to tensor: weights and buffers, and what is computed from these alone
     output : the node of the logits
     dependent : set of fx.Node: those whose value depends on the image (and not only on how many there are)
 
@@ -54,6 +57,11 @@ class Graph:
                 raise NotExportable(f"its graph has a {node.op} ({node.name})")
         self.output = by_name[signature.user_outputs[0]]
         self.dependent = self._depending()
+        for node in self.nodes:
+            if node not in self.dependent and all(source in self.constants for source in node.all_input_nodes):
+                self.constants[node] = evaluate(node, self.constants.get)
+            elif node in self.dependent and _mixes_images(node):
+                raise NotExportable(f"{self.module_of(node)} normalises over all images of a batch")
 
     def _depending(self):
         found = {self.image}
@@ -82,6 +90,12 @@ def is_tensor(node) -> bool:
     return isinstance(value, torch.Tensor)
 
 
+def _mixes_images(node):
+    """Whether a normalisation takes its mean over several images; an instance norm has made them channels of one."""
+    value = node.args[0].meta.get("val") if node.args and isinstance(node.args[0], fx.Node) else None
+    return operator_name(node) in BATCH_STATISTICS and not isinstance(value.shape[0], int)
+
+
 def evaluate(node, value_of):
     """Run the operator of a node on the values of what it reads."""
     arguments = fx.node.map_arg((node.args, node.kwargs), value_of)
@@ -91,11 +105,12 @@ def evaluate(node, value_of):
 def _export(model, batch):
     if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
         raise NotExportable("it is a TorchScript model, whose operators cannot be followed")
-    # Two images: torch.export takes an axis of one for an axis that is always one.
-    example = batch.new_zeros((2, *batch.shape[1:]))
     try:
         with warnings.catch_warnings(), torch.inference_mode(False), torch.no_grad():
             warnings.simplefilter("ignore")
+            # Two images: torch.export takes an axis of one for an axis that is always one. No inference tensor: a
+            # network that writes into its input could not write into that here.
+            example = torch.zeros((2, *batch.shape[1:]), dtype=batch.dtype, device=batch.device)
             program = torch.export.export(model, (example,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
             return program.run_decompositions()
     except torch.OutOfMemoryError:

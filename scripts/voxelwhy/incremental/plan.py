@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import torch
 
 from voxelwhy.incremental.boxes import Boxes, around, union
-from voxelwhy.incremental.steps import Convolution, SameCell, Windowed, channels_of, grid_of
+from voxelwhy.incremental.steps import Convolution, MaxPool, SameCell, Windowed, channels_of, grid_of
 
 #: Of a convolution before a pool, so many times the cells are computed at most to spare a gather.
 WIDENED = 1.2
@@ -78,7 +79,7 @@ class Plan:
             needed = union([own, needed])
         elif needed.cells > WIDENED * own.cells:
             return
-        self.boxes |= dict.fromkeys(chain, needed)
+        self.boxes |= dict.fromkeys(chain, needed._replace(first=own.first, last=own.last))
 
     def is_whole(self, node) -> bool:
         """Whether the values of a node are those of the whole layer."""
@@ -92,7 +93,7 @@ class Plan:
             boxes = self.boxes.get(step.node)
             alive[step.node] = _bytes(step.node, boxes)
             gathered = self._gathered(step, boxes)
-            self.bytes_each = max(self.bytes_each, sum(alive.values()) + gathered)
+            self.bytes_each = max(self.bytes_each, sum(alive.values()) + gathered + _beside(step, boxes))
             self.bytes_largest = max(self.bytes_largest, alive[step.node], gathered)
             for node in [node for node in alive if last_use.get(node) is step]:
                 del alive[node]
@@ -115,30 +116,80 @@ def last_uses(steps, output) -> dict:
     return {node: step for step in steps for node in step.inputs if node is not output}
 
 
-def alike(lo, hi, waste=1.15) -> list[np.ndarray]:
-    """The parts in groups of similar extent: in none do boxes of the largest extent hold over `waste` times the voxels.
+def spans(graph, steps, lo, hi) -> list[tuple[np.ndarray, int]]:
+    """Extents of each part's own box on each convolution (n_parts, axes), and its multiplications by cell."""
+    plan = Plan(graph, steps, lo, hi)
+    found = []
+    for step in steps:
+        if isinstance(step, Windowed) and step.multiplications and step.node in plan.boxes:
+            boxes = plan.boxes[step.node]
+            found.append((boxes.last - boxes.first, step.multiplications))
+    return found
+
+
+def alike(lo, hi, layers=(), waste=1.1) -> list[np.ndarray]:
+    """The parts in groups of similar extents, so that with one extent for all of a group little is computed in vain.
 
     Parameters
     ----------
     lo, hi : (n_parts, axes)
+    layers : see `spans`; without, the voxels of the parts count.
+    waste : in no group do boxes of the largest extents cost more than so many times the parts' own
 
     Returns
     -------
     groups : list of arrays of the parts' numbers
     """
-    extents = hi - lo
-    order = np.lexsort((*extents.T, extents.prod(axis=1)))[::-1]
-    groups, largest, own = [], None, 0
-    for number in order:
-        grown = extents[number] if largest is None else np.maximum(largest, extents[number])
-        volume = int(extents[number].prod())
-        if groups and grown.prod() * (len(groups[-1]) + 1) <= waste * (own + volume):
-            groups[-1].append(number)
-            largest, own = grown, own + volume
+    layers = list(layers) or [(np.asarray(hi) - lo, 1)]
+    extents = np.stack([extent for extent, _ in layers], axis=1)  # (n_parts, layers, axes)
+    weights = np.array([float(weight) for _, weight in layers])
+    kinds, kind_of = np.unique(extents.reshape(len(extents), -1), axis=0, return_inverse=True)
+    kind_of, kinds = kind_of.ravel(), kinds.reshape(len(kinds), *extents.shape[1:])
+    counts, costs = np.bincount(kind_of), kinds.prod(axis=2) @ weights
+    largest, sums, members = np.zeros((0, *kinds.shape[1:]), dtype=kinds.dtype), np.zeros((0, 2)), []
+    for kind in np.argsort(-costs, kind="stable"):  # each to the group in which it wastes least
+        own = sums + [counts[kind], costs[kind] * counts[kind]]  # number of parts and their own cost, with it
+        together = np.maximum(largest, kinds[kind])
+        ratio = together.prod(axis=2) @ weights * own[:, 0] / own[:, 1]
+        best = int(ratio.argmin()) if len(ratio) else 0
+        if len(ratio) and ratio[best] <= waste:
+            largest[best], sums[best] = together[best], own[best]
+            members[best].append(kind)
         else:
-            groups.append([number])
-            largest, own = extents[number], volume
-    return [np.sort(group) for group in groups]
+            largest = np.concatenate([largest, kinds[kind][None]])
+            sums = np.concatenate([sums, [[counts[kind], costs[kind] * counts[kind]]]])
+            members.append([kind])
+    return [np.flatnonzero(np.isin(kind_of, kinds_in)) for kinds_in in members]
+
+
+def image_bytes(graph, steps, kept) -> int:
+    """The most that is alive at once while the image itself runs, the layers in `kept` staying to the end."""
+    last_use, alive, most = last_uses(steps, graph.output), {graph.image: _bytes(graph.image, None)}, 0
+    for step in steps:
+        alive[step.node] = _bytes(step.node, None)
+        most = max(most, sum(alive.values()) + _beside(step, None))
+        for node in [node for node in alive if last_use.get(node) is step and node not in kept]:
+            del alive[node]
+    return most
+
+
+def _beside(step, boxes):
+    """Bytes that an operator gives beside its output: a max-pool's indices, eight bytes each."""
+    if not isinstance(step, MaxPool):
+        return 0
+    cells = math.prod(grid_of(step.node)) if boxes is None else boxes.cells
+    return 8 * channels_of(step.node) * cells
+
+
+def readable(graph, steps) -> set:
+    """The nodes of which a gather may read the layer of the image, whatever the parts: some of them changes alone."""
+    local, read = {graph.image}, {graph.image}
+    for step in steps:
+        if isinstance(step, (SameCell, Windowed)) and local.issuperset(step.inputs):
+            local.add(step.node)
+        if not isinstance(step, SameCell) or len(set(step.inputs)) > 1:
+            read |= set(step.inputs)
+    return local & read
 
 
 def _cell_bytes(node):
@@ -148,8 +199,15 @@ def _cell_bytes(node):
 
 
 def _bytes(node, boxes):
-    value = node.meta.get("val")
-    value = value[0] if isinstance(value, (list, tuple)) else value
+    """Bytes of a node's value for one image: in its box, or as a whole where `boxes` is None."""
     if boxes is not None:
         return boxes.cells * _cell_bytes(node)
-    return math.prod(int(n) for n in value.shape[1:]) * value.element_size() if hasattr(value, "shape") else 0
+    values = node.meta.get("val")
+    values = values if isinstance(values, (list, tuple)) else [values]
+    return sum(_bytes_of_one(value) for value in values if isinstance(value, torch.Tensor))
+
+
+def _bytes_of_one(value):
+    # The graph is that of two images, wherever in the shape their number went.
+    images = 2 if any(not isinstance(n, int) for n in value.shape) else 1
+    return -(-math.prod(int(n) for n in value.shape) * value.element_size() // images)

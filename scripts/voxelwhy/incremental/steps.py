@@ -43,6 +43,8 @@ class SameCell(Step):
 class Windowed(Step):
     """A convolution, a pool or a padding: an output cell depends on a window of cells of its one input.
 
+    Each kind has `on(cells, boxes)`: the output in `boxes` from the input cells needed for it, padding included.
+
     window : what it sees
     fill : what stands beyond the border
     multiplications : of one output cell
@@ -52,10 +54,6 @@ class Windowed(Step):
         super().__init__(graph, node)
         self.window, self.fill, self.multiplications = window, fill, multiplications
         self.inputs = self.inputs[:1]
-
-    def on(self, cells, boxes):
-        """The output in `boxes` from the needed input `cells`, padding included."""
-        raise NotImplementedError
 
 
 class Convolution(Windowed):
