@@ -11,6 +11,6 @@ from voxelwhy.volumes import Volumes
 with door(snakemake) as job:
     brain = np.asarray(nib.load(job.input.mask).dataobj) > 0
     shape = Volumes([], brain, crop=job.settings["crop"]).shape
-    network = build_network(job.settings["network"], shape)
+    network = build_network(job.settings["network"], shape, **job.settings.get("options", {}))
     weights = sum(p.numel() for p in network.parameters())
     write_json(job.output[0], {"network": job.settings["network"], "spatial_shape": shape, "weights": weights})

@@ -1,5 +1,7 @@
 """What all explanation methods have in common: they leave the model as it was, and refuse what cannot work."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -12,8 +14,12 @@ from voxelwhy.heatmaps.grad_cam import grad_cam
 from voxelwhy.heatmaps.grad_cam_plusplus import grad_cam_plusplus
 from voxelwhy.heatmaps.guided_backprop import guided_backprop
 from voxelwhy.heatmaps.guided_grad_cam import guided_grad_cam
+from voxelwhy.heatmaps.input_x_gradient import input_x_gradient
+from voxelwhy.heatmaps.integrated_gradients import integrated_gradients
+from voxelwhy.heatmaps.lrp import lrp
 from voxelwhy.heatmaps.occlusion import occlusion
 from voxelwhy.heatmaps.sensitivity_analysis import sensitivity_analysis
+from voxelwhy.heatmaps.smoothgrad import smoothgrad
 
 METHODS = {
     "sensitivity_analysis": sensitivity_analysis,
@@ -29,6 +35,10 @@ METHODS = {
     "grad_cam": grad_cam,
     "guided_grad_cam": guided_grad_cam,
     "grad_cam_plusplus": grad_cam_plusplus,
+    "input_x_gradient": input_x_gradient,
+    "integrated_gradients": partial(integrated_gradients, n_steps=6),
+    "smoothgrad": partial(smoothgrad, n_samples=3, noise=0.02),
+    "lrp": lrp,
 }
 each_method = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS.keys())
 

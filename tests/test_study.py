@@ -16,8 +16,10 @@ import numpy as np
 import pytest
 import yaml
 
+from voxelwhy import registry
+
 ROOT = Path(__file__).resolve().parents[1]
-METHODS = ("sensitivity_analysis", "guided_backprop", "occlusion", "area_occlusion", "grad_cam")
+METHODS = tuple(registry.METHODS)
 pytestmark = pytest.mark.study
 
 DEMO = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
@@ -36,7 +38,12 @@ SMALL = {
     "splits": [{"name": "holdout", "kind": "holdout", "test_subjects": 2}],
     "training": {"network": "small", "crop": "brain", "learning_rate": 1e-3, "epochs": 2},
     "heatmaps": {
-        "methods": {name: {} for name in METHODS} | {"occlusion": {"size_mm": 48, "stride_mm": 48}},
+        "methods": {name: {} for name in METHODS}
+        | {
+            "occlusion": {"size_mm": 48, "stride_mm": 48},
+            "integrated_gradients": {"n_steps": 4},
+            "smoothgrad": {"n_samples": 2},
+        },
     },
     "evaluation": {"bootstrap": 100, "permutations": 200},
 }

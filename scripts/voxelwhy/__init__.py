@@ -9,7 +9,19 @@ from voxelwhy.registry import METHODS
 
 __version__ = "0.1.0"
 
-_EXPORTS = {**METHODS}
+_LOADERS = {
+    "load_network": "voxelwhy.models.files",
+    "load_onnx": "voxelwhy.models.onnx_import",
+    "load_torchscript": "voxelwhy.models.torchscript",
+    "load_exported": "voxelwhy.models.exported",
+}
+_PICTURES = {
+    "plot_slices": "voxelwhy.slices",
+    "animate_slices": "voxelwhy.slices",
+    "average_over_dataset": "voxelwhy.averages",
+    "heatmap_distance": "voxelwhy.averages",
+}
+_EXPORTS = METHODS | _PICTURES | _LOADERS
 __all__ = ["__version__", *_EXPORTS]
 
 

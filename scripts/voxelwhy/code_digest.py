@@ -9,6 +9,9 @@ from pathlib import Path
 
 import grimp
 
+import voxelwhy
+from voxelwhy.own_code import imports, source_files
+
 #: Modules that change no number: messages, log lines, tables of names (the named modules count themselves).
 SILENT = {"voxelwhy.errors", "voxelwhy.logs", "voxelwhy.registry"}
 
@@ -21,7 +24,8 @@ def code_digest(script, named=()):
     script : path
         The rule's script, beside the package `voxelwhy`.
     named : iterable of str
-        Modules that the job loads by a registry name (a method, a network, a cohort source).
+        Modules that the job loads by a name in the config: a method, a network, a cohort source of the registry, or a
+        module of the person's own, with what it imports from beside it (`own_code.source_files`).
 
     Returns
     -------
@@ -31,14 +35,22 @@ def code_digest(script, named=()):
     """
     script = Path(script)
     graph, packages = _import_graph(str(script.parent))
-    start = {name for name in _imports(script) if name in graph.modules} | set(named)
+    own = {key: path for name in named if name not in graph.modules for key, path in source_files(name).items()}
+    scripts = [script, *(path for path in own.values() if path.suffix == ".py")]
+    start = {_exported(name) for path in scripts for name in imports(path)} | set(named)
+    start &= graph.modules
     reached = set(start)
     for module in start:
         reached |= graph.find_upstream_modules(module)
     digest = {script.name: _hash(script)}
     for module in sorted(reached - packages - SILENT):
         digest[module] = _hash(script.parent.joinpath(*module.split(".")).with_suffix(".py"))
-    return digest
+    return digest | {name: _hash(path) for name, path in sorted(own.items())}
+
+
+def _exported(name):
+    """The module behind a name that the package itself exports (`voxelwhy.load_onnx`); else the name as it is."""
+    return voxelwhy._EXPORTS.get(name.removeprefix("voxelwhy."), name)
 
 
 @lru_cache
@@ -48,18 +60,10 @@ def _import_graph(scripts):
     return graph, packages
 
 
-def _imports(script):
-    """Dotted names that a script imports, both readings of `from a import b`."""
-    for node in ast.walk(ast.parse(script.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
-
-
 @lru_cache
 def _hash(path):
+    if Path(path).suffix != ".py":
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
     tree = ast.parse(Path(path).read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         body = getattr(node, "body", None)

@@ -10,6 +10,7 @@ import pandas as pd
 
 from voxelwhy.images import Grid, hash_voxels
 from voxelwhy.models.devices import pick_device
+from voxelwhy.models.networks import network_options
 from voxelwhy.models.weights import hash_weights
 from voxelwhy.provenance import software_versions
 from voxelwhy.tables import SIDES
@@ -64,7 +65,7 @@ def train_fold(folds, t1_paths, mask, settings, *, fold, classes, seed, code, ch
     predictions = predict(model, data, rows, settings)
     card = {
         "network": settings["network"],
-        "options": {"dropout": settings["dropout"]},
+        "options": network_options(settings),
         "spatial_shape": list(data.volumes.shape),
         "affine": Grid.of(mask).affine.tolist(),
         "mask_sha256": seen,

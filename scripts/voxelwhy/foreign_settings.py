@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from voxelwhy.errors import ConfigError
+from voxelwhy.own_code import find_module
 
 #: Kinds of normalisation that learn nothing from scans, and so can be named for any weights.
 STATELESS = ("scan", "none")
@@ -17,7 +18,7 @@ def studied_splits(settings):
     that they were trained on, and all scans are explained.
     """
     splits = {split["name"]: split for split in settings["splits"]}
-    if "model" not in settings:
+    if "weights" not in settings.get("model", {}):
         return splits
     if (name := settings["model"].get("trained_on")) is not None:
         return {name: splits[name]}
@@ -30,6 +31,9 @@ def check_model(settings):
     That what it names fits the file of the weights shows only when the file is read (`foreign_weights.open_weights`).
     """
     if (model := settings.get("model")) is None:
+        return
+    if "weights" not in model:
+        _require_weights(model)
         return
     single = [split["name"] for split in settings["splits"] if split["kind"] != "kfold"]
     for split in settings["splits"]:
@@ -60,6 +64,74 @@ def check_model(settings):
             found=normalisation,
             allowed=trained_on,
         )
+
+
+def _require_weights(model):
+    """Raise ConfigError unless a section `model` without weights is there for a network of one's own."""
+    if "architecture" not in model:
+        raise ConfigError(
+            "the setting model.weights is missing", found=sorted(model), allowed="the path of weights; architecture"
+        )
+    for key in ("normalisation", "trained_on"):
+        if key in model:
+            raise ConfigError(
+                f"the setting model.{key} is about weights that exist already, and none are named",
+                found=model[key],
+                allowed="model.weights beside it, or none of both",
+            )
+
+
+def place_architecture(settings, training):
+    """Take out of the settings what `model.architecture` stands in for: the network's name and its dropout.
+
+    Parameters
+    ----------
+    settings : dict, filled in by the schema; changed in place
+    training : dict, the section of that name as the config has it
+
+    Raises
+    ------
+    ConfigError : the config names a network or a dropout beside an architecture, or options without one.
+    """
+    model = settings.get("model", {})
+    if "architecture" not in model:
+        if "options" in model:
+            raise ConfigError("model.options are those of model.architecture, which is missing", found=model["options"])
+        return
+    for key, hint in (("network", "remove one of them"), ("dropout", "give it below model.options, by its own name")):
+        if key in training:
+            raise ConfigError(
+                f"training.{key} is that of a network of voxelwhy, and model.architecture names one of your own",
+                found=f"training.{key}: {training[key]}, model.architecture: {model['architecture']}",
+                allowed=f"no training.{key}",
+                hint=hint,
+            )
+        settings["training"].pop(key, None)
+
+
+def network_settings(settings, folder="."):
+    """What the section `training` of the rules has of the network: its name and its dropout or its own options.
+
+    Parameters
+    ----------
+    settings : dict, of the study
+    folder : where the config lies, for the message
+
+    Raises
+    ------
+    ConfigError : the module that `model.architecture` names is not there. Nothing is imported yet.
+    """
+    if "architecture" not in (model := settings.get("model", {})):
+        return {key: settings["training"][key] for key in ("network", "dropout")}
+    module = model["architecture"].partition(":")[0]
+    if find_module(module) is None:
+        raise ConfigError(
+            "there is no module of the name that model.architecture begins with",
+            found=model["architecture"],
+            allowed=f"module:factory, with {module.replace('.', '/')}.py beside the config ({folder}), in a folder of "
+            "PYTHONPATH, or installed",
+        )
+    return {"network": model["architecture"], "options": model.get("options", {})}
 
 
 def check_others(settings):

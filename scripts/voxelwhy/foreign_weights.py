@@ -14,6 +14,7 @@ from voxelwhy.errors import ConfigError, InputError
 from voxelwhy.fold_training import hash_subjects, load_fold, predict
 from voxelwhy.foreign_settings import STATELESS
 from voxelwhy.images import Grid, hash_voxels
+from voxelwhy.models.layers import in_channels_last
 from voxelwhy.models.networks import build_network
 from voxelwhy.models.weights import fit_weights, hash_weights, read_weights
 from voxelwhy.provenance import software_versions
@@ -48,7 +49,7 @@ def open_weights(model_settings, training, mask, *, classes):
     study |= {"spatial_shape": list(volumes.shape), "affine": Grid.of(mask).affine.tolist(), "classes": dict(classes)}
     study |= {"mask_sha256": hash_voxels(mask.dataobj)}
     normalisation = model_settings.get("normalisation")
-    card = study | {"options": {}} | _require_same(card or {}, study, path)
+    card = study | {"options": training.get("options", {})} | _require_same(card or {}, study, path)
     if "normalisation" not in card:
         card["normalisation"] = _named_normaliser(normalisation, path, volumes)
     elif normalisation is not None:
@@ -100,7 +101,7 @@ def adopt_weights(folds, t1_paths, mask, model_settings, training, *, classes, l
     if model_settings.get("trained_on") is not None:
         _require_unseen(card, rows, model_settings)
     data.normaliser = Normaliser.of_card(card["normalisation"])
-    model = model.to(memory_format=torch.channels_last_3d)  # as in a training: faster, and the same last bits
+    model = in_channels_last(model)  # as in a training: faster, and the same last bits
     return model, card, predict(model, data, rows, training)
 
 

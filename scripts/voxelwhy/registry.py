@@ -18,6 +18,7 @@ METHODS = {
         "input_x_gradient",
         "integrated_gradients",
         "smoothgrad",
+        "lrp",
         "guided_grad_cam",
         "grad_cam_plusplus",
     )

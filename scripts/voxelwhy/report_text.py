@@ -168,7 +168,7 @@ def methods_text(settings, *, simulated, n_subjects, n_scans, whole_heads=False)
         cohort,
         " ".join([*_heads(settings.get("scans", {}), whole_heads), _registration(settings.get("registration", {}))]),
         _weights(settings) or _training(settings.get("training", {}), settings.get("splits", [])),
-        _heatmaps(settings.get("heatmaps", {}), settings.get("atlas", {}), settings.get("model")),
+        _heatmaps(settings.get("heatmaps", {}), settings.get("atlas", {}), _brought(settings)),
         _evaluation(settings.get("evaluation", {}), simulated),
     ]
     return [text for text in paragraphs if text]
@@ -203,20 +203,28 @@ def _training(settings, splits):
         return ""
     named = listing([_split(split) for split in splits]) if splits else "the study's folds"
     optimiser = OPTIMISERS[settings.get("optimiser", "adam")]
+    inside = f"options of the network {settings['options'] or 'none'}" if "options" in settings else None
+    inside = inside or f"dropout {settings.get('dropout')}"
     return (
         f"The network {settings.get('network')} was trained on {named}; subjects never cross folds. Outside "
         f"{describe_mask(settings)} its input was 0. Optimiser {optimiser}, learning rate "
         f"{settings.get('learning_rate')}, batch size {settings.get('batch_size')}, {settings.get('epochs')} epochs, "
-        f"dropout {settings.get('dropout')}, {describe_loss(settings)}; normalisation "
+        f"{inside}, {describe_loss(settings)}; normalisation "
         f"{describe_normalisation(settings)} from training scans only, crop {settings.get('crop')}; weights kept: "
         f"{str(settings.get('keep')).replace('_', ' ')}. The baseline is a linear model on regional means, on the same "
         "folds."
     )
 
 
+def _brought(settings):
+    """The section `model` of a config that brings weights; one that only names an architecture is trained."""
+    model = settings.get("model", {})
+    return model if "weights" in model else {}
+
+
 def _weights(settings):
     """In the place of the training, where the config brings weights."""
-    if not (model := settings.get("model")):
+    if not (model := _brought(settings)):
         return ""
     training, named = settings.get("training", {}), model.get("normalisation")
     learnt = f"learnt from the training scans of the split {named} ({training.get('normalisation')})"

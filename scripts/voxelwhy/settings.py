@@ -13,7 +13,7 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from voxelwhy.errors import ConfigError
-from voxelwhy.foreign_settings import check_model, check_others
+from voxelwhy.foreign_settings import check_model, check_others, place_architecture
 from voxelwhy.settings_checks import check_settings
 
 #: Dropout of the networks that have another than the paper's, where the config names none.
@@ -48,7 +48,8 @@ def load_settings(config, schema_path):
     if settings["heatmaps"]["target"] == "ad":
         settings["heatmaps"]["target"] = "positive"
     training = config.get("training") or {}
-    if "dropout" not in training:
+    place_architecture(settings, training)
+    if "dropout" not in training and "network" in settings["training"]:
         filled = settings["training"]
         filled["dropout"] = DROPOUT.get(filled["network"], filled["dropout"])
     _snap_occlusion(settings)
@@ -134,7 +135,7 @@ def _as_meant(value, schema):
     kind = schema.get("type")
     if isinstance(value, bool) and str(value).lower() in schema.get("enum", []):
         return str(value).lower()
-    if kind == "number" and isinstance(value, str) and NUMBER.fullmatch(value):
+    if (kind == "number" or "number" in (kind or [])) and isinstance(value, str) and NUMBER.fullmatch(value):
         return float(value)
     if kind == "integer" and isinstance(value, float) and value.is_integer():
         return int(value)

@@ -160,7 +160,7 @@ def _check_occlusion(settings):
 
 
 def _check_guided(settings):
-    network, methods = settings["training"]["network"], settings["heatmaps"]["methods"]
+    network, methods = settings["training"].get("network"), settings["heatmaps"]["methods"]
     guided = [name for name in methods if name in GUIDED]
     if network in NETWORKS_WITHOUT_RELU and guided:
         raise ConfigError(

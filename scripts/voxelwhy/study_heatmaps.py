@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 
 from voxelwhy.errors import ConfigError
 from voxelwhy.groups import group_names, groups_of
 from voxelwhy.images import Grid, save_image
+from voxelwhy.models.layers import in_channels_last
 from voxelwhy.models.weights import load_model
 from voxelwhy.relevance import relevance_by_region
 from voxelwhy.volumes import Normaliser, Volumes
@@ -171,8 +171,8 @@ def explain_scans(
 
 def _explainer(function, path, mask, labels, settings, grid, device):
     """A function from a scan's path and target class to its map on the grid; and the hash of the model's weights."""
-    model, card = load_model(path, device=device)
-    model = model.to(memory_format=torch.channels_last_3d)
+    model, card = load_model(path, device=device, own=settings.get("network"))
+    model = in_channels_last(model)
     volumes = Volumes([], np.asarray(mask.dataobj) > 0, crop=card["crop"], grid=grid)
     normaliser = Normaliser.of_card(card["normalisation"])
     options = method_options(function, settings["options"], voxel_mm=grid.voxel_mm, labels=labels[volumes.box])

@@ -19,7 +19,8 @@ from torch.nn.functional import cross_entropy
 
 from voxelwhy.errors import InputError
 from voxelwhy.models.devices import pick_device
-from voxelwhy.models.networks import build_network
+from voxelwhy.models.layers import in_channels_last
+from voxelwhy.models.networks import build_network, network_options
 from voxelwhy.models.two_classes import two_logits
 from voxelwhy.volumes import Normaliser
 
@@ -62,8 +63,9 @@ def train_network(data, settings, *, seed, fold, checkpoint=None, device="auto")
     ----------
     data : FoldData
     settings : dict
-        network, dropout, optimiser (adam or rmsprop, all else as PyTorch has it), learning_rate, weight_decay,
-        batch_size, epochs, keep (last or best_validation), precision (float32 or bfloat16), threads.
+        network, dropout (or options, for a network of one's own), optimiser (adam or rmsprop, all else as PyTorch has
+        it), learning_rate, weight_decay, batch_size, epochs, keep (last or best_validation), precision (float32 or
+        bfloat16), threads.
     seed, fold : int
         Initial weights, order of scans and dropout follow from them and the epoch, so that a training that was killed
         and resumed ends with the weights of an undisturbed one, bit for bit on the CPU.
@@ -84,9 +86,8 @@ def train_network(data, settings, *, seed, fold, checkpoint=None, device="auto")
     torch.use_deterministic_algorithms(True, warn_only=True)
     device = pick_device(device)
     torch.manual_seed(_stream(seed, fold, 0))
-    model = build_network(settings["network"], data.volumes.shape, dropout=settings["dropout"])
-    # Channels last in memory: about half the time of a 3-D convolution on the CPU (not measured on a GPU).
-    model = model.to(device, memory_format=torch.channels_last_3d)
+    model = build_network(settings["network"], data.volumes.shape, **network_options(settings))
+    model = in_channels_last(model).to(device)
     optimiser = OPTIMISERS[settings["optimiser"]](
         model.parameters(), lr=settings["learning_rate"], weight_decay=settings["weight_decay"]
     )

@@ -81,6 +81,8 @@ def describe_registration(settings):
 
 def describe_loss(settings):
     """The loss that follows from the network of the training settings: "binary cross-entropy"."""
+    if ":" in str(settings.get("network")):  # of the user's own: how many logits it has shows when it is built
+        return "cross-entropy (binary, if the network has one logit)"
     return ("binary " if settings.get("network") in ONE_LOGIT else "") + "cross-entropy"
 
 

@@ -11,7 +11,10 @@ from pathlib import Path
 SCRIPTS = Path(workflow.basedir).resolve().parent / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 # Snakemake appends a script's folder to sys.path: without this an installed copy of the package would win.
-os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, [str(SCRIPTS), os.environ.get("PYTHONPATH")])))
+# A network of the user's own may lie in a module beside the config.
+CONFIG_FOLDER = str(Path(workflow.configfiles[-1]).resolve().parent)
+IMPORTED_FROM = [str(SCRIPTS), os.environ.get("PYTHONPATH"), CONFIG_FOLDER]
+os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, IMPORTED_FROM)))
 
 # Large arrays are kept for the next one instead of being given back and asked for again: page faults take up half the
 # time of a 3-D network's forward pass otherwise (glibc; no other C library reads these).
@@ -21,7 +24,7 @@ os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(2 * 1024**3))
 from voxelwhy.code_digest import code_digest
 from voxelwhy.cohort.recognise import settle_source
 from voxelwhy.errors import VoxelwhyError
-from voxelwhy.foreign_settings import studied_splits
+from voxelwhy.foreign_settings import network_settings, studied_splits
 from voxelwhy.progress import show_progress
 from voxelwhy.registry import METHODS, NETWORKS, SOURCES
 from voxelwhy.settings import load_settings
@@ -29,6 +32,7 @@ from voxelwhy.settings import load_settings
 try:
     config, recognised = settle_source(config)
     config = load_settings(config, Path(workflow.basedir, "schemas", "config.schema.yaml"))
+    config["training"] |= network_settings(config, CONFIG_FOLDER)
 except VoxelwhyError as error:
     sys.exit(f"\n{error}\n")
 
@@ -43,7 +47,9 @@ SPLITS = {split["name"]: split for split in config["splits"]} | STUDIED
 # Splits whose test scans get heatmaps; the others are for accuracy alone.
 EXPLAINED = [name for name, split in STUDIED.items() if split.get("heatmaps", True)]
 # Weights from elsewhere take the place of training; where they were trained is what accuracy depends on.
-MODEL = config.get("model", {})
+MODEL = config["model"] if "weights" in config.get("model", {}) else {}
+NETWORK = {key: config["training"][key] for key in ("network", "options") if key in config["training"]}
+NETWORK_MODULE = NETWORKS.get(NETWORK["network"], NETWORK["network"].partition(":")[0])
 ACCURACY = not MODEL or "trained_on" in MODEL
 SIMULATED = "simulation" in config
 CLASSES = {side: config["cohort"]["classes"][side]["name"] for side in ("positive", "negative")}

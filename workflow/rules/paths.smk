@@ -19,10 +19,11 @@ TRAINING_ONLY = ("device",)
 NETWORK_MASK_FILE = [config["training"]["mask"]] if config["training"]["mask"] not in ("brain", "grey_white") else []
 # Activations of a training step in float32, MB for each million voxels of each scan of a batch: measured, and a tenth
 # more. At work on 193 x 229 x 193 voxels with batches of 5, rieke2018 takes 13.1 GB in all, korolev2017 11.7 GB.
+OWN_ACTIVATIONS_MB = 660  # twice that of the paper's network, for one of the user's own
 ACTIVATIONS_MB = {"rieke2018": 330, "small": 330, "korolev2017": 300, "small_dataset": 1600}
 # What weights that are trained already still take from it.
-ADOPTING = {
-    key: config["training"][key] for key in ("network", "crop", "normalisation", "batch_size", "precision", "threads")
+ADOPTING = NETWORK | {
+    key: config["training"][key] for key in ("crop", "normalisation", "batch_size", "precision", "threads")
 }
 MODEL_TITLES = {
     "cnn": config["training"]["network"],
@@ -92,18 +93,23 @@ def head_source(wildcards):
 def heatmap_settings(wildcards):
     heatmaps = config["heatmaps"]
     shared = {key: heatmaps[key] for key in ("target", "output", "scans")}
-    return shared | {
-        "options": heatmaps["methods"][wildcards.method] or {},
-        "judged": ACCURACY,
-        "classes": CLASSES,
-    }
+    own = {"network": NETWORK["network"]} if "options" in NETWORK else {}
+    return (
+        shared
+        | own
+        | {
+            "options": heatmaps["methods"][wildcards.method] or {},
+            "judged": ACCURACY,
+            "classes": CLASSES,
+        }
+    )
 
 
 def heatmap_code(wildcards):
     return code(
         "compute_heatmaps.py",
         METHODS[wildcards.method],
-        NETWORKS[config["training"]["network"]],
+        NETWORK_MODULE,
     )
 
 
@@ -152,7 +158,7 @@ def network_mem_mb(wildcards, attempt):
     """Memory of a network at work, by the voxels of the study's grid and the batch."""
     training, registration = config["training"], config["registration"]
     voxels = math.prod(Grid.named(registration["grid"], registration["resolution_mm"]).shape)
-    activations = ACTIVATIONS_MB[training["network"]] * training["batch_size"] * voxels / 1e6
+    activations = ACTIVATIONS_MB.get(training["network"], OWN_ACTIVATIONS_MB) * training["batch_size"] * voxels / 1e6
     return int((2000 + activations) * attempt)
 
 

@@ -62,8 +62,8 @@ rule check_network:
         mem_mb=2000,
         runtime=10,
     params:
-        settings={key: config["training"][key] for key in ("network", "crop")},
-        code=code("check_network.py", NETWORKS[config["training"]["network"]]),
+        settings=NETWORK | {"crop": config["training"]["crop"]},
+        code=code("check_network.py", NETWORK_MODULE),
     script:
         "../../scripts/check_network.py"
 
@@ -92,7 +92,7 @@ if MODEL:
             runtime=10,
         params:
             settings={"model": MODEL, "training": ADOPTING, "classes": CLASSES},
-            code=code("check_weights.py", NETWORKS[config["training"]["network"]]),
+            code=code("check_weights.py", NETWORK_MODULE),
         script:
             "../../scripts/check_weights.py"
 
@@ -122,7 +122,7 @@ if MODEL:
             runtime=240,
         params:
             settings={"model": MODEL, "training": ADOPTING, "classes": CLASSES},
-            code=code("adopt_weights.py", NETWORKS[config["training"]["network"]]),
+            code=code("adopt_weights.py", NETWORK_MODULE),
         script:
             "../../scripts/adopt_weights.py"
 
@@ -157,7 +157,7 @@ else:
                 "classes": CLASSES,
                 "seed": SEED,
             },
-            code=code("train_fold.py", NETWORKS[config["training"]["network"]]),
+            code=code("train_fold.py", NETWORK_MODULE),
         script:
             "../../scripts/train_fold.py"
 

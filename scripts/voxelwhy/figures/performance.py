@@ -63,7 +63,7 @@ def draw_learning_curves(histories, out, *, settings, simulated, dpi=150):
 
 def _training_words(settings):
     names = {"learning_rate": "learning rate", "batch_size": "batch size", "keep": "weights kept", "mask": "input:"}
-    keys = ("network", "optimiser", "learning_rate", "batch_size", "epochs", "dropout")
+    keys = ("network", "options", "optimiser", "learning_rate", "batch_size", "epochs", "dropout")
     keys += ("mask", "normalisation", "crop", "keep")
     described = {"network": itemgetter("network"), "mask": describe_mask, "normalisation": describe_normalisation}
     values = {key: str(settings[key]).replace("_", " ") for key in keys if key in settings}

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import chain
 from numbers import Integral
+from os import PathLike
 
 import numpy as np
 import torch
@@ -88,8 +89,13 @@ def check_count(name, value, *, least):
 def check_model(model):
     """Raise ModelError unless `model` is a torch module in eval mode throughout."""
     if not isinstance(model, nn.Module):
-        raise ModelError(f"the model is a {type(model).__name__}; a torch.nn.Module is wanted")
-    training = [name or type(model).__name__ for name, module in model.named_modules() if module.training]
+        hints = {"ExportedProgram": ": load_exported(program) makes one of it", "str": ": load_network(path) reads one"}
+        hint = hints.get("str" if isinstance(model, PathLike) else type(model).__name__, "")
+        raise ModelError(f"the model is a {type(model).__name__}; a torch.nn.Module is wanted{hint}")
+    # A frozen TorchScript module has no mode any more.
+    training = [
+        name or type(model).__name__ for name, module in model.named_modules() if getattr(module, "training", 0)
+    ]
     if training:
         raise ModelError(
             f"the model is in training mode ({training[0]}): dropout and batch normalisation would change the answer. "

@@ -7,6 +7,7 @@ import inspect
 from torch import nn
 
 from voxelwhy.errors import ConfigError
+from voxelwhy.models.architecture import is_own, own_network
 from voxelwhy.models.layers import smallest_axis
 from voxelwhy.registry import NETWORKS, load
 
@@ -16,15 +17,17 @@ def build_network(name, spatial_shape, **options) -> nn.Module:
 
     Parameters
     ----------
-    name : one of `voxelwhy.registry.NETWORKS`.
+    name : one of `voxelwhy.registry.NETWORKS`, or `module:factory` for a network of one's own (`own_network`).
     spatial_shape : voxels along each axis.
-    options : `channels`, `n_classes`, `dropout`.
+    options : `channels`, `n_classes`, `dropout`; those of the factory.
 
     Raises
     ------
     ConfigError : an unknown network or option.
-    ModelError : a grid that is too small (it names the smallest that works).
+    ModelError : a grid that is too small (it names the smallest that works); see `own_network`.
     """
+    if is_own(name):
+        return own_network(name, tuple(int(length) for length in spatial_shape), options)
     module = load(NETWORKS, name, "network")
     parameters = inspect.signature(module.build).parameters.values()
     allowed = [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
@@ -32,6 +35,11 @@ def build_network(name, spatial_shape, **options) -> nn.Module:
         if option not in allowed:
             raise ConfigError(f"the network {name} has no such option", found=option, allowed=allowed)
     return module.build(tuple(int(length) for length in spatial_shape), **options)
+
+
+def network_options(training) -> dict:
+    """Options of the network that the settings of a training name: those of one's own, or the dropout."""
+    return training["options"] if is_own(training["network"]) else {"dropout": training["dropout"]}
 
 
 def smallest_grid(name) -> tuple[int, int, int]:

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from voxelwhy.errors import InputError, ModelError
+from voxelwhy.models.architecture import is_own
 from voxelwhy.models.devices import pick_device
 from voxelwhy.models.networks import build_network
 
@@ -77,8 +78,15 @@ def save_model(path, model: nn.Module, card: dict):
     os.replace(beside, path)
 
 
-def load_model(path, device="cpu") -> tuple[nn.Module, dict]:
+def load_model(path, device="cpu", *, own=None) -> tuple[nn.Module, dict]:
     """Read a model that `save_model` wrote.
+
+    Parameters
+    ----------
+    path : the file.
+    device : see `pick_device`.
+    own : `module:factory`, where the network may be that one of your own; its code is then imported. No other code is
+        run, whatever the file says.
 
     Returns
     -------
@@ -89,10 +97,15 @@ def load_model(path, device="cpu") -> tuple[nn.Module, dict]:
     ------
     InputError : no such file.
     ModelError : not such a file (nothing in it is run), or weights of another architecture: it names the layers and
-        both shapes.
+        both shapes; a network of somebody's own that `own` does not name.
     """
     stored = _read(path)
     card, weights = stored["card"], stored["weights"]
+    if is_own(card["network"]) and card["network"] != own:
+        raise ModelError(
+            f"{path} is a model of the network {card['network']}, whose code is not in the file. If you have that "
+            f"code and trust it: load_model(path, own={card['network']!r})"
+        )
     with torch.random.fork_rng(devices=[]):  # the values about to be replaced must not use up the caller's seed
         model = build_network(card["network"], card["spatial_shape"], **card["options"])
     check_weights(model, weights, path)

@@ -1,0 +1,131 @@
+"""A network as the graph of its operators, for layer-wise relevance propagation: by torch.export, not by modules."""
+
+from __future__ import annotations
+
+import operator
+import warnings
+
+import torch
+from torch import fx, nn
+
+from voxelwhy.errors import ModelError
+from voxelwhy.heatmaps.prepare import run_model
+
+# Kept whole, because the rules speak of them: written out, SiLU would be a product and a dense layer a transposition.
+KEPT = (
+    "linear", "matmul", "max_pool1d", "max_pool2d", "max_pool3d", "adaptive_avg_pool1d", "adaptive_avg_pool2d",
+    "adaptive_avg_pool3d", "relu6", "prelu", "celu", "selu", "silu", "mish", "softplus", "hardswish", "hardsigmoid",
+    "threshold",
+)  # fmt: skip
+
+
+def exported_graph(model, batch) -> fx.GraphModule:
+    """The operators that `model` runs on images of the shape of `batch`, with its parameters as attributes.
+
+    Whatever wrote them (modules, functions, methods, in place or not, one module used several times) they are
+    functional calls of torch.ops.aten here, each with its own node.
+
+    Raises
+    ------
+    ShapeError : the network cannot take images of this shape.
+    ModelError : torch.export cannot follow the network; it says why.
+    """
+    if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
+        raise ModelError("LRP follows the operators of a network, and those of a TorchScript model cannot be followed")
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")
+            table = torch.export.default_decompositions()
+            for name in KEPT:
+                table.pop(getattr(torch.ops.aten, name).default, None)
+            program = torch.export.export(_OnCopy(model).eval(), (batch.clone(),)).run_decompositions(table)
+            return program.module(check_guards=False)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # torch.export raises kinds of its own, of torch._dynamo, of sympy
+        run_model(model, batch.clone())  # its own message where the network does not run at all
+        reason = str(error).strip().partition("\n")[0]
+        raise ModelError(
+            f"LRP follows the operators of a network by torch.export, which cannot follow this one "
+            f"({type(error).__name__}: {reason})"
+        ) from error
+
+
+class _OnCopy(nn.Module):
+    """A network on a copy of the image: torch.export makes no module of one that writes into its input."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, image):
+        return self.network(image.clone())
+
+
+def operator_name(node) -> str:
+    """The operator of a node, as `max_pool3d`."""
+    packet = getattr(node.target, "overloadpacket", None)
+    return packet.__name__ if packet is not None else getattr(node.target, "__name__", str(node.target))
+
+
+def described(node) -> str:
+    """A node for people: its operator, and the module of the network that it comes from."""
+    stack = [path for path, _ in (node.meta.get("nn_module_stack") or {}).values()]
+    stack = [path.removeprefix("network").removeprefix(".") for path in stack if not path.startswith("_empty")]
+    stack = [path for path in stack if path]
+    return f"{operator_name(node)} (in module {stack[-1]})" if stack else operator_name(node)
+
+
+def is_part(node) -> bool:
+    """Whether a node is one of several outputs of the node that it reads."""
+    return node.target is operator.getitem
+
+
+class Operators:
+    """The nodes of an exported graph between image and logits, and what of it does not depend on the image.
+
+    Attributes
+    ----------
+    image, output : the nodes of the image and of the logits
+    nodes : list of fx.Node that depend on the image and on which the logits depend, in the order in which they run
+    constants : dict of fx.Node to its value, for what those nodes read and the image does not change
+
+    Raises
+    ------
+    ModelError : several outputs; logits that do not depend on the image.
+    """
+
+    def __init__(self, graph_module):
+        graph = graph_module.graph
+        self.image = next(node for node in graph.nodes if node.op == "placeholder")
+        outputs = graph.output_node().all_input_nodes
+        if len(outputs) != 1:
+            raise ModelError(f"the network gives {len(outputs)} outputs; one tensor of logits (n, classes) is wanted")
+        self.output = outputs[0]
+        needed, waiting = {self.output}, [self.output]
+        while waiting:
+            new = set(waiting.pop().all_input_nodes) - needed
+            needed |= new
+            waiting += new
+        dependent = {self.image}
+        self.nodes, self.constants = [], {}
+        for node in (node for node in graph.nodes if node in needed and node is not self.image):
+            if any(source in dependent for source in node.all_input_nodes):
+                dependent.add(node)
+                self.nodes.append(node)
+            else:
+                self.constants[node] = _constant(graph_module, node, self.constants)
+        if self.output not in dependent:
+            raise ModelError("the output of the network does not depend on the image")
+        self.readers = {node: [user for user in node.users if user in needed] for node in dependent}
+
+    def arguments(self, node):
+        """Arguments of a node: (args, kwargs), with constants in place of their nodes; what depends stays a node."""
+        return fx.node.map_arg((tuple(node.args), dict(node.kwargs)), lambda read: self.constants.get(read, read))
+
+
+def _constant(graph_module, node, known):
+    if node.op == "get_attr":
+        return operator.attrgetter(node.target)(graph_module).detach()
+    args, kwargs = fx.node.map_arg((tuple(node.args), dict(node.kwargs)), known.__getitem__)
+    return node.target(*args, **kwargs)

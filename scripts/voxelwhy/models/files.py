@@ -1,0 +1,87 @@
+"""One door for networks in files, whatever made them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import nn
+
+from voxelwhy.errors import InputError, ModelError
+from voxelwhy.models.exported import EXPORTED, archive_parts, load_exported
+from voxelwhy.models.onnx_import import load_onnx
+from voxelwhy.models.torchscript import load_torchscript
+from voxelwhy.models.weights import load_model, read_weights
+
+#: How pickles (torch.save before 1.6) and HDF5 files (Keras) begin.
+PICKLE, HDF = b"\x80", b"\x89HDF\r\n\x1a\n"
+KERAS = (
+    "{path} is a model of Keras or TensorFlow: convert it to ONNX where it was made (python -m tf2onnx.convert, or "
+    "model.export(FILE, format='onnx')), and give that file"
+)
+
+
+def load_network(path, *, logits=True, channels="auto") -> nn.Module:
+    """Read a network from a file, in eval mode on the CPU, to be explained like any other.
+
+    What the file is shows in what it holds, not in its name: ONNX (`load_onnx`), TorchScript (`load_torchscript`),
+    torch.export (`load_exported`), or a model that a study of voxelwhy trained (`load_model` gives its card, too).
+
+    Parameters
+    ----------
+    path : the file.
+    logits, channels : for ONNX files, see `load_onnx`.
+
+    Raises
+    ------
+    InputError : no such file.
+    ModelError : weights alone, which are no network; a model of Keras; a file of no such kind; what the functions named
+        above refuse.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import torch
+    >>> from torch import nn
+    >>> from voxelwhy import load_network, sensitivity_analysis
+    >>> network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 6**2, 2)).eval()
+    >>> program = torch.export.export(network, (torch.zeros(1, 1, 8, 8),))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     torch.export.save(program, f"{folder}/network.pt2")
+    ...     loaded = load_network(f"{folder}/network.pt2")
+    >>> image = torch.randn(8, 8)
+    >>> bool(abs(sensitivity_analysis(network, image) - sensitivity_analysis(loaded, image)).max() < 1e-6)
+    True
+    """
+    if not Path(path).exists():
+        raise InputError("there is no such model file", file=path)
+    kind = _kind(path)
+    if kind == "keras":
+        raise ModelError(KERAS.format(path=path))
+    if kind == "weights":
+        return _own_model(path)
+    if kind == "onnx":
+        return load_onnx(path, logits=logits, channels=channels)
+    return load_exported(path) if kind == "exported" else load_torchscript(path)
+
+
+def _kind(path):
+    """What a file is, by what it begins with, and in an archive by the names of its parts."""
+    if Path(path).is_dir():
+        return "keras" if (Path(path) / "saved_model.pb").exists() else "onnx"
+    if parts := archive_parts(path):
+        in_archive = {"model.weights.h5": "keras", "constants.pkl": "torchscript"} | dict.fromkeys(EXPORTED, "exported")
+        return next((kind for name, kind in in_archive.items() if name in parts), "weights")
+    with open(path, "rb") as file:
+        start = file.read(len(HDF))
+    # Protocol buffers, which ONNX is made of, begin with nothing of their own.
+    return "keras" if start == HDF else "weights" if start.startswith(PICKLE) else "onnx"
+
+
+def _own_model(path):
+    weights, card = read_weights(path)
+    if card is None:
+        raise ModelError(
+            f"{path} holds {len(weights)} tensors of weights and no network: build the network in Python, call "
+            "its load_state_dict with torch.load(FILE, weights_only=True), and its eval()"
+        )
+    return load_model(path)[0]

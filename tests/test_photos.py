@@ -1,0 +1,88 @@
+"""The example on photos: the notebook is that of the script, it runs, and what it shows holds."""
+
+import base64
+import importlib.util
+import json
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+from voxelwhy.registry import METHODS
+
+ROOT = Path(__file__).resolve().parents[1]
+EXAMPLES = ROOT / "docs" / "examples"
+#: A last cell that hands the notebook's figures to the tests.
+ASK = """
+import json
+print(json.dumps({"ratios": ratios, "says": {name: says(photo, 1) for name, photo in photos.items()}}))
+"""
+
+
+@pytest.fixture(scope="module")
+def notebook():
+    return nbformat.read(EXAMPLES / "photos.ipynb", as_version=4)
+
+
+@pytest.fixture(scope="module")
+def executed(notebook, tmp_path_factory):
+    """The notebook with its outputs, run in an empty folder, and what it found."""
+    folder = tmp_path_factory.mktemp("photos")
+    notebook = nbformat.from_dict(notebook)
+    notebook.cells.append(nbformat.v4.new_code_cell(ASK))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(ROOT / "scripts"))
+        patch.setenv("IPYTHONDIR", str(folder / "ipython"))
+        patch.setenv("OMP_WAIT_POLICY", "PASSIVE")  # beside another job, waiting threads that spin stop everything
+        patch.delenv("MPLBACKEND", raising=False)
+        NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(folder)}}).execute()
+    assert not list(folder.glob("*.png"))
+    return notebook, json.loads(notebook.cells[-1].outputs[0].text)
+
+
+def test_the_notebook_is_that_of_the_script(notebook):
+    spec = importlib.util.spec_from_file_location("make_notebook", EXAMPLES / "make_notebook.py")
+    maker = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(maker)
+    wanted = maker.as_notebook((EXAMPLES / "photos.py").read_text(encoding="utf-8"))
+    assert notebook == wanted, "run: python docs/examples/make_notebook.py docs/examples/photos.py"
+    assert not any(cell.get("outputs") for cell in notebook.cells)
+    assert len(notebook.cells) > 8
+
+
+def test_each_figure_of_the_notebook_is_shown_once(executed):
+    notebook, _ = executed
+    shown = [
+        output["data"]["image/png"]
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
+        if "image/png" in output.get("data", {})
+    ]
+    assert len(shown) == 2  # plot_slices, and all methods side by side
+    assert all(base64.b64decode(picture)[:4] == b"\x89PNG" for picture in shown)
+
+
+def test_every_method_explains_every_photo(executed):
+    _, found = executed
+    assert list(found["ratios"]) == ["cat", "cup", "tower", "flower"]
+    for ratios in found["ratios"].values():
+        assert list(ratios) == list(METHODS)
+
+
+def test_the_network_knows_a_cat(executed):
+    """Its weights and the way the photos are prepared fit together."""
+    _, found = executed
+    names = {photo: said.rpartition("  ")[0] for photo, said in found["says"].items()}
+    assert names == {"cat": "Egyptian cat", "cup": "espresso", "tower": "palace", "flower": "daisy"}
+
+
+@pytest.mark.parametrize("method", ["occlusion", "grad_cam"])
+@pytest.mark.parametrize("photo", ["cup", "tower", "flower"])
+def test_relevance_lies_on_the_thing(executed, method, photo):
+    """More than a map without a clue would have there. The cat fills its photo: there this says nothing."""
+    assert executed[1]["ratios"][photo][method] > 1.2
+
+
+def test_the_figure_of_the_script_lies_in_the_docs():
+    assert (ROOT / "docs" / "photos.png").stat().st_size > 100_000
