@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 import torch
 
-BLOCK = 1 << 17  # values that pointwise work takes at once: they stay in the processor's cache, and need no new memory
+# Values that pointwise work takes at once on a CPU: they stay in its cache and need no new memory, and are so few that
+# torch does not share them among threads, which beside another job wait longer for each other than the work takes.
+BLOCK = 1 << 15
 
 
 @dataclass
@@ -142,8 +144,8 @@ def _like(parts, relevance):
 def _blocks(*tensors):
     """Blocks of tensors of one shape, side by side; of contiguous tensors they are views of these."""
     flat = [tensor.contiguous().view(-1) for tensor in tensors]
-    for start in range(0, len(flat[0]), BLOCK):
-        yield [tensor[start : start + BLOCK] for tensor in flat]
+    size = BLOCK if flat[0].device.type == "cpu" else max(1, len(flat[0]))
+    return zip(*(tensor.split(size) for tensor in flat), strict=True)
 
 
 def _shares(leaves, gradients):
