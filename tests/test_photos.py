@@ -65,7 +65,7 @@ def test_each_figure_of_the_notebook_is_shown_once(executed):
 
 def test_every_method_explains_every_photo(executed):
     _, found = executed
-    assert list(found["ratios"]) == ["cat", "cup", "tower", "flower"]
+    assert list(found["ratios"]) == ["cat", "cup", "flower"]
     for ratios in found["ratios"].values():
         assert list(ratios) == list(METHODS)
 
@@ -74,11 +74,11 @@ def test_the_network_knows_a_cat(executed):
     """Its weights and the way the photos are prepared fit together."""
     _, found = executed
     names = {photo: said.rpartition("  ")[0] for photo, said in found["says"].items()}
-    assert names == {"cat": "Egyptian cat", "cup": "espresso", "tower": "palace", "flower": "daisy"}
+    assert names == {"cat": "Egyptian cat", "cup": "espresso", "flower": "daisy"}
 
 
 @pytest.mark.parametrize("method", ["occlusion", "grad_cam"])
-@pytest.mark.parametrize("photo", ["cup", "tower", "flower"])
+@pytest.mark.parametrize("photo", ["cup", "flower"])
 def test_relevance_lies_on_the_thing(executed, method, photo):
     """More than a map without a clue would have there. The cat fills its photo: there this says nothing."""
     assert executed[1]["ratios"][photo][method] > 1.2
