@@ -5,12 +5,11 @@ The explanation methods are imported on use: `from voxelwhy import occlusion` lo
 
 import importlib
 
+from voxelwhy.registry import METHODS
+
 __version__ = "0.1.0"
 
-_EXPORTS = {
-    name: f"voxelwhy.heatmaps.{name}"
-    for name in ("sensitivity_analysis", "guided_backprop", "occlusion", "area_occlusion", "grad_cam")
-}
+_EXPORTS = {**METHODS}
 __all__ = ["__version__", *_EXPORTS]
 
 

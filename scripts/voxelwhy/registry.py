@@ -9,7 +9,16 @@ from voxelwhy.errors import ConfigError
 
 METHODS = {
     name: f"voxelwhy.heatmaps.{name}"
-    for name in ("sensitivity_analysis", "guided_backprop", "occlusion", "area_occlusion", "grad_cam")
+    for name in (
+        "sensitivity_analysis",
+        "guided_backprop",
+        "occlusion",
+        "area_occlusion",
+        "grad_cam",
+        "input_x_gradient",
+        "integrated_gradients",
+        "smoothgrad",
+    )
 }
 NETWORKS = {name: f"voxelwhy.models.{name}" for name in ("rieke2018", "small", "korolev2017", "small_dataset")}
 SOURCES = {name: f"voxelwhy.cohort.{name}" for name in ("adni_merged", "adni_collection", "bids", "oasis", "folder")}

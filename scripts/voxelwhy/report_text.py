@@ -42,6 +42,29 @@ CITATIONS = {
         "from deep networks via gradient-based localization. ICCV.",
         "https://arxiv.org/abs/1610.02391",
     ),
+    "shrikumar2016": (
+        "Shrikumar A, Greenside P, Shcherbina A, Kundaje A (2016). Not just a black box: learning important "
+        "features through propagating activation differences.",
+        "https://arxiv.org/abs/1605.01713",
+    ),
+    "sundararajan2017": (
+        "Sundararajan M, Taly A, Yan Q (2017). Axiomatic attribution for deep networks. ICML.",
+        "https://arxiv.org/abs/1703.01365",
+    ),
+    "smilkov2017": (
+        "Smilkov D, Thorat N, Kim B, Viégas F, Wattenberg M (2017). SmoothGrad: removing noise by adding noise.",
+        "https://arxiv.org/abs/1706.03825",
+    ),
+    "bach2015": (
+        "Bach S, Binder A, Montavon G, Klauschen F, Müller KR, Samek W (2015). On pixel-wise explanations for "
+        "non-linear classifier decisions by layer-wise relevance propagation. PLoS ONE 10:e0130140.",
+        _DOI + "10.1371/journal.pone.0130140",
+    ),
+    "chattopadhay2018": (
+        "Chattopadhay A, Sarkar A, Howlader P, Balasubramanian VN (2018). Grad-CAM++: generalized gradient-based "
+        "visual explanations for deep convolutional networks. WACV.",
+        "https://arxiv.org/abs/1710.11063",
+    ),
     "avants2011": (
         "Avants BB, Tustison NJ, Song G, Cook PA, Klein A, Gee JC (2011). A reproducible evaluation of ANTs "
         "similarity metric performance in brain image registration. NeuroImage 54:2033-2044.",
@@ -91,6 +114,12 @@ OF_METHOD = {
     "occlusion": "zeiler2014",
     "area_occlusion": "zeiler2014",
     "grad_cam": "selvaraju2017",
+    "input_x_gradient": "shrikumar2016",
+    "integrated_gradients": "sundararajan2017",
+    "smoothgrad": "smilkov2017",
+    "lrp": "bach2015",
+    "guided_grad_cam": "selvaraju2017",
+    "grad_cam_plusplus": "chattopadhay2018",
 }
 _ALWAYS = ("rieke2018", "avants2011", "fonov2011", "abraham2014", "molder2021")
 

@@ -10,6 +10,7 @@ from voxelwhy.images import Grid
 
 RESERVED_NAMES = ("all", "TP", "FP", "TN", "FN")
 PACKAGED_ATLASES = ("AAL",)
+GUIDED = ("guided_backprop", "guided_grad_cam")
 NETWORKS_WITHOUT_RELU = ("small_dataset",)
 
 
@@ -160,11 +161,12 @@ def _check_occlusion(settings):
 
 def _check_guided(settings):
     network, methods = settings["training"]["network"], settings["heatmaps"]["methods"]
-    if network in NETWORKS_WITHOUT_RELU and "guided_backprop" in methods:
+    guided = [name for name in methods if name in GUIDED]
+    if network in NETWORKS_WITHOUT_RELU and guided:
         raise ConfigError(
-            f"heatmaps.methods: guided_backprop is defined for ReLU, and the network {network} has none",
+            f"heatmaps.methods: {guided[0]} is defined for ReLU, and the network {network} has none",
             found=list(methods),
-            allowed=[name for name in methods if name != "guided_backprop"],
+            allowed=[name for name in methods if name not in GUIDED],
             hint="list the methods of the study under heatmaps.methods; one that is not listed is not computed",
         )
 

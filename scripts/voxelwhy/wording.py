@@ -10,6 +10,12 @@ METHOD_TITLES = {
     "occlusion": "Occlusion",
     "area_occlusion": "Area occlusion",
     "grad_cam": "Grad-CAM",
+    "input_x_gradient": "Input x gradient",
+    "integrated_gradients": "Integrated gradients",
+    "smoothgrad": "SmoothGrad",
+    "lrp": "LRP",
+    "guided_grad_cam": "Guided Grad-CAM",
+    "grad_cam_plusplus": "Grad-CAM++",
 }
 METRIC_TITLES = {
     "accuracy": "Accuracy",

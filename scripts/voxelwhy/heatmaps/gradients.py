@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from numbers import Integral
+
 import torch
 
 from voxelwhy.errors import ConfigError, ModelError
@@ -14,6 +16,12 @@ def check_postprocess(postprocess):
     """Raise ConfigError unless `postprocess` is one that `combine_channels` knows."""
     if postprocess not in POSTPROCESS:
         raise ConfigError("there is no such postprocess", found=postprocess, allowed=POSTPROCESS)
+
+
+def check_count(name, value, *, least):
+    """Raise ConfigError unless `value` is a whole number of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+        raise ConfigError(f"{name} is no whole number of {least} or more", found=value)
 
 
 def input_gradient(model, batch, target_class, apply_softmax) -> torch.Tensor:
@@ -42,3 +50,8 @@ def combine_channels(gradient, postprocess) -> torch.Tensor:
     if postprocess == "square":
         return gradient.square().sum(dim=0)
     return gradient.sum(dim=0)
+
+
+def keep_sign(relevance, positive_only) -> torch.Tensor:
+    """The map as it is, or with its negative part set to 0."""
+    return relevance.clamp(min=0) if positive_only else relevance

@@ -1,0 +1,55 @@
+"""Input x gradient: how much each voxel would give to the score if the network were linear around the image."""
+
+from __future__ import annotations
+
+from voxelwhy.heatmaps.gradients import input_gradient, keep_sign
+from voxelwhy.heatmaps.prepare import each_image
+
+
+def input_x_gradient(
+    model,
+    image,
+    target_class=None,
+    apply_softmax=True,
+    cuda=None,
+    verbose=False,
+    *,
+    positive_only=False,
+    device="auto",
+):
+    """Relevance of each voxel: its value times the gradient of the class with respect to it.
+
+    A voxel of 0 has no relevance, whatever the network would do with another value: after voxel-wise z-scoring 0 is
+    the training mean.
+
+    Parameters
+    ----------
+    model : torch.nn.Module in eval mode; gives logits (n, classes), or one logit (n, 1) for class 1 against class 0. It
+        is left as it was.
+    image : numpy, torch or nibabel; one image or a batch, 2D or 3D, (channels, *spatial) or channels last.
+    target_class : the class to explain, or one for each image of a batch; None is the predicted one.
+    apply_softmax : True explains the probability, False the logit.
+    cuda, device : device is "auto", "cpu", "cuda" or "cuda:N"; cuda=True is the first CUDA device.
+    verbose : print what was predicted and what is done, and show a progress bar.
+    positive_only : True makes negative relevance 0; False keeps the sign.
+
+    Returns
+    -------
+    heatmap : float32 array (float64 where the model is), (*spatial), or (n, *spatial) for a batch; summed over
+        channels, in units of the score.
+
+    Raises
+    ------
+    ModelError : training mode, an unknown class, an output without gradient.
+    ShapeError : an image that does not fit the model, has two readings, or holds NaN.
+
+    References
+    ----------
+    Shrikumar et al. 2016, Not just a black box (arXiv 1605.01713).
+    """
+
+    def explain(batch, target):
+        relevance = (batch[0] * input_gradient(model, batch, target, apply_softmax)).sum(dim=0)
+        return keep_sign(relevance, positive_only)
+
+    return each_image(explain, model, image, target_class=target_class, device=device, cuda=cuda, verbose=verbose)

@@ -1,0 +1,111 @@
+"""Integrated gradients: the gradient gathered on the way from a baseline to the image."""
+
+from __future__ import annotations
+
+import logging
+
+import torch
+
+from voxelwhy.errors import ShapeError
+from voxelwhy.heatmaps.gradients import check_count, keep_sign
+from voxelwhy.heatmaps.prepare import class_score, each_image, pick_target, progress, run_model
+
+log = logging.getLogger(__name__)
+
+
+def integrated_gradients(
+    model,
+    image,
+    target_class=None,
+    apply_softmax=True,
+    cuda=None,
+    verbose=False,
+    *,
+    baseline=0.0,
+    n_steps=64,
+    batch_size=1,
+    positive_only=False,
+    device="auto",
+):
+    """Relevance of each voxel: its part in the difference between the scores of the image and of a baseline.
+
+    The parts add up to the whole difference, but for the error of `n_steps` steps of a Gauss-Legendre sum, which
+    `verbose` states.
+
+    Parameters
+    ----------
+    model : torch.nn.Module in eval mode; gives logits (n, classes), or one logit (n, 1) for class 1 against class 0. It
+        is left as it was.
+    image : numpy, torch or nibabel; one image or a batch, 2D or 3D, (channels, *spatial) or channels last.
+    target_class : the class to explain, or one for each image of a batch; None is the predicted one.
+    apply_softmax : True explains the probability, False the logit.
+    cuda, device : device is "auto", "cpu", "cuda" or "cuda:N"; cuda=True is the first CUDA device.
+    verbose : print what was predicted and what is done, and show a progress bar.
+    baseline : what the image is compared with: a number for all voxels, or an image of one's own, (*spatial) or
+        (channels, *spatial), as the network sees it. After voxel-wise z-scoring 0 is the training mean.
+    n_steps : gradients on the way, 2 or more.
+    batch_size : steps run together; memory grows with it.
+    positive_only : True makes negative relevance 0; False keeps the sign.
+
+    Returns
+    -------
+    heatmap : float32 array (float64 where the model is), (*spatial), or (n, *spatial) for a batch; summed over
+        channels, in units of the score.
+
+    Raises
+    ------
+    ConfigError : fewer than 2 steps, a batch size below 1.
+    ModelError : training mode, an unknown class, an output without gradient.
+    ShapeError : an image that does not fit the model, has two readings, or holds NaN; a baseline of another shape.
+
+    References
+    ----------
+    Sundararajan, Taly & Yan 2017, Axiomatic attribution for deep networks (arXiv 1703.01365). The sum is Captum's.
+    """
+    check_count("n_steps", n_steps, least=2)
+    check_count("batch_size", batch_size, least=1)
+
+    def explain(batch, target):
+        start = _baseline(baseline, batch)
+        with torch.no_grad():
+            ends = run_model(model, torch.cat([batch, start]))
+        target = pick_target(ends, target)
+        relevance = _along_the_way(model, batch, start, target, apply_softmax, n_steps, batch_size)
+        scores = class_score(ends, target, apply_softmax)
+        log.info(
+            "%d steps: the map adds up to %.6g, the difference of the scores is %.6g",
+            n_steps, float(relevance.double().sum()), float(scores[0] - scores[1]),
+        )  # fmt: skip
+        return keep_sign(relevance.sum(dim=0), positive_only)
+
+    return each_image(explain, model, image, target_class=target_class, device=device, cuda=cuda, verbose=verbose)
+
+
+def _along_the_way(model, batch, start, target, apply_softmax, n_steps, batch_size):
+    """Captum's sum of gradients times the difference to the baseline: (channels, *spatial)."""
+    from captum.attr import IntegratedGradients  # here, because it takes a second to load
+
+    bar = progress(range(-(-n_steps // batch_size)), what="integrated gradients")
+
+    def score(images):
+        next(bar, None)
+        return class_score(run_model(model, images.clone()), target, apply_softmax)
+
+    with torch.enable_grad():
+        method = IntegratedGradients(score)
+        found = method.attribute(batch, baselines=start, n_steps=n_steps, internal_batch_size=batch_size)
+    next(bar, None)
+    return found[0].detach()
+
+
+def _baseline(baseline, batch):
+    """The baseline as a batch of one."""
+    try:
+        values = torch.as_tensor(baseline, dtype=batch.dtype, device=batch.device).detach()
+    except (TypeError, ValueError) as error:
+        raise ShapeError(f"the baseline is neither a number nor an image: {error}") from error
+    if values.ndim and values.shape not in (batch.shape, batch.shape[1:], batch.shape[2:]):
+        raise ShapeError(f"the baseline has shape {tuple(values.shape)}, the image {tuple(batch.shape[1:])}")
+    if not bool(torch.isfinite(values).all()):
+        raise ShapeError("the baseline holds NaN or infinity")
+    return values.expand_as(batch).clone()
