@@ -6,7 +6,7 @@ VENV := .venv
 READY := $(VENV)/requirements.txt
 CORES ?= all
 
-.PHONY: demo test check clean
+.PHONY: demo test check bench clean
 
 demo: $(READY)
 	@. $(VENV)/bin/activate && snakemake --cores $(CORES)
@@ -17,6 +17,10 @@ test: $(READY)
 check: $(READY)
 	@. $(VENV)/bin/activate && ruff check . && ruff format --check . && snakefmt --check workflow \
 		&& snakemake --lint && PYTHONPATH=scripts lint-imports --no-cache
+
+# How fast, beside what others offer; makes docs/speed.md. ROWS=name,name measures some rows, FULL=1 runs slow peers whole.
+bench: $(READY)
+	@. $(VENV)/bin/activate && PYTHONPATH=scripts:tests python -m bench $(if $(ROWS),--rows $(ROWS)) $(if $(FULL),--full)
 
 # The stamp is a copy of the pins: a checkout that only touches the file's time sets nothing up again.
 $(READY): requirements.txt

@@ -46,7 +46,7 @@ def areas() -> np.ndarray:
 
 @lru_cache
 def network(name) -> nn.Module:
-    """A network by name, on the grid of `brain`: rieke2018, korolev2017, or resnet18 (MONAI's in 3D, stem with stride 2)."""
+    """A network on the grid of `brain` by name: rieke2018, korolev2017, or MONAI's resnet18 in 3D (stem of stride 2)."""
     torch.manual_seed(2018)
     if name == "resnet18":
         from monai.networks.nets import resnet18

@@ -10,10 +10,13 @@ import time
 
 import numpy as np
 import torch
-from bench.lattice import Lattice, mean_over_windows, n_windows
-from bench.timing import Outcome
 from captum.attr import FeatureAblation, Occlusion
 from torch import nn
+
+from bench.lattice import Lattice, mean_over_windows, n_windows
+from bench.timing import Outcome
+
+TARGET = 1  # the class that is explained throughout
 
 
 def probability(model, target):
@@ -115,7 +118,7 @@ def monai_occlusion(model, batch, target, lattice: Lattice, per_axis=None, value
     boxes, inner = monai_windows(lattice, per_axis)
     bounds = None if per_axis is None else [bound for axis in inner for bound in (axis.start, axis.stop)]
     method = OcclusionSensitivity(
-        Probability(model, target),
+        Probability(model, target).eval(),  # MONAI puts back the mode that it finds, in all parts
         mask_size=lattice.size,
         overlap=1 - lattice.stride / lattice.size,
         mode=float(value),
