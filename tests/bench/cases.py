@@ -46,7 +46,7 @@ def areas() -> np.ndarray:
 
 @lru_cache
 def network(name) -> nn.Module:
-    """A network on the grid of `brain` by name: rieke2018, korolev2017, or MONAI's resnet18 in 3D (stem of stride 2)."""
+    """A network by name, on the grid of `brain`: rieke2018, korolev2017, or MONAI's 3D resnet18 (stem of stride 2)."""
     torch.manual_seed(2018)
     if name == "resnet18":
         from monai.networks.nets import resnet18

@@ -22,7 +22,7 @@ SAME = 1e-3
 #: The least maximum of a map of probabilities that says anything.
 LEAST_TOP = 0.01
 #: What the times of a row depend on; a table holds rows of one state of it.
-MEASURED = ("heatmaps", "incremental", "models", "training.py", "volumes.py", "fold_training.py")
+MEASURED = ("heatmaps/**/*.py", "incremental/**/*.py", "models/*.py", "training.py", "volumes.py", "fold_training.py")
 
 
 class Different(Exception):
@@ -106,8 +106,7 @@ def _processor():
 def _code():
     """A hash of the source that is measured."""
     digest = hashlib.sha256()
-    for part in MEASURED:
-        path = ROOT / "scripts" / "voxelwhy" / part
-        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+    for pattern in MEASURED:
+        for file in sorted((ROOT / "scripts" / "voxelwhy").glob(pattern)):
             digest.update(file.read_bytes())
     return digest.hexdigest()[:12]
