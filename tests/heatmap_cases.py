@@ -43,6 +43,19 @@ def picture(ndim, dtype=torch.float64, channels=1):
     )
 
 
+class Guided(torch.autograd.Function):
+    """Guided backpropagation by definition, Springenberg et al. 2015: what is positive passes where the input is."""
+
+    @staticmethod
+    def forward(ctx, values):
+        ctx.save_for_backward(values)
+        return values.clamp(min=0)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient * (gradient > 0) * (ctx.saved_tensors[0] > 0)
+
+
 def linear(ndim):
     """Three logits that are sums over the image with these weights, (3, *spatial)."""
     net = nn.Sequential(nn.Flatten(), nn.Linear(int(np.prod(SHAPES[ndim])), 3)).double().eval()

@@ -5,7 +5,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from captum.attr import GuidedBackprop
+from heatmap_cases import Guided
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from voxelwhy.errors import ModelError
 from voxelwhy.heatmaps.guided_backprop import guided_backprop
@@ -15,17 +17,19 @@ CONV = {2: nn.Conv2d, 3: nn.Conv3d}
 SHAPES = {2: (12, 10), 3: (9, 8, 10)}
 
 
-class Guided(torch.autograd.Function):
-    """The definition, Springenberg et al. 2015: the gradient passes where input and gradient are positive."""
+class GuidedTop(torch.autograd.Function):
+    """`Guided` for a ReLU with a top: the gradient passes where the input lies between both ends."""
 
     @staticmethod
-    def forward(ctx, values):
+    def forward(ctx, values, top):
         ctx.save_for_backward(values)
-        return values.clamp(min=0)
+        ctx.top = top
+        return values.clamp(0, top)
 
     @staticmethod
     def backward(ctx, gradient):
-        return gradient * (gradient > 0) * (ctx.saved_tensors[0] > 0)
+        values = ctx.saved_tensors[0]
+        return gradient * (gradient > 0) * (values > 0) * (values < ctx.top), None
 
 
 class Net(nn.Module):
@@ -73,6 +77,24 @@ SPELLINGS = {
     "Tensor.relu": lambda values: values.relu(),
     "Tensor.relu_": lambda values: values.relu_(),
     "F.threshold": lambda values: F.threshold(values, 0, 0),
+    "clamp": lambda values: values.clamp(min=0),
+    "clamp in place": lambda values: values.clamp_(0),
+    "torch.clamp": lambda values: torch.clamp(values, min=torch.zeros((), dtype=values.dtype)),
+    "clamp_min": lambda values: torch.clamp_min(values, 0.0),
+    "operator clamp": lambda values: torch.ops.aten.clamp.default(values, 0),
+}
+WITH_TOP = {
+    "nn.ReLU6": (nn.ReLU6(), 6.0),
+    "nn.ReLU6 in place": (nn.ReLU6(inplace=True), 6.0),
+    "F.relu6": (F.relu6, 6.0),
+    "F.relu6 in place": (lambda values: F.relu6(values, inplace=True), 6.0),
+    "nn.Hardtanh": (nn.Hardtanh(0, 3), 3.0),
+    "operator hardtanh": (lambda values: torch.ops.aten.hardtanh.default(values, 0.0, 6.0), 6.0),
+    "clamp": (lambda values: values.clamp(0, 6), 6.0),
+    "clamp in place": (lambda values: values.clamp_(min=0, max=6), 6.0),
+    "torch.clip": (lambda values: torch.clip(values, 0, 4.5), 4.5),
+    "clamp between tensors": (lambda values: torch.clamp(values, torch.tensor(0.0), torch.tensor(6.0)), 6.0),
+    "operator clamp": (lambda values: torch.ops.aten.clamp.default(values, 0, 6), 6.0),
 }
 
 
@@ -81,9 +103,12 @@ def picture(ndim, dtype=torch.float64):
 
 
 def by_definition(ndim, target=1, dtype=torch.float64):
-    image = picture(ndim, dtype)[None].requires_grad_()
-    logits = Net(ndim, Guided.apply, dtype)(image)
-    return torch.autograd.grad(logits[0, target], image)[0][0, 0].numpy()
+    return gradient(Net(ndim, Guided.apply, dtype), picture(ndim, dtype), target)
+
+
+def gradient(net, image, target):
+    leaf = image[None].clone().requires_grad_()
+    return torch.autograd.grad(net(leaf)[0, target], leaf)[0][0, 0].numpy()
 
 
 def naive(net, image, target):
@@ -114,6 +139,101 @@ def test_every_spelling_of_relu_is_guided(ndim, dtype, spelling):
     assert np.abs(plain - wanted).max() > 0.1 * top
     if spelling != "module, used three times":  # hooks of today's torch get this one right
         assert np.abs(naive(net, picture(ndim, dtype), 1) - wanted).max() > 0.1 * top
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+@pytest.mark.parametrize("spelling", WITH_TOP)
+def test_a_relu_with_a_top_is_guided_at_both_ends(ndim, spelling):
+    rectify, top = WITH_TOP[spelling]
+    image = 4 * picture(ndim)
+
+    def net(rectify):
+        made = Net(ndim, rectify)
+        with torch.no_grad():
+            made.one.weight *= np.sqrt(3.0) ** (3 - ndim)  # for fewer voxels under a kernel
+            made.dense.weight *= 0.1  # its values would lie above the top
+            made.head.weight *= 10
+        return made
+
+    wanted, open_above = (
+        gradient(net(lambda values, end=end: GuidedTop.apply(values, end)), image, 1) for end in (top, np.inf)
+    )
+    first = net(rectify).one(image[None])
+    assert min((first < 0).sum(), (first > top).sum(), ((first > 0) & (first < top)).sum()) > first.numel() / 20
+    found = guided_backprop(net(rectify), image, target_class=1, postprocess=None, apply_softmax=False)
+    largest = np.abs(wanted).max()
+    assert largest > 0.1
+    assert np.abs(found - wanted).max() <= 1e-8 * largest
+    # Three naive ways: hooks on nn.ReLU, the plain gradient, guided at the lower end only.
+    for other in (
+        naive(net(rectify), image, 1),
+        gradient(net(rectify), image, 1),
+        open_above,
+    ):
+        assert np.abs(other - wanted).max() > 0.1 * largest
+
+
+class Wrapped(nn.Module):
+    """A network that calls another in some way of its own."""
+
+    def __init__(self, net, call):
+        super().__init__()
+        self.net, self.call = net, call
+        for module in self.modules():
+            module.training = False  # not eval(), which an exported network does not have
+
+    def forward(self, image):
+        return self.call(self.net, image)
+
+
+def compiled(net):
+    """By torch's own compiler up to the code that it would write, and run once, so that this lies in its cache."""
+    compiled = torch.compile(net, backend="aot_eager")
+    compiled(picture(2)[None].requires_grad_())
+    return compiled
+
+
+WRAPPINGS = {
+    "checkpoint": lambda net: Wrapped(net, lambda inner, image: checkpoint(inner, image, use_reentrant=False)),
+    "data parallel": lambda net: nn.DataParallel(net).eval(),
+    "compiled": compiled,
+    "compiled within": lambda net: Wrapped(compiled(net), lambda inner, image: inner(image) * 1),
+    "exported": lambda net: Wrapped(
+        torch.export.export(net, (picture(2)[None],)).module(), lambda inner, image: inner(image)
+    ),
+}
+
+
+@pytest.mark.parametrize("wrapping", WRAPPINGS)
+@pytest.mark.parametrize("spelling", ["F.relu", "module, in place", "clamp", "clamp in place"])
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # of torch.export with itself
+def test_wrapped_networks_are_guided(wrapping, spelling):
+    found, wanted = (
+        guided_backprop(net, picture(2), target_class=1, postprocess=None, apply_softmax=False)
+        for net in (WRAPPINGS[wrapping](Net(2, SPELLINGS[spelling])), Net(2, F.relu))
+    )
+    assert np.abs(wanted - by_definition(2)).max() <= 1e-8 * np.abs(wanted).max()
+    assert np.abs(found - wanted).max() <= 1e-8 * np.abs(wanted).max()
+
+
+def test_a_reentrant_checkpoint_is_refused():
+    net = Wrapped(Net(2, F.relu), lambda inner, image: checkpoint(inner, image, use_reentrant=True))
+    with pytest.raises(ModelError, match=r"gradient of the network cannot be computed: .*use_reentrant"):
+        guided_backprop(net, picture(2))
+
+
+def test_mixed_precision_is_guided():
+    def mixed(net, image):
+        with torch.autocast("cpu", torch.bfloat16):
+            return net(image)
+
+    image = picture(2, torch.float32)
+    leaf = image[None].requires_grad_()
+    wanted = torch.autograd.grad(mixed(Net(2, Guided.apply, torch.float32), leaf)[0, 1], leaf)[0][0, 0].numpy()
+    net = Wrapped(Net(2, F.relu, torch.float32), mixed)
+    found = guided_backprop(net, image, target_class=1, postprocess=None, apply_softmax=False)
+    assert np.abs(wanted).max() > 0.1
+    assert np.abs(found - wanted).max() <= 1e-3 * np.abs(wanted).max()
 
 
 @pytest.mark.parametrize("ndim", [2, 3])
@@ -162,10 +282,8 @@ def test_a_residual_block_is_guided():
 @pytest.mark.parametrize(
     ("rectify", "name"),
     [
-        (nn.ReLU6(), "ReLU6"),
-        (nn.ReLU6(inplace=True), "ReLU6"),
-        (F.relu6, "ReLU6"),
-        (nn.Hardtanh(0, 1), "Hardtanh"),
+        (nn.Hardtanh(), "Hardtanh"),
+        (lambda values: F.hardtanh_(values, -2, 2), "Hardtanh"),
         (nn.ELU(), "ELU"),
         (F.elu_, "ELU"),
         (nn.SELU(), "SELU"),
@@ -180,9 +298,8 @@ def test_a_residual_block_is_guided():
         (nn.Softplus(), "Softplus"),
         (nn.Hardswish(), "Hardswish"),
         (nn.Threshold(0.5, 0), "Threshold"),
-        (lambda values: values.clamp(min=0), "clamp at 0"),
-        (lambda values: values.clamp(0, 3), "clamp at 0"),
-        (lambda values: values.clamp_(min=0), "clamp at 0"),
+        (lambda values: torch.clamp(values, torch.zeros(values.shape[-1], dtype=values.dtype)), "clamp at 0"),
+        (lambda values: values.clamp(torch.zeros_like(values), values.amax() / 2), "clamp at 0"),
         (lambda values: torch.maximum(values, torch.zeros((), dtype=values.dtype)), "maximum with 0"),
     ],
 )
@@ -202,8 +319,12 @@ def test_a_network_without_any_relu_is_refused():
 
 
 def test_a_clamp_that_is_no_rectifier_is_let_through():
-    net = Net(2, lambda values: torch.relu(values) / torch.relu(values).sum().clamp(min=1e-6))
-    assert np.isfinite(guided_backprop(net, picture(2))).all()
+    def guarded(values):
+        values = torch.relu(values) / torch.relu(values).sum().clamp(min=1e-6)
+        return values[torch.arange(-1, len(values) - 1).clamp(0, 5)]
+
+    found = guided_backprop(Net(2, guarded), picture(2))
+    assert np.isfinite(found).all() and found.max() > 0
 
 
 def test_torchscript_is_refused():

@@ -9,7 +9,9 @@ from torch import nn
 from voxelwhy.errors import ConfigError, InputError, ModelError, ShapeError
 from voxelwhy.heatmaps.area_occlusion import area_occlusion
 from voxelwhy.heatmaps.grad_cam import grad_cam
+from voxelwhy.heatmaps.grad_cam_plusplus import grad_cam_plusplus
 from voxelwhy.heatmaps.guided_backprop import guided_backprop
+from voxelwhy.heatmaps.guided_grad_cam import guided_grad_cam
 from voxelwhy.heatmaps.occlusion import occlusion
 from voxelwhy.heatmaps.sensitivity_analysis import sensitivity_analysis
 
@@ -25,6 +27,8 @@ METHODS = {
         **options,
     ),
     "grad_cam": grad_cam,
+    "guided_grad_cam": guided_grad_cam,
+    "grad_cam_plusplus": grad_cam_plusplus,
 }
 each_method = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS.keys())
 

@@ -18,6 +18,8 @@ METHODS = {
         "input_x_gradient",
         "integrated_gradients",
         "smoothgrad",
+        "guided_grad_cam",
+        "grad_cam_plusplus",
     )
 }
 NETWORKS = {name: f"voxelwhy.models.{name}" for name in ("rieke2018", "small", "korolev2017", "small_dataset")}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from numbers import Integral
 
 import torch
@@ -37,10 +40,40 @@ def input_gradient(model, batch, target_class, apply_softmax) -> torch.Tensor:
     with torch.enable_grad():
         logits = run_model(model, leaf.clone())  # a copy, because a network may begin with an in-place layer
         score = class_score(logits, pick_target(logits, target_class), apply_softmax)
-        gradient = torch.autograd.grad(score.sum(), leaf, allow_unused=True)[0] if score.requires_grad else None
+        gradient = gradients_of(score, [leaf])[0]
     if gradient is None:
         raise ModelError("the output of the network has no gradient with respect to the image")
     return gradient[0]
+
+
+def gradients_of(score, tensors) -> tuple[torch.Tensor | None, ...]:
+    """The gradient of a score with respect to each tensor; None for one on which it does not depend.
+
+    Raises
+    ------
+    ModelError : torch cannot compute it, as where a checkpoint of the network is of the reentrant kind.
+    """
+    if not tensors or not score.requires_grad:
+        return (None,) * len(tensors)
+    try:
+        return torch.autograd.grad(score.sum(), tensors, allow_unused=True)
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        raise ModelError(f"the gradient of the network cannot be computed: {error}") from error
+
+
+@contextmanager
+def as_written() -> Iterator[None]:
+    """Runs what `torch.compile` made of a model, or of a part of it, as it was written, operator by operator.
+
+    Compiled code joins operators, and none of them can be seen or changed.
+    """
+    if "torch._dynamo" not in sys.modules:  # then nothing was compiled; importing it would take seconds
+        yield
+        return
+    with torch.compiler.set_stance("force_eager"):
+        yield
 
 
 def combine_channels(gradient, postprocess) -> torch.Tensor:

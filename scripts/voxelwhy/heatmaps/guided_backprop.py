@@ -2,76 +2,9 @@
 
 from __future__ import annotations
 
-import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-
-from voxelwhy.errors import ModelError
-from voxelwhy.heatmaps.gradients import check_postprocess, combine_channels, input_gradient
+from voxelwhy.heatmaps.gradients import check_postprocess, combine_channels
+from voxelwhy.heatmaps.guiding import guided_gradient
 from voxelwhy.heatmaps.prepare import each_image
-
-OTHER_RECTIFIERS = {
-    "hardtanh": "ReLU6 (or Hardtanh)",
-    "relu6": "ReLU6",
-    "elu": "ELU (or SELU, CELU)",
-    "selu": "SELU",
-    "celu": "CELU",
-    "leaky_relu": "LeakyReLU (or RReLU)",
-    "rrelu_with_noise": "RReLU",
-    "_prelu_kernel": "PReLU",
-    "prelu": "PReLU",
-    "gelu": "GELU",
-    "silu": "SiLU",
-    "mish": "Mish",
-    "softplus": "Softplus",
-    "hardswish": "Hardswish",
-    "hardshrink": "Hardshrink",
-    "softshrink": "Softshrink",
-}
-
-
-class _Guide(TorchDispatchMode):
-    """Sees every operator of the forward and backward pass, whoever called it, below modules and autograd.
-
-    nn.ReLU, F.relu, torch.relu, Tensor.relu_, nested or used twice: all come down to one operator with one backward
-    operator, `threshold_backward`. It is handed the positive part of the gradient. Hooks on modules would miss all
-    but the first of these.
-    """
-
-    def __init__(self):
-        super().__init__()
-        self.guided = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        name = func.overloadpacket.__name__
-        if name == "threshold_backward":
-            self.guided += 1
-            args = (args[0].clamp(min=0), *args[1:])
-        else:
-            _refuse_other_rectifiers(name.removesuffix("_"), args, kwargs or {})
-        return func(*args, **(kwargs or {}))
-
-
-def _refuse_other_rectifiers(name, args, kwargs):
-    """Raise ModelError for an operator that rectifies but is no ReLU: its plain gradient must not pass as guided."""
-    found = OTHER_RECTIFIERS.get(name)
-    if name == "threshold" and (args[1] != 0 or args[2] != 0):
-        found = "Threshold"
-    if name in ("clamp", "clamp_min", "clip"):
-        low = args[1] if len(args) > 1 else kwargs.get("min")
-        found = "clamp at 0" if _is_zero(low) else None
-    if name in ("maximum", "fmax") and (_is_zero(args[0]) or _is_zero(args[1])):
-        found = "maximum with 0"
-    if found:
-        raise ModelError(
-            f"guided backpropagation is defined for ReLU; the network uses {found}. "
-            "Use sensitivity_analysis, which is the plain gradient, or a network with torch.nn.ReLU"
-        )
-
-
-def _is_zero(value):
-    if isinstance(value, torch.Tensor):
-        return not bool(value.any())
-    return value is not None and value == 0
 
 
 def guided_backprop(
@@ -80,7 +13,13 @@ def guided_backprop(
     """Relevance of each voxel: the gradient of the class, negative parts dropped at each ReLU on the way back.
 
     Any way to write a ReLU is guided: `nn.ReLU` at any depth, `F.relu`, `torch.relu`, in-place, one module used
-    several times.
+    several times, clamp(x, 0). So is one with a top (ReLU6, Hardtanh from 0, clamp(x, 0, top)), at both ends: what is
+    positive passes where the input lies between 0 and top. A checkpointed network is guided, and one from
+    `torch.compile`, which is run as it was written.
+
+    For other rectifiers (ELU, LeakyReLU, GELU, SiLU …) the paper defines nothing: they are refused. One that is put
+    together from arithmetic (x * (x > 0), torch.where, a torch.autograd.Function) cannot be told from other
+    arithmetic: its plain gradient passes, and where there is nothing else to guide, the network is refused.
 
     Parameters
     ----------
@@ -111,12 +50,6 @@ def guided_backprop(
     check_postprocess(postprocess)
 
     def explain(batch, target):
-        if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
-            raise ModelError("guided backpropagation cannot reach the ReLUs of a TorchScript model")
-        with _Guide() as guide:
-            gradient = input_gradient(model, batch, target, apply_softmax)
-        if not guide.guided:
-            raise ModelError("guided backpropagation is defined for ReLU; there is none between image and output")
-        return combine_channels(gradient, postprocess)
+        return combine_channels(guided_gradient(model, batch, target, apply_softmax), postprocess)
 
     return each_image(explain, model, image, target_class=target_class, device=device, cuda=cuda, verbose=verbose)

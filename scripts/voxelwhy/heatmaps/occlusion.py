@@ -8,7 +8,7 @@ import numpy as np
 
 from voxelwhy.errors import ConfigError
 from voxelwhy.heatmaps.blanking import Part, drops
-from voxelwhy.heatmaps.placement import draw_at_centres, window_centres
+from voxelwhy.heatmaps.placement import check_interpolation, draw_at_centres, window_centres
 from voxelwhy.heatmaps.prepare import each_image
 
 
@@ -22,6 +22,7 @@ def occlusion(
     apply_softmax=True,
     three_d=None,
     resize=True,
+    interpolation="linear",
     cuda=None,
     verbose=False,
     *,
@@ -43,8 +44,8 @@ def occlusion(
     size, stride : voxels; one number, or one for each axis.
     occlusion_value : what a blanked voxel becomes, in the image as the network sees it: after voxel-wise z-scoring 0
         is the training mean, not the background.
-    resize : True draws each value at the centre of its (clipped) window, linear in between; False gives one value a
-        window, (*windows).
+    resize : True draws each value at the centre of its (clipped) window; False gives one value a window, (*windows).
+    interpolation : between the centres, "linear" or "nearest".
     three_d : whether images are 3D, where you want to say so; None takes it from the model.
     positive_only : True, as in the original package, makes negative relevance 0; False keeps the sign.
     batch_size : windows run together; None is a good number for the device (see `blanking`).
@@ -68,6 +69,7 @@ def occlusion(
     Zeiler & Fergus 2014, Visualizing and understanding convolutional networks (arXiv 1311.2901); Rieke et al. 2018,
     section 2.3, with size 40 and stride 20.
     """
+    check_interpolation(interpolation)
 
     def explain(batch, target):
         shape = tuple(batch.shape[2:])
@@ -86,7 +88,7 @@ def occlusion(
         ).reshape([len(axis) for axis in windows])
         if resize:
             centres = [window_centres(*zip(*axis, strict=True)) for axis in windows]
-            values = draw_at_centres(values, centres, shape)
+            values = draw_at_centres(values, centres, shape, interpolation)
         return np.maximum(values, 0) if positive_only else values
 
     options = {"target_class": target_class, "device": device, "cuda": cuda, "verbose": verbose, "three_d": three_d}

@@ -166,7 +166,10 @@ def run_model(model, batch) -> torch.Tensor:
     except RuntimeError as error:
         raise ShapeError(f"the network cannot take an image of shape {tuple(batch.shape[1:])}: {error}") from error
     if not isinstance(logits, torch.Tensor):
-        raise ModelError(f"the network gives a {type(logits).__name__}; a tensor of logits (n, classes) is wanted")
+        raise ModelError(
+            f"the network gives a {type(logits).__name__}; a tensor of logits (n, classes) is wanted. Where it has "
+            "several outputs, wrap it in a torch.nn.Module whose forward gives the one to explain"
+        )
     if logits.shape == (len(batch),):
         logits = logits[:, None]
     if logits.ndim != 2 or len(logits) != len(batch) or not logits.is_floating_point():

@@ -1,0 +1,181 @@
+"""What Grad-CAM and its relatives share: the convolution to look at, its output and gradient, and drawing the map."""
+
+from __future__ import annotations
+
+import logging
+import math
+import weakref
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch.overrides import TorchFunctionMode
+
+from voxelwhy.errors import ModelError
+from voxelwhy.heatmaps.gradients import as_written, gradients_of
+from voxelwhy.heatmaps.placement import draw_at_centres
+from voxelwhy.heatmaps.prepare import pick_target, run_model
+from voxelwhy.heatmaps.receptive_fields import Field, ReceptiveFields
+
+log = logging.getLogger(__name__)
+
+CONVOLUTIONS = {"conv1d", "conv2d", "conv3d", "convolution", "_convolution"}
+
+
+class Seen(NamedTuple):
+    """The layer that was looked at: output and gradient of the score, both (1, channels, *cells).
+
+    `field` tells where its cells lie, or is None; `score` is (1,), of the class `target`.
+    """
+
+    output: torch.Tensor
+    gradient: torch.Tensor
+    field: Field | None
+    score: torch.Tensor
+    target: int
+
+
+class _Cuts(TorchFunctionMode):
+    """Cuts the graph at the output of every convolution, so that the gradient is computed down to there and no further.
+
+    It sees the call of a convolution, whoever makes it: a module, `F.conv3d`, an operator in an exported graph; hooks
+    on modules would miss the last two. Cells of which there is only one (squeeze-and-excitation, a dense layer written
+    as a convolution) and convolutions along other axes than the image's are no map and are let through.
+
+    A cut that the score does not depend on is let go at once: only weak references are held here, the graph of the
+    score holds the rest.
+    """
+
+    def __init__(self, fields, axes):
+        super().__init__()
+        self.fields, self.axes, self.cuts = fields, axes, []
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        if not _is_convolution(func, args, kwargs) or result.ndim != self.axes + 2:
+            return result
+        return self.cut(result) if math.prod(result.shape[2:]) > 1 else result
+
+    def cut(self, output):
+        """A copy of `output` that the gradient goes down to; a copy, because the next layer may work in place."""
+        if not torch.is_grad_enabled():
+            return output
+        leaf = output.detach().requires_grad_()
+        self.cuts.append((weakref.ref(leaf), self.fields.of(output)))
+        return leaf.clone()
+
+    def hook(self, module, inputs, output):
+        """Forward hook for a layer that was named."""
+        if not isinstance(output, torch.Tensor):
+            raise ModelError(f"the layer {type(module).__name__} gives a {type(output).__name__}; a tensor is wanted")
+        if output.ndim != self.axes + 2:
+            raise ModelError(
+                f"the layer {type(module).__name__} gives {tuple(output.shape)}; (1, channels, *cells) with "
+                f"{self.axes} spatial axes is wanted"
+            )
+        return self.cut(output)
+
+
+def _is_convolution(func, args, kwargs):
+    name = getattr(func, "__name__", "").partition(".")[0]  # of an operator with overload: conv3d.padding
+    transposed = kwargs.get("transposed", args[6] if len(args) > 6 and name.endswith("convolution") else False)
+    return name in CONVOLUTIONS and not transposed
+
+
+def look(model, batch, target, last_conv_layer, score: Callable) -> Seen:
+    """The output of the convolution that counts and the gradient of the score with respect to it.
+
+    That is the last in the order of execution on which the score depends: in a network with several heads the one
+    that runs last may lead to another head. A named layer is taken instead; of several runs of it the last that counts.
+
+    Parameters
+    ----------
+    last_conv_layer : a module of the model, its name, or None.
+    score : takes logits (1, classes) and the class, gives the score (1,).
+
+    Raises
+    ------
+    ModelError : no convolution with a grid, an unknown layer, one without a grid or on which the class does not depend.
+    """
+    layer = _layer(model, last_conv_layer)
+    entry = batch.clone().requires_grad_().clone()  # a copy of the leaf: a network may begin with an in-place layer
+    fields = ReceptiveFields(entry)
+    cuts = _Cuts(fields, batch.ndim - 2)
+    handle = layer.register_forward_hook(cuts.hook) if layer is not None else None
+    try:
+        with as_written(), fields, torch.enable_grad():
+            with cuts if layer is None else nullcontext():
+                logits = run_model(model, entry)
+            target = pick_target(logits, target)
+            value = score(logits, target)
+            output, gradient, field = _last_that_counts(value, cuts.cuts)
+    finally:
+        if handle is not None:
+            handle.remove()
+    log.info("looked at a layer of %s cells, %d channels", " x ".join(map(str, output.shape[2:])), output.shape[1])
+    return Seen(output, gradient, field, value.detach(), target)
+
+
+def _layer(model, wanted):
+    """The module that was named, or None."""
+    if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
+        raise ModelError(
+            "Grad-CAM cannot reach the layers of a TorchScript model; the model before it was scripted works"
+        )
+    if wanted is None:
+        return None
+    names = dict(model.named_modules())
+    module = names.get(wanted) if isinstance(wanted, str) else wanted
+    if not any(module is known for known in names.values()):
+        raise ModelError(f"the model has no layer {wanted!r}; it has: {', '.join(name for name in names if name)}")
+    return module
+
+
+def _last_that_counts(score, cuts):
+    """Output, gradient and field of the last cut on which the score depends.
+
+    Where the outputs of several heads are joined, another head's gradient is 0 rather than missing. If all are 0 (no
+    ReLU lets anything through) the last that is not missing is the one, and the map is 0.
+    """
+    if not cuts:
+        raise ModelError(
+            "Grad-CAM needs a convolution and the model runs none that has a grid and a gradient; name a layer that "
+            "has a grid as last_conv_layer"
+        )
+    alive = [(leaf, field) for reference, field in cuts if (leaf := reference()) is not None]
+    gradients = gradients_of(score, [leaf for leaf, _ in alive])
+    found = [(leaf, gradient, field) for (leaf, field), gradient in zip(alive, gradients, strict=True)]
+    found = [one for one in found if one[1] is not None]
+    if not found:
+        raise ModelError("the class does not depend on the convolution that was looked at; name another layer")
+    leaf, gradient, field = ([one for one in found if bool(one[1].any())] or found)[-1]
+    dtype = torch.promote_types(leaf.dtype, torch.float32)
+    return leaf.detach().to(dtype), gradient.to(dtype), field
+
+
+def channel_weights(gradient) -> torch.Tensor:
+    """Grad-CAM's weight of each channel, the mean of its gradient over all spatial axes: (1, channels, 1, …)."""
+    return gradient.mean(dim=tuple(range(2, gradient.ndim)), keepdim=True)
+
+
+def positive_sum(weights, seen) -> torch.Tensor:
+    """Positive part of the sum of channels, each with its weight: (*cells)."""
+    return (weights * seen.output).sum(dim=1)[0].relu()
+
+
+def draw(cells, seen, batch, interpolation) -> np.ndarray:
+    """The cells on the grid of the image, each at the centre of its receptive field.
+
+    Raises
+    ------
+    ModelError : the centres are not known, because something on the way does not keep places.
+    """
+    if seen.field is None:
+        raise ModelError(
+            "where the cells of this layer lie in the image is not known; resize=False gives them as they are"
+        )
+    values = cells.cpu().double().numpy()
+    return draw_at_centres(values, seen.field.centres(values.shape), batch.shape[2:], interpolation)

@@ -1,0 +1,69 @@
+"""Guided Grad-CAM: where Grad-CAM looks, in the detail of guided backpropagation."""
+
+from __future__ import annotations
+
+import torch
+
+from voxelwhy.heatmaps.cam import channel_weights, draw, look, positive_sum
+from voxelwhy.heatmaps.gradients import check_postprocess, combine_channels
+from voxelwhy.heatmaps.guiding import guided_gradient
+from voxelwhy.heatmaps.placement import check_interpolation
+from voxelwhy.heatmaps.prepare import class_score, each_image
+
+
+def guided_grad_cam(
+    model,
+    image,
+    target_class=None,
+    postprocess="abs",
+    last_conv_layer=None,
+    interpolation="linear",
+    apply_softmax=True,
+    cuda=None,
+    verbose=False,
+    *,
+    device="auto",
+):
+    """Relevance of each voxel: its guided gradient times the Grad-CAM that is drawn there.
+
+    Grad-CAM tells classes apart and is coarse; guided backpropagation is fine and looks much the same for every class.
+
+    Parameters
+    ----------
+    model : torch.nn.Module in eval mode; gives logits (n, classes), or one logit (n, 1) for class 1 against class 0. It
+        is left as it was.
+    image : numpy, torch or nibabel; one image or a batch, 2D or 3D, (channels, *spatial) or channels last.
+    target_class : the class to explain, or one for each image of a batch; None is the predicted one.
+    postprocess : of the product: "abs" (over several channels the largest), "square" (summed over channels) or None
+        (signed, summed).
+    last_conv_layer : the layer for Grad-CAM, see `grad_cam`.
+    interpolation : "linear" or "nearest", see `grad_cam`.
+    apply_softmax : True explains the probability, False the logit, in both factors.
+    cuda, device : device is "auto", "cpu", "cuda" or "cuda:N"; cuda=True is the first CUDA device.
+    verbose : print what was predicted and what is done, and show a progress bar.
+
+    Returns
+    -------
+    heatmap : float32 array (float64 where the model is), (*spatial), or (n, *spatial) for a batch.
+
+    Raises
+    ------
+    ModelError : what `guided_backprop` or `grad_cam` refuses.
+    ShapeError : an image that does not fit the model, has two readings, or holds NaN.
+    ConfigError : an unknown `postprocess` or `interpolation`.
+
+    References
+    ----------
+    Selvaraju et al. 2017, Grad-CAM, section 3.2 (arXiv 1610.02391).
+    """
+    check_postprocess(postprocess)
+    check_interpolation(interpolation)
+
+    def explain(batch, target):
+        seen = look(model, batch, target, last_conv_layer, lambda *of: class_score(*of, apply_softmax))
+        cells = positive_sum(channel_weights(seen.gradient), seen)
+        gradient = guided_gradient(model, batch, seen.target, apply_softmax)
+        drawn = torch.from_numpy(draw(cells, seen, batch, interpolation)).to(gradient.device)
+        return combine_channels(gradient * drawn, postprocess)
+
+    return each_image(explain, model, image, target_class=target_class, device=device, cuda=cuda, verbose=verbose)
