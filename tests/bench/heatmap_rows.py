@@ -6,11 +6,13 @@ from functools import partial
 
 import numpy as np
 import torch
+from scipy import ndimage
 
 from bench import cases, peers
 from bench.gradient_peers import PEERS, STEPS
 from bench.lattice import Lattice, mean_over_windows, n_windows, picked
 from bench.peers import TARGET
+from bench.plan_rows import plan
 from bench.results import LEAST_TOP, Line, compare
 from bench.timing import Spread, in_turn, ratios, timed
 from voxelwhy import registry
@@ -47,14 +49,15 @@ def windows(network, size, stride, per_axis, targets, *, repeats, full, batch=No
         "MONAI OcclusionSensitivity": lambda found: _as_monai(model, batch, lattice, None if full else per_axis),
     }
     work = f"occlusion {size}/{stride}, {network}"
-    first = ours()
-    lines = []
+    first, lines, taken = ours(), [], []
     for name, target in targets.items():
         run = part if name != "MONAI OcclusionSensitivity" else _monai_part(lattice, None if full else per_axis)
         top, difference = compare(drawn[name](first.values), ways[name]().values, f"{work} and {name}", LEAST_TOP)
         seconds = in_turn({"ours": ours, name: ways[name]}, repeats)
         lines.append(_faster(work, name, seconds["ours"], seconds[name], target, top, difference, run))
-    return lines
+        taken += seconds["ours"]
+    every = lattice.boxes(lattice.all())
+    return [*lines, plan(work, model, batch, every, [None] * len(every), taken, "occlusion", **options)]
 
 
 def areas(network, least, *, repeats, full, batch=None, model=None, labels=None):
@@ -72,7 +75,11 @@ def areas(network, least, *, repeats, full, batch=None, model=None, labels=None)
     top, difference = compare(drawn, theirs().values, f"{work} and Captum FeatureAblation", LEAST_TOP)
     seconds = in_turn({"ours": ours, "theirs": theirs}, repeats)
     part = f"{len(some)} of {len(names)} regions"
-    return [_faster(work, "Captum FeatureAblation", seconds["ours"], seconds["theirs"], least, top, difference, part)]
+    line = _faster(work, "Captum FeatureAblation", seconds["ours"], seconds["theirs"], least, top, difference, part)
+    boxes = ndimage.find_objects(np.searchsorted([0, *names], labels))
+    masks = [labels[box] == name for box, name in zip(boxes, names, strict=True)]
+    options |= {"area_masks": labels}
+    return [line, plan(work, model, batch, boxes, masks, seconds["ours"], "area_occlusion", **options)]
 
 
 def gradients(name, network, most, *, repeats, full, batch=None, model=None):

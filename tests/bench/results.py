@@ -83,7 +83,7 @@ def machine() -> dict:
         "torch": torch.__version__.partition("+")[0],
         "captum": captum.__version__,
         "python": platform.python_version(),
-        "code": _code(),
+        "code": measured_code(),
     }
 
 
@@ -103,7 +103,7 @@ def _processor():
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
-def _code():
+def measured_code() -> str:
     """A hash of the source that is measured."""
     digest = hashlib.sha256()
     for pattern in MEASURED:

@@ -15,10 +15,11 @@ import numpy as np
 import pandas as pd
 import torch
 import yaml
+from joblib import Parallel, delayed
 
 from bench import cases
 from bench.original_training import BATCH_SIZE, LEARNING_RATE, NiftiScans, train_as_original
-from bench.results import ROOT, Line
+from bench.results import FOLDER, ROOT, Line, measured_code
 from bench.timing import Spread, in_turn, ratios, timed
 from voxelwhy.evaluation.metrics import score_predictions
 from voxelwhy.fold_training import load_fold, predict
@@ -26,7 +27,7 @@ from voxelwhy.images import save_image, save_int16
 from voxelwhy.models.networks import build_network
 from voxelwhy.settings import load_settings
 from voxelwhy.tables import FOLDS, SELECTED, read_table
-from voxelwhy.training import has_bfloat16, train_network
+from voxelwhy.training import checkpoint_key, has_bfloat16, train_network
 
 CLASSES = {"positive": "AD", "negative": "CN"}
 N_SCANS = 10
@@ -116,7 +117,10 @@ def _settings(network, threads, **changes):
 
 
 def accuracy(*, repeats, full):
-    """Accuracy and AUC on the embedded cohort, its networks trained in float32 and in bfloat16."""
+    """Accuracy and AUC on the embedded cohort, its networks trained in float32 and in bfloat16.
+
+    One that was stopped goes on where it stood.
+    """
     del repeats, full
     study = ROOT / "results" / "demo"
     wanted = [study / "splits/kfold/folds.tsv", study / "template/network_mask.nii.gz"]
@@ -125,17 +129,30 @@ def accuracy(*, repeats, full):
     settings = load_settings(yaml.safe_load(DEMO.read_text()), SCHEMA)
     folds, selected = read_table(wanted[0], FOLDS), read_table(study / "cohort/selected.tsv", SELECTED)
     paths = {name: str(ROOT / path) for name, path in zip(selected["scan_id"], selected["t1"], strict=True)}
-    return [_accuracy(settings, folds, paths, nib.load(wanted[1]), precision) for precision in PRECISIONS]
+    jobs = [(precision, int(fold)) for precision in PRECISIONS for fold in sorted(folds["fold"].unique())]
+    seed, mask = settings["seed"], nib.load(wanted[1])
+    trained = Parallel(n_jobs=-1)(
+        delayed(_predictions)(settings["training"] | {"precision": precision}, folds, paths, mask, fold, seed)
+        for precision, fold in jobs
+    )
+    return [
+        _accuracy(precision, [table for (own, _), table in zip(jobs, trained, strict=True) if own == precision], seed)
+        for precision in PRECISIONS
+    ]
 
 
-def _accuracy(settings, folds, paths, mask, precision):
-    training, parts = settings["training"] | {"precision": precision}, []
-    for fold in sorted(folds["fold"].unique()):
-        data, rows = load_fold(folds, paths, mask, training, fold=fold, classes=CLASSES)
-        model, _ = train_network(data, training, seed=settings["seed"], fold=int(fold), device="cpu")
-        parts.append(predict(model, data, rows, training))
-    scores = score_predictions(pd.concat(parts, ignore_index=True), model="cnn", classes=CLASSES, seed=settings["seed"])
+def _predictions(settings, folds, paths, mask, fold, seed):
+    """Out-of-sample predictions of one fold, its network trained by `settings`."""
+    data, rows = load_fold(folds, paths, mask, settings, fold=fold, classes=CLASSES)
+    key = checkpoint_key([settings, rows.to_dict("list"), seed, measured_code()])
+    checkpoint = FOLDER / "checkpoints" / f"{key}.pt"
+    model, _ = train_network(data, settings, seed=seed, fold=fold, checkpoint=checkpoint, device="cpu")
+    return predict(model, data, rows, settings)
+
+
+def _accuracy(precision, predictions, seed):
+    scores = score_predictions(pd.concat(predictions, ignore_index=True), model="cnn", classes=CLASSES, seed=seed)
     pooled = scores[(scores["level"] == "scan") & (scores["fold"] == "all")].set_index("metric")
     figures = {name: tuple(pooled.loc[name, ["value", "low", "high"]].astype(float)) for name in ("accuracy", "auc")}
     n_scans, n_subjects = (int(pooled[column].iloc[0]) for column in ("n_scans", "n_subjects"))
-    return Accuracy("embedded cohort, 5 folds", precision, n_scans, n_subjects, **figures)
+    return Accuracy(f"embedded cohort, {len(predictions)} folds", precision, n_scans, n_subjects, **figures)
