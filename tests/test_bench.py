@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import asdict, replace
-from types import SimpleNamespace
 
 import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from bench import cases, gradient_peers, heatmap_rows, peers, results, table, training_rows
+from bench import cases, gradient_peers, heatmap_rows, peers, plan_rows, results, table, training_rows
 from bench.lattice import Lattice, mean_over_windows, n_windows
+from bench.memory import extra_memory
 from bench.results import Different, Line
 from bench.rows import ONLY_WHEN_ASKED, ROWS
 from bench.timing import Outcome, Spread, in_turn, ratios
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 SHAPE = (23, 29, 23)
 
@@ -75,16 +75,24 @@ def test_means_over_windows():
     np.testing.assert_array_equal(mean_over_windows([3.0, 5.0], boxes, (5,)), [3, 4, 5, 5, 0])
 
 
+@pytest.fixture
+def no_child(monkeypatch):
+    """Memory is not measured in a process of its own."""
+    monkeypatch.setattr(plan_rows, "extra_memory", lambda *case, **options: 10**9)
+
+
+@pytest.mark.usefixtures("no_child")
 @pytest.mark.parametrize("full", [False, True])
 def test_peers_find_what_we_find_with_part_of_the_windows_and_with_all(tiny, full):
     model, batch = tiny
     targets = {"one by one": 400, "Captum Occlusion": None, "MONAI OcclusionSensitivity": None}
-    lines = heatmap_rows.windows("tiny", 8, 4, 2, targets, repeats=2, full=full, batch=batch, model=model)
+    *lines, plan = heatmap_rows.windows("tiny", 8, 4, 2, targets, repeats=2, full=full, batch=batch, model=model)
     assert [line.against for line in lines] == list(targets)
     assert [line.run for line in lines[:2]] == (["288 of 288 windows"] if full else ["8 of 288 windows"]) * 2
     assert lines[2].run == ("175 of its 175 windows" if full else "8 of its 175 windows")
     assert all(line.top > 0.1 and line.difference < 1e-4 and line.ratio.n == 2 for line in lines)
     assert [line.met for line in lines] == [False, None, None]
+    assert (plan.parts, plan.taken.n) == (288, 6)
 
 
 def test_a_part_is_scaled_to_the_whole(tiny):
@@ -105,12 +113,35 @@ def test_a_part_is_scaled_to_the_whole(tiny):
     assert peers._scaled(9.0, 8, 287) == pytest.approx(288.0)
 
 
+@pytest.mark.usefixtures("no_child")
 def test_areas_are_those_of_captum(tiny, rng):
     model, batch = tiny
     labels = rng.integers(0, 40, SHAPE)
-    (line,) = heatmap_rows.areas("tiny", 20, repeats=1, full=False, batch=batch, model=model, labels=labels)
+    line, plan = heatmap_rows.areas("tiny", 20, repeats=1, full=False, batch=batch, model=model, labels=labels)
     assert line.run == "20 of 39 regions"
     assert line.difference < 1e-4
+    assert plan.parts == plan.changing == 39
+
+
+@pytest.mark.usefixtures("no_child")
+def test_a_plan_is_held_against_the_whole_networks_multiply_adds(tiny):
+    """Torch's own counter knows what the plain loop costs; blank windows count as parts and cost nothing."""
+    model, batch = tiny
+    batch = batch.clone()
+    batch[..., :12] = 0
+    boxes = Lattice(SHAPE, 6, 6).boxes(Lattice(SHAPE, 6, 6).all())
+    blank = sum(box[2].stop <= 12 for box in boxes)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(batch)
+    one = counter.get_flop_counts()["Global"][torch.ops.aten.convolution] / 2
+    plan = plan_rows.plan("tiny", model, batch, boxes, [None] * len(boxes), [2.0, 4.0], "occlusion")
+    assert plan.of_plain_loop == len(boxes) * one
+    assert plan.changing == len(boxes) - blank
+    assert 0 < plan.multiply_adds < plan.of_plain_loop
+    assert plan.ratio.median == pytest.approx(3.0 / plan.needed)
+    assert not plan.met, "milliseconds are needed, and seconds were taken"
+    assert replace(plan, ratio=Spread(2.4, 2, 3, 3)).met
+    assert not replace(plan, ratio=Spread(2.4, 2, 3, 3), extra_memory=3 * 10**9).met
 
 
 @pytest.mark.parametrize("name", gradient_peers.PEERS)
@@ -197,8 +228,10 @@ def test_the_page_is_made_when_all_rows_are_there(measured):
 def test_the_page_is_not_made_of_rows_that_do_not_belong_together(measured):
     path = measured / "lrp_rieke2018.json"
     row = json.loads(path.read_text())
-    path.write_text(json.dumps(row | {"machine": row["machine"] | {"code": "another"}}))
-    assert table.missing(table.read()) == ["rows were measured with different code, versions or machines"]
+    path.write_text(json.dumps(row | {"machine": row["machine"] | {"torch": "1.0"}}))
+    assert table.missing(table.read()) == ["rows were measured on different machines or with different versions"]
+    path.write_text(json.dumps(row | {"code": "another"}))
+    assert table.missing(table.read()) == ["lrp_rieke2018 was measured with other code"]
     path.unlink()
     assert table.missing(table.read()) == ["lrp_rieke2018 was not measured"]
 
@@ -226,15 +259,11 @@ def test_what_takes_long_is_run_when_asked_for():
     assert set(ONLY_WHEN_ASKED) < set(ROWS)
 
 
-def test_memory_is_that_of_a_process_of_its_own(tiny, monkeypatch):
-    from bench import memory
-
-    model, batch = tiny
-    calls = []
-    monkeypatch.setattr(
-        memory.subprocess,
-        "run",
-        lambda command, **_: calls.append(command) or SimpleNamespace(stdout="noise\n123456\n"),
-    )
-    assert memory.extra_memory(model, batch, "occlusion", size=8) == 123456
-    assert re.search(r"bench\.memory .*case\.pt$", " ".join(calls[0]))
+def test_memory_is_that_of_a_process_of_its_own():
+    """A layer of 128 MB is 128 MB, whatever this process held before; an image of 16 MB that is not run is none."""
+    held = np.ones(2 * 10**8, np.uint8)
+    batch = torch.zeros(1, 1, 160, 160, 160)
+    layers = nn.Sequential(nn.Conv3d(1, 8, 1), nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(8, 2)).eval()
+    assert 120e6 < extra_memory(layers, batch) < 350e6
+    assert extra_memory(nn.Sequential(nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(1, 2)).eval(), batch) < 30e6
+    assert held.nbytes == 2 * 10**8

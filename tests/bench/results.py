@@ -21,8 +21,11 @@ FOLDER = ROOT / "results" / "bench"
 SAME = 1e-3
 #: The least maximum of a map of probabilities that says anything.
 LEAST_TOP = 0.01
-#: What the times of a row depend on; a table holds rows of one state of it.
-MEASURED = ("heatmaps/**/*.py", "incremental/**/*.py", "models/*.py", "training.py", "volumes.py", "fold_training.py")
+#: What the figures of a row depend on. The page is made of rows that measured what is there now.
+MEASURED = {
+    "explanations": ("heatmaps/**/*.py", "incremental/**/*.py", "models/*.py"),
+    "training": ("training.py", "fold_training.py", "volumes.py", "models/*.py"),
+}
 
 
 class Different(Exception):
@@ -83,7 +86,6 @@ def machine() -> dict:
         "torch": torch.__version__.partition("+")[0],
         "captum": captum.__version__,
         "python": platform.python_version(),
-        "code": measured_code(),
     }
 
 
@@ -91,7 +93,7 @@ def save(name, lines: list, load):
     """Write the lines of a row; `load` is the load average before and after it ran."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     kept = [{"table": type(line).__name__, "met": getattr(line, "met", None)} | asdict(line) for line in lines]
-    content = {"row": name, "machine": machine(), "load": load, "lines": kept}
+    content = {"row": name, "machine": machine(), "code": code_of(name), "load": load, "lines": kept}
     (FOLDER / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
 
 
@@ -103,10 +105,10 @@ def _processor():
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
-def measured_code() -> str:
-    """A hash of the source that is measured."""
+def code_of(name) -> str:
+    """A hash of the source that a row measures."""
     digest = hashlib.sha256()
-    for pattern in MEASURED:
+    for pattern in MEASURED["training" if name.startswith(("training", "accuracy")) else "explanations"]:
         for file in sorted((ROOT / "scripts" / "voxelwhy").glob(pattern)):
             digest.update(file.read_bytes())
     return digest.hexdigest()[:12]

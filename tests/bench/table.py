@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from bench.plan_rows import MOST_MEMORY, MOST_TIME
-from bench.results import FOLDER, ROOT
+from bench.results import FOLDER, ROOT, code_of
 from bench.rows import ROWS
 
 PAGE = ROOT / "docs" / "speed.md"
@@ -53,9 +53,9 @@ def read() -> dict:
 def missing(found) -> list[str]:
     """Why no page can be made of these rows; empty where it can."""
     problems = [f"{name} was not measured" for name in ROWS if name not in found]
-    machines = {json.dumps(row["machine"], sort_keys=True) for row in found.values()}
-    if len(machines) > 1:
-        problems.append("rows were measured with different code, versions or machines")
+    problems += [f"{name} was measured with other code" for name, row in found.items() if row["code"] != code_of(name)]
+    if len({json.dumps(row["machine"], sort_keys=True) for row in found.values()}) > 1:
+        problems.append("rows were measured on different machines or with different versions")
     return problems
 
 

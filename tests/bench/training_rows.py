@@ -19,7 +19,7 @@ from joblib import Parallel, delayed
 
 from bench import cases
 from bench.original_training import BATCH_SIZE, LEARNING_RATE, NiftiScans, train_as_original
-from bench.results import FOLDER, ROOT, Line, measured_code
+from bench.results import FOLDER, ROOT, Line, code_of
 from bench.timing import Spread, in_turn, ratios, timed
 from voxelwhy.evaluation.metrics import score_predictions
 from voxelwhy.fold_training import load_fold, predict
@@ -144,7 +144,7 @@ def accuracy(*, repeats, full):
 def _predictions(settings, folds, paths, mask, fold, seed):
     """Out-of-sample predictions of one fold, its network trained by `settings`."""
     data, rows = load_fold(folds, paths, mask, settings, fold=fold, classes=CLASSES)
-    key = checkpoint_key([settings, rows.to_dict("list"), seed, measured_code()])
+    key = checkpoint_key([settings, rows.to_dict("list"), seed, code_of("accuracy")])
     checkpoint = FOLDER / "checkpoints" / f"{key}.pt"
     model, _ = train_network(data, settings, seed=seed, fold=fold, checkpoint=checkpoint, device="cpu")
     return predict(model, data, rows, settings)
