@@ -9,7 +9,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from bench import cases, gradient_peers, heatmap_rows, peers, plan_rows, results, table, training_rows
+from bench import cases, gradient_peers, heatmap_rows, peers, plan_rows, results, table, training_rows, window_rows
 from bench.lattice import Lattice, mean_over_windows, n_windows
 from bench.memory import extra_memory
 from bench.results import Different, Line
@@ -86,13 +86,22 @@ def no_child(monkeypatch):
 def test_peers_find_what_we_find_with_part_of_the_windows_and_with_all(tiny, full):
     model, batch = tiny
     targets = {"one by one": 400, "Captum Occlusion": None, "MONAI OcclusionSensitivity": None}
-    *lines, plan = heatmap_rows.windows("tiny", 8, 4, 2, targets, repeats=2, full=full, batch=batch, model=model)
+    *lines, plan = window_rows.windows("tiny", 8, 4, 2, targets, repeats=2, full=full, batch=batch, model=model)
     assert [line.against for line in lines] == list(targets)
     assert [line.run for line in lines[:2]] == (["288 of 288 windows"] if full else ["8 of 288 windows"]) * 2
     assert lines[2].run == ("175 of its 175 windows" if full else "8 of its 175 windows")
-    assert all(line.top > 0.1 and line.difference < 1e-4 and line.ratio.n == 2 for line in lines)
+    assert all(line.top > 0.1 and line.difference < 1e-4 and line.ratio.n == (1 if full else 2) for line in lines)
     assert [line.met for line in lines] == [False, None, None]
-    assert (plan.parts, plan.taken.n) == (288, 6)
+    assert (plan.parts, plan.taken.n) == (288, 3 if full else 6)
+
+
+@pytest.mark.usefixtures("no_child")
+def test_ours_may_be_run_in_part_as_well(tiny):
+    model, batch = tiny
+    options = {"repeats": 1, "full": False, "every": 7, "batch": batch, "model": model}
+    *lines, _ = window_rows.windows("tiny", 8, 4, 2, {"one by one": None, "Captum Occlusion": None}, **options)
+    assert all(line.top > 0.1 and line.difference < 1e-4 for line in lines)
+    assert {line.run for line in lines} == {"8 of 288 windows; ours 1 of 7"}
 
 
 def test_a_part_is_scaled_to_the_whole(tiny):

@@ -13,7 +13,7 @@ import captum
 import numpy as np
 import torch
 
-from bench.timing import Spread
+from bench.timing import Spread, ratios
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "results" / "bench"
@@ -58,6 +58,17 @@ class Line:
         if self.target is None:
             return None
         return self.ratio.median >= self.target if self.kind == "times faster" else self.ratio.median <= self.target
+
+
+def faster(work, against, ours, theirs, target=None, top=None, difference=None, run="whole") -> Line:
+    """How many times faster ours is, from the seconds of both, round by round."""
+    spreads = ratios(theirs, ours), Spread.of(ours), Spread.of(theirs)
+    return Line(work, against, "times faster", *spreads, target, top, difference, run)
+
+
+def as_long(work, against, ours, theirs, target) -> Line:
+    """How many times as long ours takes as a work that is less."""
+    return Line(work, against, "times the time", ratios(ours, theirs), Spread.of(ours), Spread.of(theirs), target)
 
 
 def compare(found, wanted, what, least=0.0) -> tuple[float, float]:

@@ -23,9 +23,9 @@ SECTIONS = {
     "Line": (
         "Times",
         "work | against | peer ran | map's maximum | largest difference | ours, s | theirs, s | ratio | target | met",
-        "`times faster`: their time / ours, the target is the least. `times the time`: ours / theirs, the target is the "
-        "most. The largest difference is given as a part of the map's maximum. Methods that take steps are timed by the "
-        "step, training by the sample.",
+        "`times faster`: their time / ours, the target is the least. `times the time`: ours / theirs, the target is "
+        "the most. The largest difference is given as a part of the map's maximum. Methods that take steps are timed "
+        "by the step, training by the sample.",
     ),
     "Plan": (
         "Against the plan's own multiply-adds",
@@ -38,8 +38,8 @@ SECTIONS = {
     "Accuracy": (
         "What bfloat16 does to accuracy",
         "cohort | precision | scans | subjects | accuracy (95 % interval) | AUC (95 % interval)",
-        "Trained on the registered scans of `make demo` by its own settings, training.precision apart; seeds, folds and "
-        "order of scans are the same. Intervals resample subjects.",
+        "Trained on the registered scans of `make demo` by its own settings, training.precision apart; seeds, folds "
+        "and order of scans are the same. Intervals resample subjects.",
     ),
 }
 
