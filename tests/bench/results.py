@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from bench.timing import Spread, ratios
+from voxelwhy.training import has_bfloat16
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "results" / "bench"
@@ -94,6 +95,7 @@ def machine() -> dict:
         "processor": _processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
+        "bfloat16": has_bfloat16(),
         "torch": torch.__version__.partition("+")[0],
         "captum": captum.__version__,
         "python": platform.python_version(),

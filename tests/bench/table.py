@@ -73,9 +73,10 @@ def where(found) -> str:
     """The sentence about the machine."""
     rows = list(found.values())
     m, loads = rows[0]["machine"], [load for row in rows for load in row["load"]]
+    bfloat16 = "" if m["bfloat16"] else " without bfloat16 (training in it is not timed here: it takes minutes a step)"
     return (
-        f"Machine: {m['processor']}, {m['cores']} cores, {m['threads']} threads; torch {m['torch']}, "
-        f"captum {m['captum']}, Python {m['python']}; load average {min(loads):.1f} to {max(loads):.1f} meanwhile.\n"
+        f"Machine: {m['processor']}{bfloat16}, {m['cores']} cores, {m['threads']} threads; torch {m['torch']}, captum "
+        f"{m['captum']}, Python {m['python']}; load average {min(loads):.1f} to {max(loads):.1f} meanwhile.\n"
     )
 
 

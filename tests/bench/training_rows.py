@@ -88,8 +88,6 @@ def training(least, *, repeats, full, template=None, network="rieke2018", n_scan
             data, _ = load_fold(folds, paths, mask, settings, fold=0, classes=CLASSES)
             train = partial(train_network, data, settings, seed=0, fold=0, device="cpu")
             ways[f"{precision}, crop: {crop}"] = timed(train)
-        for run in ways.values():
-            run()
         seconds = in_turn(ways, repeats)
     torch.set_num_threads(threads)
     original = seconds.pop("the original's way")
