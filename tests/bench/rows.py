@@ -29,7 +29,7 @@ ROWS = {
     ),
     "smoothgrad_rieke2018": partial(heatmap_rows.gradients, "smoothgrad", "rieke2018", 1.2, repeats=3),
     "lrp_rieke2018": partial(heatmap_rows.gradients, "lrp", "rieke2018", 3, repeats=5),
-    "training_rieke2018": partial(training_rows.training, 4, repeats=2),
+    "training_rieke2018": partial(training_rows.training, 4, repeats=3),
     "accuracy": partial(training_rows.accuracy, repeats=1),
 }
 #: Those that take minutes before they begin: by name, or with FULL=1.
