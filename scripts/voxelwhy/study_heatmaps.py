@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 SATURATED = 0.999
 #: Arguments of a method that the study gives it, whatever the config says.
 OF_THE_STUDY = {"model", "image", "target_class", "apply_softmax", "cuda", "verbose", "three_d", "device"}
+OF_THE_STUDY |= {"engine", "max_bytes"}
 
 
 class GroupMeans:

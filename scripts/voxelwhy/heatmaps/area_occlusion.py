@@ -7,7 +7,7 @@ import torch
 from scipy import ndimage
 
 from voxelwhy.errors import InputError, ShapeError
-from voxelwhy.heatmaps.blanking import Part, drops
+from voxelwhy.heatmaps.blanking import MAX_BYTES, Part, drops
 from voxelwhy.heatmaps.prepare import each_image
 
 
@@ -22,6 +22,8 @@ def area_occlusion(
     verbose=False,
     *,
     positive_only=True,
+    engine="auto",
+    max_bytes=MAX_BYTES,
     batch_size=None,
     device="auto",
 ):
@@ -37,7 +39,10 @@ def area_occlusion(
     target_class : the class to explain, or one for each image of a batch; None is the predicted one.
     occlusion_value : what a blanked voxel becomes, in the image as the network sees it.
     positive_only : True, as in the original package, makes negative relevance 0; False keeps the sign.
-    batch_size : areas run together; None is a good number for the device (see `blanking`).
+    engine : "incremental" computes again only what each change reaches, exactly and many times faster; "plain" runs the
+        whole network each time; "auto" takes the first where the network can be followed and there is much to do.
+    max_bytes : extra memory of the incremental engine, about.
+    batch_size : areas run together; None is as many as are of use.
     apply_softmax : True explains the probability, False the logit.
     cuda, device : device is "auto", "cpu", "cuda" or "cuda:N"; cuda=True is the first CUDA device.
     verbose : print what was predicted and what is done, and show a progress bar.
@@ -68,6 +73,8 @@ def area_occlusion(
             target_class=target,
             apply_softmax=apply_softmax,
             batch_size=batch_size,
+            engine=engine,
+            max_bytes=max_bytes,
         )
         heatmap = np.zeros(batch.shape[2:])
         for area, value in zip(areas, values, strict=True):

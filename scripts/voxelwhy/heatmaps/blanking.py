@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Iterable
+from functools import partial
 from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from voxelwhy.errors import ConfigError
-from voxelwhy.heatmaps.prepare import class_score, pick_target, run_model
+from voxelwhy.errors import ConfigError, ModelError
+from voxelwhy.heatmaps.prepare import check_count, class_score, pick_target, progress, run_model, two_axes
+from voxelwhy.incremental.engine import MAX_BYTES, Incremental
+from voxelwhy.incremental.graph import NotExportable
+from voxelwhy.incremental.known import forget
+
+log = logging.getLogger(__name__)
+
+ENGINES = ("auto", "incremental", "plain")
+#: Parts times voxels from which it is worth the second or two in which the network is followed.
+WORTH_IT = 10_000_000
+#: How far the graph's logits may lie from the network's, relative: they are summed in another order.
+ROUNDING = {torch.float64: 1e-9, torch.float32: 1e-4}
 
 # Two images at a time on a CPU, by measurement (docstring of PlainLoop); a GPU wants more to be busy.
 BATCH_SIZE = {"cpu": 2}
@@ -23,6 +35,13 @@ class Part(NamedTuple):
 
     box: tuple[slice, ...]
     mask: np.ndarray | None = None
+
+
+def _check_options(value, batch_size):
+    if not isinstance(value, Real) or not math.isfinite(value):
+        raise ConfigError("occlusion_value is not a finite number", found=value)
+    if batch_size is not None:
+        check_count("batch_size", batch_size, least=1)
 
 
 class PlainLoop:
@@ -37,10 +56,7 @@ class PlainLoop:
     """
 
     def __init__(self, model, batch, value, batch_size=None):
-        if not isinstance(value, Real) or not math.isfinite(value):
-            raise ConfigError("occlusion_value is not a finite number", found=value)
-        if batch_size is not None and int(batch_size) < 1:
-            raise ConfigError("batch_size is too small", found=batch_size, allowed="1 or more, or None")
+        _check_options(value, batch_size)
         size = int(batch_size) if batch_size else BATCH_SIZE.get(batch.device.type, BATCH_SIZE_ELSEWHERE)
         self.model, self.image, self.value = model, batch[0], float(value)
         self.buffer = batch.repeat(size, *[1] * (batch.ndim - 1))
@@ -51,10 +67,10 @@ class PlainLoop:
         if self.writes_input:
             self.buffer.copy_(batch.expand_as(self.buffer))
 
-    def __call__(self, parts: Iterable[Part]):
+    def __call__(self, parts: list[Part]):
         """Logits for each part (n, classes), and whether it was run (n,); where not, they are those of the image."""
         rows, was_run, waiting = [], [], []
-        for number, part in enumerate(parts):
+        for number, part in enumerate(progress(parts, what="occlusion")):
             rows.append(self.whole[0])
             was_run.append(self._blank(len(waiting), part))
             if was_run[-1]:
@@ -88,16 +104,100 @@ class PlainLoop:
         waiting.clear()
 
 
-def drops(model, batch, parts: Iterable[Part], *, value, target_class, apply_softmax, batch_size=None) -> np.ndarray:
-    """How much the score of a class drops when each part is blanked, (n_parts,) float64; 0 where nothing changes.
+class IncrementalLoop:
+    """The same logits, by computing again only what each part reaches (see `voxelwhy.incremental`).
 
     Raises
     ------
-    ConfigError : a `value` that is no finite number, or a `batch_size` below 1.
+    NotExportable : the network cannot be followed, or what was followed does not say of the image what it says.
     """
+
+    def __init__(self, model, batch, value, batch_size=None, max_bytes=MAX_BYTES):
+        _check_options(value, batch_size)
+        self.image, self.value, self.batch_size = batch[0], float(value), batch_size
+        self.whole = run_model(model, batch.clone())
+        for _ in range(2):
+            self.engine = Incremental(model, batch, max_bytes)
+            if self._agrees():
+                self.whole = self.engine.whole
+                return
+            forget(model)  # an option of the model that is not seen from outside has changed
+        raise NotExportable("its graph does not give what the network gives")
+
+    def _agrees(self):
+        found = two_axes(self.engine.whole)
+        if found.shape != self.whole.shape:
+            return False
+        self.engine.whole = found
+        allowed = ROUNDING.get(found.dtype, 0.03) * (1 + float(self.whole.abs().max()))
+        return float((found - self.whole).abs().max()) <= allowed
+
+    def __call__(self, parts: list[Part]):
+        """Logits for each part (n, classes), and whether it was run (n,); where not, they are those of the image."""
+        was_run = np.array([self._changes(part) for part in parts], dtype=bool)
+        logits = self.whole.expand(len(parts), -1).clone()
+        run = [part for part, changes in zip(parts, was_run, strict=True) if changes]
+        if run:
+            lo, hi = (np.array([[getattr(s, end) for s in part.box] for part in run]) for end in ("start", "stop"))
+            masks = [part.mask for part in run]
+            found = self.engine(lo, hi, masks, self.value, self.batch_size, partial(progress, what="occlusion"))
+            logits[torch.as_tensor(was_run, device=logits.device)] = _checked(found)
+        return logits, was_run
+
+    def _changes(self, part):
+        region = self.image[(slice(None), *part.box)]
+        same = region == self.value
+        return not bool((same if part.mask is None else same | ~torch.as_tensor(part.mask, device=region.device)).all())
+
+
+def _checked(logits):
+    if not bool(torch.isfinite(logits).all()):
+        raise ModelError("the network gives NaN or infinite logits for the image with a part blanked")
+    return two_axes(logits)
+
+
+def drops(
+    model,
+    batch,
+    parts: list[Part],
+    *,
+    value,
+    target_class,
+    apply_softmax,
+    batch_size=None,
+    engine="auto",
+    max_bytes=MAX_BYTES,
+) -> np.ndarray:
+    """How much the score of a class drops when each part is blanked, (n_parts,) float64; 0 where nothing changes.
+
+    Parameters
+    ----------
+    engine : "incremental" computes again only what a part reaches, "plain" runs the whole network for each; "auto" is
+        the first, and the second for a network that cannot be followed or where there is little to do.
+
+    Raises
+    ------
+    ConfigError : a `value` that is no finite number, a `batch_size` below 1, an unknown engine.
+    ModelError : a network that cannot be followed, where the engine is "incremental".
+    """
+    if engine not in ENGINES:
+        raise ConfigError("there is no such engine", found=engine, allowed=ENGINES)
+    if engine == "auto" and len(parts) * batch[0].numel() < WORTH_IT:
+        engine = "plain"
     with torch.inference_mode():
-        loop = PlainLoop(model, batch, value, batch_size)
+        loop = _loop(model, batch, value, batch_size, engine, max_bytes)
         target = pick_target(loop.whole, target_class)
         logits, was_run = loop(parts)
         scores = class_score(torch.cat([loop.whole, logits]), target, apply_softmax).cpu().numpy()
     return np.where(was_run, scores[0] - scores[1:], 0.0)
+
+
+def _loop(model, batch, value, batch_size, engine, max_bytes):
+    if engine != "plain":
+        try:
+            return IncrementalLoop(model, batch, value, batch_size, max_bytes)
+        except NotExportable as error:
+            if engine == "incremental":
+                raise
+            log.info("the whole network is run for each part: %s", error)
+    return PlainLoop(model, batch, value, batch_size)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from numbers import Integral
 
 import torch
 
@@ -19,12 +18,6 @@ def check_postprocess(postprocess):
     """Raise ConfigError unless `postprocess` is one that `combine_channels` knows."""
     if postprocess not in POSTPROCESS:
         raise ConfigError("there is no such postprocess", found=postprocess, allowed=POSTPROCESS)
-
-
-def check_count(name, value, *, least):
-    """Raise ConfigError unless `value` is a whole number of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-        raise ConfigError(f"{name} is no whole number of {least} or more", found=value)
 
 
 def input_gradient(model, batch, target_class, apply_softmax) -> torch.Tensor:

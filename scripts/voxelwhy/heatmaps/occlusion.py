@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 
 from voxelwhy.errors import ConfigError
-from voxelwhy.heatmaps.blanking import Part, drops
+from voxelwhy.heatmaps.blanking import MAX_BYTES, Part, drops
 from voxelwhy.heatmaps.placement import check_interpolation, draw_at_centres, window_centres
 from voxelwhy.heatmaps.prepare import each_image
 
@@ -27,6 +27,8 @@ def occlusion(
     verbose=False,
     *,
     positive_only=True,
+    engine="auto",
+    max_bytes=MAX_BYTES,
     batch_size=None,
     device="auto",
 ):
@@ -48,7 +50,10 @@ def occlusion(
     interpolation : between the centres, "linear" or "nearest".
     three_d : whether images are 3D, where you want to say so; None takes it from the model.
     positive_only : True, as in the original package, makes negative relevance 0; False keeps the sign.
-    batch_size : windows run together; None is a good number for the device (see `blanking`).
+    engine : "incremental" computes again only what each change reaches, exactly and many times faster; "plain" runs the
+        whole network each time; "auto" takes the first where the network can be followed and there is much to do.
+    max_bytes : extra memory of the incremental engine, about.
+    batch_size : windows run together; None is as many as are of use.
     apply_softmax : True explains the probability, False the logit.
     cuda, device : device is "auto", "cpu", "cuda" or "cuda:N"; cuda=True is the first CUDA device.
     verbose : print what was predicted and what is done, and show a progress bar.
@@ -76,7 +81,7 @@ def occlusion(
         sizes = _for_each_axis("size", size, len(shape), least=2)
         strides = _for_each_axis("stride", stride, len(shape), least=1)
         windows = [_windows(*axis) for axis in zip(shape, sizes, strides, strict=True)]
-        parts = (Part(box) for box in product(*([slice(*w) for w in axis] for axis in windows)))
+        parts = [Part(box) for box in product(*([slice(*w) for w in axis] for axis in windows))]
         values = drops(
             model,
             batch,
@@ -85,6 +90,8 @@ def occlusion(
             target_class=target,
             apply_softmax=apply_softmax,
             batch_size=batch_size,
+            engine=engine,
+            max_bytes=max_bytes,
         ).reshape([len(axis) for axis in windows])
         if resize:
             centres = [window_centres(*zip(*axis, strict=True)) for axis in windows]

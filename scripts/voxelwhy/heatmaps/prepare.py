@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import chain
+from numbers import Integral
 
 import numpy as np
 import torch
@@ -76,6 +77,12 @@ def each_image(
             if work != home:
                 model.to(home)
     return np.stack(maps) if is_batch else maps[0]
+
+
+def check_count(name, value, *, least):
+    """Raise ConfigError unless `value` is a whole number of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+        raise ConfigError(f"{name} is no whole number of {least} or more", found=value)
 
 
 def check_model(model):
@@ -170,8 +177,7 @@ def run_model(model, batch) -> torch.Tensor:
             f"the network gives a {type(logits).__name__}; a tensor of logits (n, classes) is wanted. Where it has "
             "several outputs, wrap it in a torch.nn.Module whose forward gives the one to explain"
         )
-    if logits.shape == (len(batch),):
-        logits = logits[:, None]
+    logits = two_axes(logits)
     if logits.ndim != 2 or len(logits) != len(batch) or not logits.is_floating_point():
         raise ModelError(
             f"the network gives {logits.dtype} of shape {tuple(logits.shape)} for {len(batch)} image(s); "
@@ -180,6 +186,11 @@ def run_model(model, batch) -> torch.Tensor:
     if not bool(torch.isfinite(logits).all()):
         raise ModelError("the network gives NaN or infinite logits for this image")
     return logits
+
+
+def two_axes(logits) -> torch.Tensor:
+    """Logits (n,) of a network with one logit as (n, 1); others as they are."""
+    return logits[:, None] if logits.ndim == 1 else logits
 
 
 def pick_target(logits, target_class) -> int:

@@ -8,11 +8,11 @@ import math
 import numpy as np
 import torch
 
-from voxelwhy.errors import ModelError
 from voxelwhy.incremental.gathering import complete, crop, gather
-from voxelwhy.incremental.graph import Graph, NotExportable, evaluate, operator_name
+from voxelwhy.incremental.graph import NotExportable, evaluate, operator_name
+from voxelwhy.incremental.known import followed
 from voxelwhy.incremental.plan import Plan, alike, last_uses
-from voxelwhy.incremental.steps import SameCell, Step, Windowed, grid_of, steps_of
+from voxelwhy.incremental.steps import SameCell, Step, Windowed, grid_of
 
 log = logging.getLogger(__name__)
 
@@ -50,8 +50,7 @@ class Incremental:
     """
 
     def __init__(self, model, batch, max_bytes=MAX_BYTES):
-        self.graph = Graph(model, batch)
-        self.steps = steps_of(self.graph)
+        self.graph, self.steps = followed(model, batch)
         if grid_of(self.graph.image) is None or self.graph.output not in self.graph.dependent:
             raise NotExportable("its output does not depend on a grid")
         self.max_bytes, self.axes = max_bytes, batch.ndim - 2
@@ -245,10 +244,3 @@ def _has_grid(value, grid):
         return False
     spatial = value.shape[-len(grid) :]
     return math.prod(spatial) > 1
-
-
-def check_logits(found, wanted):
-    """Raise ModelError unless the graph says of the image what the network says."""
-    scale = float(wanted.abs().max()) + 1.0
-    if found.shape != wanted.shape or float((found - wanted).abs().max()) > 1e-3 * scale:
-        raise ModelError("the exported graph does not give what the network gives")

@@ -1,0 +1,160 @@
+"""Occlusion by the incremental engine: the same map as by the plain loop, and what is said and done around it."""
+
+import numpy as np
+import pytest
+import torch
+from heatmap_cases import SHAPES, assert_same, network, picture
+from torch import nn
+
+from voxelwhy.errors import ConfigError, ModelError
+from voxelwhy.heatmaps import blanking
+from voxelwhy.heatmaps.area_occlusion import area_occlusion
+from voxelwhy.heatmaps.occlusion import occlusion
+from voxelwhy.incremental import engine as incremental
+
+OPTIONS = {"size": (8, 6, 4), "stride": (4, 3, 5), "resize": False, "positive_only": False, "target_class": 1}
+
+
+def options(ndim, **more):
+    return OPTIONS | {"size": OPTIONS["size"][:ndim], "stride": OPTIONS["stride"][:ndim]} | more
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("apply_softmax", [True, False])
+def test_windows_and_areas_are_those_of_the_plain_loop(ndim, dtype, apply_softmax):
+    net, image = network(ndim, dtype, channels=2), picture(ndim, dtype, channels=2)
+    more = {"occlusion_value": 0.4, "apply_softmax": apply_softmax}
+    maps = [occlusion(net, image, **options(ndim, engine=engine, **more)) for engine in ("incremental", "plain")]
+    assert_same(*maps, dtype)
+    labels = np.arange(np.prod(SHAPES[ndim])).reshape(SHAPES[ndim]) // 37 % 9
+    more |= {"positive_only": False, "target_class": 0}
+    maps = [area_occlusion(net, image, labels, engine=engine, **more) for engine in ("incremental", "plain")]
+    assert_same(*maps, dtype)
+
+
+def test_it_is_really_the_incremental_engine(monkeypatch):
+    """A net that is run once, as a whole, however many windows there are; and by itself where there is much to do."""
+    net, image, runs = network(3), picture(3), []
+    net.register_forward_pre_hook(lambda *_: runs.append(torch.compiler.is_exporting()))
+    found = occlusion(net, image, **options(3, engine="incremental"))
+    assert found.size == 4 * 4 * 3 and runs.count(False) == 1
+    runs.clear()
+    occlusion(net, image, **options(3))
+    assert runs.count(False) > 20  # little to do: not worth following the network
+    runs.clear()
+    monkeypatch.setattr(blanking, "WORTH_IT", 1000)
+    assert np.array_equal(occlusion(net, image, **options(3)), found)
+    assert runs.count(False) == 1
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_what_changes_nothing_costs_nothing(ndim, monkeypatch):
+    net, image = network(ndim), picture(ndim)
+    image[:, 6:] = 0
+    seen = []
+    run = incremental.Incremental.__call__
+    monkeypatch.setattr(
+        incremental.Incremental, "__call__", lambda self, lo, *rest: seen.append(len(lo)) or run(self, lo, *rest)
+    )
+    found = occlusion(net, image, size=4, stride=4, resize=False, engine="incremental", positive_only=False)
+    assert seen == [found[:2].size]
+    assert (found[2:] == 0).all() and np.abs(found[:2]).min() > 0
+    blank = occlusion(net, torch.zeros_like(image), size=4, stride=4, engine="incremental")
+    assert seen == [found[:2].size] and (blank == 0).all()
+
+
+def test_the_batch_size_changes_nothing():
+    net, image = network(3), picture(3)
+    maps = [occlusion(net, image, **options(3, engine="incremental", batch_size=n)) for n in (None, 1, 3, 50)]
+    for other in maps[1:]:
+        assert_same(other, maps[0])
+
+
+class Hidden(nn.Module):
+    """An option that no weight and no printed word shows."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.factor = network(2), 1.0
+
+    def forward(self, image):
+        return self.inner(image * self.factor)
+
+
+def test_a_network_that_changed_is_followed_anew():
+    net, image = Hidden().eval(), picture(2)
+    first = occlusion(net, image, **options(2, engine="incremental"))
+    changes = [
+        lambda: net.inner[0].weight.data.mul_(0.5),
+        lambda: net.inner[0].weight.requires_grad_(False).mul_(0.5),
+        lambda: setattr(net.inner[4], "weight", nn.Parameter(net.inner[4].weight.detach() * 2)),
+        lambda: net.inner.__setitem__(5, nn.ELU().eval()),
+        lambda: setattr(net, "factor", 0.7),
+    ]
+    for change in changes:
+        change()
+        found = occlusion(net, image, **options(2, engine="incremental"))
+        assert_same(found, occlusion(net, image, **options(2, engine="plain")), least=1e-3)
+        assert not np.allclose(found, first)
+
+
+def test_the_network_is_followed_once(monkeypatch):
+    net, made = network(2), []
+    export = torch.export.export
+    monkeypatch.setattr(torch.export, "export", lambda *a, **k: made.append(1) or export(*a, **k))
+    for scale in (1, 2, 3):
+        occlusion(net, picture(2) * scale, **options(2, engine="incremental"))
+    assert len(made) == 1
+
+
+class Branching(nn.Module):
+    """What it does depends on the image's values: no graph can be made of it."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = network(2)
+
+    def forward(self, image):
+        return self.inner(image if float(image.sum()) > -1e9 else -image)
+
+
+@pytest.mark.parametrize("make", [Branching, lambda: torch.jit.trace(network(2), picture(2)[None])])
+def test_a_network_that_cannot_be_followed_is_run_whole_and_that_is_said(make, monkeypatch, capsys):
+    net, image = make().eval(), picture(2)
+    wanted = occlusion(network(2), image, **options(2, engine="plain"))
+    monkeypatch.setattr(blanking, "WORTH_IT", 0)
+    assert_same(occlusion(net, image, **options(2, verbose=True)), wanted)
+    assert "the whole network is run for each part: " in capsys.readouterr().out
+    with pytest.raises(ModelError, match=r"torch.export cannot follow it|TorchScript"):
+        occlusion(net, image, **options(2, engine="incremental"))
+
+
+def test_verbose_says_what_multiply_adds_allow_and_where_locality_ends(capsys):
+    class Excited(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.squeeze = nn.Conv2d(1, 4, 3, padding=1), nn.Linear(4, 4)
+            self.second, self.head = nn.Conv2d(4, 4, 3, padding=1), nn.Linear(4, 3)
+
+        def forward(self, image):
+            values = self.first(image).relu()
+            values = values * self.squeeze(values.mean(dim=(2, 3))).sigmoid()[:, :, None, None]
+            return self.head(self.second(values).mean(dim=(2, 3)))
+
+    torch.manual_seed(0)
+    net, image = Excited().double().eval(), picture(2)
+    maps = [occlusion(net, image, **options(2, engine=e, verbose=True)) for e in ("incremental", "plain")]
+    assert_same(*maps, least=1e-4)
+    said = capsys.readouterr().out
+    assert "multiply-adds allow 1." in said  # the second convolution is computed whole each time
+    assert "whole layers are computed: 1 convolution" in said and "mean" in said
+
+
+def test_options_are_checked():
+    net, image = network(2), picture(2)
+    with pytest.raises(ConfigError, match="no such engine"):
+        occlusion(net, image, engine="fast")
+    for more in ({"batch_size": 0}, {"occlusion_value": np.inf}):
+        with pytest.raises(ConfigError):
+            occlusion(net, image, engine="incremental", **more)
