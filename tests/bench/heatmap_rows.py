@@ -13,6 +13,7 @@ from bench.peers import TARGET
 from bench.plan_rows import plan
 from bench.results import LEAST_TOP, as_long, compare, faster
 from bench.timing import in_turn, timed
+from bench.window_rows import ENGINE
 from voxelwhy import registry
 
 AREAS_RUN = 16  # of 116, by a peer that would take minutes for all of them
@@ -41,7 +42,7 @@ def areas(network, least, *, repeats, full, batch=None, model=None, labels=None)
     labels = cases.areas() if labels is None else labels
     names = np.unique(labels[labels > 0])
     some = names if full else names[:: max(1, len(names) // AREAS_RUN)]
-    options = {"target_class": TARGET, "positive_only": False}
+    options = {"target_class": TARGET, "positive_only": False, "engine": ENGINE}
     ours = timed(lambda: method("area_occlusion")(model, batch[0], labels, **options))
     theirs = partial(peers.captum_areas, model, batch, TARGET, labels, some)
     work = f"area occlusion, {len(names)} regions, {network}"

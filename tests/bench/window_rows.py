@@ -18,6 +18,7 @@ from bench.timing import Outcome, in_turn, timed
 from voxelwhy.heatmaps.blanking import Part, drops
 from voxelwhy.heatmaps.occlusion import occlusion
 
+ENGINE = "incremental"  # also for a few windows, of which the plain loop would make less work
 LOOP, CAPTUM, MONAI = "one by one", "Captum Occlusion", "MONAI OcclusionSensitivity"
 
 
@@ -44,7 +45,13 @@ class Case:
     def options(self):
         """Of `occlusion`, for the values of the windows themselves."""
         own = {"size": self.lattice.size, "stride": self.lattice.stride}
-        return own | {"target_class": TARGET, "positive_only": False, "resize": False, "device": "cpu"}
+        return own | {
+            "target_class": TARGET,
+            "positive_only": False,
+            "resize": False,
+            "device": "cpu",
+            "engine": ENGINE,
+        }
 
     def ours(self) -> Outcome:
         """All windows, or some of them as if they were all: the pass for the image itself is scaled up with them."""
@@ -56,7 +63,7 @@ class Case:
 
     def drops(self, boxes) -> np.ndarray:
         """Our figures for any boxes."""
-        options = {"value": 0.0, "target_class": TARGET, "apply_softmax": True}
+        options = {"value": 0.0, "target_class": TARGET, "apply_softmax": True, "engine": ENGINE}
         return drops(self.model, self.batch, [Part(box) for box in boxes], **options)
 
     def theirs(self, name) -> Outcome:
