@@ -1,12 +1,17 @@
 # Two commands: `make demo` runs the whole study on the embedded cohort, `make test` runs the tests.
-# Both set everything up themselves: a virtual environment from exact pins, made once, remade when the pins change.
+# `make docs` builds the pages into build/docs/html and runs their examples.
+# All set everything up themselves: a virtual environment from exact pins, made once, remade when the pins change.
 
 PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/requirements.txt
 CORES ?= all
 
+<<<<<<< HEAD
 .PHONY: demo test check bench clean
+=======
+.PHONY: demo test check docs clean
+>>>>>>> main
 
 demo: $(READY)
 	@. $(VENV)/bin/activate && snakemake --cores $(CORES)
@@ -18,9 +23,16 @@ check: $(READY)
 	@. $(VENV)/bin/activate && ruff check . && ruff format --check . && snakefmt --check workflow \
 		&& snakemake --lint && PYTHONPATH=scripts lint-imports --no-cache
 
+<<<<<<< HEAD
 # How fast, beside what others offer; makes docs/speed.md. ROWS=name,name measures some rows, FULL=1 runs slow peers whole.
 bench: $(READY)
 	@. $(VENV)/bin/activate && PYTHONPATH=scripts:tests python -m bench $(if $(ROWS),--rows $(ROWS)) $(if $(FULL),--full)
+=======
+# A warning is an error: a broken link, a docstring that cannot be read, an export without an entry.
+docs: $(READY)
+	@. $(VENV)/bin/activate && build="sphinx-build -q -W --keep-going -d build/docs/doctrees" \
+		&& $$build -E -b html docs build/docs/html && $$build -b doctest docs build/docs/doctest
+>>>>>>> main
 
 # The stamp is a copy of the pins: a checkout that only touches the file's time sets nothing up again.
 $(READY): requirements.txt
@@ -33,4 +45,4 @@ $(READY): requirements.txt
 	fi
 
 clean:
-	rm -rf results .snakemake
+	rm -rf results .snakemake build/docs

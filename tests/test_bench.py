@@ -55,6 +55,7 @@ def test_a_lattice_has_the_windows_of_the_original():
     assert len(some) == 27
     assert all(axis.stop - axis.start == 40 for box in some for axis in box)
     assert lattice.padded_shape == (220, 260, 220)
+    assert [axis.step * lattice.stride for axis in lattice.some(2)] == [40, 40, 40], "Captum allows no gaps"
 
 
 def test_windows_with_a_border_are_those_without_it(rng):

@@ -41,13 +41,16 @@ class Lattice:
         return [range(count) for count in self.counts]
 
     def some(self, per_axis) -> list[range]:
-        """`per_axis` windows along each axis, evenly spaced about the middle and none of them clipped."""
+        """`per_axis` windows along each axis, evenly spaced about the middle and none of them clipped.
+
+        They leave no gap, which Captum does not allow.
+        """
         chosen = []
         for count, length in zip(self.counts, self.shape, strict=True):
             whole = [
                 n for n in range(count) if self.size // 2 <= n * self.stride <= length - (self.size - self.size // 2)
             ]
-            step = max(1, (len(whole) - 1) // per_axis)
+            step = max(1, min((len(whole) - 1) // per_axis, self.size // self.stride))
             first = whole[(len(whole) - 1 - step * (per_axis - 1)) // 2]
             chosen.append(range(first, first + step * per_axis, step))
         return chosen

@@ -61,6 +61,25 @@ def area_occlusion(
     References
     ----------
     Rieke et al. 2018, section 2.3.
+
+    Examples
+    --------
+    A network that says how bright a scan is, and an atlas of two regions, the first of which holds a bright block:
+
+    >>> import torch
+    >>> from torch import nn
+    >>> from voxelwhy import area_occlusion
+    >>> network = nn.Sequential(nn.Conv3d(1, 1, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(16**3, 1)).eval()
+    >>> for weights in network.parameters():
+    ...     _ = nn.init.constant_(weights, 0.01)
+    >>> scan = torch.zeros(16, 16, 16)
+    >>> scan[2:6, 8:12, 4:8] = 5
+    >>> atlas = torch.zeros(16, 16, 16, dtype=torch.int)
+    >>> atlas[:8] = 1
+    >>> atlas[12:] = 2
+    >>> heatmap = area_occlusion(network, scan, atlas)
+    >>> [f"{heatmap[atlas == label].max():.3f}" for label in (1, 2)]
+    ['0.180', '0.000']
     """
 
     def explain(batch, target):

@@ -52,6 +52,22 @@ def grad_cam(
     References
     ----------
     Selvaraju et al. 2017, Grad-CAM (arXiv 1610.02391).
+
+    Examples
+    --------
+    The map on the grid of the last convolution, and drawn on the scan:
+
+    >>> import torch
+    >>> from torch import nn
+    >>> from voxelwhy import grad_cam
+    >>> _ = torch.manual_seed(0)
+    >>> network = nn.Sequential(nn.Conv3d(1, 4, 3), nn.ReLU(), nn.MaxPool3d(2), nn.Flatten(), nn.Linear(4 * 5**3, 2))
+    >>> scan = torch.randn(12, 12, 12)
+    >>> grad_cam(network.eval(), scan, resize=False).shape
+    (10, 10, 10)
+    >>> heatmap = grad_cam(network, scan)
+    >>> heatmap.shape, bool(heatmap.min() >= 0)
+    ((12, 12, 12), True)
     """
     check_interpolation(interpolation)
 

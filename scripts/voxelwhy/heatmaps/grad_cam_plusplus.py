@@ -52,6 +52,20 @@ def grad_cam_plusplus(
     References
     ----------
     Chattopadhay et al. 2018, Grad-CAM++ (arXiv 1710.11063).
+
+    Examples
+    --------
+    The paper's layer is the ReLU behind the last convolution; here it is the module of the name 1:
+
+    >>> import torch
+    >>> from torch import nn
+    >>> from voxelwhy import grad_cam_plusplus
+    >>> _ = torch.manual_seed(0)
+    >>> network = nn.Sequential(nn.Conv3d(1, 4, 3), nn.ReLU(), nn.MaxPool3d(2), nn.Flatten(), nn.Linear(4 * 5**3, 2))
+    >>> scan = torch.randn(12, 12, 12)
+    >>> heatmap = grad_cam_plusplus(network.eval(), scan, last_conv_layer="1", apply_softmax=False)
+    >>> heatmap.shape, bool(heatmap.min() >= 0)
+    ((12, 12, 12), True)
     """
     check_interpolation(interpolation)
 

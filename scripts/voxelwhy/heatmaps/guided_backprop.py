@@ -46,6 +46,27 @@ def guided_backprop(
     References
     ----------
     Springenberg et al. 2015, Striving for simplicity (arXiv 1412.6806).
+
+    Examples
+    --------
+    Less passes than by the plain gradient, since negative parts are dropped at each ReLU:
+
+    >>> import torch
+    >>> from torch import nn
+    >>> from voxelwhy import guided_backprop, sensitivity_analysis
+    >>> _ = torch.manual_seed(0)
+    >>> network = nn.Sequential(nn.Conv3d(1, 4, 3), nn.ReLU(), nn.MaxPool3d(2), nn.Flatten(), nn.Linear(4 * 5**3, 2))
+    >>> scan = torch.randn(12, 12, 12)
+    >>> guided, plain = guided_backprop(network.eval(), scan), sensitivity_analysis(network, scan)
+    >>> print(f"{(guided > 0).mean():.2f} of the voxels, {(plain > 0).mean():.2f} by the plain gradient")
+    0.90 of the voxels, 0.97 by the plain gradient
+
+    Where there is no ReLU, the plain gradient does not pass under this name:
+
+    >>> network[1] = nn.GELU().eval()
+    >>> guided_backprop(network, scan)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    voxelwhy.errors.ModelError: guided backpropagation is defined for ReLU; the network uses GELU...
     """
     check_postprocess(postprocess)
 

@@ -55,6 +55,21 @@ def guided_grad_cam(
     References
     ----------
     Selvaraju et al. 2017, Grad-CAM, section 3.2 (arXiv 1610.02391).
+
+    Examples
+    --------
+    Nothing is relevant where either factor is 0:
+
+    >>> import torch
+    >>> from torch import nn
+    >>> from voxelwhy import grad_cam, guided_backprop, guided_grad_cam
+    >>> _ = torch.manual_seed(0)
+    >>> network = nn.Sequential(nn.Conv3d(1, 4, 3), nn.ReLU(), nn.MaxPool3d(2), nn.Flatten(), nn.Linear(4 * 5**3, 2))
+    >>> scan = torch.randn(12, 12, 12)
+    >>> heatmap = guided_grad_cam(network.eval(), scan)
+    >>> either = (grad_cam(network, scan) == 0) | (guided_backprop(network, scan) == 0)
+    >>> heatmap.shape, float(heatmap[either].max())
+    ((12, 12, 12), 0.0)
     """
     check_postprocess(postprocess)
     check_interpolation(interpolation)

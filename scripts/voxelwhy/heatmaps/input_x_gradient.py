@@ -46,6 +46,20 @@ def input_x_gradient(
     References
     ----------
     Shrikumar et al. 2016, Not just a black box (arXiv 1605.01713).
+
+    Examples
+    --------
+    Without biases a network of ReLUs is linear around the image, and the map adds up to the logit:
+
+    >>> import torch
+    >>> from torch import nn
+    >>> from voxelwhy import input_x_gradient
+    >>> _ = torch.manual_seed(0)
+    >>> network = nn.Sequential(nn.Conv3d(1, 4, 3, bias=False), nn.ReLU(), nn.Flatten(), nn.Linear(4000, 2, bias=False))
+    >>> scan = torch.randn(12, 12, 12)
+    >>> heatmap = input_x_gradient(network.eval(), scan, target_class=1, apply_softmax=False)
+    >>> print(f"{heatmap.sum():.4f} {network(scan[None, None])[0, 1]:.4f}")
+    0.2427 0.2427
     """
 
     def explain(batch, target):

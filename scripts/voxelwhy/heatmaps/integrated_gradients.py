@@ -61,6 +61,23 @@ def integrated_gradients(
     References
     ----------
     Sundararajan, Taly & Yan 2017, Axiomatic attribution for deep networks (arXiv 1703.01365). The sum is Captum's.
+
+    Examples
+    --------
+    The map adds up to the difference between the probabilities of the scan and of the baseline:
+
+    >>> import torch
+    >>> from torch import nn
+    >>> from voxelwhy import integrated_gradients
+    >>> _ = torch.manual_seed(0)
+    >>> network = nn.Sequential(nn.Conv3d(1, 4, 3), nn.ReLU(), nn.MaxPool3d(2), nn.Flatten(), nn.Linear(4 * 5**3, 2))
+    >>> scan = torch.randn(12, 12, 12)
+    >>> heatmap = integrated_gradients(network.eval(), scan, target_class=1, baseline=0)
+    >>> both = network(torch.stack([scan, torch.zeros_like(scan)])[:, None]).softmax(dim=1)[:, 1]
+    >>> print(f"{both[0] - both[1]:.3f}")
+    0.176
+    >>> bool(abs(heatmap.sum() / (both[0] - both[1]) - 1) < 0.01)
+    True
     """
     check_count("n_steps", n_steps, least=2)
     check_count("batch_size", batch_size, least=1)

@@ -73,6 +73,27 @@ def occlusion(
     ----------
     Zeiler & Fergus 2014, Visualizing and understanding convolutional networks (arXiv 1311.2901); Rieke et al. 2018,
     section 2.3, with size 40 and stride 20.
+
+    Examples
+    --------
+    A network that says how bright a scan is, and a scan with one bright block. The window that covers it:
+
+    >>> import numpy as np
+    >>> import torch
+    >>> from torch import nn
+    >>> from voxelwhy import occlusion
+    >>> network = nn.Sequential(nn.Conv3d(1, 1, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(16**3, 1)).eval()
+    >>> for weights in network.parameters():
+    ...     _ = nn.init.constant_(weights, 0.01)
+    >>> scan = torch.zeros(16, 16, 16)
+    >>> scan[2:6, 8:12, 4:8] = 5
+    >>> heatmap = occlusion(network, scan, size=4, stride=2)
+    >>> heatmap.shape
+    (16, 16, 16)
+    >>> windows = occlusion(network, scan, size=4, stride=2, resize=False)
+    >>> window = np.unravel_index(windows.argmax(), windows.shape)
+    >>> print(f"{windows[window]:.2f} at {[2 * int(number) for number in window]}, of {windows.size} windows")
+    0.18 at [4, 10, 6], of 512 windows
     """
     check_interpolation(interpolation)
 

@@ -37,6 +37,30 @@ def sensitivity_analysis(
     References
     ----------
     Simonyan, Vedaldi & Zisserman 2014, Deep inside convolutional networks (arXiv 1312.6034).
+
+    Examples
+    --------
+    A network in eval mode, a scan, and that is all:
+
+    >>> import torch
+    >>> from torch import nn
+    >>> from voxelwhy import sensitivity_analysis
+    >>> _ = torch.manual_seed(0)
+    >>> network = nn.Sequential(nn.Conv3d(1, 4, 3), nn.ReLU(), nn.MaxPool3d(2), nn.Flatten(), nn.Linear(4 * 5**3, 2))
+    >>> scan = torch.randn(12, 12, 12)
+    >>> heatmap = sensitivity_analysis(network.eval(), scan, target_class=1)
+    >>> heatmap.shape
+    (12, 12, 12)
+
+    It is what a small change of that voxel does to the probability:
+
+    >>> brighter, darker = scan.clone(), scan.clone()
+    >>> brighter[5, 6, 7] += 0.01
+    >>> darker[5, 6, 7] -= 0.01
+    >>> both = network(torch.stack([brighter, darker])[:, None]).softmax(dim=1)[:, 1]
+    >>> signed = sensitivity_analysis(network, scan, target_class=1, postprocess=None)
+    >>> print(f"{(both[0] - both[1]) / 0.02:.4f} {signed[5, 6, 7]:.4f}")
+    0.0015 0.0015
     """
     check_postprocess(postprocess)
 

@@ -59,6 +59,23 @@ def smoothgrad(
     References
     ----------
     Smilkov et al. 2017, SmoothGrad: removing noise by adding noise (arXiv 1706.03825). The sampling is Captum's.
+
+    Examples
+    --------
+    The same seed gives the same map; without noise it is the plain gradient:
+
+    >>> import torch
+    >>> from torch import nn
+    >>> from voxelwhy import sensitivity_analysis, smoothgrad
+    >>> _ = torch.manual_seed(0)
+    >>> network = nn.Sequential(nn.Conv3d(1, 4, 3), nn.ReLU(), nn.MaxPool3d(2), nn.Flatten(), nn.Linear(4 * 5**3, 2))
+    >>> scan = torch.randn(12, 12, 12)
+    >>> heatmap = smoothgrad(network.eval(), scan, n_samples=10, noise=0.1, seed=1)
+    >>> bool((heatmap == smoothgrad(network, scan, n_samples=10, noise=0.1, seed=1)).all())
+    True
+    >>> plain, without_noise = sensitivity_analysis(network, scan), smoothgrad(network, scan, n_samples=1, noise=0)
+    >>> bool(abs(plain - without_noise).max() < 1e-6 * plain.max())
+    True
     """
     check_postprocess(postprocess)
     check_count("n_samples", n_samples, least=1)

@@ -1,0 +1,82 @@
+"""How Sphinx builds these pages: `make docs`. A warning is an error, and so is an export without an entry."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "scripts"))
+
+import voxelwhy  # noqa: E402  (its folder has to be on the path first)
+
+project = "voxelwhy"
+author = "The voxelwhy contributors"
+release = version = voxelwhy.__version__
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.doctest"]
+exclude_patterns = ["figures/*.md"]  # tables that a page includes
+nitpicky = True
+default_role = "code"  # single backticks in docstrings
+
+html_theme = "furo"
+html_title = f"voxelwhy {release}"
+html_static_path, html_css_files = ["static"], ["wide.css"]
+html_copy_source = html_show_sourcelink = html_show_copyright = False
+
+napoleon_google_docstring = False
+autodoc_typehints = "none"  # the docstrings say what things are
+napoleon_use_rtype = False  # what is returned has a name, which is no type to link to
+python_maximum_signature_line_length = 80  # one argument a line, where a signature is longer
+myst_heading_anchors = 3
+
+FIELD = re.compile(r"(?P<names>\S.*?) : (?P<text>.*)")
+SECTIONS = ("Parameters", "Returns", "Raises", "Yields")
+CODE = re.compile(r"(``[^`]*``|`[^`]*`)")
+
+
+def lay_out(lines):
+    """A docstring as Napoleon wants it: what stands behind `name :` is a sentence here, not only a type.
+
+    It goes below the name, into the description, and asterisks as in (channels, *spatial) become plain characters.
+    """
+    section, laid_out = "", []
+    for line, below in zip(lines, [*lines[1:], ""], strict=True):
+        if below and set(below) == {"-"}:
+            section = line
+        field = FIELD.fullmatch(line) if section in SECTIONS else None
+        if field:
+            # Arguments that are described together stay together: Napoleon would describe each, in the same words.
+            names = field["names"].replace(", ", "/") if section == "Parameters" else field["names"]
+            laid_out += [names.replace("*", r"\*"), "    " + plain(field["text"])]
+        else:
+            laid_out.append(line if section == "Examples" else plain(line))
+    return laid_out
+
+
+def plain(text):
+    """`text` with its asterisks escaped, outside of what is marked as code."""
+    parts = CODE.split(text)
+    return "".join(part if part.startswith("`") else part.replace("*", r"\*") for part in parts)
+
+
+def undocumented(documented):
+    """Names that voxelwhy exports and that none of the `documented` (full names) is."""
+    exports = {f"voxelwhy.{name}" for name in voxelwhy.__all__ if not name.startswith("_")}
+    return sorted(exports - set(documented))
+
+
+def setup(app):
+    from sphinx.util import logging
+
+    def on_docstring(app, what, name, obj, options, lines):
+        lines[:] = lay_out(lines)
+
+    def on_consistency(app, env):
+        for name in undocumented(env.get_domain("py").objects):
+            logging.getLogger(__name__).warning("%s is exported and has no entry in api.md", name)
+
+    app.connect("autodoc-process-docstring", on_docstring, priority=400)  # before Napoleon, at 500
+    app.connect("env-check-consistency", on_consistency)
+    return {"parallel_read_safe": True}
