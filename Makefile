@@ -7,11 +7,7 @@ VENV := .venv
 READY := $(VENV)/requirements.txt
 CORES ?= all
 
-<<<<<<< HEAD
-.PHONY: demo test check bench clean
-=======
-.PHONY: demo test check docs clean
->>>>>>> main
+.PHONY: demo test check docs bench clean
 
 demo: $(READY)
 	@. $(VENV)/bin/activate && snakemake --cores $(CORES)
@@ -23,16 +19,14 @@ check: $(READY)
 	@. $(VENV)/bin/activate && ruff check . && ruff format --check . && snakefmt --check workflow \
 		&& snakemake --lint && PYTHONPATH=scripts lint-imports --no-cache
 
-<<<<<<< HEAD
-# How fast, beside what others offer; makes docs/speed.md. ROWS=name,name measures some rows, FULL=1 runs slow peers whole.
-bench: $(READY)
-	@. $(VENV)/bin/activate && PYTHONPATH=scripts:tests python -m bench $(if $(ROWS),--rows $(ROWS)) $(if $(FULL),--full)
-=======
 # A warning is an error: a broken link, a docstring that cannot be read, an export without an entry.
 docs: $(READY)
 	@. $(VENV)/bin/activate && build="sphinx-build -q -W --keep-going -d build/docs/doctrees" \
 		&& $$build -E -b html docs build/docs/html && $$build -b doctest docs build/docs/doctest
->>>>>>> main
+
+# How fast, beside what others offer; makes docs/speed.md. ROWS=name,name measures some rows, FULL=1 runs slow peers whole.
+bench: $(READY)
+	@. $(VENV)/bin/activate && PYTHONPATH=scripts:tests python -m bench $(if $(ROWS),--rows $(ROWS)) $(if $(FULL),--full)
 
 # The stamp is a copy of the pins: a checkout that only touches the file's time sets nothing up again.
 $(READY): requirements.txt
