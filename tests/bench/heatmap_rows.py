@@ -27,6 +27,7 @@ OPTIONS = {
     "integrated_gradients": {"n_steps": STEPS},
     "smoothgrad": {"postprocess": None, "n_samples": STEPS},
     "lrp": {},
+    "lrp_alpha_beta": {"rule": "alpha_beta"},
 }
 
 
@@ -66,7 +67,14 @@ def gradients(name, network, most, *, repeats, full, batch=None, model=None):
     batch = cases.brain() if batch is None else batch
     model = cases.network(network) if model is None else model
     options, steps = OPTIONS[name], STEPS if name in BY_STEP else 1
-    run = partial(method(name), model, batch[0], target_class=TARGET, apply_softmax=False, **options)
+    run = partial(
+        method("lrp" if name.startswith("lrp") else name),
+        model,
+        batch[0],
+        target_class=TARGET,
+        apply_softmax=False,
+        **options,
+    )
     work = f"{name}, {network}" + (", each step" if steps > 1 else "")
     found, figures, others = run(), {}, {}
     for peer, theirs in PEERS.get(name, {}).items():

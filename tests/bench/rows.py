@@ -25,6 +25,7 @@ ROWS = {
     ),
     "smoothgrad_rieke2018": partial(heatmap_rows.gradients, "smoothgrad", "rieke2018", 1.2, repeats=2),
     "lrp_rieke2018": partial(heatmap_rows.gradients, "lrp", "rieke2018", 3, repeats=5),
+    "lrp_alpha_beta_rieke2018": partial(heatmap_rows.gradients, "lrp_alpha_beta", "rieke2018", 3, repeats=5),
     "training_rieke2018": partial(training_rows.training, 4, repeats=3),
     "accuracy": partial(training_rows.accuracy, repeats=1),
 }
