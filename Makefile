@@ -7,7 +7,7 @@ VENV := .venv
 READY := $(VENV)/requirements.txt
 CORES ?= all
 
-.PHONY: demo test check docs clean
+.PHONY: demo test check docs bench clean
 
 demo: $(READY)
 	@. $(VENV)/bin/activate && snakemake --cores $(CORES)
@@ -23,6 +23,10 @@ check: $(READY)
 docs: $(READY)
 	@. $(VENV)/bin/activate && build="sphinx-build -q -W --keep-going -d build/docs/doctrees" \
 		&& $$build -E -b html docs build/docs/html && $$build -b doctest docs build/docs/doctest
+
+# How fast, beside what others offer; makes docs/speed.md. ROWS=name,name measures some rows, FULL=1 runs slow peers whole.
+bench: $(READY)
+	@. $(VENV)/bin/activate && PYTHONPATH=scripts:tests python -m bench $(if $(ROWS),--rows $(ROWS)) $(if $(FULL),--full)
 
 # The stamp is a copy of the pins: a checkout that only touches the file's time sets nothing up again.
 $(READY): requirements.txt

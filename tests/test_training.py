@@ -224,3 +224,13 @@ def test_what_lies_outside_the_mask_changes_nothing(small_cohort, classes, tmp_p
     ]
     np.testing.assert_allclose(logits[0], logits[1], atol=1e-4)
     assert np.abs(logits[0] - logits[2]).max() > 1e-2
+
+
+@pytest.mark.parametrize("has", [False, True])
+def test_bfloat16_on_a_processor_without_it_is_told(small_cohort, classes, monkeypatch, caplog, has):
+    mask, paths, folds = small_cohort
+    monkeypatch.setattr(training, "has_bfloat16", lambda: has)
+    settings = SETTINGS | {"precision": "bfloat16", "epochs": 1}
+    data, _ = load_fold(folds, paths, mask, settings, fold=0, classes=classes)
+    training.train_network(data, settings, seed=1, fold=0, device="cpu")
+    assert ("this processor computes no bfloat16" in caplog.text) == (not has)

@@ -1,0 +1,105 @@
+"""The gradient methods of Captum and MONAI: functions of a model and a batch of one image that give its map.
+
+All explain the logit of class `TARGET`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from captum.attr import GuidedBackprop, InputXGradient, LayerGradCam, NoiseTunnel, Saliency
+
+from bench.peers import TARGET, forward_backward
+
+STEPS = 10
+NOISE = 0.15  # of the image's range, what Smilkov et al. and MONAI have
+
+
+def _captum_saliency(model, batch):
+    return _map(Saliency(_logit(model)).attribute(batch.clone().requires_grad_(), abs=False))
+
+
+def _captum_guided(model, batch):
+    return _map(GuidedBackprop(model).attribute(batch.clone().requires_grad_(), target=TARGET))
+
+
+def _captum_input_x_gradient(model, batch):
+    return _map(InputXGradient(_logit(model)).attribute(batch.clone().requires_grad_()))
+
+
+def _captum_grad_cam(model, batch):
+    last = dict(model.named_modules())[_last_convolution(model)]
+    return _map(LayerGradCam(model, last).attribute(batch.clone(), target=TARGET, relu_attributions=True))
+
+
+def _captum_smoothgrad(model, batch):
+    torch.manual_seed(0)
+    deviation = NOISE * float(batch.max() - batch.min())
+    found = NoiseTunnel(Saliency(_logit(model))).attribute(
+        batch.clone().requires_grad_(), nt_samples=STEPS, nt_samples_batch_size=1, stdevs=deviation, abs=False
+    )
+    return _map(found)
+
+
+def _gauss_legendre(model, batch):
+    """Integrated gradients written out: the gradient at points between 0 and the image, weighted and summed."""
+    points, weights = np.polynomial.legendre.leggauss(STEPS)
+    total = sum(
+        weight / 2 * forward_backward(model, batch * float((point + 1) / 2), TARGET)
+        for point, weight in zip(points, weights, strict=True)
+    )
+    return total * batch[0, 0].detach().numpy()
+
+
+def _monai_vanilla(model, batch):
+    from monai.visualize import VanillaGrad
+
+    return _map(VanillaGrad(model)(batch.clone(), index=TARGET))
+
+
+def _monai_guided(model, batch):
+    from monai.visualize import GuidedBackpropGrad
+
+    return _map(GuidedBackpropGrad(model)(batch.clone(), index=TARGET))
+
+
+def _monai_grad_cam(model, batch):
+    from monai.visualize import GradCAM
+
+    as_is = GradCAM(
+        model,
+        target_layers=_last_convolution(model),
+        upsampler=lambda shape: lambda cells: cells,
+        postprocessing=lambda cells: cells,
+    )
+    return _map(as_is(batch.clone(), class_idx=TARGET))
+
+
+def _monai_smoothgrad(model, batch):
+    from monai.visualize import SmoothGrad
+
+    torch.manual_seed(0)
+    return _map(SmoothGrad(model, NOISE, STEPS, magnitude=False, verbose=False)(batch.clone(), index=TARGET))
+
+
+def _logit(model):
+    return lambda images: model(images)[:, TARGET]
+
+
+def _map(found):
+    return found[0, 0].detach().numpy()
+
+
+def _last_convolution(model):
+    convolutions = (torch.nn.Conv2d, torch.nn.Conv3d)
+    return [name for name, layer in model.named_modules() if isinstance(layer, convolutions)][-1]
+
+
+PEERS = {
+    "sensitivity_analysis": {"Captum Saliency": _captum_saliency, "MONAI VanillaGrad": _monai_vanilla},
+    "guided_backprop": {"Captum GuidedBackprop": _captum_guided, "MONAI GuidedBackpropGrad": _monai_guided},
+    "input_x_gradient": {"Captum InputXGradient": _captum_input_x_gradient},
+    "grad_cam": {"Captum LayerGradCam": _captum_grad_cam, "MONAI GradCAM": _monai_grad_cam},
+    "integrated_gradients": {"a loop over the same points": _gauss_legendre},
+    "smoothgrad": {"Captum NoiseTunnel": _captum_smoothgrad, "MONAI SmoothGrad": _monai_smoothgrad},
+}
