@@ -200,9 +200,10 @@ if "__file__" in globals():
 #
 # - Occlusion, Grad-CAM and what is made of it lie on the cup and the flower, guided backpropagation at their edges. A
 #   plain gradient is spread over the photo: it says what would change the class, not what made it.
-# - Input x gradient and integrated gradients ask what changes against an image of zeros, here a middle grey. Pixels of
-#   that grey get nothing whatever they show, and a dark background gets a lot: so on the flower.
-# - The cat fills its photo, and so does its relevance: eyes, nose and whiskers stand out in the gradients, while the
-#   largest drop by occlusion is at the lower edge, beside the cat. Nobody knows whether that is wrong.
+# - Input x gradient, LRP and integrated gradients share out the score over the pixels, against an image of zeros, here
+#   a middle grey. Pixels of that grey get nothing whatever they show, and a dark background gets a lot: so on the
+#   flower, where all three stay below chance.
+# - The cat fills its photo, so its outline tells little. Eyes, nose and whiskers stand out in the gradients; the largest
+#   drops by occlusion are at the chin, half of it beside the outline, and on the forehead.
 # - The methods do not agree, on one network and one photo. Which of them is right cannot be read from such a figure:
 #   that takes a truth that is planted, as in the embedded cohort of this project.
