@@ -203,7 +203,7 @@ if "__file__" in globals():
 # - Input x gradient, LRP and integrated gradients share out the score over the pixels, against an image of zeros, here
 #   a middle grey. Pixels of that grey get nothing whatever they show, and a dark background gets a lot: so on the
 #   flower, where all three stay below chance.
-# - The cat fills its photo, so its outline tells little. Eyes, nose and whiskers stand out in the gradients; the largest
-#   drops by occlusion are at the chin, half of it beside the outline, and on the forehead.
+# - The cat fills its photo, so its outline tells little. Eyes, nose and whiskers stand out in the gradients; the
+#   largest drops by occlusion are at the chin, half of it beside the outline, and on the forehead.
 # - The methods do not agree, on one network and one photo. Which of them is right cannot be read from such a figure:
 #   that takes a truth that is planted, as in the embedded cohort of this project.
