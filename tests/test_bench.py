@@ -96,13 +96,14 @@ def test_peers_find_what_we_find_with_part_of_the_windows_and_with_all(tiny, ful
     assert (plan.parts, plan.taken.n) == (288, 3 if full else 6)
 
 
-@pytest.mark.usefixtures("no_child")
 def test_ours_may_be_run_in_part_as_well(tiny):
+    """Memory is that of all of it, measured with windows further apart."""
     model, batch = tiny
     options = {"repeats": 1, "full": False, "every": 7, "batch": batch, "model": model}
-    *lines, _ = window_rows.windows("tiny", 8, 4, 2, {"one by one": None, "Captum Occlusion": None}, **options)
+    *lines, plan = window_rows.windows("tiny", 8, 4, 2, {"one by one": None, "Captum Occlusion": None}, **options)
     assert all(line.top > 0.1 and line.difference < 1e-4 for line in lines)
     assert {line.run for line in lines} == {"8 of 288 windows; ours 1 of 7"}
+    assert plan.extra_memory > 0
 
 
 def test_a_part_is_scaled_to_the_whole(tiny):
@@ -123,7 +124,6 @@ def test_a_part_is_scaled_to_the_whole(tiny):
     assert peers._scaled(9.0, 8, 287) == pytest.approx(288.0)
 
 
-@pytest.mark.usefixtures("no_child")
 def test_areas_are_those_of_captum(tiny, rng):
     model, batch = tiny
     labels = rng.integers(0, 40, SHAPE)
@@ -131,6 +131,7 @@ def test_areas_are_those_of_captum(tiny, rng):
     assert line.run == "20 of 39 regions"
     assert line.difference < 1e-4
     assert plan.parts == plan.changing == 39
+    assert plan.extra_memory > 0
 
 
 @pytest.mark.usefixtures("no_child")

@@ -47,7 +47,7 @@ def _run(path):
         with torch.inference_mode():
             run(batch)
     else:
-        run(model, batch[0], device="cpu", **case["options"])
+        run(model, batch[0], **{"device": "cpu"} | case["options"])
     print(_peak() - before)
 
 
