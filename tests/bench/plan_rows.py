@@ -13,8 +13,6 @@ import torch
 from bench.memory import PASS, extra_memory
 from bench.timing import Spread
 from voxelwhy.incremental.engine import Incremental
-from voxelwhy.incremental.plan import Plan as Way
-from voxelwhy.incremental.plan import alike
 from voxelwhy.incremental.steps import Windowed, channels_of, grid_of
 
 MOST_TIME, MOST_MEMORY = 2.5, 2e9
@@ -80,8 +78,7 @@ def _multiply_adds(net, boxes):
     lo = np.array([[axis.start for axis in box] for box in boxes])
     hi = np.array([[axis.stop for axis in box] for box in boxes])
     counts = dict.fromkeys(_convolutions(net), 0)
-    for group in alike(lo, hi):
-        way = Way(net.graph, net.steps, lo[group], hi[group])
+    for way, group in net.plans(lo, hi):
         for step in counts:
             cells = way.boxes[step.node].cells if step.node in way.boxes else math.prod(grid_of(step.node))
             counts[step] += cells * step.multiplications * len(group)
