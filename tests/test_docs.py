@@ -131,7 +131,8 @@ def test_the_picture_and_the_engine_agree_on_what_is_reached(picture):
     for layer in layers[:6]:  # from there on the box is most of the layer along an axis
         numbers = ([value] * 3 for value in (layer.kernel, layer.stride, layer.padding, layer.dilation))
         lo, hi = np.array(box).T
-        found = Window(*numbers).reached(Boxes(lo[None], tuple(hi - lo), ()), layer.cells)
+        changed = Boxes(lo[None], tuple(hi - lo), (), lo[None], hi[None])
+        found = Window(*numbers).reached(changed, layer.cells)
         box = tuple(layer.reached(span, axis) for axis, span in enumerate(box))
         assert found.extent == tuple(b - a for a, b in box)
         assert found.lo[0].tolist() == [a for a, _ in box]
