@@ -11,7 +11,7 @@ from voxelwhy.incremental.engine import Incremental
 
 TOLERANCE = 1e-10  # of the largest change that any part makes
 GRIDS = {2: [(9, 12), (14, 7), (11, 11)], 3: [(7, 6, 8), (9, 5, 6), (6, 6, 6)]}
-AT_ONCE = 5  # networks that share an export, which takes most of the time
+AT_ONCE = 6  # networks that share an export, which takes most of the time
 
 
 @st.composite
