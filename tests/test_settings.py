@@ -3,27 +3,15 @@
 from __future__ import annotations
 
 import copy
-from pathlib import Path
 
 import pytest
 import yaml
 from jsonschema import Draft202012Validator
+from settings_cases import MINIMAL, SCHEMA, SCHEMA_PATH, SEXES, load
 
 from voxelwhy import registry
 from voxelwhy.errors import ConfigError
 from voxelwhy.settings import _all_keys, load_settings, resolve
-
-SCHEMA_PATH = Path(__file__).parents[1] / "workflow/schemas/config.schema.yaml"
-SCHEMA = yaml.safe_load(SCHEMA_PATH.read_text())
-MINIMAL = {"study": "mine", "cohort": {"table": "table.csv"}}
-SEXES = "{positive: {name: F, values: [F]}, negative: {name: M, values: [M]}}"
-
-
-def _load(text="", base=MINIMAL):
-    config = copy.deepcopy(base)
-    for key, value in (yaml.safe_load(text) or {}).items():
-        config[key] = config[key] | value if isinstance(value, dict) and isinstance(config.get(key), dict) else value
-    return load_settings(config, SCHEMA_PATH)
 
 
 def _nodes(node, path=""):
@@ -65,7 +53,7 @@ def test_every_default_is_allowed_by_its_own_node():
 
 
 def test_the_papers_values_are_the_defaults():
-    settings = _load()
+    settings = load()
     assert settings["registration"] == {
         "resolution_mm": 1,
         "grid": "icbm",
@@ -97,7 +85,7 @@ def test_the_papers_values_are_the_defaults():
 def test_full_settings_follow_the_schema_and_come_back_unchanged():
     split = "splits: [{kind: kfold}, {kind: holdout, test_subjects: 3}, {kind: paper_holdout, name: paper}]"
     for text in ("", split, f"cohort: {{source: folder, classes: {SEXES}}}"):
-        settings = _load(text)
+        settings = load(text)
         Draft202012Validator(SCHEMA).validate(settings)
         assert load_settings(settings, SCHEMA_PATH) == settings
 
@@ -124,13 +112,13 @@ def test_names_in_the_schema_are_those_of_the_registry():
 
 
 def test_yaml_as_people_write_it():
-    settings = _load("training: {learning_rate: 1e-3, epochs: 5.0}\nheatmaps: {target: true, methods: {grad_cam: }}")
+    settings = load("training: {learning_rate: 1e-3, epochs: 5.0}\nheatmaps: {target: true, methods: {grad_cam: }}")
     assert settings["training"]["learning_rate"] == 1e-3
     assert repr(settings["training"]["epochs"]) == "5"
     assert settings["heatmaps"]["target"] == "true"
     assert settings["heatmaps"]["methods"] == {"grad_cam": {}}
-    assert _load("registration: \nheatmaps: {target: ad}")["heatmaps"]["target"] == "positive"
-    assert _load(f"cohort: {{source: folder, classes: {SEXES}, data_dir: d}}")["cohort"]["classes"]["drop"] == []
+    assert load("registration: \nheatmaps: {target: ad}")["heatmaps"]["target"] == "positive"
+    assert load(f"cohort: {{source: folder, classes: {SEXES}, data_dir: d}}")["cohort"]["classes"]["drop"] == []
 
 
 @pytest.mark.parametrize(
@@ -149,7 +137,7 @@ def test_yaml_as_people_write_it():
 )
 def test_a_misspelt_key_names_the_nearest_right_one(text, match):
     with pytest.raises(ConfigError, match=match):
-        _load(text)
+        load(text)
 
 
 @pytest.mark.parametrize(
@@ -202,13 +190,13 @@ def test_a_misspelt_key_names_the_nearest_right_one(text, match):
 )
 def test_a_value_that_cannot_be_is_named_with_what_is_allowed(text, match):
     with pytest.raises(ConfigError, match=match):
-        _load(text)
+        load(text)
 
 
 def test_a_yes_that_yaml_made_true_is_explained():
     classes = "{positive: {name: A, values: [Yes]}, negative: {name: B, values: [No]}}"
     with pytest.raises(ConfigError, match=r"positive.values\[0\] cannot.*\n.*True\n(.*\n)+.*put the word in quotes"):
-        _load(f"cohort: {{source: folder, classes: {classes}}}")
+        load(f"cohort: {{source: folder, classes: {classes}}}")
 
 
 @pytest.mark.parametrize(
@@ -240,16 +228,16 @@ def test_a_yes_that_yaml_made_true_is_explained():
 )
 def test_settings_that_do_not_go_together(text, match):
     with pytest.raises(ConfigError, match=match):
-        _load(text)
+        load(text)
 
 
 def test_settings_that_go_together():
-    settings = _load("training: {keep: best_validation}\nsplits: [{kind: kfold, validation_fraction: 0.1}]")
+    settings = load("training: {keep: best_validation}\nsplits: [{kind: kfold, validation_fraction: 0.1}]")
     assert settings["splits"][0]["validation_fraction"] == 0.1
-    assert _load("atlas: {image: a.nii, table: a.tsv, name: mine}")["atlas"]["image"] == "a.nii"
-    small = _load("training: {network: small_dataset, mask: a/my.nii.gz}\nheatmaps: {methods: {grad_cam: {}}}")
+    assert load("atlas: {image: a.nii, table: a.tsv, name: mine}")["atlas"]["image"] == "a.nii"
+    small = load("training: {network: small_dataset, mask: a/my.nii.gz}\nheatmaps: {methods: {grad_cam: {}}}")
     assert small["training"]["mask"] == "a/my.nii.gz"
-    settings = _load("heatmaps: {methods: {sensitivity_analysis: {}}}\nregistration: {resolution_mm: 8}")
+    settings = load("heatmaps: {methods: {sensitivity_analysis: {}}}\nregistration: {resolution_mm: 8}")
     assert settings["heatmaps"]["methods"] == {"sensitivity_analysis": {}}
 
 
@@ -261,7 +249,7 @@ def test_a_cohort_needs_a_table_unless_it_is_simulated():
     )
     assert "table" not in settings["cohort"]
     assert load_settings(settings, SCHEMA_PATH) == settings
-    assert "simulation" not in _load()
+    assert "simulation" not in load()
     with pytest.raises(ConfigError, match="setting study is missing"):
         load_settings({"cohort": {"table": "t"}}, SCHEMA_PATH)
 
@@ -315,107 +303,3 @@ def test_a_slice_outside_the_template_is_refused_at_once():
     with pytest.raises(ConfigError, match=r"outside the template\n.*-128\n.*-126 to 90 mm for coronal"):
         load_settings(MINIMAL | mni, SCHEMA_PATH)
     assert load_settings(MINIMAL | mni | {"registration": {}}, SCHEMA_PATH)["figures"]["slices_mm"] == [-128]
-
-
-def test_one_table_or_several():
-    for table in ("a.csv", ["a.csv"], ["a.csv", "b.csv"]):
-        for source in ("adni_merged", "adni_collection"):
-            settings = _load(f"cohort: {{source: {source}, table: {table}}}")
-            assert settings["cohort"]["table"] == table
-            assert load_settings(settings, SCHEMA_PATH) == settings
-
-
-@pytest.mark.parametrize(
-    ("text", "match"),
-    [
-        ("table: []", r"cohort.table cannot.*\n.*\[\]\n.*text or a list, with at least 1"),
-        ("table: [a.csv, a.csv]", r"cohort.table cannot(.*\n)+.*each entry once"),
-        ("table: [a.csv, 3]", r"cohort.table\[1\] cannot.*\n.*3\n.*text"),
-        ("table: ''", "cohort.table cannot"),
-        ("table: {a: b}", r"cohort.table cannot.*\n.*'a': 'b'"),
-        (f"source: folder, table: [a.csv], classes: {SEXES}", r"cohort.table cannot.*\n.*\['a.csv'\]\n.*text"),
-        ("table: a.csv, adnimerge_days: 400", r"adnimerge_days cannot.*\n.*400\n.*at least 0, at most 365"),
-        ("table: a.csv, images: bids", r"cohort.images cannot.*\n.*'bids'\n.*template, loni"),
-        ("table: a.csv, prefer: [x]", r"no setting cohort.prefer"),
-        ("source: adni_collection, table: a.csv, reprocessed: first", r"no setting cohort.reprocessed"),
-    ],
-)
-def test_settings_of_adni_that_cannot_be(text, match):
-    with pytest.raises(ConfigError, match=match):
-        load_settings({"study": "x", "cohort": yaml.safe_load(f"{{{text}}}")}, SCHEMA_PATH)
-
-
-def test_cohorts_without_a_table():
-    for text in (
-        f"{{source: folder, data_dir: d, classes: {SEXES}}}",
-        f"{{source: bids, data_dir: d, label: sex, classes: {SEXES}, entities: {{session: M00, echo: 1}}}}",
-        "{source: oasis, table: t.csv}",
-    ):
-        settings = load_settings({"study": "x", "cohort": yaml.safe_load(text)}, SCHEMA_PATH)
-        Draft202012Validator(SCHEMA).validate(settings)
-        assert load_settings(settings, SCHEMA_PATH) == settings
-    assert settings["cohort"]["images"] == "auto"
-    assert settings["cohort"]["classes"]["positive"] == {"name": "AD", "values": [0.5, 1, 2]}
-    settings = _load(f"cohort: {{source: bids, data_dir: d, classes: {SEXES}}}", base={"study": "x"})
-    assert {key: settings["cohort"][key] for key in ("label", "entities", "run")} == {
-        "label": "diagnosis",
-        "entities": {},
-        "run": "first",
-    }
-
-
-CDR = "positive: {name: AD, values: [1]}, negative: {name: CN"
-
-
-@pytest.mark.parametrize(
-    ("text", "match"),
-    [
-        (f"source: folder, classes: {SEXES}", r"cohort.table is missing\n.*or data_dir alone"),
-        (f"source: bids, classes: {SEXES}", r"cohort.data_dir is missing"),
-        (f"source: bids, data_dir: d, table: t, classes: {SEXES}", r"no setting cohort.table"),
-        (f"source: bids, data_dir: d, run: 2, classes: {SEXES}", r"cohort.run cannot.*\n.*2\n.*first, last, all"),
-        (f"source: bids, data_dir: d, entities: {{acq: x}}, classes: {SEXES}", r"no setting cohort.entities.acq\n"),
-        ("source: oasis, data_dir: d", r"cohort.table is missing"),
-        (
-            "source: oasis, table: t, images: head",
-            r"cohort.images cannot.*\n.*'head'\n.*auto, masked, t88, subject, raw",
-        ),
-        (f"source: oasis, table: t, classes: {{{CDR}, values: ['0']}}}}", r"values\[0\] cannot.*\n.*'0'\n.*a number"),
-        (f"source: oasis, table: t, classes: {{{CDR}, values: [4]}}}}", r"values\[0\] cannot.*\n.*4\n.*at most 3"),
-        (f"source: oasis, table: t, classes: {{{CDR}, values: [1.0]}}}}", r"a value stands in two lists"),
-    ],
-)
-def test_settings_of_other_sources_that_cannot_be(text, match):
-    with pytest.raises(ConfigError, match=match):
-        load_settings({"study": "x", "cohort": yaml.safe_load(f"{{{text}}}")}, SCHEMA_PATH)
-
-
-def test_a_simulated_cohort_has_no_other_source():
-    regions = {"a": {"labels": ["A"], "change": -0.1, "source": "s"}}
-    cohort = {"source": "folder", "data_dir": "d", "classes": yaml.safe_load(SEXES)}
-    with pytest.raises(ConfigError, match=r"simulated cohort is read as adni_merged\n.*cohort.source\n.*'folder'"):
-        load_settings({"study": "x", "simulation": {"regions": regions}, "cohort": cohort}, SCHEMA_PATH)
-
-
-def test_a_simulation_and_a_table_do_not_go_together():
-    regions = {"a": {"labels": ["A"], "change": -0.1, "source": "s"}}
-    with pytest.raises(ConfigError, match="not both"):
-        load_settings(MINIMAL | {"simulation": {"regions": regions}}, SCHEMA_PATH)
-
-
-@pytest.mark.parametrize(
-    ("cohort", "table"),
-    [
-        ("{table: t.csv}", "t.csv"),
-        ("{table: t.csv, data_dir: /data/adni}", "/data/adni/t.csv"),
-        ("{table: /tables/t.csv, data_dir: /data/adni}", "/tables/t.csv"),
-        ("{table: scans/t.csv, data_dir: scans}", "scans/t.csv"),
-        ("{table: here.csv, data_dir: /data/adni}", "here.csv"),
-    ],
-)
-def test_a_relative_table_lies_below_the_data_folder_unless_it_is_here(cohort, table, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "here.csv").touch()
-    settings = _load(f"cohort: {cohort}", base={"study": "mine"})
-    assert settings["cohort"]["table"] == table
-    assert load_settings(settings, SCHEMA_PATH) == settings

@@ -10,6 +10,7 @@ from torch import fx, nn
 
 from voxelwhy.errors import ModelError
 from voxelwhy.heatmaps.prepare import run_model
+from voxelwhy.incremental.graph import module_of, operator_name
 
 # Kept whole, because the rules speak of them: written out, SiLU would be a product and a dense layer a transposition.
 KEPT = (
@@ -62,18 +63,10 @@ class _OnCopy(nn.Module):
         return self.network(image.clone())
 
 
-def operator_name(node) -> str:
-    """The operator of a node, as `max_pool3d`."""
-    packet = getattr(node.target, "overloadpacket", None)
-    return packet.__name__ if packet is not None else getattr(node.target, "__name__", str(node.target))
-
-
 def described(node) -> str:
     """A node for people: its operator, and the module of the network that it comes from."""
-    stack = [path for path, _ in (node.meta.get("nn_module_stack") or {}).values()]
-    stack = [path.removeprefix("network").removeprefix(".") for path in stack if not path.startswith("_empty")]
-    stack = [path for path in stack if path]
-    return f"{operator_name(node)} (in module {stack[-1]})" if stack else operator_name(node)
+    module = module_of(node).removeprefix("network").removeprefix(".")
+    return f"{operator_name(node)} (in module {module})" if module else operator_name(node)
 
 
 def is_part(node) -> bool:

@@ -8,8 +8,8 @@ import math
 import numpy as np
 import torch
 
-from voxelwhy.incremental.gathering import complete, crop, gather
-from voxelwhy.incremental.graph import NotExportable, evaluate, operator_name
+from voxelwhy.incremental.gathering import FORMATS, complete, crop, gather
+from voxelwhy.incremental.graph import NotExportable, evaluate, module_of, operator_name
 from voxelwhy.incremental.known import followed
 from voxelwhy.incremental.plan import Plan, alike, image_bytes, last_uses, readable, spans
 from voxelwhy.incremental.steps import Step, Windowed, grid_of
@@ -22,7 +22,6 @@ MAX_BYTES = 2_000_000_000
 #: and its fresh pages cost more than the arithmetic on them. A GPU wants more to be busy.
 LARGEST = {"cpu": 12_000_000}
 LARGEST_ELSEWHERE = 256_000_000
-FORMATS = {2: torch.channels_last, 3: torch.channels_last_3d}
 
 
 class TooLarge(NotExportable):
@@ -58,7 +57,7 @@ class Incremental:
         self.graph, self.steps = followed(model, batch)
         if grid_of(self.graph.image) is None or self.graph.output not in self.graph.dependent:
             raise NotExportable("its output does not depend on a grid")
-        self.max_bytes, self.axes = max_bytes, batch.ndim - 2
+        self.max_bytes = max_bytes
         self.last_use = last_uses(self.steps, self.graph.output)
         self.base = {}
         self.whole = self._run_image(batch)
@@ -113,7 +112,7 @@ class Incremental:
         """Run the image through all steps; keep the layers that a gather will read."""
         kept = readable(self.graph, self.steps)
         self._check_room(image_bytes(self.graph, self.steps, kept))
-        values = {self.graph.image: batch.contiguous(memory_format=FORMATS[self.axes])}
+        values = {self.graph.image: batch.contiguous(memory_format=FORMATS[batch.ndim])}
         value_of = self._reader(values, self._of_size(1))
         for step in self.steps:
             values[step.node] = step.whole(value_of)
@@ -240,7 +239,7 @@ class Incremental:
         if not after:
             return ""
         return (
-            f"{self.graph.module_of(end.node)} ({operator_name(end.node)}) needs a whole layer: from there on "
+            f"{module_of(end.node) or 'the network'} ({operator_name(end.node)}) needs a whole layer: from there on "
             f"whole layers are computed: {after} convolution(s) of {len(convolutions)}"
         )
 

@@ -61,7 +61,7 @@ class Graph:
             if node not in self.dependent and all(source in self.constants for source in node.all_input_nodes):
                 self.constants[node] = evaluate(node, self.constants.get)
             elif node in self.dependent and _mixes_images(node):
-                raise NotExportable(f"{self.module_of(node)} normalises over all images of a batch")
+                raise NotExportable(f"{module_of(node) or operator_name(node)} normalises over all images of a batch")
 
     def _depending(self):
         found = {self.image}
@@ -70,17 +70,18 @@ class Graph:
                 found.add(node)
         return found
 
-    def module_of(self, node) -> str:
-        """Where in the network a node comes from: the name of its module, or the operator's where there is none."""
-        stack = [path for path, _ in (node.meta.get("nn_module_stack") or {}).values()]
-        stack = [path for path in stack if path and not path.startswith("_empty")]
-        return stack[-1] if stack else operator_name(node)
-
 
 def operator_name(node) -> str:
     """The operator of a node, as `max_pool3d_with_indices`."""
     packet = getattr(node.target, "overloadpacket", None)
     return packet.__name__ if packet is not None else getattr(node.target, "__name__", str(node.target))
+
+
+def module_of(node) -> str:
+    """Where in the network a node comes from: the name of its module; "" where there is none."""
+    stack = [path for path, _ in (node.meta.get("nn_module_stack") or {}).values()]
+    stack = [path for path in stack if path and not path.startswith("_empty")]
+    return stack[-1] if stack else ""
 
 
 def is_tensor(node) -> bool:

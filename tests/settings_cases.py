@@ -1,0 +1,22 @@
+"""What the tests of the config start from: the schema, a minimal config, and a way to change it."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import yaml
+
+from voxelwhy.settings import load_settings
+
+SCHEMA_PATH = Path(__file__).parents[1] / "workflow/schemas/config.schema.yaml"
+SCHEMA = yaml.safe_load(SCHEMA_PATH.read_text())
+MINIMAL = {"study": "mine", "cohort": {"table": "table.csv"}}
+SEXES = "{positive: {name: F, values: [F]}, negative: {name: M, values: [M]}}"
+
+
+def load(text="", base=MINIMAL):
+    config = copy.deepcopy(base)
+    for key, value in (yaml.safe_load(text) or {}).items():
+        config[key] = config[key] | value if isinstance(value, dict) and isinstance(config.get(key), dict) else value
+    return load_settings(config, SCHEMA_PATH)
