@@ -160,6 +160,8 @@ class IncrementalLoop:
         changes = self.differs[part.box] if part.mask is None else self.differs[part.box] & part.mask
         if not changes.any():
             return None
+        if changes.all():
+            return part
         others = [tuple(a for a in range(changes.ndim) if a != axis) for axis in range(changes.ndim)]
         along = [np.flatnonzero(changes.any(axis=axes)) for axes in others]
         inside = tuple(slice(int(places[0]), int(places[-1]) + 1) for places in along)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
 from voxelwhy.incremental.boxes import Boxes
@@ -15,13 +16,14 @@ def crop(layer, boxes: Boxes) -> torch.Tensor:
     layer = layer[(None,) * max(0, axes + 2 - layer.ndim)]
     shape = (len(boxes.lo), layer.shape[1], *_broadcast(layer, boxes))
     cells = torch.empty(shape, dtype=layer.dtype, device=layer.device, memory_format=FORMATS[len(shape)])
+    into, out_of = _array(cells), _array(layer)
     for number, lo in enumerate(boxes.lo.tolist()):
-        one = layer[number if layer.shape[0] > 1 else 0]
+        one = out_of[number if layer.shape[0] > 1 else 0]
         spots = [
             slice(None) if one.shape[1 + axis] == 1 < boxes.length[axis] else slice(a, a + n)
             for axis, (a, n) in enumerate(zip(lo, boxes.extent, strict=True))
         ]
-        cells[number].copy_(one[(slice(None), *spots)])
+        into[number] = one[(slice(None), *spots)]
     return cells
 
 
@@ -36,15 +38,18 @@ def gather(layer, changed, boxes: Boxes, start, size, fill) -> torch.Tensor:
     size : cells along each axis, may reach beyond it
     """
     cells = _empty(changed, size)
-    for number, (first, own) in enumerate(zip(start.tolist(), boxes.lo.tolist(), strict=True)):
-        one = cells[number]
-        inside = _overlap(first, size, [0] * len(first), boxes.length)
-        if any(cut[0].start or cut[0].stop < n for cut, n in zip(inside, size, strict=True)):
-            one.fill_(fill)
-        over = _overlap(first, size, own, boxes.extent)
-        if [cut[0] for cut in over] != [cut[0] for cut in inside]:
-            _copy(one, layer[0], inside)
-        _copy(one, changed[number], over)
+    inside = _meet(start, size, 0, boxes.length)
+    over = _meet(start, size, boxes.lo, boxes.extent)
+    beyond = ((inside[1] - inside[0]) < size).any(axis=1)
+    alone = ((over[0] == inside[0]) & (over[1] == inside[1])).all(axis=1)
+    into, layer, changed = (_array(tensor) for tensor in (cells, layer, changed))
+    spots = (_spots(inside, start), _spots(inside, 0), _spots(over, start), _spots(over, boxes.lo))
+    for number, (spot, origin, over_spot, own) in enumerate(zip(*spots, strict=True)):
+        if beyond[number]:
+            into[number][...] = fill
+        if not alone[number]:
+            into[number][spot] = layer[0][origin]
+        into[number][over_spot] = changed[number][own]
     return cells
 
 
@@ -52,24 +57,29 @@ def complete(layer, changed, boxes: Boxes) -> torch.Tensor:
     """The whole layer for each box, with the changed cells in it."""
     cells = _empty(changed, boxes.length)
     cells.copy_(layer.expand_as(cells))
-    for one, own, lo in zip(cells, changed, boxes.lo.tolist(), strict=True):
-        one[(slice(None), *(slice(a, a + n) for a, n in zip(lo, boxes.extent, strict=True)))].copy_(own)
+    into, own = _array(cells), _array(changed)
+    for number, spot in enumerate(_spots((boxes.lo, boxes.lo + boxes.extent), 0)):
+        into[number][spot] = own[number]
     return cells
 
 
-def _overlap(first, size, other, extent):
-    """Along each axis, where [first, first + size) and [other, other + extent) meet: within the one, and the other."""
-    found = []
-    for a, n, b, m in zip(first, size, other, extent, strict=True):
-        low, high = max(a, b), max(min(a + n, b + m), max(a, b))
-        found.append((slice(low - a, high - a), slice(low - b, high - b)))
-    return found
+def _meet(start, size, lo, extent):
+    """First cell, and the one behind the last, that both boxes of each part have; the same where there is none."""
+    first = np.maximum(start, lo)
+    return first, np.maximum(first, np.minimum(start + size, np.add(lo, extent)))
 
 
-def _copy(target, source, overlap):
-    into = target[(slice(None), *(cut[0] for cut in overlap))]
-    if into.numel():
-        into.copy_(source[(slice(None), *(cut[1] for cut in overlap))])
+def _spots(cells, lo):
+    """Slices of the cells, of all channels, in boxes that begin at `lo`."""
+    first, last = ((end - lo).tolist() for end in cells)
+    return [(slice(None), *map(slice, a, b)) for a, b in zip(first, last, strict=True)]
+
+
+def _array(tensor):
+    """The same memory as numpy array, where it has one: its copies of small boxes take a fifth of the time."""
+    if tensor is None or tensor.device.type != "cpu" or tensor.dtype == torch.bfloat16:
+        return tensor
+    return tensor.detach().numpy()
 
 
 def _empty(like, size):
