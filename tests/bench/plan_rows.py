@@ -23,7 +23,8 @@ REPEATS = 5
 class Plan:
     """What a method needed beside the multiply-adds of its plan.
 
-    multiply_adds, of_plain_loop : in convolutions, all parts in sum, by the plan and by running the whole network
+    multiply_adds, of_plain_loop : in convolutions, by the plan (the image's layers once, and all parts) and by running
+        the whole network for each part
     needed : seconds that the plan's multiply-adds take at the speed of each convolution on its whole layer
     taken : seconds of the method from call to map; `ratio` is taken / needed
     extra_memory, pass_memory : bytes by which a process grows, by the method and by the network alone
@@ -74,10 +75,10 @@ def plan(work, model, batch, boxes, masks, seconds, method, value=0.0, **options
 
 
 def _multiply_adds(net, boxes):
-    """Multiply-adds of each convolution by the plan, all parts in sum, and those of one whole image."""
+    """Multiply-adds of each convolution by the plan, of the image and all parts in sum, and of one whole image."""
     lo = np.array([[axis.start for axis in box] for box in boxes])
     hi = np.array([[axis.stop for axis in box] for box in boxes])
-    counts = dict.fromkeys(_convolutions(net), 0)
+    counts = {step: math.prod(grid_of(step.node)) * step.multiplications for step in _convolutions(net)}
     for way, group in net.plans(lo, hi):
         for step in counts:
             cells = way.boxes[step.node].cells if step.node in way.boxes else math.prod(grid_of(step.node))

@@ -10,6 +10,9 @@ from voxelwhy.errors import InputError, ShapeError
 from voxelwhy.heatmaps.blanking import MAX_BYTES, Part, drops
 from voxelwhy.heatmaps.prepare import each_image
 
+#: Labels beyond are numbered anew, which takes seconds: boxes are listed for each number up to the largest.
+LARGEST_LABEL = 1_000_000
+
 
 def area_occlusion(
     model,
@@ -127,14 +130,17 @@ def _areas(area_masks, shape):
 
 def _areas_of_labels(labels, shape):
     _check_shape(labels, shape, "the label image")
-    names, ranks = np.unique(labels, return_inverse=True)
-    if not np.isfinite(names).all() or (names < 0).any() or (names != np.round(names)).any():
-        raise InputError("the label image", found=names[:5].tolist(), allowed="whole numbers, 0 is background")
-    if not names.any():
+    if not np.isfinite(labels).all() or (labels < 0).any() or (labels != np.round(labels)).any():
+        found = np.unique(labels)[:5].tolist()
+        raise InputError("the label image", found=found, allowed="whole numbers, 0 is background")
+    largest = labels.max()
+    if not largest:
         raise InputError("there is no area to blank: the label image is 0 throughout")
-    ranks = ranks.reshape(shape) + (names[0] != 0)  # 1, 2, 3 … in the order of the labels; 0 is the background
-    boxes = ndimage.find_objects(ranks)
-    return [Part(box, ranks[box] == rank) for rank, box in enumerate(boxes, start=1)]
+    if largest > LARGEST_LABEL:
+        labels = np.unique(labels, return_inverse=True)[1].reshape(shape) + (labels.min() != 0)
+    labels = labels.astype(np.int32)
+    boxes = enumerate(ndimage.find_objects(labels), start=1)
+    return [Part(box, labels[box] == label) for label, box in boxes if box is not None]
 
 
 def _numbers(values):

@@ -15,6 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from voxelwhy.errors import ConfigError, ModelError, ShapeError
 from voxelwhy.heatmaps.prepare import check_count, class_score, pick_target, progress, run_model, two_axes
 from voxelwhy.incremental.engine import MAX_BYTES, Incremental
+from voxelwhy.incremental.gathering import FORMATS
 from voxelwhy.incremental.graph import NotExportable
 from voxelwhy.incremental.known import forget
 
@@ -125,7 +126,7 @@ class IncrementalLoop:
         _check_options(value, batch_size)
         self.value, self.batch_size = float(value), batch_size
         self.differs = (batch[0] != self.value).any(dim=0).cpu().numpy()
-        self.whole = run_model(model, batch.clone())
+        self.whole = _logits(model, batch)
         for _ in range(2):
             self.engine = Incremental(model, batch, max_bytes)
             if self._agrees():
@@ -168,6 +169,14 @@ class IncrementalLoop:
         starts = [whole.start or 0 for whole in part.box]
         box = tuple(slice(start + s.start, start + s.stop) for start, s in zip(starts, inside, strict=True))
         return Part(box, None if part.mask is None else part.mask[inside])
+
+
+def _logits(model, batch):
+    """What the network says, of channels-last memory where it takes that: 3D takes a third less time there."""
+    try:
+        return run_model(model, batch.clone(memory_format=FORMATS[batch.ndim]))
+    except ShapeError:  # a network that views its layers in the order of memory
+        return run_model(model, batch.clone())
 
 
 def _checked(logits):
