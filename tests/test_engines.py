@@ -33,6 +33,37 @@ def test_windows_and_areas_are_those_of_the_plain_loop(ndim, dtype, apply_softma
     assert_same(*maps, dtype)
 
 
+class InOrder(nn.Module):
+    """A network that cannot run in channels-last memory."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.dense = nn.Conv3d(1, 3, 3), nn.Linear(3 * 8 * 7 * 6, 2)
+
+    def forward(self, x):
+        return self.dense(self.conv(x).relu().view(len(x), -1))
+
+
+def test_a_network_that_views_its_layers_in_the_order_of_memory_is_followed_too():
+    net, image = InOrder().eval(), torch.randn(10, 9, 8)
+    with pytest.raises(RuntimeError, match="view size is not compatible"):
+        net(image[None, None].clone(memory_format=torch.channels_last_3d))
+    maps = [occlusion(net, image, size=4, stride=3, engine=engine) for engine in ("incremental", "plain")]
+    assert_same(*maps, torch.float32)
+
+
+def test_labels_of_any_size_and_type_are_the_same_areas():
+    net, image = network(3), picture(3)
+    labels = np.arange(np.prod(SHAPES[3])).reshape(SHAPES[3]) // 37 % 9
+    found = area_occlusion(net, image, labels, engine="incremental", positive_only=False)
+    for same in (labels.astype(np.float64), labels * 3_000_000, labels.astype(np.uint8)):
+        assert np.array_equal(area_occlusion(net, image, same, engine="incremental", positive_only=False), found)
+    every = area_occlusion(net, image, labels + 1, engine="incremental", positive_only=False)
+    assert np.array_equal(every[labels > 0], found[labels > 0]) and every[labels == 0].all()
+    many = area_occlusion(net, image, (labels + 1) * 3_000_000, engine="incremental", positive_only=False)
+    assert np.array_equal(many, every)
+
+
 def test_it_is_really_the_incremental_engine(monkeypatch):
     """A net that is run once, as a whole, however many windows there are; and by itself where there is much to do."""
     net, image, runs = network(3), picture(3), []

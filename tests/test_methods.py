@@ -267,6 +267,12 @@ def test_smoothgrad_is_the_mean_of_noisy_gradients(ndim):
     assert not np.array_equal(smoothgrad(net, image, **options | {"seed": 4}), np.abs(found))
 
 
+def test_smoothgrad_of_one_seed_is_the_same_in_any_order_of_memory():
+    net, image = network(3), picture(3).numpy()
+    found = smoothgrad(net, image, n_samples=3, target_class=1)
+    assert np.array_equal(smoothgrad(net, np.asfortranarray(image), n_samples=3, target_class=1), found)
+
+
 def test_smoothgrad_without_noise_is_the_gradient():
     net, image = network(2), picture(2)
     assert_same(smoothgrad(net, image, noise=0, n_samples=3), voxelwhy.sensitivity_analysis(net, image))

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from bench import cases, peers
-from bench.gradient_peers import PEERS, STEPS
+from bench.gradient_peers import NOISE, PEERS, STEPS
 from bench.peers import TARGET
 from bench.plan_rows import plan
 from bench.results import LEAST_TOP, as_long, compare, faster
@@ -25,7 +25,7 @@ OPTIONS = {
     "input_x_gradient": {},
     "grad_cam": {"resize": False},
     "integrated_gradients": {"n_steps": STEPS},
-    "smoothgrad": {"postprocess": None, "n_samples": STEPS},
+    "smoothgrad": {"postprocess": None, "n_samples": STEPS, "noise": NOISE},
     "lrp": {},
     "lrp_alpha_beta": {"rule": "alpha_beta"},
 }

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -14,6 +15,8 @@ import numpy as np
 import torch
 
 from bench.timing import Spread, ratios
+from voxelwhy.code_digest import code_digest
+from voxelwhy.registry import METHODS, NETWORKS
 from voxelwhy.training import has_bfloat16
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,11 +25,6 @@ FOLDER = ROOT / "results" / "bench"
 SAME = 1e-3
 #: The least maximum of a map of probabilities that says anything.
 LEAST_TOP = 0.01
-#: What the figures of a row depend on. The page is made of rows that measured what is there now.
-MEASURED = {
-    "explanations": ("heatmaps/**/*.py", "incremental/**/*.py", "models/*.py"),
-    "training": ("training.py", "fold_training.py", "volumes.py", "models/*.py"),
-}
 
 
 class Different(Exception):
@@ -119,9 +117,13 @@ def _processor():
 
 
 def code_of(name) -> str:
-    """A hash of the source that a row measures."""
-    digest = hashlib.sha256()
-    for pattern in MEASURED["training" if name.startswith(("training", "accuracy")) else "explanations"]:
-        for file in sorted((ROOT / "scripts" / "voxelwhy").glob(pattern)):
-            digest.update(file.read_bytes())
-    return digest.hexdigest()[:12]
+    """A hash of the source that a row measures: the script of the study, and all that it and the row's method reach.
+
+    The page is made of rows that measured what is there now.
+    """
+    methods = [method for method in METHODS if re.match(f"(fine_)?{method.removesuffix('_analysis')}_", name)]
+    if not methods and not name.startswith(("training", "accuracy")):
+        raise KeyError(name)
+    modules = [METHODS[method] for method in methods] + [NETWORKS[net] for net in NETWORKS if name.endswith(net)]
+    script = ROOT / "scripts" / ("compute_heatmaps.py" if methods else "train_fold.py")
+    return hashlib.sha256(json.dumps(code_digest(script, modules)).encode()).hexdigest()[:12]

@@ -85,17 +85,22 @@ def integrated_gradients(
     def explain(batch, target):
         start = _baseline(baseline, batch)
         with torch.no_grad():
-            ends = run_model(model, torch.cat([batch, start]))
-        target = pick_target(ends, target)
+            target = pick_target(run_model(model, batch.clone()), target)
         relevance = _along_the_way(model, batch, start, target, apply_softmax, n_steps, batch_size)
-        scores = class_score(ends, target, apply_softmax)
-        log.info(
-            "%d steps: the map adds up to %.6g, the difference of the scores is %.6g",
-            n_steps, float(relevance.double().sum()), float(scores[0] - scores[1]),
-        )  # fmt: skip
+        _say(model, batch, start, target, apply_softmax, relevance, n_steps)
         return keep_sign(relevance.sum(dim=0), positive_only)
 
     return each_image(explain, model, image, target_class=target_class, device=device, cuda=cuda, verbose=verbose)
+
+
+def _say(model, batch, start, target, apply_softmax, relevance, n_steps):
+    """How complete the map is: it takes a pass over image and baseline, so only where somebody listens."""
+    if not log.isEnabledFor(logging.INFO):
+        return
+    with torch.no_grad():
+        scores = class_score(run_model(model, torch.cat([batch, start])), target, apply_softmax)
+    found, wanted = float(relevance.double().sum()), float(scores[0] - scores[1])
+    log.info("%d steps: the map adds up to %.6g, the difference of the scores is %.6g", n_steps, found, wanted)
 
 
 def _along_the_way(model, batch, start, target, apply_softmax, n_steps, batch_size):

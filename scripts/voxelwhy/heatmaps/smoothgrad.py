@@ -106,7 +106,8 @@ def _mean_gradient(model, batch, target, apply_softmax, n_samples, noise, seed):
     with torch.random.fork_rng(devices=devices), torch.enable_grad():
         torch.manual_seed(seed)
         found = NoiseTunnel(Saliency(score)).attribute(
-            batch.clone().requires_grad_(),
+            # Noise is drawn in the order of memory: a scan read in another order would get other noise from one seed.
+            batch.clone(memory_format=torch.contiguous_format).requires_grad_(),
             nt_type="smoothgrad",
             nt_samples=n_samples,
             nt_samples_batch_size=1,
