@@ -38,16 +38,16 @@ class InOrder(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.conv, self.dense = nn.Conv3d(1, 3, 3), nn.Linear(3 * 8 * 7 * 6, 2)
+        self.conv, self.dense = nn.Conv3d(2, 3, 3), nn.Linear(3 * 8 * 7 * 6, 2)
 
     def forward(self, x):
         return self.dense(self.conv(x).relu().view(len(x), -1))
 
 
 def test_a_network_that_views_its_layers_in_the_order_of_memory_is_followed_too():
-    net, image = InOrder().eval(), torch.randn(10, 9, 8)
+    net, image = InOrder().eval(), torch.randn(2, 10, 9, 8)
     with pytest.raises(RuntimeError, match="view size is not compatible"):
-        net(image[None, None].clone(memory_format=torch.channels_last_3d))
+        net(image[None].clone(memory_format=torch.channels_last_3d))
     maps = [occlusion(net, image, size=4, stride=3, engine=engine) for engine in ("incremental", "plain")]
     assert_same(*maps, torch.float32)
 
