@@ -132,11 +132,16 @@ def _figure(value):
 
 
 def _seconds(spread):
-    return f"{spread['median']:.3g}"
+    return _digits(spread["median"])
 
 
 def _spread(spread):
-    return f"{spread['median']:.3g} ({spread['low']:.3g} to {spread['high']:.3g})"
+    return "{} ({} to {})".format(*(_digits(spread[name]) for name in ("median", "low", "high")))
+
+
+def _digits(value):
+    """Three digits that count."""
+    return f"{float(f'{value:.3g}'):,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def _markdown(columns, rows):
