@@ -153,6 +153,7 @@ def test_a_misspelt_key_names_the_nearest_right_one(text, match):
         ("training: {epochs: true}", r"training.epochs cannot.*\n.*True"),
         ("training: {network: resnet}", r"training.network cannot.*\n.*'resnet'\n.*rieke2018, small"),
         ("training: {device: gpu}", r"training.device cannot"),
+        ("use_gpu: true\ntraining: {device: cpu}", r"leaves them idle(.*\n)+.*use_gpu: false"),
         ("training: {mask: gray_white}", r"training.mask cannot.*\n.*'gray_white'\n.*grey_white(.|\n)*path of a NIfTI"),
         ("training: {optimiser: sgd}", r"training.optimiser cannot.*\n.*'sgd'\n.*adam, rmsprop"),
         ("training: {normalisation: scale}", r"training.normalisation cannot.*\n.*'scale'\n.*voxelwise_sd"),

@@ -187,6 +187,15 @@ def _check_template(settings):
         )
 
 
+def _check_gpu(settings):
+    if settings["use_gpu"] and settings["training"]["device"] == "cpu":
+        raise ConfigError(
+            "use_gpu asks the scheduler for GPUs, and training.device leaves them idle",
+            found="use_gpu: true, training.device: cpu",
+            allowed="training.device: auto or cuda, or use_gpu: false",
+        )
+
+
 CHECKS = (
     _check_cohort,
     _check_classes,
@@ -197,4 +206,5 @@ CHECKS = (
     _check_occlusion,
     _check_guided,
     _check_template,
+    _check_gpu,
 )

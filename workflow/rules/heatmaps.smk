@@ -35,6 +35,7 @@ rule compute_heatmaps:
         mem_mb=network_mem_mb,
         runtime=1440,
         device=config["training"]["device"],
+        gpu=GPUS,
     params:
         settings=heatmap_settings,
         code=heatmap_code,

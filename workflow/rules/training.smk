@@ -151,6 +151,7 @@ else:
             mem_mb=network_mem_mb,
             runtime=1440,
             device=config["training"]["device"],
+            gpu=GPUS,
         params:
             settings={
                 "training": {k: v for k, v in config["training"].items() if k not in TRAINING_ONLY},
