@@ -43,7 +43,7 @@ if recognised:
 
 SEED = config["seed"]
 # GPUs that a job asks the scheduler for where it runs a network; no number depends on it, so that no params hold it.
-GPUS = 1 if config.pop("use_gpu") else 0
+GPUS = 1 if config["use_gpu"] else 0
 STUDIED = studied_splits(config)
 SPLITS = {split["name"]: split for split in config["splits"]} | STUDIED
 # Splits whose test scans get heatmaps; the others are for accuracy alone.

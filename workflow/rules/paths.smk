@@ -15,6 +15,10 @@ if "extract" in config["scans"]:
     REGISTRATION |= {key: config["scans"][key] for key in ("extract", "skull_stripped")}
 # Settings of training that change no number.
 TRAINING_ONLY = ("device",)
+# The settings as the report has them: without those that change no number.
+RECORDED = {key: value for key, value in config.items() if key != "use_gpu"} | {
+    "training": {key: value for key, value in config["training"].items() if key not in TRAINING_ONLY}
+}
 # The user's own mask of the network, if the config names one.
 NETWORK_MASK_FILE = [config["training"]["mask"]] if config["training"]["mask"] not in ("brain", "grey_white") else []
 # Activations of a training step in float32, MB for each million voxels of each scan of a batch: measured, and a tenth

@@ -162,7 +162,7 @@ if ACCURACY:
             runtime=10,
         params:
             settings={
-                "training": {k: v for k, v in config["training"].items() if k not in TRAINING_ONLY},
+                "training": RECORDED["training"],
                 "titles": MODEL_TITLES,
                 "bootstrap": config["evaluation"]["bootstrap"],
                 "classes": CLASSES,
@@ -338,7 +338,7 @@ rule write_report:
         runtime=10,
     params:
         settings={
-            "config": config | {"training": {k: v for k, v in config["training"].items() if k not in TRAINING_ONLY}},
+            "config": RECORDED,
             "splits": list(STUDIED),
             "explained": EXPLAINED,
             "simulated": SIMULATED,

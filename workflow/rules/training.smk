@@ -154,7 +154,7 @@ else:
             gpu=GPUS,
         params:
             settings={
-                "training": {k: v for k, v in config["training"].items() if k not in TRAINING_ONLY},
+                "training": RECORDED["training"],
                 "classes": CLASSES,
                 "seed": SEED,
             },
