@@ -9,10 +9,9 @@ import numpy as np
 import pandas as pd
 
 from voxelwhy.errors import InputError
-from voxelwhy.groups import group_names, groups_of
+from voxelwhy.groups import cells_in, cells_of, group_names, groups_of
 from voxelwhy.images import Grid, read_json, save_image, sidecar_of
 from voxelwhy.map_cards import method_card
-from voxelwhy.map_sums import cells_of
 
 #: How the columns of a part's scans.tsv are read.
 FACT_TYPES = {"scan_id": str, "subject_id": str, "label": str, "saturated": bool}
@@ -88,15 +87,6 @@ def _join(path, tables):
                 header = next(lines)
                 joined.writelines([header] if number == 0 else [])
                 joined.writelines(lines)
-
-
-def cells_in(group, classes, *, judged):
-    """The cells of which a group is the union."""
-    names = cells_of(classes, judged=judged)
-    if group == "all":
-        return names
-    of_class = {classes["positive"]: ("TP", "FN"), classes["negative"]: ("TN", "FP")}
-    return [name for name in names if name == group or name in of_class.get(group, ())]
 
 
 def group_table(facts, classes, *, judged=True):

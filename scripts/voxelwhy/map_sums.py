@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from voxelwhy.groups import groups_of
+from voxelwhy.groups import cell_of, cells_of
 
 #: What is summed over scans: the map and its square, and the same of the map scaled to absolute values that sum to 1.
 MOMENTS = ("raw", "raw_square", "scaled", "scaled_square")
@@ -52,14 +52,3 @@ class MapSums:
     def facts(self):
         """One row a scan, in the order in which they were added."""
         return pd.DataFrame(self.rows, columns=list(FACTS))
-
-
-def cells_of(classes, *, judged):
-    """The names of the cells in their order: TP, FP, TN, FN, or the two classes where scans are not judged."""
-    return ["TP", "FP", "TN", "FN"] if judged else [classes["positive"], classes["negative"]]
-
-
-def cell_of(label, probability, classes, *, judged):
-    """The one cell that a scan belongs to."""
-    cells = cells_of(classes, judged=judged)
-    return next(name for name in groups_of(label, probability, classes, judged=judged) if name in cells)
