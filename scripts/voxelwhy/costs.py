@@ -38,6 +38,13 @@ MAP_SECONDS = 0.1
 PART_MINUTES = 30
 PART_SCANS = 500
 
+#: Seconds that a job on tables takes for each scan of the cohort (pictures and JSON files are read one by one).
+TABLE_SECONDS = 0.05
+#: Seconds of one simulated scan whose deformation is planned at 2 mm, in one of the two processes that share the work.
+SIMULATED_SECONDS = 3.0
+#: Most subjects have one scan, some two (simulation.visits).
+SCANS_A_SUBJECT = 1.5
+
 #: Memory in MB: of a job that has imported what tables need; for each scan of the cohort in a table; of a volume job
 #: for each million voxels.
 BASE_MB = 700
@@ -63,6 +70,17 @@ def registration_seconds(settings, voxel_mm=None):
 def registration_mb(settings, megavoxels):
     """Memory of one registration, MB: seen were 3.8 GB for SyN at 1 mm, and 2.0 GB at 3 mm for N4 of a scan of 1 mm."""
     return 2300 + 260 * megavoxels
+
+
+def simulation_seconds(settings):
+    """Seconds of the simulation of a cohort (`simulation` of a study)."""
+    subjects = sum(settings["subjects"].values())
+    return SIMULATED_SECONDS * SCANS_A_SUBJECT * subjects * (2 / settings["working_mm"]) ** 3 / 2
+
+
+def simulation_mb(settings):
+    """Memory of the simulation of a cohort, MB."""
+    return 2000 + 2000 * (2 / min(settings["working_mm"], settings["resolution_mm"])) ** 3
 
 
 def step_seconds(network, megavoxels):

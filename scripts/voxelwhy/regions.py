@@ -139,9 +139,7 @@ def bootstrap_means(values, n_bootstrap, rng):
         mean = filled.sum(axis=0) / n
         for start in range(0, n_bootstrap, size):
             # How often each subject is in each resample, for all columns.
-            draws = rng.multinomial(
-                n_subjects, np.full(n_subjects, 1 / n_subjects), size=min(size, n_bootstrap - start)
-            )
+            draws = rng.multinomial(n_subjects, even, size=min(size, n_bootstrap - start))
             means.append((draws @ filled) / (draws @ known.astype(float)))
     low, high = np.full(len(n), np.nan), np.full(len(n), np.nan)
     if (n > 1).any():

@@ -64,7 +64,7 @@ rule merge_heatmaps:
     threads: 1
     resources:
         mem_mb=map_mem_mb,
-        runtime=30,
+        runtime=short_runtime,
     params:
         settings=heatmap_settings,
         code=code("merge_heatmaps.py"),

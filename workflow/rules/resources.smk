@@ -34,6 +34,19 @@ def table_mem_mb(wildcards, attempt):
     return math.ceil((costs.BASE_MB + costs.SCAN_MB * n_scans()) * attempt)
 
 
+def short_runtime(wildcards, attempt):
+    """Minutes of a job that takes seconds for a small cohort."""
+    return (SHORT_MINUTES + math.ceil(n_scans() * costs.TABLE_SECONDS / 60)) * attempt
+
+
+def simulation_mem_mb(wildcards, attempt):
+    return math.ceil(costs.simulation_mb(config["simulation"]) * attempt)
+
+
+def simulation_runtime(wildcards, attempt):
+    return math.ceil(SHORT_MINUTES + 3 * costs.simulation_seconds(config["simulation"]) / 60) * attempt
+
+
 def map_mem_mb(wildcards, attempt):
     """Memory of a job that works on a few volumes, and on tables."""
     return math.ceil((costs.BASE_MB + costs.MAP_MB * MEGAVOXELS + costs.SCAN_MB * n_scans()) * attempt)
@@ -44,7 +57,8 @@ def registration_mem_mb(wildcards, attempt):
 
 
 def registration_runtime(wildcards, attempt):
-    return math.ceil(10 + 3 * costs.registration_seconds(REGISTRATION) / 60) * attempt
+    """Twice what it takes; whole minutes, which a group of registrations adds up."""
+    return math.ceil(2 * costs.registration_seconds(REGISTRATION) / 60) * attempt
 
 
 def network_mem_mb(wildcards, attempt):
