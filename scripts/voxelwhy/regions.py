@@ -15,8 +15,9 @@ FIGURES = ("total", "share", "density")
 def aggregate_regions(relevance, atlas_table, *, classes, n_bootstrap=1000, seed=0, judged=True):
     """Mean relevance of each region in each group of scans, with 95 % bootstrap intervals over subjects.
 
-    A subject's scans are averaged first, so that somebody with five visits counts once; the percentile bootstrap then
-    resamples subjects. A scan whose map has no positive relevance has no share, and counts for the other figures only.
+    A subject's scans (and the maps of one scan by several models) are averaged first, so that somebody with five visits
+    counts once; the percentile bootstrap then resamples subjects. A scan whose map has no positive relevance has no
+    share, and counts for the other figures only.
 
     Parameters
     ----------
@@ -64,7 +65,7 @@ def _aggregate(relevance, chosen, regions, n_bootstrap, rng):
     rows = relevance.merge(chosen[["scan_id", "fold"]], on=["scan_id", "fold"])
     by_subject = rows.groupby(["subject_id", "region_id"], sort=True)[list(FIGURES)].mean()
     n_subjects = chosen["subject_id"].nunique()
-    result = regions.assign(n_subjects=n_subjects, n_scans=len(chosen))
+    result = regions.assign(n_subjects=n_subjects, n_scans=chosen["scan_id"].nunique())
     # The same subjects are drawn for the three figures: one matrix of how often each subject is in each resample.
     draws = rng.multinomial(n_subjects, np.full(n_subjects, 1 / n_subjects), size=n_bootstrap)
     for figure in FIGURES:

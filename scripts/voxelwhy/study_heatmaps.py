@@ -37,22 +37,25 @@ class GroupMeans:
         self.sums = {group: np.zeros((2, *shape)) for group in groups}
         self.rows = []
 
-    def add(self, heatmap, groups, subject_id, *, saturated, outside):
-        """Count one scan's map in each of `groups`. A map that is zero everywhere counts as zero when scaled."""
+    def add(self, heatmap, groups, subject_id, scan_id, *, saturated, outside):
+        """Count one map of a scan in each of `groups`. A map that is zero everywhere counts as zero when scaled."""
         total = np.abs(heatmap, dtype=np.float64).sum()
         for group in groups:
             self.sums[group][0] += heatmap
             if total > 0:
                 self.sums[group][1] += heatmap / total
-        facts = {"subject_id": subject_id, "saturated": saturated, "outside": outside}
+        facts = {"subject_id": subject_id, "scan_id": scan_id, "saturated": saturated, "outside": outside}
         self.rows += [{"group": group} | facts for group in groups]
 
     def table(self):
-        """Scans and subjects of each group, its share of saturated predictions, and of relevance left out."""
-        rows = pd.DataFrame(self.rows, columns=["group", "subject_id", "saturated", "outside"])
+        """Distinct scans and subjects of each group, its maps (a scan that several models explain has several), its
+        share of saturated predictions, and of relevance left out.
+        """
+        rows = pd.DataFrame(self.rows, columns=["group", "subject_id", "scan_id", "saturated", "outside"])
         counts = rows.groupby("group").agg(
-            n_scans=("saturated", "size"),
+            n_scans=("scan_id", "nunique"),
             n_subjects=("subject_id", "nunique"),
+            n_maps=("saturated", "size"),
             share_saturated=("saturated", "mean"),
             share_outside=("outside", "mean"),
         )
@@ -61,9 +64,9 @@ class GroupMeans:
     def means(self):
         """Yield (row of the table, "" or "_scaled", mean map) for each group that has scans."""
         for row in self.table().itertuples():
-            if row.n_scans:
+            if row.n_maps:
                 for kind, total in zip(("", "_scaled"), self.sums[row.group], strict=True):
-                    yield row, kind, total / row.n_scans
+                    yield row, kind, total / row.n_maps
 
 
 def method_options(function, options, *, voxel_mm, labels):
@@ -133,7 +136,7 @@ def explain_scans(
     Returns
     -------
     relevance : DataFrame by tables.RELEVANCE
-    groups : DataFrame with group, n_scans, n_subjects, share_saturated, share_outside
+    groups : DataFrame with group, n_scans, n_subjects, n_maps, share_saturated, share_outside
     """
     label_image, regions, brain = atlas
     grid, labels = Grid.of(brain), np.asarray(label_image.dataobj).astype(np.int32)
@@ -151,7 +154,8 @@ def explain_scans(
             heatmap = np.where(counted, whole, np.float32(0))
             saturated = max(scan.probability, 1 - scan.probability) > SATURATED
             members = groups_of(scan.label, scan.probability, classes, judged=judged)
-            means.add(heatmap, members, scan.subject_id, saturated=saturated, outside=_share_outside(whole, counted))
+            share = _share_outside(whole, counted)
+            means.add(heatmap, members, scan.subject_id, scan.scan_id, saturated=saturated, outside=share)
             facts = {"scan_id": scan.scan_id, "subject_id": scan.subject_id, "label": scan.label, "fold": fold}
             facts |= {"target": names[target], "probability": scan.probability}
             tables.append(relevance_by_region(heatmap, labels, regions, grid).assign(**facts))
@@ -162,7 +166,7 @@ def explain_scans(
             left = (time.monotonic() - started) / done * (len(scans) - done)
             log.info("%s: scan %d of %d, about %.0f s left", function.__name__, done, len(scans), left)
     for group, kind, mean in means.means():
-        numbers = {"n_scans": int(group.n_scans), "n_subjects": int(group.n_subjects)}
+        numbers = {name: int(getattr(group, name)) for name in ("n_scans", "n_subjects", "n_maps")}
         card = _card(function, settings, digests, versions, scaled=kind == "_scaled", **numbers)
         card |= {"group": group.group, "share_outside": float(group.share_outside)}
         save_image(Path(maps_dir, f"mean_{group.group}{kind}.nii.gz"), mean, grid.affine, card)
