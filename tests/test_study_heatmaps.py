@@ -203,8 +203,8 @@ def test_lengths_in_mm_become_voxels_and_unknown_options_are_named():
 
 def test_a_zero_map_counts_as_zero_when_scaled():
     means = GroupMeans(["all"], (2, 2, 2))
-    means.add(np.zeros((2, 2, 2), np.float32), ["all"], "s1", saturated=True, outside=0.0)
-    means.add(np.full((2, 2, 2), 0.5, np.float32), ["all"], "s2", saturated=False, outside=0.5)
+    means.add(np.zeros((2, 2, 2), np.float32), ["all"], "s1", "a", saturated=True, outside=0.0)
+    means.add(np.full((2, 2, 2), 0.5, np.float32), ["all"], "s2", "b", saturated=False, outside=0.5)
     found = {kind: (mean.sum(), row.n_scans) for row, kind, mean in means.means()}
     assert found == {"": (2.0, 2), "_scaled": (0.5, 2)}
     assert means.table()["share_saturated"].tolist() == [0.5]
