@@ -13,12 +13,12 @@ A method is a module of voxelwhy/heatmaps and a line in the config.
 rule compute_heatmaps:
     """Explain the test scans of {wildcards.split} by {wildcards.method}."""
     input:
-        selected=study("cohort/selected.tsv"),
+        selected=selected_of,
         mask=rules.prepare_template.output.mask,
         network_mask=rules.prepare_mask.output.mask,
         labels=study("atlas/labels.nii.gz"),
         regions=study("atlas/regions.tsv"),
-        models=lambda w: [study(f"splits/{w.split}/fold-{k}/model.pt") for k in folds_of(w.split)],
+        models=models_of_folds,
         predictions=lambda w: [study(f"splits/{w.split}/fold-{k}/predictions.tsv") for k in folds_of(w.split)],
     output:
         relevance=study("splits/{split}/heatmaps/{method}/relevance.tsv"),

@@ -114,6 +114,8 @@ if MODEL:
             study("logs/adopt_weights/{split}.log"),
         benchmark:
             study("benchmarks/adopt_weights/{split}.tsv")
+        wildcard_constraints:
+            split=OWN_SPLITS,
         conda:
             "../../envs/voxelwhy.yaml"
         threads: config["training"]["threads"]
@@ -144,6 +146,8 @@ else:
             study("logs/train_fold/{split}/fold-{fold}.log"),
         benchmark:
             study("benchmarks/train_fold/{split}/fold-{fold}.tsv")
+        wildcard_constraints:
+            split=OWN_SPLITS,
         conda:
             "../../envs/voxelwhy.yaml"
         threads: config["training"]["threads"]
@@ -178,6 +182,8 @@ rule train_baseline:
         study("logs/train_baseline/{split}.log"),
     benchmark:
         study("benchmarks/train_baseline/{split}.tsv")
+    wildcard_constraints:
+        split=OWN_SPLITS,
     conda:
         "../../envs/voxelwhy.yaml"
     threads: 1
