@@ -184,6 +184,13 @@ def test_two_cohorts_that_share_nobody_pass(there, own):
     require_disjoint(audit, "there", "results/here/cohort/selected.tsv")
 
 
+def test_all_that_is_shared_is_in_the_log(there, own, caplog):
+    own.loc[[0, 2], "subject_id"] = ["t2", "T-4"]
+    with caplog.at_level("INFO"):
+        audit_external(there, own, n_folds=2)
+    assert "subjects of both studies: t2, t4" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("column", "ours", "found"),
     [

@@ -201,7 +201,7 @@ def test_internal_and_external_figures_stand_side_by_side(metrics, tmp_path):
     titles = {"cnn": "small", "baseline": "logistic regression"}
     tables = {"here (test scans)": metrics["here"], "there": metrics["there"]}
     caption = publish_external(tables, tmp_path / "e", split="kfold", n_models=2, model_titles=titles, n_bootstrap=30)
-    assert "The 2 models of kfold" in caption and "here (test scans) and on there" in caption
+    assert "The 2 models of kfold" in caption and "here (test scans) and there" in caption
     shown = json.loads((tmp_path / "e.json").read_text())
     assert shown["category"] == "external" and len(shown["rows"]) == 4
     for row in shown["rows"]:
@@ -219,16 +219,20 @@ def test_internal_and_external_figures_stand_side_by_side(metrics, tmp_path):
 
 def test_the_sentences_hold_both_figures_with_their_n(metrics):
     first, second, third = external_sentences(
-        metrics["there"], metrics["here"], {}, tested=TESTED, simulated=True, classes=CLASSES
+        metrics["there"], metrics["here"], {}, tested=TESTED, simulated={"there": False, "here": True}, classes=CLASSES
     )
     said = {}
     for cohort in ("here", "there"):
         rows = metrics[cohort].query("model == 'cnn' and fold == 'all' and level == 'scan'").set_index("metric")
         said[cohort] = [f"{rows.loc[m, 'value']:.2f} ({rows.loc[m, 'low']:.2f} to" for m in ("accuracy", "auc")]
-    before, after = first.split("; on the test scans of its own study")
+    before, after = first.split("; on the simulated test scans of its own study")
     assert "the cohort there (5 subjects, 6 scans, each judged by each of the 2 models of kfold)" in before
     assert all(figure in before for figure in said["there"]) and all(figure in after for figure in said["here"])
-    assert "simulated" in first and "(5 subjects, 6 scans)" in after
+    assert "simulated" not in before and "(5 subjects, 6 scans)" in after
+    low = (
+        metrics["there"].query("model == 'cnn' and fold == 'all' and level == 'scan' and metric == 'auc'")["low"].item()
+    )
+    assert ("not shown to be better than chance" in after) == (low <= 0.5)
     assert second.startswith("No heatmaps were asked")
     assert third.startswith("5 people say little about accuracy")
 

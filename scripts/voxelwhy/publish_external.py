@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from voxelwhy.publish import publish_table
-from voxelwhy.wording import METRIC_TITLES, count, interval
+from voxelwhy.wording import METRIC_TITLES, count, interval, listing
 
 
 def publish_external(tables, out, *, split, n_models, model_titles, n_bootstrap):
@@ -33,7 +33,7 @@ def publish_external(tables, out, *, split, n_models, model_titles, n_bootstrap)
                 row | {name: interval(*part.loc[key, ["value", "low", "high"]]) for key, name in METRIC_TITLES.items()}
             )
     caption = (
-        f"The {count(n_models, 'model')} of {split} out of sample, by scan, on {' and on '.join(tables)}; models "
+        f"The {count(n_models, 'model')} of {split} out of sample, by scan, on {listing(tables)}; models "
         f"pooled, with 95 % intervals from {n_bootstrap:,} resamples of subjects (all judgements of a subject's scans "
         "together). "
         "Scans of another study are judged by each of the models, normalised as its training scans were."

@@ -168,7 +168,7 @@ if EXTERNAL:
             settings=lambda wildcards: {
                 "methods": methods_of(wildcards),
                 "classes": CLASSES,
-                "simulated": about(wildcards)["simulated"],
+                "simulated": {"there": made_up(SPLITS[wildcards.split]["cohort"]), "here": SIMULATED},
                 "tested": tested(wildcards.split),
             },
             code=code("summarise_external.py"),

@@ -53,7 +53,8 @@ def audit_external(selected, own, *, n_folds):
     checks = []
     for column, word in SHARED.items():
         if shared := _shared(selected, own, column):
-            log.info("%ss of both studies: %s", word, ", ".join(shared))
+            known = selected[_compared(selected, column).isin(shared)]
+            log.info("%ss of both studies: %s", word, ", ".join(known[column].unique()))
         checks.append(
             {
                 "name": f"no {word} of the other study in this one",
@@ -81,7 +82,7 @@ def require_disjoint(audit, cohort, own_path):
     failed = [check["detail"] for check in audit["checks"] if not check["passed"]]
     if failed:
         raise InputError(
-            f"people or images of {cohort} are in this study too: its models are not tested on whom they may know",
+            f"people or images of {cohort} are in this study too, whose models are not tested on whom they may know",
             file=selected_path(cohort),
             found="; ".join(failed),
             allowed=f"no subject and no image of {own_path}",
@@ -110,9 +111,13 @@ def _shared(selected, own, column):
 
 
 def _by_value(scans, column):
-    """Each value of `column`, a subject's as it is compared, and the first scan that has it."""
-    values = scans[column].map(plain_subject) if column == "subject_id" else scans[column]
+    """Each value of `column`, as it is compared, and the first scan that has it."""
+    values = _compared(scans, column)
     return scans["scan_id"].set_axis(values)[~values.duplicated().to_numpy()].to_dict()
+
+
+def _compared(scans, column):
+    return scans[column].map(plain_subject) if column == "subject_id" else scans[column]
 
 
 def _detail(shared, of, word):

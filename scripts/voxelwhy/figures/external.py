@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from voxelwhy.figures.style import ACCENT, MUTED, RULE, SECOND, new_figure, save_figure, styled
-from voxelwhy.wording import METRIC_TITLES, count, interval
+from voxelwhy.wording import METRIC_TITLES, count, interval, listing
 
 SHOWN = ("auc", "balanced_accuracy")
 
@@ -44,7 +44,7 @@ def draw_external(tables, out, *, split, n_models, model_titles, n_bootstrap, si
         panels[1].plot([], [], "o-", color=colour, label=title)
     fig.legend(*panels[1].get_legend_handles_labels(), loc="outside lower right", ncols=2)
     caption = (
-        f"The {count(n_models, 'model')} of {split} on {' and on '.join(tables)}, by scan. Large points: models "
+        f"The {count(n_models, 'model')} of {split} on {listing(tables)}, by scan. Large points: models "
         f"pooled, with the 95 % interval over {n_bootstrap:,} resamples of subjects; small points: single models; "
         "dotted: 0.5. "
         f"Scans of another study are judged by each of the models. {'; '.join(words)}."
