@@ -236,6 +236,16 @@ def test_a_study_that_is_not_there_is_said_with_the_command_at_once(tested):
     assert "snakemake --cores all --configfile config/nowhere.yaml --until select_scans" in said
 
 
+def test_weights_from_elsewhere_are_tested_as_the_models_of_their_split(tested):
+    (tested.folder / "weights.pt").touch()
+    model = {"weights": "weights.pt", "normalisation": "theirs", "trained_on": "theirs"}
+    splits = [*HERE["splits"], {"name": "theirs", "kind": "holdout", "test_subjects": 1}]
+    jobs = tested.would_run(TESTED | {"splits": splits, "model": model, "training": {"network": "small"}})
+    assert jobs["adopt_weights"] == jobs["predict_external"] == jobs["split_external"] == 1
+    assert jobs["evaluate_predictions"] == jobs["compute_heatmaps"] == 2
+    assert "train_fold" not in jobs and "register_scan" not in jobs
+
+
 def test_a_new_scan_of_the_other_study_is_all_that_runs_again(tested):
     write_scans(tested, 5)
     tested.configure(THERE)
