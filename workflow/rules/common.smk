@@ -50,6 +50,7 @@ STUDIED = reported_splits(config)
 # The models of a split on the scans of another study are a split by themselves, that nobody trains.
 EXTERNAL = {name: split for name, split in STUDIED.items() if "cohort" in split}
 SPLITS = {split["name"]: split for split in config["splits"]} | STUDIED
+# A wildcard for the splits of this study's own scans: folds and models are made for these alone.
 OWN_SPLITS = "|".join(re.escape(name) for name in SPLITS if name not in EXTERNAL)
 # Splits whose test scans get heatmaps; the others are for accuracy alone.
 EXPLAINED = [name for name, split in STUDIED.items() if split.get("heatmaps", True)]
