@@ -9,7 +9,7 @@ from voxelwhy.tables import AGREEMENT, read_table
 
 with door(snakemake) as job:
     out, group = job.output.stems(), job.settings["classes"]["positive"]
-    how = {"simulated": job.settings["simulated"], "dpi": job.settings["dpi"]}
+    how = {key: job.settings[key] for key in ("simulated", "of", "dpi")}
     counts = pd.read_csv(job.input.groups[0], sep="\t", index_col="group")
     counts = counts[counts["n_scans"] > 0]
     draw_agreement(

@@ -24,6 +24,7 @@ with door(snakemake) as job:
             n_scans=int(counts.loc[group, "n_scans"]),
             settings=heatmaps,
             simulated=job.settings["simulated"],
+            of=job.settings["of"],
             scaled=scaled,
             n_folds=job.settings["n_folds"],
             **job.settings["shown"],

@@ -11,7 +11,7 @@ from voxelwhy.tables import HISTORY, METRICS, PREDICTIONS, ROC, read_table
 
 with door(snakemake) as job:
     out, titles = job.output.stems(), job.settings["titles"]
-    how = {"simulated": job.settings["simulated"], "dpi": job.settings["dpi"]}
+    how = {key: job.settings[key] for key in ("simulated", "of", "dpi")}
     resampled = {"model_titles": titles, "n_bootstrap": job.settings["bootstrap"]}
     metrics = read_table(job.input.metrics, METRICS)
     draw_metrics(metrics, out["metrics"], level="scan", **resampled, **how)
@@ -21,10 +21,12 @@ with door(snakemake) as job:
         confusion(predictions, job.settings["classes"]),
         out["confusion"],
         n_subjects=predictions["subject_id"].nunique(),
+        n_scans=predictions["scan_id"].nunique(),
         model_title=titles["cnn"],
         **how,
     )
     if job.input.histories:
         folds = {int(Path(path).parent.name.removeprefix("fold-")): path for path in job.input.histories}
         histories = {fold: read_table(path, HISTORY) for fold, path in folds.items()}
-        draw_learning_curves(histories, out["learning_curves"], settings=job.settings["training"], **how)
+        of_training = {"settings": job.settings["training"], "simulated": how["simulated"], "dpi": how["dpi"]}
+        draw_learning_curves(histories, out["learning_curves"], **of_training)

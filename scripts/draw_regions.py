@@ -14,6 +14,7 @@ with door(snakemake) as job:
             group=name.removeprefix("regions_"),
             settings=job.settings["heatmaps"],
             simulated=job.settings["simulated"],
+            of=job.settings["of"],
             atlas=job.settings["atlas"],
             top=job.settings["top"],
             dpi=job.settings["dpi"],

@@ -12,11 +12,11 @@ with door(snakemake) as job:
     heatmaps, positive = settings["heatmaps"], settings["classes"]["positive"]
     everybody, patients = (groups.loc[group].to_dict() for group in ("all", positive))
     agreement = read_table(job.input.agreement, AGREEMENT)
-    publish_agreement(agreement, out["agreement"], settings=heatmaps, **everybody)
+    publish_agreement(agreement, out["agreement"], settings=heatmaps, of=settings["of"], **everybody)
     tables = {m: read_table(p, REGIONS) for m, p in zip(heatmaps["methods"], job.input.regions, strict=True)}
     for group in settings["classes"].values():
-        how = {"group": group, "settings": heatmaps, "atlas": settings["atlas"], "top": settings["top"]}
-        publish_regions(tables, out[f"regions_{group}"], **how)
+        how = {key: settings[key] for key in ("atlas", "top", "of")}
+        publish_regions(tables, out[f"regions_{group}"], group=group, settings=heatmaps, **how)
     if job.input.truth:
         truth = read_table(job.input.truth[0], TRUTH)
         publish_truth(truth, out["truth"], group=positive, settings=heatmaps, **patients)

@@ -7,7 +7,7 @@ from voxelwhy.images import read_json
 from voxelwhy.provenance import software_versions
 from voxelwhy.report import write_report
 from voxelwhy.report_sections import collect_sections
-from voxelwhy.report_text import choose_citations, methods_text
+from voxelwhy.report_text import choose_citations, external_text, methods_text
 from voxelwhy.tables import SELECTED, read_table
 
 OTHERS = "heatmaps of others"  # a heading of its own; no split can have this name
@@ -24,6 +24,7 @@ with door(snakemake) as job:
     people = {"n_subjects": int(selected["subject_id"].nunique()), "n_scans": len(selected)}
     whole_heads = not read_json(job.input.skull)["skull_stripped"]
     methods = methods_text(config, simulated=simulated, whole_heads=whole_heads, **people)
+    methods += external_text([read_json(path) for path in job.input.external])
     write_report(
         collect_sections(items, methods=methods),
         job.output.report,
@@ -31,6 +32,7 @@ with door(snakemake) as job:
         simulated=simulated,
         sentences={s: read_json(p)["sentences"] for s, p in zip(splits, job.input.summaries, strict=True)},
         versions=software_versions(),
-        split_titles={"all_scans": "all scans"},
+        split_titles=job.settings["titles"],
+        real=job.settings["real"],
         citations=choose_citations(config, simulated=simulated),
     )

@@ -10,7 +10,7 @@ from voxelwhy.errors import InputError, ShapeError
 from voxelwhy.evaluation.agreement import compare_maps
 from voxelwhy.evaluation.metrics import confusion, roc_band, score_predictions
 from voxelwhy.evaluation.truth import score_truth
-from voxelwhy.figures import agreement, cohort, performance, relevance, slices, truth
+from voxelwhy.figures import agreement, cohort, external, performance, relevance, slices, truth
 from voxelwhy.figures.style import new_figure, save_figure, styled
 from voxelwhy.images import Grid, save_image
 
@@ -106,10 +106,19 @@ def draw_each(brain, predictions, metrics, folder):
             bands, metrics, folder / "roc", model_titles=MODELS, n_bootstrap=50, **common
         ),
         "confusion": lambda: performance.draw_confusion(
-            confusion(predictions, CLASSES), folder / "confusion", n_subjects=12, model_title="CNN", **common
+            confusion(predictions, CLASSES), folder / "confusion", model_title="CNN", **n, **common
         ),
         "metrics": lambda: performance.draw_metrics(
             metrics, folder / "metrics", model_titles=MODELS, level="subject", n_bootstrap=50, **common
+        ),
+        "external": lambda: external.draw_external(
+            {"here (test scans)": metrics, "there": metrics},
+            folder / "external",
+            split="kfold",
+            n_models=3,
+            model_titles=MODELS,
+            n_bootstrap=50,
+            **common,
         ),
         "flow": lambda: cohort.draw_flow(flow, folder / "flow", **common),
         "quality": lambda: cohort.draw_quality(quality, folder / "quality", classes=CLASSES, **common),
@@ -130,7 +139,7 @@ def test_every_figure_twice_gives_equal_bytes_and_says_simulated(brain, predicti
             assert "scan" in caption or "n = 1 planted map" in caption, name
             assert ">simulated data<" in (tmp_path / run / f"{name}.svg").read_text(encoding="utf-8"), name
     first = sorted(path.name for path in (tmp_path / "first").iterdir())
-    assert len(first) == 13 * 3
+    assert len(first) == 14 * 3
     for name in first:
         bytes_of = {(tmp_path / run / name).read_bytes() for run in ("first", "second")}
         assert len(bytes_of) == 1, name

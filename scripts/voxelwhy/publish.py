@@ -73,13 +73,14 @@ def _escape(text):
     return "".join(_TEX_ESCAPES.get(character, character) for character in str(text))
 
 
-def publish_metrics(metrics, out, *, model_titles, n_bootstrap):
+def publish_metrics(metrics, out, *, model_titles, n_bootstrap, of=""):
     """Performance of each model, by scan and by subject, folds pooled; the tsv holds single folds as well.
 
     Parameters
     ----------
     metrics : DataFrame by the METRICS schema
     model_titles : {model: name for people}
+    of : str, whose scans they are where they are another study's (wording.of_cohort)
     """
     rows = []
     pooled = metrics[metrics["fold"] == "all"]
@@ -93,15 +94,14 @@ def publish_metrics(metrics, out, *, model_titles, n_bootstrap):
     n = pooled.iloc[0]
     caption = (
         f"Out-of-sample performance, folds pooled, with 95 % intervals from {n_bootstrap:,} resamples of subjects "
-        "(all scans of a "
-        f"subject together); n = {n['n_subjects']} subjects, {n['n_scans']} scans. By subject: mean probability over "
-        "a subject's "
-        "scans of one diagnosis; a subject with scans of both classes counts once for each."
+        f"(all scans of a subject together); n = {people(n['n_subjects'], n['n_scans'], of)}. By subject: mean "
+        f"probability over a subject's scans of one diagnosis{' by one model' if of else ''}; a subject with scans of "
+        "both classes counts once for each."
     )
     return publish_table(metrics, pd.DataFrame(rows), out, title="Performance", caption=caption, category="performance")
 
 
-def publish_regions(tables, out, *, group, settings, atlas="AAL", top=10):
+def publish_regions(tables, out, *, group, settings, atlas="AAL", top=10, of=""):
     """The regions with the largest share of relevance, methods side by side; the tsv holds every region.
 
     Parameters
@@ -109,6 +109,7 @@ def publish_regions(tables, out, *, group, settings, atlas="AAL", top=10):
     tables : {method: DataFrame by the REGIONS schema}
     group : str, a group of scans in the tables
     settings : dict, the study's heatmap settings
+    of : str, whose scans they are where they are another study's (wording.of_cohort)
     """
     chosen = {method: table[table["group"] == group].sort_values("rank") for method, table in tables.items()}
     shown = {"Rank": [str(rank) for rank in range(1, top + 1)]}
@@ -123,7 +124,7 @@ def publish_regions(tables, out, *, group, settings, atlas="AAL", top=10):
     caption = (
         f"The {top} {atlas} regions with the largest share of positive relevance in {group} scans: mean over "
         "subjects in %, 95 % "
-        f"bootstrap interval over subjects; n = {n['n_subjects']} subjects, {n['n_scans']} scans. "
+        f"bootstrap interval over subjects; n = {people(n['n_subjects'], n['n_scans'], of)}. "
         f"{describe_settings(settings)}"
     )
     title = f"Relevance by region, {group}"
@@ -198,8 +199,10 @@ def _p(value):
     return number(value, 4) if not value < 1e-4 else "<0.0001"
 
 
-def publish_agreement(agreement, out, *, n_subjects, n_scans, settings):
-    """Distances and rank correlations of mean maps of `n_subjects` and `n_scans` by methods of `settings`."""
+def publish_agreement(agreement, out, *, n_subjects, n_scans, settings, of=""):
+    """Distances and rank correlations of mean maps of `n_subjects` and `n_scans` by methods of `settings`; `of` says
+    whose scans they are where they are another study's (wording.of_cohort).
+    """
     shown = pd.DataFrame(
         {
             "Compared": agreement["comparison"],
@@ -215,14 +218,16 @@ def publish_agreement(agreement, out, *, n_subjects, n_scans, settings):
         "Mean maps compared: Euclidean distance (raw, or scaled to a sum of absolute values of 1) and Spearman rank "
         "correlation over "
         f"n = {int(agreement['n_voxels'].max()):,} brain voxels; "
-        f"maps are means over {people(n_subjects, n_scans)} and have no interval. {describe_settings(settings)}"
+        f"maps are means, without interval, over {people(n_subjects, n_scans, of)}. {describe_settings(settings)}"
     )
     title = "Distances between mean maps"
     return publish_table(agreement, shown, out, title=title, caption=caption, category="agreement")
 
 
-def publish_table1(table1, out):
-    """Table 1: subjects, scans, class, age and sex by fold and side, as audit_folds wrote it."""
+def publish_table1(table1, out, *, of=""):
+    """Table 1: subjects, scans, class, age and sex by fold and side, as audit_folds wrote it; `of` says whose scans
+    they are where they are another study's (wording.of_cohort).
+    """
     n_folds, whole = table1.loc[table1["fold"] != "all", "fold"].nunique(), table1.iloc[0]
     shown = table1.copy()
     for name in shown.select_dtypes("float"):
@@ -231,7 +236,7 @@ def publish_table1(table1, out):
     shown.columns = [str(name).replace("_", " ") for name in shown.columns]
     by_fold = f" by fold and side ({count(n_folds, 'fold')}; " if n_folds else " ("
     caption = (
-        f"The cohort{by_fold}n = {people(whole['subjects'], whole['scans'])}). "
+        f"The cohort{by_fold}n = {people(whole['subjects'], whole['scans'], of)}). "
         "Scans count by their own label, subjects as positive with any positive scan; age in years at the first scan, "
         "mean (SD)."
     )

@@ -19,8 +19,9 @@ BATCH_VALUES = 1_000_000
 def aggregate_regions(relevance, atlas_table, *, classes, n_bootstrap=1000, seed=0, judged=True):
     """Mean relevance of each region in each group of scans, with 95 % bootstrap intervals over subjects.
 
-    A subject's scans are averaged first, so that somebody with five visits counts once; the percentile bootstrap then
-    resamples subjects. A scan whose map has no positive relevance has no share, and counts for the other figures only.
+    A subject's scans (and the maps of one scan by several models) are averaged first, so that somebody with five visits
+    counts once; the percentile bootstrap then resamples subjects. A scan whose map has no positive relevance has no
+    share, and counts for the other figures only.
 
     Parameters
     ----------

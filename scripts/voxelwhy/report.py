@@ -10,13 +10,14 @@ import matplotlib.image
 from jinja2 import Environment, StrictUndefined
 
 from voxelwhy.errors import InputError
+from voxelwhy.wording import listing
 
 #: Figures are saved at more dots an inch than they are shown at, and so stay sharp.
 SHOWN_DPI = 100
 _TEMPLATE = Path(__file__).with_name("report.html.j2")
 
 
-def write_report(sections, out_path, *, title, simulated, sentences, versions, citations, split_titles=None):
+def write_report(sections, out_path, *, title, simulated, sentences, versions, citations, split_titles=None, real=()):
     """Write the report: summary, sections, versions and citations in one HTML file that needs nothing from outside.
 
     Parameters
@@ -29,6 +30,7 @@ def write_report(sections, out_path, *, title, simulated, sentences, versions, c
     versions : {software: version}
     citations : list of (text, link or "")
     split_titles : {split name: words}, headings where a section has items of several splits
+    real : names of other cohorts whose scans are not simulated, though those of the study are
 
     Raises
     ------
@@ -41,6 +43,7 @@ def write_report(sections, out_path, *, title, simulated, sentences, versions, c
     page = template.render(
         title=title,
         simulated=simulated,
+        real=listing(real),
         sentences=sentences if isinstance(sentences, dict) else {"": sentences},
         sections=sections,
         versions=dict(sorted(versions.items())),

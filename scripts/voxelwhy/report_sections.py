@@ -20,6 +20,10 @@ SECTIONS = {
         "Performance",
         "Out-of-sample figures, with a simple baseline on the same folds beside the network.",
     ),
+    "external": (
+        "Other cohorts",
+        "The same models on the scans of other studies, which share nobody with this one, beside their own test scans.",
+    ),
     "heatmaps": (
         "Heatmaps",
         "Mean relevance over groups of scans. What a method marks is where the network's output "

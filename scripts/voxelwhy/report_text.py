@@ -7,6 +7,7 @@ from pathlib import Path
 from voxelwhy.images import Grid
 from voxelwhy.wording import (
     OPTIMISERS,
+    count,
     describe_loss,
     describe_mask,
     describe_method,
@@ -14,6 +15,7 @@ from voxelwhy.wording import (
     describe_registration,
     describe_target,
     listing,
+    people,
 )
 
 _DOI = "https://doi.org/"
@@ -287,3 +289,29 @@ def _evaluation(settings, simulated):
             "with a Holm-corrected p below 0.05."
         )
     return text
+
+
+def external_text(audits):
+    """The paragraph on other cohorts that the models were tested on.
+
+    Parameters
+    ----------
+    audits : list of dict, audit.json of each split on another cohort: tested, counts
+
+    Returns
+    -------
+    list of str, one paragraph or none
+    """
+    if not audits:
+        return []
+    named = []
+    for audit in audits:
+        models = count(audit["tested"]["n_models"], "model")
+        people_there = people(audit["counts"]["subjects"], audit["counts"]["scans"])
+        named.append(f"the {models} of {audit['tested']['split']} on {audit['tested']['cohort']} ({people_there})")
+    return [
+        f"Other cohorts were a further test: {listing(named)}. Their scans were registered to the same template in "
+        "the same way. They share no subject and no image with this study, and no model learnt anything from them: "
+        "each scan was normalised as the training scans of each model were, then judged and explained by each model. "
+        "Intervals resample their subjects. Heatmaps of another cohort are not held against a planted truth."
+    ]

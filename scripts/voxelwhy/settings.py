@@ -13,6 +13,7 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from voxelwhy.errors import ConfigError
+from voxelwhy.external_settings import check_external
 from voxelwhy.foreign_settings import check_model, check_others, place_architecture
 from voxelwhy.settings_checks import check_settings
 
@@ -57,6 +58,7 @@ def load_settings(config, schema_path):
     check_settings(settings)
     check_model(settings)
     check_others(settings)
+    check_external(settings)
     return settings
 
 

@@ -108,9 +108,21 @@ def count(number, noun, plural=None):
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
-def people(n_subjects, n_scans):
-    """The n of a figure: "40 subjects, 60 scans"."""
-    return f"{count(n_subjects, 'subject')}, {count(n_scans, 'scan')}"
+def people(n_subjects, n_scans, of=""):
+    """The n of a figure: "40 subjects, 60 scans", and where they are another study's, `of` (`of_cohort`)."""
+    return f"{count(n_subjects, 'subject')}, {count(n_scans, 'scan')}{of}"
+
+
+def judged_by(split, n_models):
+    """Who judges the scans of another study: "each judged by each of the 5 models of kfold"."""
+    return "each judged by " + (
+        f"each of the {n_models} models of {split}" if n_models > 1 else f"the model of {split}"
+    )
+
+
+def of_cohort(cohort, split, n_models):
+    """Whose scans they are and who judges them: " of the cohort oasis1, each judged by the model of holdout"."""
+    return f" of the cohort {cohort}, {judged_by(split, n_models)}"
 
 
 def describe_other(card):

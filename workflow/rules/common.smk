@@ -5,6 +5,7 @@ What all rules share: the checked settings, paths within the study, and the dige
 import json
 import logging
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -24,7 +25,8 @@ os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(2 * 1024**3))
 from voxelwhy.code_digest import code_digest
 from voxelwhy.cohort.recognise import settle_source
 from voxelwhy.errors import VoxelwhyError
-from voxelwhy.foreign_settings import network_settings, studied_splits
+from voxelwhy.external_settings import reported_splits
+from voxelwhy.foreign_settings import network_settings
 from voxelwhy.progress import show_progress
 from voxelwhy.registry import METHODS, NETWORKS, SOURCES
 from voxelwhy.settings import load_settings
@@ -44,8 +46,12 @@ if recognised:
 SEED = config["seed"]
 # GPUs that a job asks the scheduler for where it runs a network; no number depends on it, so that no params hold it.
 GPUS = 1 if config["use_gpu"] else 0
-STUDIED = studied_splits(config)
+STUDIED = reported_splits(config)
+# The models of a split on the scans of another study are a split by themselves, that nobody trains.
+EXTERNAL = {name: split for name, split in STUDIED.items() if "cohort" in split}
 SPLITS = {split["name"]: split for split in config["splits"]} | STUDIED
+# A wildcard for the splits of this study's own scans: folds and models are made for these alone.
+OWN_SPLITS = "|".join(re.escape(name) for name in SPLITS if name not in EXTERNAL)
 # Splits whose test scans get heatmaps; the others are for accuracy alone.
 EXPLAINED = [name for name, split in STUDIED.items() if split.get("heatmaps", True)]
 # Weights from elsewhere take the place of training; where they were trained is what accuracy depends on.
@@ -59,7 +65,7 @@ CLASSES = {side: config["cohort"]["classes"][side]["name"] for side in ("positiv
 
 wildcard_constraints:
     scan=r"[A-Za-z0-9_.+-]+",
-    split="|".join(SPLITS),
+    split="|".join(map(re.escape, SPLITS)),
     fold=r"\d+",
     part=r"\d+-of-\d+",
     method="|".join(config["heatmaps"]["methods"]),

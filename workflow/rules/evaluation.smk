@@ -114,6 +114,8 @@ rule summarise:
         study("logs/summarise/{split}.log"),
     benchmark:
         study("benchmarks/summarise/{split}.tsv")
+    wildcard_constraints:
+        split=OWN_SPLITS,
     conda:
         "../../envs/voxelwhy.yaml"
     threads: 1

@@ -17,12 +17,12 @@ parts has the same last bits wherever it is made.
 rule compute_heatmaps:
     """Explain part {wildcards.part} of the test scans of {wildcards.split} by {wildcards.method}."""
     input:
-        selected=study("cohort/selected.tsv"),
+        selected=selected_of,
         mask=rules.prepare_template.output.mask,
         network_mask=rules.prepare_mask.output.mask,
         labels=study("atlas/labels.nii.gz"),
         regions=study("atlas/regions.tsv"),
-        models=lambda w: [study(f"splits/{w.split}/fold-{k}/model.pt") for k in folds_of(w.split)],
+        models=models_of_folds,
         predictions=predictions_of_folds,
     output:
         kept(directory(study("splits/{split}/heatmaps/{method}/parts/{part}"))),

@@ -90,7 +90,8 @@ def head_source(wildcards):
 
 def heatmap_settings(wildcards):
     heatmaps = config["heatmaps"]
-    shared = {key: heatmaps[key] for key in ("target", "output", "scans")}
+    shared = {key: heatmaps[key] for key in ("target", "output")}
+    shared |= {"scans": [] if wildcards.split in EXTERNAL else heatmaps["scans"]}
     own = {"network": NETWORK["network"]} if "options" in NETWORK else {}
     return (
         shared
@@ -138,7 +139,7 @@ def metrics_of(wildcards):
 
 
 def truth_of(wildcards):
-    planted = SIMULATED and wildcards.split in EXPLAINED
+    planted = SIMULATED and wildcards.split in EXPLAINED and wildcards.split not in EXTERNAL
     return [study(f"splits/{wildcards.split}/evaluation/truth.tsv")] if planted else []
 
 
@@ -196,6 +197,10 @@ def report_items():
     for split in STUDIED:
         drawn = [name for rule_name in drawing_rules(split) for name in SPLIT_FIGURES[rule_name]]
         tables = SPLIT_TABLES + RELEVANCE_TABLES * (split in EXPLAINED)
+        if split in EXTERNAL:
+            drawn, tables = ([name for name in names if name not in OF_OWN_SCANS] for names in (drawn, tables))
+        elif split in TESTED_ELSEWHERE:
+            drawn, tables = [*drawn, "external"], [*tables, "external"]
         items += [study(f"splits/{split}/figures/{name}.json") for name in drawn]
         items += [study(f"splits/{split}/tables/{name}.json") for name in tables]
     for group in OTHERS_GROUPS:

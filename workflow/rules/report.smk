@@ -63,10 +63,10 @@ rule draw_heatmaps:
     params:
         settings=lambda wildcards: {
             "heatmaps": HEATMAPS,
-            "n_folds": None if MODEL else len(folds_of(wildcards.split)),
-            "simulated": SIMULATED,
+            "n_folds": None if MODEL or wildcards.split in EXTERNAL else len(folds_of(wildcards.split)),
             "shown": SHOWN,
-        },
+        }
+        | about(wildcards),
         code=code("draw_heatmaps.py"),
     script:
         "../../scripts/draw_heatmaps.py"
@@ -126,14 +126,14 @@ rule draw_regions:
         mem_mb=table_mem_mb,
         runtime=short_runtime,
     params:
-        settings={
+        settings=lambda wildcards: {
             "heatmaps": HEATMAPS,
             "atlas": config["atlas"]["name"],
             "classes": CLASSES,
-            "simulated": SIMULATED,
             "top": config["figures"]["top_regions"],
             "dpi": config["figures"]["dpi"],
-        },
+        }
+        | about(wildcards),
         code=code("draw_regions.py"),
     script:
         "../../scripts/draw_regions.py"
@@ -154,6 +154,8 @@ if ACCURACY:
             study("logs/draw_performance/{split}.log"),
         benchmark:
             study("benchmarks/draw_performance/{split}.tsv")
+        wildcard_constraints:
+            split=OWN_SPLITS,
         conda:
             "../../envs/voxelwhy.yaml"
         threads: 1
@@ -161,14 +163,14 @@ if ACCURACY:
             mem_mb=table_mem_mb,
             runtime=short_runtime,
         params:
-            settings={
+            settings=lambda wildcards: {
                 "training": RECORDED["training"],
                 "titles": MODEL_TITLES,
                 "bootstrap": config["evaluation"]["bootstrap"],
                 "classes": CLASSES,
-                "simulated": SIMULATED,
                 "dpi": config["figures"]["dpi"],
-            },
+            }
+            | about(wildcards),
             code=code("draw_performance.py"),
         script:
             "../../scripts/draw_performance.py"
@@ -192,11 +194,11 @@ rule draw_agreement:
         mem_mb=map_mem_mb,
         runtime=short_runtime,
     params:
-        settings={
+        settings=lambda wildcards: {
             "classes": CLASSES,
-            "simulated": SIMULATED,
             "dpi": config["figures"]["dpi"],
-        },
+        }
+        | about(wildcards),
         code=code("draw_agreement.py"),
     script:
         "../../scripts/draw_agreement.py"
@@ -277,7 +279,11 @@ rule publish_tables:
         mem_mb=table_mem_mb,
         runtime=short_runtime,
     params:
-        settings={"titles": MODEL_TITLES, "bootstrap": config["evaluation"]["bootstrap"]},
+        settings=lambda wildcards: {
+            "titles": MODEL_TITLES,
+            "bootstrap": config["evaluation"]["bootstrap"],
+            "of": about(wildcards)["of"],
+        },
         code=code("publish_tables.py"),
     script:
         "../../scripts/publish_tables.py"
@@ -296,6 +302,8 @@ rule publish_relevance:
         study("logs/publish_relevance/{split}.log"),
     benchmark:
         study("benchmarks/publish_relevance/{split}.tsv")
+    wildcard_constraints:
+        split=OWN_SPLITS,
     conda:
         "../../envs/voxelwhy.yaml"
     threads: 1
@@ -303,11 +311,12 @@ rule publish_relevance:
         mem_mb=table_mem_mb,
         runtime=short_runtime,
     params:
-        settings={
+        settings=lambda wildcards: {
             "heatmaps": HEATMAPS,
             "atlas": config["atlas"]["name"],
             "classes": CLASSES,
             "top": config["figures"]["top_regions"],
+            "of": about(wildcards)["of"],
         },
         code=code("publish_relevance.py"),
     script:
@@ -319,10 +328,11 @@ rule write_report:
     input:
         captions=report_items(),
         pictures=[item.replace(".json", ".png") for item in report_items() if "/figures/" in item],
-        scans=expand(study("splits/{split}/figures/scans"), split=EXPLAINED),
+        scans=expand(study("splits/{split}/figures/scans"), split=OWN_EXPLAINED),
         summaries=expand(study("splits/{split}/evaluation/summary.json"), split=STUDIED),
         selected=study("cohort/selected.tsv"),
         skull=study("cohort/skull.json"),
+        external=expand(study("splits/{split}/audit.json"), split=EXTERNAL),
         template=str(SCRIPTS / "voxelwhy" / "report.html.j2"),
     output:
         report=study("report.html"),
@@ -337,11 +347,13 @@ rule write_report:
         mem_mb=table_mem_mb,
         runtime=short_runtime,
     params:
-        settings={
+        settings=lambda wildcards: {
             "config": RECORDED,
             "splits": list(STUDIED),
-            "explained": EXPLAINED,
+            "explained": OWN_EXPLAINED,
             "simulated": SIMULATED,
+            "titles": SPLIT_TITLES,
+            "real": real_cohorts(),
         },
         code=code("write_report.py"),
     script:

@@ -25,7 +25,10 @@ def n_scans():
 
 
 def n_explained(split):
-    """About how many scans a split explains."""
+    """About how many maps a split has of each method."""
+    if split in EXTERNAL:
+        path = cohort_table(SPLITS[split]["cohort"])
+        return len(scan_table(path, os.stat(path).st_mtime_ns)) * len(folds_of(split)) if path else 0
     return math.ceil(n_scans() * (1 if SPLITS[split]["kind"] in ("kfold", "all_scans") else HOLDOUT_SHARE))
 
 
@@ -74,9 +77,9 @@ def training_runtime(wildcards, attempt):
     return math.ceil(60 + 2 * seconds / 60) * attempt
 
 
-def adopting_runtime(wildcards, attempt):
+def predicting_runtime(wildcards, attempt):
     """As for one epoch: each scan is predicted once."""
-    seconds = costs.step_seconds(config["training"]["network"], MEGAVOXELS) * n_scans()
+    seconds = costs.step_seconds(config["training"]["network"], MEGAVOXELS) * n_explained(wildcards.split)
     return math.ceil(60 + 2 * seconds / 60) * attempt
 
 

@@ -114,12 +114,14 @@ if MODEL:
             study("logs/adopt_weights/{split}.log"),
         benchmark:
             study("benchmarks/adopt_weights/{split}.tsv")
+        wildcard_constraints:
+            split=OWN_SPLITS,
         conda:
             "../../envs/voxelwhy.yaml"
         threads: config["training"]["threads"]
         resources:
             mem_mb=network_mem_mb,
-            runtime=adopting_runtime,
+            runtime=predicting_runtime,
         params:
             settings={"model": MODEL, "training": ADOPTING, "classes": CLASSES},
             code=code("adopt_weights.py", NETWORK_MODULE),
@@ -144,6 +146,8 @@ else:
             study("logs/train_fold/{split}/fold-{fold}.log"),
         benchmark:
             study("benchmarks/train_fold/{split}/fold-{fold}.tsv")
+        wildcard_constraints:
+            split=OWN_SPLITS,
         conda:
             "../../envs/voxelwhy.yaml"
         threads: config["training"]["threads"]
@@ -178,6 +182,8 @@ rule train_baseline:
         study("logs/train_baseline/{split}.log"),
     benchmark:
         study("benchmarks/train_baseline/{split}.tsv")
+    wildcard_constraints:
+        split=OWN_SPLITS,
     conda:
         "../../envs/voxelwhy.yaml"
     threads: 1

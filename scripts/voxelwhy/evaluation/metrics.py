@@ -30,10 +30,11 @@ def score_predictions(predictions, *, model, classes, n_bootstrap=1000, seed=0):
     -------
     DataFrame by the METRICS schema
         For each fold and for all folds pooled ("all"). By subject means: the mean probability over a subject's scans of
-        one label. A subject with scans of both classes therefore counts once per label. Positive is predicted at a
-        probability of 0.5 or more. AUC over pooled folds mixes the probabilities of the folds' models. What is not
-        defined (a metric without scans of a class) is NaN, and so is its interval; resamples that lack a class are left
-        out of the percentiles.
+        one label. A subject with scans of both classes therefore counts once per label. Where several folds judge one
+        scan (another study's), each judgement counts, and n is that of distinct scans and subjects. Positive is
+        predicted at a probability of 0.5 or more. AUC over pooled folds mixes the probabilities of the folds' models.
+        What is not defined (a metric without scans of a class) is NaN, and so is its interval; resamples that lack a
+        class are left out of the percentiles.
 
     Raises
     ------
@@ -44,7 +45,7 @@ def score_predictions(predictions, *, model, classes, n_bootstrap=1000, seed=0):
     folds = [("all", predictions), *((str(fold), part) for fold, part in predictions.groupby("fold", sort=True))]
     rows = []
     for fold, part in folds:
-        counts = {"n_scans": len(part), "n_subjects": part["subject_id"].nunique()}
+        counts = {"n_scans": part["scan_id"].nunique(), "n_subjects": part["subject_id"].nunique()}
         for level, scored in (("scan", part), ("subject", by_subject(part))):
             values = _values(scored, classes)
             resampled = _resampled_values(scored, classes, n_bootstrap, seed)
@@ -56,8 +57,11 @@ def score_predictions(predictions, *, model, classes, n_bootstrap=1000, seed=0):
 
 
 def by_subject(predictions):
-    """Mean probability over a subject's scans of a label: one row a subject and label, sorted."""
-    return predictions.groupby(["subject_id", "label"], as_index=False, sort=True)["probability"].mean()
+    """Mean probability over a subject's scans of a label in a fold: one row a subject, label and fold, sorted.
+
+    Probabilities of several models are not averaged: an ensemble would be held against single models.
+    """
+    return predictions.groupby(["subject_id", "label", "fold"], as_index=False, sort=True)["probability"].mean()
 
 
 def roc_band(predictions, *, model, classes, n_bootstrap=1000, seed=0):
@@ -98,7 +102,7 @@ def roc_band(predictions, *, model, classes, n_bootstrap=1000, seed=0):
 
 
 def confusion(predictions, classes):
-    """Scans by class (rows) and predicted class (columns), positive first; predicted positive from 0.5 on."""
+    """Predictions by class (rows) and predicted class (columns), positive first; predicted positive from 0.5 on."""
     names = [classes["positive"], classes["negative"]]
     predicted = np.where(predictions["probability"] >= 0.5, *names)
     table = pd.crosstab(predictions["label"].to_numpy(), predicted)

@@ -32,22 +32,22 @@ def three_sentences(metrics, truth=None, *, simulated, classes, model="cnn", bas
         first = _accuracy(metrics, model, baseline, simulated, classes)
     if truth is not None and len(truth):
         return [first, _found(truth), _not_found(truth)]
-    return [first, _largest(regions or {}, classes), _caution(metrics, model)]
+    return [first, largest_regions(regions or {}, classes), _caution(metrics, model)]
 
 
 def _accuracy(metrics, model, baseline, simulated, classes):
     scans = "simulated scans" if simulated else "scans"
-    row = _row(metrics, model, "accuracy")
-    auc = _row(metrics, model, "auc")
+    row = pooled_metric(metrics, model, "accuracy")
+    auc = pooled_metric(metrics, model, "auc")
     sentence = (
         f"The network told {classes['positive']} from {classes['negative']} {scans} with an accuracy of "
-        f"{_with_interval(row)} "
-        f"and an AUC of {_with_interval(auc)} out of sample ({people(row['n_subjects'], row['n_scans'])}; "
+        f"{with_interval(row)} "
+        f"and an AUC of {with_interval(auc)} out of sample ({people(row['n_subjects'], row['n_scans'])}; "
         "95 % intervals over subjects)"
     )
-    beside = _row(metrics, baseline, "accuracy")
+    beside = pooled_metric(metrics, baseline, "accuracy")
     if beside is not None:
-        sentence += f", the baseline with an accuracy of {_with_interval(beside)}"
+        sentence += f", the baseline with an accuracy of {with_interval(beside)}"
     if auc["low"] <= CHANCE_AUC:
         sentence += "; its AUC is not shown to be better than chance, so its heatmaps explain no proven ability"
     return sentence + "."
@@ -87,7 +87,8 @@ def _figures(row):
     )
 
 
-def _largest(regions, classes):
+def largest_regions(regions, classes):
+    """The sentence on the three regions with the largest share of relevance in positive scans, by method."""
     named = []
     for method, table in regions.items():
         top = table[table["group"] == classes["positive"]].sort_values("rank").head(3)["region"]
@@ -101,17 +102,19 @@ def _largest(regions, classes):
 
 
 def _caution(metrics, model):
-    n = None if metrics is None else _row(metrics, model, "accuracy")["n_subjects"]
+    n = None if metrics is None else pooled_metric(metrics, model, "accuracy")["n_subjects"]
     if n is not None and n < FEW_SUBJECTS:
         return f"{n} people say nothing about accuracy: the interval shows how far it could lie from what it is."
     return "No change was planted in these scans, so nothing here shows whether the heatmaps point at the disease."
 
 
-def _with_interval(row):
+def with_interval(row):
+    """The figure of a row of the METRICS schema with its interval."""
     return interval(row["value"], row["low"], row["high"])
 
 
-def _row(metrics, model, metric):
+def pooled_metric(metrics, model, metric):
+    """The row of a metric by scan over all folds; None where the table has no such model."""
     chosen = metrics[
         (metrics["model"] == model)
         & (metrics["level"] == "scan")

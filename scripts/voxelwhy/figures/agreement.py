@@ -9,13 +9,14 @@ from voxelwhy.wording import group_title, method_title, people
 
 
 @styled
-def draw_agreement(agreement, out, *, group, n_subjects, n_scans, simulated, dpi=150):
+def draw_agreement(agreement, out, *, group, n_subjects, n_scans, simulated, of="", dpi=150):
     """Distance between the classes' maps by method, and methods against each other: distance and rank correlation.
 
     Parameters
     ----------
     agreement : DataFrame by the AGREEMENT schema
     group : str, the group whose maps the matrix compares
+    of : str, whose scans they are where they are another study's (wording.of_cohort)
 
     Returns
     -------
@@ -37,7 +38,7 @@ def draw_agreement(agreement, out, *, group, n_subjects, n_scans, simulated, dpi
         f"their Spearman rank correlation. Right: methods compared on the mean map of {group_title(group)}: below "
         "the diagonal "
         f"Euclidean distance of scaled maps (in 10⁻³), above it Spearman rank correlation. "
-        f"{int(agreement['n_voxels'].max()):,} brain voxels; {people(n_subjects, n_scans)}; these are figures of "
+        f"{int(agreement['n_voxels'].max()):,} brain voxels; {people(n_subjects, n_scans, of)}; these are figures of "
         "mean maps and have no interval."
     )
     title = f"Agreement between classes and between methods, {group_title(group)}"

@@ -73,7 +73,7 @@ def _training_words(settings):
 
 
 @styled
-def draw_roc(bands, metrics, out, *, model_titles, simulated, n_bootstrap, dpi=150):
+def draw_roc(bands, metrics, out, *, model_titles, simulated, n_bootstrap, of="", dpi=150):
     """ROC curves with their bootstrap bands, a colour a model.
 
     Parameters
@@ -81,6 +81,7 @@ def draw_roc(bands, metrics, out, *, model_titles, simulated, n_bootstrap, dpi=1
     bands : DataFrame by the ROC schema, one or more models
     metrics : DataFrame by the METRICS schema, for AUC and n
     model_titles : {model: name for people}, in the order of drawing
+    of : str, whose scans they are where they are another study's (wording.of_cohort)
 
     Returns
     -------
@@ -100,20 +101,22 @@ def draw_roc(bands, metrics, out, *, model_titles, simulated, n_bootstrap, dpi=1
     axes.set(xlabel="false positive rate (1 - specificity)", ylabel="true positive rate (sensitivity)")
     axes.legend(loc="lower right")
     caption = (
-        f"ROC by scan, folds pooled ({people(auc['n_subjects'], auc['n_scans'])}). Bands: pointwise 95 % interval over "
-        f"{n_bootstrap:,} resamples of subjects. {'; '.join(words)}."
+        f"ROC by scan, folds pooled ({people(auc['n_subjects'], auc['n_scans'], of)}). Bands: pointwise 95 % interval "
+        f"over {n_bootstrap:,} resamples of subjects. {'; '.join(words)}."
     )
     title = "ROC curve"
     return save_figure(fig, out, simulated=simulated, title=title, caption=caption, category="performance", dpi=dpi)
 
 
 @styled
-def draw_confusion(table, out, *, n_subjects, model_title, simulated, dpi=150):
-    """Confusion matrix: scans by class and predicted class, with the share of each row.
+def draw_confusion(table, out, *, n_subjects, n_scans, model_title, simulated, of="", dpi=150):
+    """Confusion matrix: predictions by class and predicted class, with the share of each row.
 
     Parameters
     ----------
     table : DataFrame from evaluation.metrics.confusion
+    n_subjects, n_scans : int; several models may judge one scan
+    of : str, whose scans they are where they are another study's (wording.of_cohort)
 
     Returns
     -------
@@ -133,8 +136,9 @@ def draw_confusion(table, out, *, n_subjects, model_title, simulated, dpi=150):
     axes.tick_params(length=0)
     for spine in axes.spines.values():
         spine.set_visible(False)
+    judged = f"; {counts.sum():,} judgements" if counts.sum() != n_scans else ""
     caption = (
-        f"Confusion matrix by scan, {model_title}, folds pooled ({people(n_subjects, int(counts.sum()))}). "
+        f"Confusion matrix by scan, {model_title}, folds pooled ({people(n_subjects, n_scans, of)}{judged}). "
         f"{table.index[0]} is predicted at a probability of 0.5 or more; percentages of a row."
     )
     title = f"Confusion matrix, {model_title}"
@@ -142,13 +146,14 @@ def draw_confusion(table, out, *, n_subjects, model_title, simulated, dpi=150):
 
 
 @styled
-def draw_metrics(metrics, out, *, model_titles, level, n_bootstrap, simulated, dpi=150):
+def draw_metrics(metrics, out, *, model_titles, level, n_bootstrap, simulated, of="", dpi=150):
     """Every metric with its interval, models side by side; small points are the folds.
 
     Parameters
     ----------
     metrics : DataFrame by the METRICS schema
     level : "scan" or "subject"
+    of : str, whose scans they are where they are another study's (wording.of_cohort)
 
     Returns
     -------
@@ -170,7 +175,7 @@ def draw_metrics(metrics, out, *, model_titles, level, n_bootstrap, simulated, d
     axes.grid(axis="y", color=RULE, lw=0.6)
     axes.legend(loc="lower right", ncols=2)
     caption = (
-        f"Out-of-sample performance by {level} ({people(pooled['n_subjects'], pooled['n_scans'])}). Large points: "
+        f"Out-of-sample performance by {level} ({people(pooled['n_subjects'], pooled['n_scans'], of)}). Large points: "
         "folds pooled, "
         f"with the 95 % interval over {n_bootstrap:,} resamples of subjects; small points: single folds; dotted: 0.5."
     )

@@ -30,6 +30,7 @@ def draw_group_maps(
     simulated,
     scaled=False,
     n_folds=None,
+    of="",
     axis="coronal",
     slices_mm=sl.DEFAULT_SLICES_MM,
     dpi=150,
@@ -44,6 +45,7 @@ def draw_group_maps(
     group : str; a class, "all", "TP", "FP", "TN" or "FN"
     settings : dict, the study's heatmap settings (target, output, methods)
     scaled : bool; the maps are means of scans scaled to a sum of |values| of 1
+    of : str, whose scans they are where they are another study's (wording.of_cohort)
 
     Returns
     -------
@@ -63,9 +65,8 @@ def draw_group_maps(
     folds = f", each by the network of its own fold ({count(n_folds, 'fold')})" if n_folds else ""
     kind = "of maps scaled to a sum of absolute values of 1" if scaled else "of raw maps"
     caption = (
-        f"Mean relevance of {group_title(group)} ({people(n_subjects, n_scans)}{folds}; mean {kind}). Relevance for "
-        "the "
-        f"{describe_target(settings)}. {'; '.join(described)}. {SCALE_NOTE}. "
+        f"Mean relevance of {group_title(group)} ({people(n_subjects, n_scans, of)}{folds}; mean {kind}). Relevance "
+        f"for the {describe_target(settings)}. {'; '.join(described)}. {SCALE_NOTE}. "
         f"{axis.capitalize()} slices, coordinates in template space; left of the picture is {LEFT_IS[axis]}. "
         "Relevance outside the brain or the network's mask is left out."
     )
@@ -163,7 +164,9 @@ def mosaic(maps, anatomy_path, brain_path, axis_name, slices_mm):
 
 
 @styled
-def draw_region_ranking(tables, out, *, group, settings, simulated, atlas="AAL", figure="share", top=10, dpi=150):
+def draw_region_ranking(
+    tables, out, *, group, settings, simulated, atlas="AAL", figure="share", top=10, of="", dpi=150
+):
     """The regions with the largest relevance, a panel a method, with bootstrap intervals over subjects.
 
     Parameters
@@ -171,6 +174,7 @@ def draw_region_ranking(tables, out, *, group, settings, simulated, atlas="AAL",
     tables : {method: DataFrame by the REGIONS schema}
     group : str, a group of scans in the tables
     figure : "share", "density" or "total"; regions come in the order of the tables' rank for "share", else by size
+    of : str, whose scans they are where they are another study's (wording.of_cohort)
 
     Returns
     -------
@@ -196,7 +200,7 @@ def draw_region_ranking(tables, out, *, group, settings, simulated, atlas="AAL",
     described = "; ".join(describe_method(name, settings.get("methods", {}).get(name)) for name in tables)
     caption = (
         f"The {top} {atlas} regions with the largest {units[figure]}, {group_title(group)} "
-        f"({people(n['n_subjects'], n['n_scans'])}). Points: mean over subjects; lines: 95 % bootstrap interval, "
+        f"({people(n['n_subjects'], n['n_scans'], of)}). Points: mean over subjects; lines: 95 % bootstrap interval, "
         "subjects resampled. "
         f"Relevance for the {describe_target(settings)}. {described}."
     )
@@ -232,13 +236,14 @@ def _bars(axes, rows, figure, title, colour):
 
 
 @styled
-def draw_saturation(saturated, out, *, n_scans, simulated, dpi=150):
+def draw_saturation(saturated, out, *, n_scans, simulated, of="", dpi=150):
     """Share of scans, by group, with a probability above 0.999, where the gradient of a probability vanishes.
 
     Parameters
     ----------
     saturated : {group: share between 0 and 1}
     n_scans : {group: number}
+    of : str, whose scans they are where they are another study's (wording.of_cohort)
     """
     fig, axes = new_figure(figsize=(4.2, 0.28 * len(saturated) + 0.8), layout="constrained")
     places = np.arange(len(saturated))[::-1]
@@ -252,7 +257,7 @@ def draw_saturation(saturated, out, *, n_scans, simulated, dpi=150):
         "Share of scans whose predicted class has a probability above 0.999. The gradient of such a probability is "
         "next to "
         "zero, so that these scans hardly count in a mean of raw maps. n = "
-        f"{n_scans.get('all', sum(n_scans.values()))} scans."
+        f"{n_scans.get('all', sum(n_scans.values()))} scans{of}."
     )
     title = "Saturated probabilities"
     return save_figure(fig, out, simulated=simulated, title=title, caption=caption, category="heatmaps", dpi=dpi)

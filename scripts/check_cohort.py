@@ -1,0 +1,21 @@
+"""Say at once whether the scans of another study are such as the models of this one know."""
+
+import nibabel as nib
+
+from voxelwhy.doors import door
+from voxelwhy.external.cohort import check_cohort, require_cohort
+from voxelwhy.images import Grid, read_json, write_json
+from voxelwhy.tables import SELECTED, read_table
+
+with door(snakemake) as job:
+    cohort, settings = job.wildcards.cohort, job.settings
+    require_cohort(cohort)
+    card = check_cohort(
+        cohort,
+        read_table(job.input.selected, SELECTED),
+        classes=settings["classes"],
+        registration=settings["registration"],
+        whole_heads=not (read_json(job.input.skull)["skull_stripped"] or settings["extract"]),
+        grid=Grid.of(nib.load(job.input.mask)),
+    )
+    write_json(job.output.card, card)

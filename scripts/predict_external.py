@@ -1,0 +1,20 @@
+"""Predict the scans of another study by the model of one fold."""
+
+import nibabel as nib
+
+from voxelwhy.doors import door
+from voxelwhy.external.predictions import predict_external
+from voxelwhy.tables import FOLDS, PREDICTIONS, SELECTED, read_table, write_table
+
+with door(snakemake) as job:
+    selected = read_table(job.input.selected, SELECTED)
+    predictions = predict_external(
+        job.input.model,
+        read_table(job.input.folds, FOLDS),
+        dict(zip(selected["scan_id"], selected["t1"], strict=True)),
+        nib.load(job.input.mask),
+        job.settings["training"],
+        fold=int(job.wildcards.fold),
+        classes=job.settings["classes"],
+    )
+    write_table(predictions, job.output.predictions, PREDICTIONS)

@@ -1,0 +1,17 @@
+"""Let each model of a split judge each scan of another study, unless a person or an image is in both studies."""
+
+from voxelwhy.doors import door
+from voxelwhy.external.folds import audit_external, external_folds, require_disjoint
+from voxelwhy.images import write_json
+from voxelwhy.table1 import cohort_table
+from voxelwhy.tables import FOLDS, SELECTED, TABLE1, read_table, write_table
+
+with door(snakemake) as job:
+    settings = job.settings
+    own, selected = (read_table(path, SELECTED) for path in (job.input.own, job.input.selected))
+    audit = audit_external(selected, own, n_folds=settings["n_models"])
+    require_disjoint(audit, settings["cohort"], job.input.own)
+    folds = external_folds(selected, settings["n_models"])
+    write_table(folds, job.output.folds, FOLDS)
+    write_json(job.output.audit, audit | {"tested": {key: settings[key] for key in ("cohort", "split", "n_models")}})
+    write_table(cohort_table(folds, selected, settings["classes"]), job.output.table1, TABLE1)

@@ -1,0 +1,150 @@
+"""The cohort of another study: whether it is there, and whether its scans are such as this study's models know."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+import yaml
+
+from voxelwhy.errors import ConfigError, InputError
+from voxelwhy.images import Grid, read_json
+
+log = logging.getLogger(__name__)
+
+#: Where configs are looked for, beside the folder of this study's own.
+CONFIG_FOLDERS = ("config", ".")
+
+
+def selected_path(cohort):
+    """Path of the table of another study's registered scans."""
+    return Path("results", cohort, "cohort", "selected.tsv")
+
+
+def require_cohort(cohort, folders=CONFIG_FOLDERS):
+    """Raise InputError, with the command that mends it, unless the other study has registered its scans."""
+    if not selected_path(cohort).is_file():
+        raise InputError(
+            f"evaluate_on: the scans of the study {cohort} are not registered yet",
+            file=selected_path(cohort),
+            found="no such file",
+            allowed=f"the results of {cohort} in the folder in which snakemake is run",
+            hint=f"run it first, with its own config: {register_command(cohort, folders)}",
+        )
+
+
+def register_command(cohort, folders=CONFIG_FOLDERS):
+    """The command that registers the scans of another study, with its config where one of `folders` has it."""
+    paths = [path for folder in folders for path in sorted(Path(folder).glob("*.y*ml"))]
+    named = next((os.path.relpath(path) for path in paths if _study_of(path) == cohort), f"<the config of {cohort}>")
+    return f"snakemake --cores all --configfile {named} --until select_scans"
+
+
+def _study_of(path):
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return None
+    return config.get("study") if isinstance(config, dict) else None
+
+
+def is_simulated(paths, cohort):
+    """Whether these scans (`path` of the table of scans) are of an embedded cohort that the study `cohort` made."""
+    made = Path("results", cohort, "simulation")
+    return any(Path(path).is_relative_to(made) for path in paths)
+
+
+def check_cohort(cohort, selected, *, classes, registration, whole_heads, grid):
+    """Check that the scans of another study are registered and named as those of this one.
+
+    Parameters
+    ----------
+    cohort : str, name of the other study
+    selected : DataFrame by tables.SELECTED, of the other study; beside each `t1` lies its quality.json
+    classes : {"positive": name, "negative": name}, of this study
+    registration : dict, of this study: transform, n4
+    whole_heads : bool, whether this study's scans are registered as whole heads
+    grid : Grid, of this study
+
+    Returns
+    -------
+    card : dict that JSON can hold: cohort, n_scans, n_subjects, simulated, versions
+
+    Raises
+    ------
+    ConfigError : other names of classes.
+    InputError : a scan on another grid, registered with another transform or N4, or as a brain where this study's are
+        whole heads (or the other way round); a registered scan that is not there any more.
+
+    Another version of ANTs is logged only, as within a study.
+    """
+    _require_classes(cohort, selected, classes)
+    wanted = {"transform": registration["transform"], "n4": bool(registration["n4"]), "whole_heads": bool(whole_heads)}
+    versions = set()
+    for scan in selected.itertuples():
+        quality = _read_quality(cohort, scan)
+        _require_registration(cohort, scan, quality, wanted)
+        if not (found := Grid.of(scan.t1)).same(grid):
+            raise InputError(
+                f"the scans of {cohort} are not on the grid of this study: nothing is resampled",
+                file=scan.t1,
+                found=found.in_words(),
+                allowed=grid.in_words(),
+                hint="set registration.resolution_mm and grid alike in both configs, then " + register_command(cohort),
+            )
+        versions.add(quality["versions"]["antspyx"])
+    log.info("the %d scans of %s were registered with antspyx %s", len(selected), cohort, ", ".join(sorted(versions)))
+    return {
+        "cohort": cohort,
+        "n_scans": len(selected),
+        "n_subjects": int(selected["subject_id"].nunique()),
+        "simulated": is_simulated(selected["path"], cohort),
+        "versions": {"antspyx": sorted(versions)},
+    }
+
+
+def _require_classes(cohort, selected, classes):
+    found = sorted(selected["label"].unique())
+    if found != sorted(classes.values()):
+        raise ConfigError(
+            f"the classes of {cohort} are not named as those of this study",
+            file=selected_path(cohort),
+            column="label",
+            found=", ".join(found),
+            allowed=", ".join(sorted(classes.values())),
+            hint="give the classes one name in both configs (cohort.classes.positive.name and negative.name), then "
+            + register_command(cohort),
+        )
+
+
+def _read_quality(cohort, scan):
+    path = Path(scan.t1).with_name("quality.json")
+    if not (path.is_file() and Path(scan.t1).is_file()):
+        raise InputError(
+            f"a registered scan of {cohort} is not there any more",
+            file=scan.t1,
+            found="no such file",
+            allowed=f"each scan of {selected_path(cohort)}",
+            hint=register_command(cohort),
+        )
+    return read_json(path)
+
+
+def _require_registration(cohort, scan, quality, wanted):
+    # Only a whole head has a brain mask that was carried back to it.
+    found = {"transform": quality["transform"], "n4": quality["n4"], "whole_heads": quality["brain_cm3"] is not None}
+    if found != wanted:
+        raise InputError(
+            f"the scans of {cohort} were registered otherwise than those of this study: models see the difference",
+            file=Path(scan.t1).with_name("quality.json"),
+            found=_in_words(found),
+            allowed=_in_words(wanted),
+            hint="set registration.transform, registration.n4 and the section scans alike in both configs, then "
+            + register_command(cohort),
+        )
+
+
+def _in_words(how):
+    n4 = "true" if how["n4"] else "false"
+    return f"{'whole heads' if how['whole_heads'] else 'brains'}, transform: {how['transform']}, n4: {n4}"

@@ -1,0 +1,126 @@
+"""Another study's cohort as test: who judges which scan, and that the two cohorts share nobody."""
+
+from __future__ import annotations
+
+import logging
+import re
+
+import pandas as pd
+
+from voxelwhy.errors import InputError
+from voxelwhy.external.cohort import selected_path
+
+log = logging.getLogger(__name__)
+
+#: What is compared between the cohorts, and what it is called.
+SHARED = {"subject_id": "subject", "voxel_hash": "image", "t1_hash": "registered image"}
+#: Shared subjects and images that a message names.
+MOST_NAMED = 5
+
+
+def external_folds(selected, n_folds):
+    """Every scan of the other cohort on the side test of every fold: each of the models judges it.
+
+    Parameters
+    ----------
+    selected : DataFrame by tables.SELECTED, of the other study
+    n_folds : int, folds of the split whose models are tested
+
+    Returns
+    -------
+    folds : DataFrame by tables.FOLDS
+    """
+    rows = selected[["scan_id", "subject_id", "label"]].reset_index(drop=True)
+    folds = [rows.assign(fold=fold, side="test") for fold in range(n_folds)]
+    return pd.concat(folds, ignore_index=True)[["fold", "side", "scan_id", "subject_id", "label"]]
+
+
+def audit_external(selected, own, *, n_folds):
+    """Look for people and images of the other cohort that the study has too, on whatever side of its folds.
+
+    Subjects are compared as `plain_subject` has them, images by the hashes of their voxels.
+
+    Parameters
+    ----------
+    selected, own : DataFrames by tables.SELECTED, of the other study and of this one
+    n_folds : int, folds of the split whose models are tested
+
+    Returns
+    -------
+    audit : dict that JSON can hold, in the form of `audit.audit_folds`: passed; checks, each {name, passed, detail};
+        counts. What is shared is logged in full.
+    """
+    checks = []
+    for column, word in SHARED.items():
+        if shared := _shared(selected, own, column):
+            known = selected[_compared(selected, column).isin(shared)]
+            log.info("%ss of both studies: %s", word, ", ".join(known[column].unique()))
+        checks.append(
+            {
+                "name": f"no {word} of the other study in this one",
+                "passed": not shared,
+                "detail": _detail(shared, selected[column].nunique(), word) if shared else "none found",
+            }
+        )
+    counts = {
+        "folds": n_folds,
+        "scans": len(selected),
+        "subjects": int(selected["subject_id"].nunique()),
+        "images": int(selected["voxel_hash"].nunique()),
+    }
+    return {"passed": all(check["passed"] for check in checks), "checks": checks, "counts": counts}
+
+
+def require_disjoint(audit, cohort, own_path):
+    """Raise InputError unless `audit_external` found nobody and no image in both studies.
+
+    Parameters
+    ----------
+    cohort : str, name of the other study
+    own_path : path of this study's selected.tsv, for the message
+    """
+    failed = [check["detail"] for check in audit["checks"] if not check["passed"]]
+    if failed:
+        raise InputError(
+            f"people or images of {cohort} are in this study too, whose models are not tested on whom they may know",
+            file=selected_path(cohort),
+            found="; ".join(failed),
+            allowed=f"no subject and no image of {own_path}",
+            hint="take them out of the table of one of the two studies and run that one again (the log of this job "
+            "names all subjects); different people who are numbered alike need other subject ids in one table "
+            "(cohort.source: folder, column subject)",
+        )
+
+
+def plain_subject(subject):
+    """A subject's id as it is compared: sources write one person's id in several ways.
+
+    >>> plain_subject("sub-ADNI023S0030") == plain_subject("023_S_0030")
+    True
+    >>> plain_subject("sub-OASIS10061") == plain_subject("OAS1_0061")
+    True
+    """
+    plain = re.sub(r"[^a-z0-9]", "", str(subject).lower()).removeprefix("sub").removeprefix("adni")
+    return plain.replace("oasis", "oas", 1)
+
+
+def _shared(selected, own, column):
+    """The other cohort's values of `column` that this one has too, each with a scan of both."""
+    ours = _by_value(own, column)
+    return {value: (scan, ours[value]) for value, scan in _by_value(selected, column).items() if value in ours}
+
+
+def _by_value(scans, column):
+    """Each value of `column`, as it is compared, and the first scan that has it."""
+    values = _compared(scans, column)
+    return scans["scan_id"].set_axis(values)[~values.duplicated().to_numpy()].to_dict()
+
+
+def _compared(scans, column):
+    return scans[column].map(plain_subject) if column == "subject_id" else scans[column]
+
+
+def _detail(shared, of, word):
+    named = [f"{there} there and {here} here" for there, here in list(shared.values())[:MOST_NAMED]]
+    more = f", and {len(shared) - MOST_NAMED} more" if len(shared) > MOST_NAMED else ""
+    return f"{len(shared)} of {of} {word}s, such as that of {', '.join(named)}{more}"

@@ -1,0 +1,57 @@
+"""The models of a study on the scans of another one: their own normalisation and crop, nothing learnt anew."""
+
+from __future__ import annotations
+
+import torch
+
+from voxelwhy.errors import InputError
+from voxelwhy.fold_training import hash_subjects, load_fold, predict
+from voxelwhy.models.layers import in_channels_last
+from voxelwhy.models.weights import load_model
+from voxelwhy.volumes import Normaliser
+
+
+def predict_external(model_path, folds, t1_paths, mask, training, *, fold, classes):
+    """Predictions of the model of one fold for the scans of another study.
+
+    Parameters
+    ----------
+    model_path : path of the model of that fold; its card holds normalisation and crop
+    folds : DataFrame by tables.FOLDS, of the other study's scans (`external.folds.external_folds`)
+    t1_paths : dict, scan_id to path of the registered scan
+    mask : nibabel image, what the network sees
+    training : dict, of `training` of the study: network, batch_size, precision, threads
+    fold : int
+    classes : {"positive": name, "negative": name}
+
+    Returns
+    -------
+    predictions : DataFrame by tables.PREDICTIONS
+
+    Raises
+    ------
+    InputError : the model has seen a subject that it would judge.
+    ShapeError : a scan is not on the grid of the mask.
+    """
+    torch.set_num_threads(training["threads"])
+    model, card = load_model(model_path, own=training["network"])
+    settings = training | {"crop": card["crop"], "normalisation": "none"}
+    data, rows = load_fold(folds, t1_paths, mask, settings, fold=fold, classes=classes)
+    _require_unseen(card, rows, model_path)
+    data.normaliser = Normaliser.of_card(card["normalisation"])
+    model = in_channels_last(model)  # as in a training: faster, and the same last bits
+    return predict(model, data, rows, settings)
+
+
+def _require_unseen(card, rows, model_path):
+    """Raise InputError where the card, that of weights from elsewhere perhaps, names a subject that is judged."""
+    seen, subjects = set(card.get("subjects_sha256", ())), rows["subject_id"].unique()
+    known = [subject for subject in subjects if seen.intersection(hash_subjects([subject]))]
+    if known:
+        raise InputError(
+            "this model has learnt from subjects of the cohort that would test it",
+            file=model_path,
+            found=f"{len(known)} of {len(subjects)} subjects, such as {known[0]}",
+            allowed="none of them",
+            hint="evaluate these weights on another cohort, or take these subjects out of its table",
+        )

@@ -1,0 +1,68 @@
+"""The same models on the test scans of their own study and on those of others, side by side."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from voxelwhy.figures.style import ACCENT, MUTED, RULE, SECOND, new_figure, save_figure, styled
+from voxelwhy.wording import METRIC_TITLES, count, interval, listing
+
+SHOWN = ("auc", "balanced_accuracy")
+
+
+@styled
+def draw_external(tables, out, *, split, n_models, model_titles, n_bootstrap, simulated, dpi=150):
+    """AUC and balanced accuracy by scan with their intervals, a row a cohort, a colour a model.
+
+    Parameters
+    ----------
+    tables : {cohort: DataFrame by the METRICS schema}; the study's own test scans first
+    out : path without suffix
+    split : str, whose models are tested; n_models : int
+    model_titles : {model: name for people}
+
+    Returns
+    -------
+    str, the caption
+    """
+    fig, panels = new_figure(1, 2, figsize=(7.2, 0.62 * len(tables) + 1.2), layout="constrained", sharey=True)
+    words, places = [], np.arange(len(tables))[::-1]
+    for axes, metric in zip(panels, SHOWN, strict=True):
+        for place, (cohort, table) in zip(places, tables.items(), strict=True):
+            rows = table[(table["level"] == "scan") & (table["metric"] == metric)]
+            said = [
+                _draw_row(axes, rows[rows["model"] == model], place + offset, colour)
+                for offset, colour, model in zip((0.14, -0.14), (ACCENT, SECOND), model_titles, strict=False)
+            ]
+            words.append(f"{METRIC_TITLES[metric]} on {cohort}: {said[0]}")
+        axes.axvline(0.5, color=MUTED, lw=0.8, ls=":")
+        axes.set(title=METRIC_TITLES[metric], xlim=(-0.02, 1.02), ylim=(-0.6, len(tables) - 0.4))
+        axes.grid(axis="x", color=RULE, lw=0.6)
+        axes.tick_params(axis="y", length=0)
+    panels[0].set_yticks(places, [f"{cohort}\n{_n(table)}" for cohort, table in tables.items()])
+    for colour, title in zip((ACCENT, SECOND), model_titles.values(), strict=False):
+        panels[1].plot([], [], "o-", color=colour, label=title)
+    fig.legend(*panels[1].get_legend_handles_labels(), loc="outside lower right", ncols=2)
+    caption = (
+        f"The {count(n_models, 'model')} of {split} on {listing(tables)}, by scan. Large points: models "
+        f"pooled, with the 95 % interval over {n_bootstrap:,} resamples of subjects; small points: single models; "
+        "dotted: 0.5. "
+        f"Scans of another study are judged by each of the models. {'; '.join(words)}."
+    )
+    title = f"Internal and external performance, {split}"
+    return save_figure(fig, out, simulated=simulated, title=title, caption=caption, category="external", dpi=dpi)
+
+
+def _draw_row(axes, rows, height, colour):
+    """One model on one cohort; returns its figure with the interval in words."""
+    pooled, folds = rows[rows["fold"] == "all"].iloc[0], rows[rows["fold"] != "all"]
+    axes.hlines(height, pooled["low"], pooled["high"], color=colour, lw=1.6)
+    axes.plot(pooled["value"], height, "o", color=colour, ms=5.5)
+    if len(folds) > 1:
+        axes.plot(folds["value"], np.full(len(folds), height - 0.09), "o", color=colour, ms=2.2, alpha=0.5)
+    return interval(pooled["value"], pooled["low"], pooled["high"])
+
+
+def _n(table):
+    row = table[table["fold"] == "all"].iloc[0]
+    return f"{count(int(row['n_subjects']), 'subject')}, {count(int(row['n_scans']), 'scan')}"

@@ -1,0 +1,259 @@
+"""A study whose models are tested on the scans of another one, end to end: trained here, evaluated there."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from test_study import SMALL, Study
+
+from voxelwhy import sensitivity_analysis
+from voxelwhy.models.weights import load_model
+
+pytestmark = pytest.mark.study
+
+SIMULATION = SMALL["simulation"] | {"visits": [["Screening"]], "missing_files": [], "truncated_files": []}
+CLASSES = {"positive": {"name": "AD", "values": ["AD"]}, "negative": {"name": "CN", "values": ["CN"]}}
+HERE = SMALL | {
+    "study": "here",
+    "simulation": SIMULATION | {"subjects": {"Dementia": 3, "CN": 3, "MCI": 0, "converter": 0}},
+    "splits": [{"kind": "kfold", "folds": 2}],
+    "heatmaps": {"methods": {"sensitivity_analysis": {}}},
+    "figures": {"slices_mm": [-20], "dpi": 60},
+}
+MADE = HERE | {"study": "made", "simulation": HERE["simulation"] | {"seed": 5}}
+# Simulated subjects are numbered alike in every cohort: the table of a folder gives these other names.
+THERE = {
+    "study": "there",
+    "cohort": {"source": "folder", "table": "there.tsv", "data_dir": ".", "classes": CLASSES},
+    "registration": HERE["registration"],
+    "training": {"network": "small"},
+}
+TESTED = HERE | {"evaluate_on": ["there"]}
+#: Subject of each scan of the table in its order: two scans are of one person. The last comes later.
+SUBJECTS = ("first", "first", "second", "third", "fourth", "fifth")
+
+
+def write_scans(study, n):
+    """The table of the first `n` scans of the cohort MADE, AD and CN by turns but for the pair of one person."""
+    scans = sorted((study.folder / "results/made/simulation/scans").rglob("*.nii.gz"))
+    of_class = {label: [s for s in scans if f"_{dx}." in s.name] for label, dx in (("AD", "Dementia"), ("CN", "CN"))}
+    rows = [("AD", 0), ("AD", 1), ("CN", 0), ("CN", 1), ("AD", 2), ("CN", 2)]
+    lines = ["path\tlabel\tsubject\tsession"]
+    for number, ((label, place), subject) in enumerate(zip(rows, SUBJECTS, strict=True)):
+        lines.append(f"{of_class[label][place].relative_to(study.folder)}\t{label}\t{subject}\t{number}")
+    (study.folder / "there.tsv").write_text("\n".join(lines[: n + 1]) + "\n")
+
+
+def state_of(folder):
+    return {str(path): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def tested(tmp_path_factory):
+    """The study run to its end without the other cohort, then with it."""
+    study = Study(tmp_path_factory.mktemp("external"), MADE)
+    study.run("--", "results/made/simulation/table.csv")
+    write_scans(study, 4)
+    study.configure(THERE)
+    study.run("--until", "select_scans")
+    study.configure(HERE)
+    study.run()
+    study.there = study.folder / "results/there"
+    study.before = state_of(study.there), state_of(study.folder / "results/here")
+    study.configure(TESTED)
+    study.jobs = study.would_run()
+    loaded = tmp_path_factory.mktemp("loaded")
+    study.text = study.run(VOXELWHY_RECORD_MODULES=str(loaded))
+    study.after = state_of(study.there), state_of(study.folder / "results/here")
+    study.loaded = [json.loads(path.read_text()) for path in loaded.iterdir()]
+    return study
+
+
+def selected_there(study):
+    with open(study.there / "cohort/selected.tsv", encoding="utf-8") as table:
+        return {row["scan_id"]: row for row in csv.DictReader(table, delimiter="\t")}
+
+
+def normalised(study, fold):
+    """The scans of the other cohort, by hand, by what the training scans of a fold of this study give."""
+    mask = nib.load(study.result("template/brain_mask.nii.gz")).get_fdata() > 0
+    box = tuple(slice(axis.min(), axis.max() + 1) for axis in np.nonzero(mask))
+
+    def read(path):
+        return (nib.load(study.folder / path).get_fdata() * mask)[box]
+
+    own = {row["scan_id"]: row["t1"] for row in study.rows("cohort/selected.tsv")}
+    sides = [row for row in study.rows("splits/kfold/folds.tsv") if row["fold"] == str(fold)]
+    learnt = np.stack([read(own[row["scan_id"]]) for row in sides if row["side"] == "train"])
+    mean, sd = learnt.mean(0), learnt.std(0)
+    usable = mask[box] & (sd > 0.01 * np.median(sd[mask[box] & (sd > 0)]))
+    scans = {scan: read(row["t1"]) for scan, row in selected_there(study).items()}
+    return {
+        scan: np.divide(values - mean, sd, out=np.zeros(sd.shape), where=usable).astype(np.float32)
+        for scan, values in scans.items()
+    }, box
+
+
+def test_only_the_other_cohort_is_worked_on_when_it_is_added(tested):
+    assert tested.jobs["predict_external"] == 2
+    assert tested.jobs["compute_heatmaps"] == tested.jobs["aggregate_regions"] == 1
+    once = {"check_cohort", "split_external", "predict_external_baseline", "evaluate_predictions", "compare_maps"}
+    once |= {"summarise_external", "draw_external", "publish_external", "draw_external_performance", "draw_heatmaps"}
+    once |= {"draw_regions", "draw_agreement", "publish_tables", "publish_external_relevance", "write_report"}
+    assert {rule for rule, n in tested.jobs.items() if n == 1} == once | {"compute_heatmaps", "aggregate_regions"}
+    assert set(tested.jobs) == once | {"compute_heatmaps", "aggregate_regions", "predict_external"}
+    assert tested.would_run() == {}
+
+
+def test_nothing_of_either_study_is_touched(tested):
+    assert tested.after[0] == tested.before[0]
+    changed = {path for path, time in tested.before[1].items() if tested.after[1].get(path) != time}
+    assert {path.split("results/here/")[1] for path in changed} == {
+        "report.html", "logs/write_report.log", "benchmarks/write_report.tsv"
+    }  # fmt: skip
+
+
+def test_each_model_judges_each_scan_as_by_hand(tested):
+    found = []
+    for fold in (0, 1):
+        model, _ = load_model(tested.result(f"splits/kfold/fold-{fold}/model.pt"))
+        images, _ = normalised(tested, fold)
+        rows = tested.rows(f"splits/kfold_on_there/fold-{fold}/predictions.tsv")
+        assert {row["scan_id"]: row["subject_id"] for row in rows} == {
+            scan: row["subject_id"] for scan, row in selected_there(tested).items()
+        }
+        with torch.no_grad():
+            batch = torch.from_numpy(np.stack([images[row["scan_id"]] for row in rows])[:, None])
+            expected = model(batch).softmax(1)[:, 1].numpy()
+        found.append([float(row["probability"]) for row in rows])
+        np.testing.assert_allclose(found[-1], expected, atol=5e-4)
+    assert np.std(found[0]) > 0 and not np.allclose(*found, atol=1e-3)
+
+
+def test_the_heatmaps_are_those_of_the_other_scans_by_these_models(tested):
+    maps, box = {"AD": [], "CN": []}, None
+    for fold in (0, 1):
+        model, _ = load_model(tested.result(f"splits/kfold/fold-{fold}/model.pt"))
+        images, box = normalised(tested, fold)
+        for scan, row in selected_there(tested).items():
+            maps[row["label"]].append(sensitivity_analysis(model, images[scan]))
+    mask = nib.load(tested.result("template/brain_mask.nii.gz")).get_fdata()[box] > 0
+    folder = tested.result("splits/kfold_on_there/heatmaps/sensitivity_analysis")
+    for label, made in maps.items():
+        mean = nib.load(folder / f"maps/mean_{label}.nii.gz").get_fdata()
+        expected = np.mean(made, axis=0) * mask
+        np.testing.assert_allclose(mean[box], expected, atol=2e-3 * expected.max())
+        card = json.loads((folder / f"maps/mean_{label}.json").read_text())
+        assert (card["n_scans"], card["n_subjects"]) == {"AD": (2, 1), "CN": (2, 2)}[label]
+    assert not list((folder / "maps").glob("scan_*"))
+
+
+def test_every_n_is_that_of_scans_and_people(tested):
+    split = "splits/kfold_on_there"
+    metrics = tested.rows(f"{split}/evaluation/metrics.tsv")
+    assert {(row["n_scans"], row["n_subjects"]) for row in metrics} == {("4", "3")}
+    assert {(row["model"], row["fold"]) for row in metrics} == {
+        (model, fold) for model in ("cnn", "baseline") for fold in ("all", "0", "1")
+    }
+    groups = {row["group"]: row for row in tested.rows(f"{split}/heatmaps/sensitivity_analysis/groups.tsv")}
+    assert (groups["all"]["n_scans"], groups["all"]["n_subjects"], groups["all"]["n_maps"]) == ("4", "3", "8")
+    regions = tested.rows(f"{split}/regions/sensitivity_analysis.tsv")
+    assert {(r["n_scans"], r["n_subjects"]) for r in regions if r["group"] == "CN"} == {("2", "2")}
+    assert [row["scans"] for row in tested.rows(f"{split}/table1.tsv")] == ["4", "2", "2"]
+    whose = "of the cohort there, each judged by each of the 2 models of kfold"
+    items = [*tested.result(f"{split}/figures").glob("*.json"), *tested.result(f"{split}/tables").glob("*.json")]
+    assert len(items) == 16
+    for path in items:
+        caption = json.loads(path.read_text())["caption"]
+        assert whose in caption, path
+        assert any(f"{n} scans {whose}" in caption for n in (2, 4)), caption
+
+
+def test_both_figures_stand_side_by_side_in_the_report_and_at_the_end(tested):
+    report = tested.result("report.html").read_text()
+    assert "kfold, tested on there" in report
+    section = report.split('<section id="external">')[1].split("</section>")[0]
+    own, other = (
+        next(r for r in tested.rows(f"splits/{split}/evaluation/metrics.tsv") if r["metric"] == "auc")
+        for split in ("kfold", "kfold_on_there")
+    )
+    for cohort, row in (("here (test scans)", own), ("there", other)):
+        cells = section.split(f"<td>{cohort}</td>")[1].split("</tr>")[0]
+        assert f"{float(row['value']):.2f} ({float(row['low']):.2f} to" in cells
+        assert f"<td>{row['n_subjects']}</td><td>{row['n_scans']}</td>" in cells
+    assert "img id" in section
+    sentences = json.loads(tested.result("splits/kfold_on_there/evaluation/summary.json").read_text())["sentences"]
+    assert all(sentence in tested.text and sentence in report for sentence in sentences)
+    assert "the 2 models of kfold on there (3 subjects, 4 scans)" in report
+    # The study is simulated; that the table of a folder is, nobody knows.
+    assert "No scan on this page, but those of there, is of a person" in report
+    assert not tested.result("splits/kfold_on_there/evaluation/truth.tsv").exists()
+
+
+def test_the_modules_that_a_job_loads_are_those_that_its_digest_names(tested):
+    silent = {"voxelwhy.errors", "voxelwhy.logs", "voxelwhy.registry"}
+    parts = (tested.folder / "scripts/voxelwhy").glob("*/__init__.py")
+    packages = {"voxelwhy"} | {f"voxelwhy.{part.parent.name}" for part in parts}
+    assert {job["rule"] for job in tested.loaded} == set(tested.jobs)
+    for job in tested.loaded:
+        named = {name for name in job["named"] if name.startswith("voxelwhy.")}
+        assert set(job["loaded"]) - packages - silent == named, job["rule"]
+
+
+def test_people_of_both_studies_are_refused_before_anything_is_predicted(tested):
+    """The same scans, filed under the ids of this study."""
+    twin = tested.folder / "results/twin/cohort"
+    shutil.copytree(tested.there / "cohort", twin)
+    text = (twin / "selected.tsv").read_text()
+    (twin / "selected.tsv").write_text(text.replace("\tsecond\t", "\t999_S_0001\t"))
+    tested.configure(HERE | {"evaluate_on": ["twin"]})
+    try:
+        said = tested.run("--", "results/here/splits/kfold_on_twin/fold-0/predictions.tsv", code=1)
+    finally:
+        tested.configure(TESTED)
+    assert "people or images of twin are in this study too" in said and "Traceback" not in said
+    assert "1 of 3 subjects, such as that of sub-second_ses-2" in said and "there and sub-999S0001" in said
+    assert "subjects of both studies: 999_S_0001" in said
+    assert "results/twin/cohort/selected.tsv" in said and "to do:" in said
+    assert not tested.result("splits/kfold_on_twin/folds.tsv").exists()
+
+
+def test_a_study_that_is_not_there_is_said_with_the_command_at_once(tested):
+    (tested.folder / "config" / "nowhere.yaml").write_text("study: nowhere\n")
+    tested.configure(HERE | {"evaluate_on": ["nowhere"]})
+    try:
+        said = tested.run("--dry-run", code=1)
+        tested.run("--dry-run", "--until", "select_scans")
+    finally:
+        tested.configure(TESTED)
+    assert "results/nowhere/cohort/selected.tsv" in said and "Traceback" not in said
+    assert "snakemake --cores all --configfile config/nowhere.yaml --until select_scans" in said
+
+
+def test_weights_from_elsewhere_are_tested_as_the_models_of_their_split(tested):
+    (tested.folder / "weights.pt").touch()
+    model = {"weights": "weights.pt", "normalisation": "theirs", "trained_on": "theirs"}
+    splits = [*HERE["splits"], {"name": "theirs", "kind": "holdout", "test_subjects": 1}]
+    jobs = tested.would_run(TESTED | {"splits": splits, "model": model, "training": {"network": "small"}})
+    assert jobs["adopt_weights"] == jobs["predict_external"] == jobs["split_external"] == 1
+    assert jobs["evaluate_predictions"] == jobs["compute_heatmaps"] == 2
+    assert "train_fold" not in jobs and "register_scan" not in jobs
+
+
+def test_a_new_scan_of_the_other_study_is_all_that_runs_again(tested):
+    write_scans(tested, 5)
+    tested.configure(THERE)
+    tested.run("--until", "select_scans")
+    tested.configure(TESTED)
+    jobs = tested.would_run()
+    assert {"check_cohort", "split_external", "predict_external", "compute_heatmaps", "draw_external"} <= set(jobs)
+    assert jobs["compute_heatmaps"] == jobs["evaluate_predictions"] == 1
+    assert not {"train_fold", "train_baseline", "split_folds", "summarise", "draw_performance", "score_truth"} & set(
+        jobs
+    )
