@@ -106,7 +106,11 @@ def test_only_the_other_cohort_is_worked_on_when_it_is_added(tested):
     once = {"check_cohort", "split_external", "predict_external_baseline", "evaluate_predictions", "compare_maps"}
     once |= {"summarise_external", "draw_external", "publish_external", "draw_external_performance", "draw_heatmaps"}
     once |= {"draw_regions", "draw_agreement", "publish_tables", "publish_external_relevance", "write_report"}
-    assert {rule for rule, n in tested.jobs.items() if n == 1} == once | {"compute_heatmaps", "aggregate_regions"}
+    assert {rule for rule, n in tested.jobs.items() if n == 1} == once | {
+        "compute_heatmaps",
+        "merge_heatmaps",
+        "aggregate_regions",
+    }
     assert set(tested.jobs) == once | {"compute_heatmaps", "aggregate_regions", "predict_external"}
     assert tested.would_run() == {}
 
