@@ -2,11 +2,11 @@
 
 from voxelwhy.doors import door
 from voxelwhy.regions import aggregate_regions
-from voxelwhy.tables import ATLAS, REGIONS, RELEVANCE, read_table, write_table
+from voxelwhy.tables import ATLAS, REGIONS, RELEVANCE, read_pieces, read_table, write_table
 
 with door(snakemake) as job:
     regions = aggregate_regions(
-        read_table(job.input.relevance, RELEVANCE),
+        read_pieces(job.input.relevance, RELEVANCE),
         read_table(job.input.regions, ATLAS),
         classes=job.settings["classes"],
         n_bootstrap=job.settings["bootstrap"],

@@ -1,4 +1,4 @@
-"""Explain a split's test scans by one method."""
+"""Explain a part of a split's test scans by one method."""
 
 from pathlib import Path
 
@@ -8,26 +8,26 @@ import pandas as pd
 from voxelwhy.doors import door
 from voxelwhy.provenance import software_versions
 from voxelwhy.registry import METHODS, load
-from voxelwhy.study_heatmaps import explain_scans
-from voxelwhy.tables import ATLAS, PREDICTIONS, RELEVANCE, SELECTED, read_table, write_table
+from voxelwhy.study_heatmaps import explain_scans, part_of, write_part
+from voxelwhy.tables import ATLAS, PREDICTIONS, SELECTED, read_table
 
 with door(snakemake) as job:
     method = job.wildcards.method
+    number, n_parts = map(int, job.wildcards.part.split("-of-"))
     selected = read_table(job.input.selected, SELECTED)
     predictions = pd.concat([read_table(path, PREDICTIONS) for path in job.input.predictions], ignore_index=True)
-    Path(job.output.maps).mkdir()
-    relevance, groups = explain_scans(
+    Path(job.output[0]).mkdir()
+    explained = explain_scans(
         getattr(load(METHODS, method, "heatmap method"), method),
         {int(Path(path).parent.name.removeprefix("fold-")): path for path in job.input.models},
-        predictions,
+        part_of(predictions, number - 1, n_parts),
         dict(zip(selected["scan_id"], selected["t1"], strict=True)),
         (nib.load(job.input.labels), read_table(job.input.regions, ATLAS), nib.load(job.input.mask)),
         job.settings,
         classes=job.settings["classes"],
-        maps_dir=job.output.maps,
+        maps_dir=job.output[0],
         network_mask=nib.load(job.input.network_mask),
         device=snakemake.resources.device,
         versions=software_versions(),
     )
-    write_table(relevance, job.output.relevance, RELEVANCE)
-    groups.to_csv(job.output.groups, sep="\t", index=False)
+    write_part(job.output[0], *explained)

@@ -166,3 +166,16 @@ def test_refuses_other_labels_and_no_rows():
         score_predictions(frame.assign(label="MCI"), model="m", classes=CLASSES)
     with pytest.raises(InputError, match="no predictions"):
         roc_band(frame.head(0), model="m", classes=CLASSES)
+
+
+def test_batches_of_resamples_draw_what_one_draw_gives(monkeypatch):
+    rng = np.random.default_rng(3)
+    labels = rng.choice(["AD", "CN"], 60)
+    probability = np.round(rng.uniform(size=60), 1)  # with ties
+    predictions = pd.DataFrame({"fold": 0, "scan_id": [f"s{i}" for i in range(60)], "label": labels})
+    predictions = predictions.assign(subject_id=[f"p{i // 2}" for i in range(60)], probability=probability)
+    how = {"model": "cnn", "classes": {"positive": "AD", "negative": "CN"}, "n_bootstrap": 100, "seed": 4}
+    whole, band = score_predictions(predictions, **how), roc_band(predictions, **how)
+    monkeypatch.setattr("voxelwhy.evaluation.metrics.BATCH_VALUES", 7 * 60)
+    pd.testing.assert_frame_equal(score_predictions(predictions, **how), whole, check_exact=True)
+    pd.testing.assert_frame_equal(roc_band(predictions, **how), band, check_exact=True)

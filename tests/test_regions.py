@@ -10,11 +10,11 @@ from nilearn.maskers import NiftiLabelsMasker
 from scipy import stats
 
 from voxelwhy.errors import InputError, ShapeError
-from voxelwhy.groups import group_names, groups_of
+from voxelwhy.groups import cell_of, cells_in, group_names, groups_of
 from voxelwhy.images import Grid
 from voxelwhy.regions import aggregate_regions, bootstrap_means
 from voxelwhy.relevance import relevance_by_region
-from voxelwhy.tables import ATLAS, REGIONS, RELEVANCE
+from voxelwhy.tables import ATLAS, REGIONS, RELEVANCE, read_pieces, write_table
 
 IDS = [2, 5, 9]
 NAMES = ["Hippocampus_L", "Amygdala_L", "Precuneus_L"]
@@ -115,6 +115,16 @@ def test_groups(classes):
     assert groups_of("CN", 0.49, classes) == ["CN", "all", "TN"]
 
 
+@pytest.mark.parametrize("judged", [True, False])
+def test_every_group_is_the_union_of_its_cells(classes, judged):
+    for label in ("AD", "CN"):
+        for probability in (0.1, 0.5, 0.9):
+            groups = groups_of(label, probability, classes, judged=judged)
+            cell = cell_of(label, probability, classes, judged=judged)
+            inside = [g for g in group_names(classes, judged=judged) if cell in cells_in(g, classes, judged=judged)]
+            assert sorted(inside) == sorted(groups)
+
+
 def aggregate(relevance, table, classes, **options):
     return REGIONS.validate(aggregate_regions(relevance, table, classes=classes, **{"n_bootstrap": 200} | options))
 
@@ -148,8 +158,7 @@ def test_ranks_follow_the_mean_share(relevance, table, classes):
 
 def test_intervals_are_those_of_scipy(rng):
     values = rng.gamma(2, 3, (25, 2))
-    draws = np.random.default_rng(1).multinomial(25, np.full(25, 1 / 25), size=20000)
-    mean, low, high = bootstrap_means(values, draws)
+    mean, low, high = bootstrap_means(values, 20000, np.random.default_rng(1))
     for column in range(2):
         theirs = stats.bootstrap(
             (values[:, column],), np.mean, n_resamples=20000, method="percentile", rng=np.random.default_rng(2)
@@ -162,11 +171,25 @@ def test_intervals_are_those_of_scipy(rng):
 
 def test_unknown_shares_are_left_out():
     values = np.array([[1.0, np.nan], [3.0, 5.0], [5.0, np.nan]])
-    draws = np.random.default_rng(0).multinomial(3, np.full(3, 1 / 3), size=500)
-    mean, low, high = bootstrap_means(values, draws)
+    mean, low, high = bootstrap_means(values, 500, np.random.default_rng(0))
     assert mean.tolist() == [3, 5]
     assert 1 <= low[0] < 3 < high[0] <= 5
     assert np.isnan([low[1], high[1]]).all()
+
+
+def test_a_table_in_pieces_is_the_whole_table(relevance, table, classes, tmp_path):
+    """Pieces that cut a scan in two, and resamples that are drawn in several batches."""
+    write_table(relevance, tmp_path / "relevance.tsv", RELEVANCE)
+    pieces = list(read_pieces(tmp_path / "relevance.tsv", RELEVANCE, rows=4))
+    assert len(pieces) == 9
+    whole = aggregate(relevance, table, classes)
+    pd.testing.assert_frame_equal(aggregate(iter(pieces), table, classes), whole)
+
+
+def test_batches_of_resamples_draw_what_one_draw_gives(relevance, table, classes, monkeypatch):
+    whole = aggregate(relevance, table, classes)
+    monkeypatch.setattr("voxelwhy.regions.BATCH_VALUES", 24)
+    pd.testing.assert_frame_equal(aggregate(relevance, table, classes), whole, rtol=1e-12)
 
 
 def test_groups_without_scans_are_left_out(relevance, table, classes):

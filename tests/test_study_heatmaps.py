@@ -8,15 +8,17 @@ import pandas as pd
 import pytest
 import torch
 
-from voxelwhy.errors import ConfigError
+from voxelwhy.errors import ConfigError, InputError
 from voxelwhy.fold_training import train_fold
+from voxelwhy.heatmap_parts import group_maps, group_table, merge_parts
 from voxelwhy.heatmaps.area_occlusion import area_occlusion
 from voxelwhy.heatmaps.occlusion import occlusion
 from voxelwhy.heatmaps.sensitivity_analysis import sensitivity_analysis
+from voxelwhy.map_sums import MapSums
 from voxelwhy.models.weights import load_model, save_model
-from voxelwhy.study_heatmaps import GroupMeans, explain_scans, method_options
-from voxelwhy.tables import RELEVANCE, write_table
-from voxelwhy.volumes import Normaliser, Volumes
+from voxelwhy.study_heatmaps import explain_scans, method_options, part_of, write_part
+from voxelwhy.tables import RELEVANCE, read_table
+from voxelwhy.volumes import Normaliser, Volumes, counted_voxels
 
 TRAINING = {
     "network": "small",
@@ -62,6 +64,26 @@ def settings(**changes):
     return {"target": "predicted", "output": "probability", "scans": [], "options": {}} | changes
 
 
+def explain(method, study, explained, classes, folder, *, n_parts=1, network_mask=None):
+    """The maps of a study in so many parts, put together below `folder`; (relevance, groups)."""
+    models, predictions, paths, atlas = study
+    parts = []
+    for number in range(n_parts):
+        parts.append(folder / "parts" / f"{number + 1}-of-{n_parts}")
+        parts[-1].mkdir(parents=True)
+        part = part_of(predictions, number, n_parts)
+        made = explain_scans(
+            method, models, part, paths, atlas, explained,
+            classes=classes, maps_dir=parts[-1], network_mask=network_mask,
+        )  # fmt: skip
+        write_part(parts[-1], *made)
+    groups = merge_parts(
+        parts, atlas[2], counted_voxels(atlas[2], network_mask or atlas[2]), explained,
+        method=method.__name__, classes=classes, relevance_path=folder / "relevance.tsv", maps_dir=folder,
+    )  # fmt: skip
+    return read_table(folder / "relevance.tsv", RELEVANCE), groups
+
+
 def one_by_one(study, method, *, target=None, **options):
     """Each scan's map made alone, straight from the file."""
     models, predictions, paths, (_, _, mask) = study
@@ -76,13 +98,10 @@ def one_by_one(study, method, *, target=None, **options):
 
 
 def test_group_means_are_the_means_of_single_maps(study, classes, tmp_path):
-    models, predictions, paths, atlas = study
+    _, predictions, _, atlas = study
     explained = settings(scans=["scan00"])
     (tmp_path / "maps").mkdir()
-    relevance, groups = explain_scans(
-        sensitivity_analysis, models, predictions, paths, atlas, explained, classes=classes, maps_dir=tmp_path / "maps"
-    )
-    write_table(relevance, tmp_path / "relevance.tsv", RELEVANCE)
+    relevance, groups = explain(sensitivity_analysis, study, explained, classes, tmp_path / "maps")
     maps = one_by_one(study, sensitivity_analysis)
     members = predictions.loc[predictions["label"] == "AD", "scan_id"]
     mean = np.mean([maps[s] for s in members], axis=0)
@@ -110,10 +129,8 @@ def test_relevance_counts_only_in_the_brain_that_the_network_sees(study, classes
     seen[6:15, 4:16, 3:17] = 1
     seen[1, 2, 1] = seen[18, 18, 17] = 1  # so that its box is that of the brain; the first lies outside the brain
     network_mask = nib.Nifti1Image(seen, atlas[2].affine)
-    _, groups = explain_scans(
-        sensitivity_analysis, models, predictions, paths, atlas, settings(scans=["scan00"]),
-        classes=classes, maps_dir=tmp_path, network_mask=network_mask,
-    )  # fmt: skip
+    explained = settings(scans=["scan00"])
+    _, groups = explain(sensitivity_analysis, study, explained, classes, tmp_path, network_mask=network_mask)
     found = nib.load(tmp_path / "scan_scan00.nii.gz").get_fdata()
     alone = one_by_one((models, predictions, paths, (*atlas[:2], network_mask)), sensitivity_analysis)["scan00"]
     assert alone[1, 2, 1] > 0
@@ -125,11 +142,8 @@ def test_relevance_counts_only_in_the_brain_that_the_network_sees(study, classes
 
 @pytest.mark.parametrize("target", ["positive", "true"])
 def test_the_target_is_the_class_that_was_asked_for(study, classes, tmp_path, target):
-    models, predictions, paths, atlas = study
-    relevance, _ = explain_scans(
-        sensitivity_analysis, models, predictions, paths, atlas,
-        settings(target=target, output="logit"), classes=classes, maps_dir=tmp_path,
-    )  # fmt: skip
+    atlas = study[3]
+    relevance, _ = explain(sensitivity_analysis, study, settings(target=target, output="logit"), classes, tmp_path)
     wanted = {"positive": "AD"}
     for row in relevance.itertuples():
         assert row.target == wanted.get(target, row.label)
@@ -143,9 +157,7 @@ def test_the_target_is_the_class_that_was_asked_for(study, classes, tmp_path, ta
 
 def test_area_occlusion_gets_the_atlas_cut_like_the_scan(study, classes, tmp_path):
     models, predictions, paths, atlas = study
-    relevance, _ = explain_scans(
-        area_occlusion, models, predictions, paths, atlas, settings(), classes=classes, maps_dir=tmp_path
-    )
+    relevance, _ = explain(area_occlusion, study, settings(), classes, tmp_path)
     labels = np.asarray(atlas[0].dataobj)
     model, _ = load_model(models[0])
     scan = predictions.iloc[0]
@@ -201,11 +213,68 @@ def test_lengths_in_mm_become_voxels_and_unknown_options_are_named():
         method_options(occlusion, {"sise": 4}, voxel_mm=np.ones(3), labels=labels)
 
 
-def test_a_zero_map_counts_as_zero_when_scaled():
-    means = GroupMeans(["all"], (2, 2, 2))
-    means.add(np.zeros((2, 2, 2), np.float32), ["all"], "s1", saturated=True, outside=0.0)
-    means.add(np.full((2, 2, 2), 0.5, np.float32), ["all"], "s2", saturated=False, outside=0.5)
-    found = {kind: (mean.sum(), row.n_scans) for row, kind, mean in means.means()}
-    assert found == {"": (2.0, 2), "_scaled": (0.5, 2)}
-    assert means.table()["share_saturated"].tolist() == [0.5]
-    assert means.table()["share_outside"].tolist() == [0.25]
+class Scan:
+    def __init__(self, subject, label, probability):
+        self.scan_id, self.subject_id, self.label = f"scan_of_{subject}", subject, label
+        self.fold, self.probability = 0, probability
+
+
+def test_a_zero_map_counts_as_zero_when_scaled(classes):
+    counted = np.ones((2, 2, 2), bool)
+    sums = MapSums(classes, counted)
+    sums.add(np.zeros((2, 2, 2), np.float32), Scan("s1", "AD", 1.0), saturated=True, outside=0.0)
+    sums.add(np.full((2, 2, 2), 0.5, np.float32), Scan("s2", "AD", 0.6), saturated=False, outside=0.5)
+    table = group_table(sums.facts(), classes)
+    made = group_maps([sums.values], counted, table, classes)
+    found = {(row.group, scaled): (mean.sum(), row.n_scans) for row, scaled, mean, _ in made}
+    assert found == {(g, s): (0.5 if s else 2.0, 2) for g in ("AD", "all", "TP") for s in (False, True)}
+    assert table.set_index("group").loc["TP", "share_saturated"] == 0.5
+    assert table.set_index("group").loc["AD", "share_outside"] == 0.25
+    assert table.set_index("group").loc["CN", ["n_scans", "n_subjects"]].tolist() == [0, 0]
+
+
+def test_parts_put_together_are_the_whole(study, classes, tmp_path):
+    """Means and deviations of three parts against those of the maps of all scans one by one; one part has no scan."""
+    models, predictions, paths, atlas = study
+    predictions = predictions.iloc[[0, 1, 2, 3, 6]]
+    few = (models, predictions, paths, atlas)
+    explained = settings(scans=["scan00"])
+    relevance, groups = explain(sensitivity_analysis, few, explained, classes, tmp_path / "three", n_parts=3)
+    at_once, groups_at_once = explain(sensitivity_analysis, few, explained, classes, tmp_path / "one")
+    empty, _ = explain(sensitivity_analysis, few, explained, classes, tmp_path / "eight", n_parts=8)
+    pd.testing.assert_frame_equal(relevance, at_once, check_exact=True)
+    pd.testing.assert_frame_equal(empty, at_once, check_exact=True)
+    pd.testing.assert_frame_equal(groups, groups_at_once, check_exact=True)
+    maps = one_by_one(few, sensitivity_analysis)
+    chosen = [maps[scan] for scan in predictions["scan_id"]]
+    scaled = [m / np.abs(m).sum() for m in chosen]
+    assert len(chosen) == groups.set_index("group").loc["all", "n_scans"] == 5
+    for name, expected in (
+        ("mean_all", np.mean(chosen, axis=0)),
+        ("sd_all", np.std(chosen, axis=0, ddof=1)),
+        ("mean_all_scaled", np.mean(scaled, axis=0)),
+        ("sd_all_scaled", np.std(scaled, axis=0, ddof=1)),
+        ("scan_scan00", maps["scan00"]),
+    ):
+        for folder in ("one", "three", "eight"):
+            found = nib.load(tmp_path / folder / f"{name}.nii.gz").get_fdata()
+            np.testing.assert_allclose(found, expected, atol=1e-6 * expected.max())
+    card = json.loads((tmp_path / "three" / "sd_all.json").read_text())
+    assert (card["statistic"], card["n_maps"]) == ("standard deviation over maps", 5)
+    assert sorted(card["models_sha256"]) == ["0", "1"]
+
+
+def test_a_scan_in_two_parts_is_refused(study, classes, tmp_path):
+    models, predictions, paths, atlas = study
+    for number in (1, 2):
+        (tmp_path / f"{number}-of-2").mkdir()
+        made = explain_scans(
+            sensitivity_analysis, models, predictions.iloc[:1], paths, atlas, settings(),
+            classes=classes, maps_dir=tmp_path,
+        )  # fmt: skip
+        write_part(tmp_path / f"{number}-of-2", *made)
+    with pytest.raises(InputError, match=r"two parts[\s\S]*scan00"):
+        merge_parts(
+            [tmp_path / "1-of-2", tmp_path / "2-of-2"], atlas[2], counted_voxels(atlas[2], atlas[2]), settings(),
+            method="sensitivity_analysis", classes=classes, relevance_path=tmp_path / "r.tsv", maps_dir=tmp_path,
+        )  # fmt: skip

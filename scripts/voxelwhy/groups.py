@@ -22,3 +22,23 @@ def groups_of(label, probability, classes, *, judged=True):
         return [label, "all"]
     right = (label == classes["positive"]) == (probability >= 0.5)
     return [label, "all", ("T" if right else "F") + ("P" if probability >= 0.5 else "N")]
+
+
+def cells_of(classes, *, judged):
+    """The kinds of scans that no group divides: TP, FP, TN, FN, or the two classes where scans are not judged."""
+    return ["TP", "FP", "TN", "FN"] if judged else [classes["positive"], classes["negative"]]
+
+
+def cell_of(label, probability, classes, *, judged):
+    """The one cell that a scan belongs to."""
+    cells = cells_of(classes, judged=judged)
+    return next(name for name in groups_of(label, probability, classes, judged=judged) if name in cells)
+
+
+def cells_in(group, classes, *, judged):
+    """The cells of which a group is the union."""
+    names = cells_of(classes, judged=judged)
+    if group == "all":
+        return names
+    of_class = {classes["positive"]: ("TP", "FN"), classes["negative"]: ("TN", "FP")}
+    return [name for name in names if name == group or name in of_class.get(group, ())]

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+
 import numpy as np
 import pandas as pd
 
 from voxelwhy.errors import InputError
-from voxelwhy.groups import group_names, groups_of
+from voxelwhy.groups import cell_of, cells_in, group_names
 from voxelwhy.tables import REGIONS
 
 FIGURES = ("total", "share", "density")
+#: Resamples are drawn so many values at a time, so that memory does not grow with the number of subjects.
+BATCH_VALUES = 1_000_000
 
 
 def aggregate_regions(relevance, atlas_table, *, classes, n_bootstrap=1000, seed=0, judged=True):
@@ -20,7 +24,8 @@ def aggregate_regions(relevance, atlas_table, *, classes, n_bootstrap=1000, seed
 
     Parameters
     ----------
-    relevance : DataFrame by tables.RELEVANCE, one method
+    relevance : DataFrame by tables.RELEVANCE, one method; or an iterable of such pieces of one, which are never held
+        together
     atlas_table : DataFrame by tables.ATLAS
     classes : {"positive": name, "negative": name}
     n_bootstrap : int, resamples
@@ -40,61 +45,104 @@ def aggregate_regions(relevance, atlas_table, *, classes, n_bootstrap=1000, seed
     ----------
     Efron & Tibshirani 1993, An Introduction to the Bootstrap, chapter 13 (percentile interval).
     """
-    if not len(relevance):
-        raise InputError("there is no relevance to aggregate: the table has no rows")
+    pieces = [relevance] if isinstance(relevance, pd.DataFrame) else relevance
     regions = atlas_table[["region_id", "region", "volume_mm3"]]
-    if set(relevance["region_id"]) != set(regions["region_id"]):
-        strange = sorted(set(relevance["region_id"]) ^ set(regions["region_id"]))
-        raise InputError(
-            "the relevance table and the atlas table have different regions", column="region_id", found=strange[:20]
-        )
-    scans = relevance.drop_duplicates(["scan_id", "fold"])[["scan_id", "fold", "subject_id", "label", "probability"]]
-    member = [groups_of(row.label, row.probability, classes, judged=judged) for row in scans.itertuples()]
+    sums = _SubjectSums(regions["region_id"], classes, judged)
+    for piece in pieces:
+        sums.add(piece)
+    sums.require_complete()
     parts = []
     for number, group in enumerate(group_names(classes, judged=judged)):
-        chosen = scans[[group in groups for groups in member]]
-        if len(chosen):
+        by_subject, n_scans = sums.of_group(group)
+        if n_scans:
             rng = np.random.default_rng(np.random.SeedSequence([seed, number]))
-            parts.append(_aggregate(relevance, chosen, regions, n_bootstrap, rng).assign(group=group))
+            parts.append(_aggregate(by_subject, n_scans, regions, n_bootstrap, rng).assign(group=group))
     return pd.concat(parts, ignore_index=True)[list(REGIONS.columns)]
 
 
-def _aggregate(relevance, chosen, regions, n_bootstrap, rng):
+class _SubjectSums:
+    """Sums over a subject's scans by cell and region: all that is kept of a table of relevance."""
+
+    def __init__(self, region_ids, classes, judged):
+        self.regions, self.classes, self.judged = pd.Index(region_ids), classes, judged
+        self.sums, self.counts, self.scans, self.seen = defaultdict(dict), defaultdict(dict), defaultdict(set), set()
+
+    def add(self, piece):
+        self.seen.update(piece["region_id"].unique().tolist())
+        keys = piece[["scan_id", "fold", "subject_id", "label", "probability"]].drop_duplicates(["scan_id", "fold"])
+        rows = dict(iter(piece.groupby(["scan_id", "fold"], sort=False)))
+        empty = (len(self.regions), len(FIGURES))
+        for scan in keys.itertuples():
+            own = rows[scan.scan_id, scan.fold]
+            place, values = self.regions.get_indexer(own["region_id"]), own[list(FIGURES)].to_numpy(float)
+            values, place = values[place >= 0], place[place >= 0]
+            cell = cell_of(scan.label, scan.probability, self.classes, judged=self.judged)
+            self.scans[cell].add(scan.scan_id)
+            self.sums[cell].setdefault(scan.subject_id, np.zeros(empty))[place] += np.nan_to_num(values)
+            self.counts[cell].setdefault(scan.subject_id, np.zeros(empty, np.int32))[place] += np.isfinite(values)
+
+    def require_complete(self):
+        """Raise InputError unless there were rows, of the regions of the atlas and no others."""
+        if not self.scans:
+            raise InputError("there is no relevance to aggregate: the table has no rows")
+        if strange := sorted(self.seen.symmetric_difference(self.regions.tolist())):
+            raise InputError(
+                "the relevance table and the atlas table have different regions", column="region_id", found=strange[:20]
+            )
+
+    def of_group(self, group):
+        """Means over each subject's scans, (subjects, regions, figures), subjects sorted; and the number of scans.
+
+        NaN where a subject has no value. None and 0 for a group without scans.
+        """
+        cells = [cell for cell in cells_in(group, self.classes, judged=self.judged) if cell in self.scans]
+        subjects = sorted({subject for cell in cells for subject in self.sums[cell]})
+        if not subjects:
+            return None, 0
+        means = []
+        with np.errstate(invalid="ignore", divide="ignore"):
+            for subject in subjects:
+                own = [cell for cell in cells if subject in self.sums[cell]]
+                means.append(sum(self.sums[c][subject] for c in own) / sum(self.counts[c][subject] for c in own))
+        return np.stack(means), len(set().union(*(self.scans[cell] for cell in cells)))
+
+
+def _aggregate(by_subject, n_scans, regions, n_bootstrap, rng):
     """One group: a frame with a row a region."""
-    rows = relevance.merge(chosen[["scan_id", "fold"]], on=["scan_id", "fold"])
-    by_subject = rows.groupby(["subject_id", "region_id"], sort=True)[list(FIGURES)].mean()
-    n_subjects = chosen["subject_id"].nunique()
-    result = regions.assign(n_subjects=n_subjects, n_scans=len(chosen))
-    # The same subjects are drawn for the three figures: one matrix of how often each subject is in each resample.
-    draws = rng.multinomial(n_subjects, np.full(n_subjects, 1 / n_subjects), size=n_bootstrap)
-    for figure in FIGURES:
-        values = by_subject[figure].unstack("region_id")[regions["region_id"]].to_numpy()
-        mean, low, high = bootstrap_means(values, draws)
-        result = result.assign(**{figure: mean, f"{figure}_low": low, f"{figure}_high": high})
+    result = regions.assign(n_subjects=len(by_subject), n_scans=n_scans)
+    mean, low, high = bootstrap_means(by_subject.reshape(len(by_subject), -1), n_bootstrap, rng)
+    for number, figure in enumerate(FIGURES):
+        own = slice(number, None, len(FIGURES))
+        result = result.assign(**{figure: mean[own], f"{figure}_low": low[own], f"{figure}_high": high[own]})
     order = result["share"].fillna(-1).rank(method="first", ascending=False)
     return result.assign(rank=order.astype(int))
 
 
-def bootstrap_means(values, draws):
-    """Mean of each column and its 95 % percentile interval.
+def bootstrap_means(values, n_bootstrap, rng):
+    """Mean of each column and its 95 % percentile interval over resampled rows.
 
     Parameters
     ----------
-    values : (subjects, regions); NaN is left out
-    draws : (resamples, subjects) how often each subject is in each resample
+    values : (subjects, columns); NaN is left out
+    n_bootstrap : int, resamples, of all columns together
+    rng : numpy Generator
 
     Returns
     -------
-    mean, low, high : (regions,); NaN where no subject has a value, and no interval where only one has
+    mean, low, high : (columns,); NaN where no subject has a value, and no interval where only one has
     """
-    known = np.isfinite(values)
-    filled = np.where(known, values, 0)
-    n = known.sum(axis=0)
+    n_subjects, known = len(values), np.isfinite(values)
+    even = np.full(n_subjects, 1 / n_subjects)
+    filled, n = np.where(known, values, 0), known.sum(axis=0)
+    means, size = [], max(1, BATCH_VALUES // n_subjects)
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = filled.sum(axis=0) / n
-        means = (draws @ filled) / (draws @ known.astype(float))
+        for start in range(0, n_bootstrap, size):
+            # How often each subject is in each resample, for all columns.
+            draws = rng.multinomial(n_subjects, even, size=min(size, n_bootstrap - start))
+            means.append((draws @ filled) / (draws @ known.astype(float)))
     low, high = np.full(len(n), np.nan), np.full(len(n), np.nan)
     if (n > 1).any():
         # A resample may hold none of the subjects that have a value: it has no mean and is left out.
-        low[n > 1], high[n > 1] = np.nanpercentile(means[:, n > 1], [2.5, 97.5], axis=0)
+        low[n > 1], high[n > 1] = np.nanpercentile(np.concatenate(means)[:, n > 1], [2.5, 97.5], axis=0)
     return mean, low, high

@@ -11,12 +11,14 @@ import numpy as np
 import pandas as pd
 
 from voxelwhy.errors import ConfigError
-from voxelwhy.groups import group_names, groups_of
-from voxelwhy.images import Grid, save_image
+from voxelwhy.images import Grid, save_image, write_json
+from voxelwhy.map_cards import method_card
+from voxelwhy.map_sums import MapSums
 from voxelwhy.models.layers import in_channels_last
 from voxelwhy.models.weights import load_model
 from voxelwhy.relevance import relevance_by_region
-from voxelwhy.volumes import Normaliser, Volumes
+from voxelwhy.tables import RELEVANCE, write_table
+from voxelwhy.volumes import Normaliser, Volumes, counted_voxels
 
 log = logging.getLogger(__name__)
 
@@ -25,45 +27,6 @@ SATURATED = 0.999
 #: Arguments of a method that the study gives it, whatever the config says.
 OF_THE_STUDY = {"model", "image", "target_class", "apply_softmax", "cuda", "verbose", "three_d", "device"}
 OF_THE_STUDY |= {"engine", "max_bytes"}
-
-
-class GroupMeans:
-    """Running means of maps by group: raw, and of each map scaled so that its absolute values sum to 1.
-
-    Memory is that of two maps a group, however many scans there are.
-    """
-
-    def __init__(self, groups, shape):
-        self.sums = {group: np.zeros((2, *shape)) for group in groups}
-        self.rows = []
-
-    def add(self, heatmap, groups, subject_id, *, saturated, outside):
-        """Count one scan's map in each of `groups`. A map that is zero everywhere counts as zero when scaled."""
-        total = np.abs(heatmap, dtype=np.float64).sum()
-        for group in groups:
-            self.sums[group][0] += heatmap
-            if total > 0:
-                self.sums[group][1] += heatmap / total
-        facts = {"subject_id": subject_id, "saturated": saturated, "outside": outside}
-        self.rows += [{"group": group} | facts for group in groups]
-
-    def table(self):
-        """Scans and subjects of each group, its share of saturated predictions, and of relevance left out."""
-        rows = pd.DataFrame(self.rows, columns=["group", "subject_id", "saturated", "outside"])
-        counts = rows.groupby("group").agg(
-            n_scans=("saturated", "size"),
-            n_subjects=("subject_id", "nunique"),
-            share_saturated=("saturated", "mean"),
-            share_outside=("outside", "mean"),
-        )
-        return counts.reindex(self.sums, fill_value=0).reset_index(names="group")
-
-    def means(self):
-        """Yield (row of the table, "" or "_scaled", mean map) for each group that has scans."""
-        for row in self.table().itertuples():
-            if row.n_scans:
-                for kind, total in zip(("", "_scaled"), self.sums[row.group], strict=True):
-                    yield row, kind, total / row.n_scans
 
 
 def method_options(function, options, *, voxel_mm, labels):
@@ -110,10 +73,10 @@ def explain_scans(
     device="auto",
     versions=None,
 ):
-    """Explain every test scan by the model of its fold.
+    """Explain test scans, each by the model of its fold: all of a split, or a part of them (`part_of`).
 
     Only relevance inside the brain and the network's mask counts: outside the mask every scan is 0, and a gradient or
-    a window there says nothing of the scan. How much lay outside is in `groups`.
+    a window there says nothing of the scan. How much lay outside is kept with the sums.
 
     Parameters
     ----------
@@ -126,22 +89,22 @@ def explain_scans(
         target (predicted, positive or true), output (probability or logit), scans (ids whose own map is kept), options
         (of the method), judged (whether there are groups of right and of wrong predictions; they are by default).
     maps_dir : path
-        Gets `mean_<group>.nii.gz`, `mean_<group>_scaled.nii.gz` and `scan_<scan_id>.nii.gz`, each with its JSON.
+        Gets `scan_<scan_id>.nii.gz`, each with its JSON.
     network_mask : nibabel image, optional
         What the networks see, on the study's grid; the brain where it is left out.
 
     Returns
     -------
     relevance : DataFrame by tables.RELEVANCE
-    groups : DataFrame with group, n_scans, n_subjects, share_saturated, share_outside
+    sums : MapSums, of all these scans
+    card : dict, how the maps were made
     """
     label_image, regions, brain = atlas
     grid, labels = Grid.of(brain), np.asarray(label_image.dataobj).astype(np.int32)
     network_mask = brain if network_mask is None else network_mask
-    counted = (np.asarray(brain.dataobj) > 0) & (np.asarray(network_mask.dataobj) > 0)
+    counted = counted_voxels(brain, network_mask)
     names = [classes["negative"], classes["positive"]]
-    judged = settings.get("judged", True)
-    means, tables, digests = GroupMeans(group_names(classes, judged=judged), grid.shape), [], {}
+    sums, tables, digests = MapSums(classes, counted, judged=settings.get("judged", True)), [], {}
     started, done = time.monotonic(), 0
     for fold, tested in scans.groupby("fold", sort=True):
         explain, digests[str(fold)] = _explainer(function, models[fold], network_mask, labels, settings, grid, device)
@@ -150,23 +113,33 @@ def explain_scans(
             whole = explain(t1_paths[scan.scan_id], target)
             heatmap = np.where(counted, whole, np.float32(0))
             saturated = max(scan.probability, 1 - scan.probability) > SATURATED
-            members = groups_of(scan.label, scan.probability, classes, judged=judged)
-            means.add(heatmap, members, scan.subject_id, saturated=saturated, outside=_share_outside(whole, counted))
+            sums.add(heatmap, scan, saturated=saturated, outside=_share_outside(whole, counted))
             facts = {"scan_id": scan.scan_id, "subject_id": scan.subject_id, "label": scan.label, "fold": fold}
             facts |= {"target": names[target], "probability": scan.probability}
             tables.append(relevance_by_region(heatmap, labels, regions, grid).assign(**facts))
             if scan.scan_id in settings["scans"]:
-                card = _card(function, settings, {str(fold): digests[str(fold)]}, versions, n_scans=1) | facts
-                save_image(Path(maps_dir, f"scan_{scan.scan_id}.nii.gz"), heatmap, grid.affine, card)
+                card = method_card(function.__name__, settings, {str(fold): digests[str(fold)]}, versions, n_scans=1)
+                save_image(Path(maps_dir, f"scan_{scan.scan_id}.nii.gz"), heatmap, grid.affine, card | facts)
             done += 1
             left = (time.monotonic() - started) / done * (len(scans) - done)
             log.info("%s: scan %d of %d, about %.0f s left", function.__name__, done, len(scans), left)
-    for group, kind, mean in means.means():
-        numbers = {"n_scans": int(group.n_scans), "n_subjects": int(group.n_subjects)}
-        card = _card(function, settings, digests, versions, scaled=kind == "_scaled", **numbers)
-        card |= {"group": group.group, "share_outside": float(group.share_outside)}
-        save_image(Path(maps_dir, f"mean_{group.group}{kind}.nii.gz"), mean, grid.affine, card)
-    return pd.concat(tables, ignore_index=True), means.table()
+    relevance = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(RELEVANCE.columns))
+    return relevance, sums, {"models_sha256": digests}
+
+
+def write_part(folder, relevance, sums, card):
+    """Leave a part in `folder`: relevance.tsv, scans.tsv (MapSums.facts), sums.npy (MapSums.values), card.json."""
+    folder = Path(folder)
+    write_table(relevance, folder / "relevance.tsv", RELEVANCE)
+    sums.facts().to_csv(folder / "scans.tsv", sep="\t", index=False, lineterminator="\n")
+    np.save(folder / "sums.npy", sums.values)
+    write_json(folder / "card.json", card)
+
+
+def part_of(scans, number, n_parts):
+    """Part `number` (from 0) of the rows of a table that is cut into `n_parts`; the same rows in the same order."""
+    edges = [len(scans) * n // n_parts for n in (number, number + 1)]
+    return scans.sort_values(["fold", "scan_id"], ignore_index=True).iloc[slice(*edges)]
 
 
 def _explainer(function, path, mask, labels, settings, grid, device):
@@ -200,17 +173,3 @@ def _share_outside(heatmap, counted):
     """Share of a map's absolute relevance that is not counted; 0 for a map that is zero everywhere."""
     total = np.abs(heatmap, dtype=np.float64).sum()
     return float(np.abs(heatmap[~counted], dtype=np.float64).sum() / total) if total > 0 else 0.0
-
-
-def _card(function, settings, digests, versions, *, scaled=False, **numbers):
-    explained = "class probability" if settings["output"] == "probability" else "logit"
-    return {
-        "method": function.__name__,
-        "options": settings["options"],
-        "explained_class": settings["target"],
-        "output": settings["output"],
-        "scaled": scaled,
-        "units": "share of each scan's absolute relevance" if scaled else f"relevance for the {explained}",
-        "models_sha256": digests,
-        "versions": versions or {},
-    } | numbers

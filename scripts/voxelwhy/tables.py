@@ -276,9 +276,19 @@ def write_table(frame, path, schema):
 
 def read_table(path, schema):
     """Read a TSV of the study and check it against `schema`; empty cells of text columns become None."""
+    (frame,) = read_pieces(path, schema, rows=None)
+    return frame
+
+
+def read_pieces(path, schema, rows=20_000):
+    """Yield a TSV of the study so many rows at a time, each piece checked against `schema`."""
     text = {name: str for name, column in schema.columns.items() if str(column.dtype) == "str"}
     try:
-        frame = pd.read_csv(path, sep="\t", dtype=text, keep_default_na=False, na_values=[""])
+        frames = pd.read_csv(path, sep="\t", dtype=text, keep_default_na=False, na_values=[""], chunksize=rows)
+        for frame in [frames] if rows is None else frames:
+            yield _check(frame, path, schema)
+    except InputError:
+        raise
     except (OSError, ValueError) as error:
         raise InputError(
             "a table of the study cannot be read",
@@ -286,7 +296,6 @@ def read_table(path, schema):
             found=str(error),
             hint="run snakemake again to make it anew",
         ) from error
-    return _check(frame, path, schema)
 
 
 def _check(frame, path, schema):

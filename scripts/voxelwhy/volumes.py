@@ -28,6 +28,11 @@ def whole_box(shape):
     return tuple(slice(0, int(n)) for n in shape)
 
 
+def counted_voxels(brain, network_mask):
+    """The voxels whose relevance counts: inside the brain and what the network sees; two mask images, a bool array."""
+    return (np.asarray(brain.dataobj) > 0) & (np.asarray(network_mask.dataobj) > 0)
+
+
 class Volumes:
     """Registered scans by index; values outside the mask are 0.
 

@@ -28,8 +28,8 @@ if SIMULATED:
             "../../envs/voxelwhy.yaml"
         threads: 2
         resources:
-            mem_mb=4000,
-            runtime=60,
+            mem_mb=simulation_mem_mb,
+            runtime=simulation_runtime,
         params:
             settings=config["simulation"] | {"scans": config["cohort"]["data_dir"]},
             code=code("simulate_cohort.py"),
@@ -53,8 +53,8 @@ checkpoint parse_tables:
         "../../envs/voxelwhy.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=table_mem_mb,
+        runtime=short_runtime,
     params:
         settings={
             "cohort": config["cohort"],

@@ -61,6 +61,7 @@ wildcard_constraints:
     scan=r"[A-Za-z0-9_.+-]+",
     split="|".join(SPLITS),
     fold=r"\d+",
+    part=r"\d+-of-\d+",
     method="|".join(config["heatmaps"]["methods"]),
 
 

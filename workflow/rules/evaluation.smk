@@ -28,8 +28,8 @@ rule evaluate_predictions:
         "../../envs/voxelwhy.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=table_mem_mb,
+        runtime=short_runtime,
     params:
         settings={
             "classes": CLASSES,
@@ -56,8 +56,8 @@ rule compare_maps:
         "../../envs/voxelwhy.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=map_mem_mb,
+        runtime=short_runtime,
     params:
         settings={"methods": METHODS_USED, "classes": CLASSES},
         code=code("compare_maps.py"),
@@ -87,8 +87,8 @@ if SIMULATED:
             "../../envs/voxelwhy.yaml"
         threads: 1
         resources:
-            mem_mb=4000,
-            runtime=30,
+            mem_mb=map_mem_mb,
+            runtime=short_runtime,
         params:
             settings={
                 "methods": METHODS_USED,
@@ -118,8 +118,8 @@ rule summarise:
         "../../envs/voxelwhy.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=table_mem_mb,
+        runtime=short_runtime,
     params:
         settings=lambda wildcards: {
             "methods": methods_of(wildcards),

@@ -22,8 +22,8 @@ rule split_folds:
         "../../envs/voxelwhy.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=table_mem_mb,
+        runtime=short_runtime,
     params:
         settings=lambda wildcards: {
             "split": {k: v for k, v in SPLITS[wildcards.split].items() if k != "heatmaps"},
@@ -51,8 +51,8 @@ rule audit_folds:
         "../../envs/voxelwhy.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=table_mem_mb,
+        runtime=short_runtime,
     params:
         settings=lambda wildcards: {
             "classes": CLASSES,

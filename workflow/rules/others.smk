@@ -41,8 +41,8 @@ if OTHERS:
             "../../envs/voxelwhy.yaml"
         threads: 1
         resources:
-            mem_mb=2000,
-            runtime=10,
+            mem_mb=map_mem_mb,
+            runtime=short_runtime,
         params:
             settings=lambda wildcards: OTHERS[wildcards.other],
             code=code("import_heatmap.py"),
@@ -65,8 +65,8 @@ if OTHERS:
             "../../envs/voxelwhy.yaml"
         threads: 1
         resources:
-            mem_mb=2000,
-            runtime=10,
+            mem_mb=map_mem_mb,
+            runtime=short_runtime,
         params:
             settings={"shown": SHOWN},
             code=code("draw_others.py"),
@@ -88,8 +88,8 @@ if OTHERS:
             "../../envs/voxelwhy.yaml"
         threads: 1
         resources:
-            mem_mb=1000,
-            runtime=10,
+            mem_mb=table_mem_mb,
+            runtime=short_runtime,
         params:
             settings={"atlas": config["atlas"]["name"], "top": config["figures"]["top_regions"]},
             code=code("publish_others.py"),

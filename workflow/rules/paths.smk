@@ -3,10 +3,7 @@ What the rules read and write where that depends on the cohort or on the config.
 """
 
 import csv
-import math
 from functools import lru_cache
-
-from voxelwhy.images import Grid
 
 METHODS_USED = list(config["heatmaps"]["methods"])
 # What changes a registration: limits and skipped scans are for select_scans.
@@ -16,15 +13,11 @@ if "extract" in config["scans"]:
 # Settings of training that change no number.
 TRAINING_ONLY = ("device",)
 # The settings as the report has them: without those that change no number.
-RECORDED = {key: value for key, value in config.items() if key != "use_gpu"} | {
+RECORDED = {key: value for key, value in config.items() if key not in ("use_gpu", "keep")} | {
     "training": {key: value for key, value in config["training"].items() if key not in TRAINING_ONLY}
 }
 # The user's own mask of the network, if the config names one.
 NETWORK_MASK_FILE = [config["training"]["mask"]] if config["training"]["mask"] not in ("brain", "grey_white") else []
-# Activations of a training step in float32, MB for each million voxels of each scan of a batch: measured, and a tenth
-# more. At work on 193 x 229 x 193 voxels with batches of 5, rieke2018 takes 13.1 GB in all, korolev2017 11.7 GB.
-OWN_ACTIVATIONS_MB = 660  # twice that of the paper's network, for one of the user's own
-ACTIVATIONS_MB = {"rieke2018": 330, "small": 330, "korolev2017": 300, "small_dataset": 1600}
 # What weights that are trained already still take from it.
 ADOPTING = NETWORK | {
     key: config["training"][key] for key in ("crop", "normalisation", "batch_size", "precision", "threads")
@@ -158,19 +151,6 @@ def figure(stem, category):
     return [picture, study(f"{stem}.svg"), study(f"{stem}.json")]
 
 
-def network_mem_mb(wildcards, attempt):
-    """Memory of a network at work, by the voxels of the study's grid and the batch."""
-    training, registration = config["training"], config["registration"]
-    voxels = math.prod(Grid.named(registration["grid"], registration["resolution_mm"]).shape)
-    activations = ACTIVATIONS_MB.get(training["network"], OWN_ACTIVATIONS_MB) * training["batch_size"] * voxels / 1e6
-    return int((2000 + activations) * attempt)
-
-
-def registration_mem_mb(wildcards, attempt):
-    """Memory of a registration: seen were 3.8 GB for SyN at 1 mm, and 2.0 GB at 3 mm for N4 of a scan of 1 mm."""
-    return int((2300 + 2200 / config["registration"]["resolution_mm"] ** 3) * attempt)
-
-
 def split_figures(rule_name):
     """The outputs of a rule that draws figures of a split, by name."""
     names = SPLIT_FIGURES[rule_name]
@@ -180,6 +160,11 @@ def split_figures(rule_name):
 def table_files(stem):
     """The files of a table: full figures, for people, for papers, title and caption."""
     return [study(f"{stem}.{ending}") for ending in ("tsv", "md", "tex", "json")]
+
+
+def kept(output):
+    """An intermediate output: removed once it is used, where the config keeps results only."""
+    return output if config["keep"] == "all" else temp(output)
 
 
 def maps_by_method(wildcards):

@@ -24,8 +24,8 @@ rule prepare_atlas:
         "../../envs/voxelwhy.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=map_mem_mb,
+        runtime=short_runtime,
     params:
         settings=config["atlas"],
         code=code("prepare_atlas.py"),
@@ -48,8 +48,8 @@ rule aggregate_regions:
         "../../envs/voxelwhy.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=table_mem_mb,
+        runtime=short_runtime,
     params:
         settings={
             "classes": CLASSES,

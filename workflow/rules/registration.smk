@@ -28,8 +28,8 @@ rule prepare_template:
         "../../envs/voxelwhy.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=map_mem_mb,
+        runtime=short_runtime,
     params:
         settings={key: config["registration"][key] for key in ("resolution_mm", "grid")},
         code=code("prepare_template.py"),
@@ -55,8 +55,8 @@ rule prepare_head_template:
     threads: 1
     # Where the file lies and what it hashes to changes no number: naming it later registers nothing again.
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=map_mem_mb,
+        runtime=short_runtime,
         head_file=config["scans"].get("template", ""),
         head_sha256=config["scans"].get("template_sha256", ""),
     params:
@@ -84,7 +84,7 @@ rule register_scan:
     threads: 1
     resources:
         mem_mb=registration_mem_mb,
-        runtime=60,
+        runtime=registration_runtime,
     params:
         settings=REGISTRATION,
         code=code("register_scan.py"),
@@ -109,8 +109,8 @@ rule select_scans:
         "../../envs/voxelwhy.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=table_mem_mb,
+        runtime=short_runtime,
     params:
         settings={
             "heatmap_scans": config["heatmaps"]["scans"],

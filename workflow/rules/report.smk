@@ -28,8 +28,8 @@ rule draw_cohort:
         "../../envs/voxelwhy.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=table_mem_mb,
+        runtime=short_runtime,
     params:
         settings={
             "registration": config["registration"],
@@ -58,8 +58,8 @@ rule draw_heatmaps:
         "../../envs/voxelwhy.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=map_mem_mb,
+        runtime=short_runtime,
     params:
         settings=lambda wildcards: {
             "heatmaps": HEATMAPS,
@@ -94,8 +94,8 @@ rule draw_scans:
         "../../envs/voxelwhy.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=map_mem_mb,
+        runtime=short_runtime,
     params:
         settings={
             "heatmaps": HEATMAPS,
@@ -123,8 +123,8 @@ rule draw_regions:
         "../../envs/voxelwhy.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=table_mem_mb,
+        runtime=short_runtime,
     params:
         settings={
             "heatmaps": HEATMAPS,
@@ -158,8 +158,8 @@ if ACCURACY:
             "../../envs/voxelwhy.yaml"
         threads: 1
         resources:
-            mem_mb=2000,
-            runtime=10,
+            mem_mb=table_mem_mb,
+            runtime=short_runtime,
         params:
             settings={
                 "training": RECORDED["training"],
@@ -189,8 +189,8 @@ rule draw_agreement:
         "../../envs/voxelwhy.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=map_mem_mb,
+        runtime=short_runtime,
     params:
         settings={
             "classes": CLASSES,
@@ -221,8 +221,8 @@ if SIMULATED:
             "../../envs/voxelwhy.yaml"
         threads: 1
         resources:
-            mem_mb=2000,
-            runtime=10,
+            mem_mb=map_mem_mb,
+            runtime=short_runtime,
         params:
             settings={
                 "heatmaps": HEATMAPS,
@@ -250,8 +250,8 @@ rule publish_excluded:
         "../../envs/voxelwhy.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=table_mem_mb,
+        runtime=short_runtime,
     params:
         settings={"classes": CLASSES},
         code=code("publish_excluded.py"),
@@ -274,8 +274,8 @@ rule publish_tables:
         "../../envs/voxelwhy.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=table_mem_mb,
+        runtime=short_runtime,
     params:
         settings={"titles": MODEL_TITLES, "bootstrap": config["evaluation"]["bootstrap"]},
         code=code("publish_tables.py"),
@@ -300,8 +300,8 @@ rule publish_relevance:
         "../../envs/voxelwhy.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=table_mem_mb,
+        runtime=short_runtime,
     params:
         settings={
             "heatmaps": HEATMAPS,
@@ -334,8 +334,8 @@ rule write_report:
         "../../envs/voxelwhy.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=table_mem_mb,
+        runtime=short_runtime,
     params:
         settings={
             "config": RECORDED,

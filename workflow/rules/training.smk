@@ -35,8 +35,8 @@ rule prepare_mask:
         "../../envs/voxelwhy.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=map_mem_mb,
+        runtime=short_runtime,
     params:
         settings={"mask": config["training"]["mask"]},
         code=code("prepare_mask.py"),
@@ -59,8 +59,8 @@ rule check_network:
         "../../envs/voxelwhy.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=map_mem_mb,
+        runtime=short_runtime,
     params:
         settings=NETWORK | {"crop": config["training"]["crop"]},
         code=code("check_network.py", NETWORK_MODULE),
@@ -88,8 +88,8 @@ if MODEL:
             "../../envs/voxelwhy.yaml"
         threads: 1
         resources:
-            mem_mb=4000,
-            runtime=10,
+            mem_mb=map_mem_mb,
+            runtime=short_runtime,
         params:
             settings={"model": MODEL, "training": ADOPTING, "classes": CLASSES},
             code=code("check_weights.py", NETWORK_MODULE),
@@ -119,7 +119,7 @@ if MODEL:
         threads: config["training"]["threads"]
         resources:
             mem_mb=network_mem_mb,
-            runtime=240,
+            runtime=training_runtime,
         params:
             settings={"model": MODEL, "training": ADOPTING, "classes": CLASSES},
             code=code("adopt_weights.py", NETWORK_MODULE),
@@ -149,7 +149,7 @@ else:
         threads: config["training"]["threads"]
         resources:
             mem_mb=network_mem_mb,
-            runtime=1440,
+            runtime=training_runtime,
             device=config["training"]["device"],
             gpu=GPUS,
         params:
@@ -182,8 +182,8 @@ rule train_baseline:
         "../../envs/voxelwhy.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=map_mem_mb,
+        runtime=short_runtime,
     params:
         settings={
             "baseline": config["evaluation"]["baseline"],

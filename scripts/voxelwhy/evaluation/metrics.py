@@ -11,6 +11,8 @@ from voxelwhy.errors import InputError
 METRIC_NAMES = ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "auc")
 INTERVAL = (2.5, 97.5)
 ROC_POINTS = 101
+#: Resamples are drawn so many values at a time.
+BATCH_VALUES = 1_000_000
 
 
 def score_predictions(predictions, *, model, classes, n_bootstrap=1000, seed=0):
@@ -77,14 +79,17 @@ def roc_band(predictions, *, model, classes, n_bootstrap=1000, seed=0):
     # A step of the curve ends where the next probability differs: tied scans are passed together.
     ends = np.append(np.flatnonzero(np.diff(probability[order])), len(order) - 1)
     lattice = np.linspace(0, 1, ROC_POINTS)
-    weights = np.vstack([np.ones(len(order)), _subject_weights(predictions, n_bootstrap, seed)])
-    curves = np.full((len(weights), ROC_POINTS), np.nan)
-    true = np.cumsum(weights[:, order] * positive[order], axis=1)[:, ends]
-    false = np.cumsum(weights[:, order] * ~positive[order], axis=1)[:, ends]
-    for row in np.flatnonzero((true[:, -1] > 0) & (false[:, -1] > 0)):
-        # Between points the curve is straight; at a vertical step np.interp takes the upper end.
-        x, y = false[row] / false[row, -1], true[row] / true[row, -1]
-        curves[row] = np.interp(lattice, np.append(0, x), np.append(0, y))
+    curves = []
+    for weights in (np.ones((1, len(order))), *_subject_weights(predictions, n_bootstrap, seed)):
+        true = np.cumsum(weights[:, order] * positive[order], axis=1)[:, ends]
+        false = np.cumsum(weights[:, order] * ~positive[order], axis=1)[:, ends]
+        batch = np.full((len(weights), ROC_POINTS), np.nan)
+        for row in np.flatnonzero((true[:, -1] > 0) & (false[:, -1] > 0)):
+            # Between points the curve is straight; at a vertical step np.interp takes the upper end.
+            x, y = false[row] / false[row, -1], true[row] / true[row, -1]
+            batch[row] = np.interp(lattice, np.append(0, x), np.append(0, y))
+        curves.append(batch)
+    curves = np.vstack(curves)
     if np.isnan(curves[0]).any():
         low = high = np.full(ROC_POINTS, np.nan)
     else:
@@ -128,30 +133,40 @@ def _values(rows, classes):
 
 
 def _resampled_values(rows, classes, n_bootstrap, seed):
-    """The metrics of every resample at once: a resample is a weight for each row, not a copy of it."""
-    weights = _subject_weights(rows, n_bootstrap, seed)
+    """The metrics of every resample, many at once: a resample is a weight for each row, not a copy of it."""
     truth = (rows["label"] == classes["positive"]).to_numpy()
     probability = rows["probability"].to_numpy(dtype=float)
     right = (probability >= 0.5) == truth
-    # AUC is the share of pairs (positive, negative) in the right order, ties counting half.
-    ahead = np.sign(probability[truth][:, None] - probability[~truth][None, :]) / 2 + 0.5
-    of_positive, of_negative = weights[:, truth].sum(axis=1), weights[:, ~truth].sum(axis=1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        sensitivity = weights[:, truth & right].sum(axis=1) / of_positive
-        specificity = weights[:, ~truth & right].sum(axis=1) / of_negative
-        auc = ((weights[:, truth] @ ahead) * weights[:, ~truth]).sum(axis=1) / (of_positive * of_negative)
-        accuracy = weights[:, right].sum(axis=1) / weights.sum(axis=1)
-    figures = (accuracy, (sensitivity + specificity) / 2, sensitivity, specificity, auc)
-    return dict(zip(METRIC_NAMES, figures, strict=True))
+    order = np.argsort(probability, kind="stable")
+    starts = np.flatnonzero(np.append(True, np.diff(probability[order]) > 0))
+    batches = []
+    for weights in _subject_weights(rows, n_bootstrap, seed):
+        of_positive, of_negative = weights[:, truth].sum(axis=1), weights[:, ~truth].sum(axis=1)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            sensitivity = weights[:, truth & right].sum(axis=1) / of_positive
+            specificity = weights[:, ~truth & right].sum(axis=1) / of_negative
+            accuracy = weights[:, right].sum(axis=1) / weights.sum(axis=1)
+            # AUC is the share of pairs (positive, negative) in the right order, ties counting half.
+            tied = np.add.reduceat(weights[:, order] * ~truth[order], starts, axis=1)
+            below = np.cumsum(tied, axis=1) - tied / 2
+            ahead = (np.add.reduceat(weights[:, order] * truth[order], starts, axis=1) * below).sum(axis=1)
+            auc = ahead / (of_positive * of_negative)
+        batches.append((accuracy, (sensitivity + specificity) / 2, sensitivity, specificity, auc))
+    return {name: np.concatenate(parts) for name, parts in zip(METRIC_NAMES, zip(*batches, strict=True), strict=True)}
 
 
 def _subject_weights(rows, n_bootstrap, seed):
-    """How often each row's subject was drawn, (n_bootstrap, rows): all rows of a subject are drawn together."""
+    """Yield how often each row's subject was drawn, (resamples, rows): all rows of a subject are drawn together.
+
+    A batch of resamples has at most BATCH_VALUES values, so that memory does not grow with the number of subjects.
+    """
     subjects, index = np.unique(rows["subject_id"].to_numpy(dtype=str), return_inverse=True)
-    n = len(subjects)
-    drawn = np.random.default_rng(seed).integers(n, size=(n_bootstrap, n))
-    cells = (np.arange(n_bootstrap)[:, None] * n + drawn).ravel()
-    return np.bincount(cells, minlength=n_bootstrap * n).reshape(n_bootstrap, n)[:, index].astype(float)
+    n, rng = len(subjects), np.random.default_rng(seed)
+    size = max(1, BATCH_VALUES // max(n, len(rows)))
+    for start in range(0, n_bootstrap, size):
+        drawn = rng.integers(n, size=(min(size, n_bootstrap - start), n))
+        cells = (np.arange(len(drawn))[:, None] * n + drawn).ravel()
+        yield np.bincount(cells, minlength=len(drawn) * n).reshape(len(drawn), n)[:, index].astype(float)
 
 
 def _interval(values):

@@ -1,0 +1,110 @@
+"""What the pieces of a study take on one processor core: measured figures, and the estimates that are made of them.
+
+They decide how much memory and time a job asks a scheduler for and how work is cut into jobs, never a number of the
+study. Where each was measured stands in docs/cost.md.
+"""
+
+from __future__ import annotations
+
+import math
+
+#: Seconds of one registration on one thread, 1 mm grid, and the power of the voxel size with which they fall.
+REGISTRATION_SECONDS = {"none": 2, "rigid": 20, "affine": 30, "syn_quick": 200}
+REGISTRATION_POWER = 3
+#: Seconds of a job before its first line of work (interpreter, imports), and of N4 of a scan of 1 mm.
+START_SECONDS = 4
+N4_SECONDS = 16
+
+#: Seconds of a forward and backward pass for each million voxels of a scan, one core.
+PASS_SECONDS = {"rieke2018": 0.5, "korolev2017": 1.0, "small": 0.5, "small_dataset": 1.6}
+OWN_PASS_SECONDS = 1.6
+#: How many such passes a map takes; integrated_gradients and smoothgrad take one for each step.
+PASSES = {
+    "sensitivity_analysis": 1.1,
+    "guided_backprop": 1.1,
+    "input_x_gradient": 1.1,
+    "grad_cam": 0.6,
+    "grad_cam_plusplus": 0.6,
+    "guided_grad_cam": 1.7,
+    "lrp": 2.5,
+    "occlusion": 3.0,
+    "area_occlusion": 3.0,
+}
+STEPS = {"integrated_gradients": ("n_steps", 64), "smoothgrad": ("n_samples", 25)}
+#: Seconds beside the passes for each map, whatever the grid.
+MAP_SECONDS = 0.1
+
+#: A part of the heatmaps of a split takes about so long, and has at most so many scans.
+PART_MINUTES = 30
+PART_SCANS = 500
+
+#: Seconds that a job on tables takes for each scan of the cohort (pictures and JSON files are read one by one).
+TABLE_SECONDS = 0.05
+#: Seconds of one simulated scan whose deformation is planned at 2 mm, in one of the two processes that share the work.
+SIMULATED_SECONDS = 3.0
+#: Most subjects have one scan, some two (simulation.visits).
+SCANS_A_SUBJECT = 1.5
+
+#: Memory in MB: of a job that has imported what tables need; for each scan of the cohort in a table; of a volume job
+#: for each million voxels.
+BASE_MB = 700
+SCAN_MB = 0.03
+MAP_MB = 250
+#: Activations of a training step in float32, MB for each million voxels of each scan of a batch, and a tenth more.
+ACTIVATIONS_MB = {"rieke2018": 330, "small": 330, "korolev2017": 300, "small_dataset": 1600}
+OWN_ACTIVATIONS_MB = 1600
+
+
+def registration_seconds(settings, voxel_mm=None):
+    """Seconds of one registration on one core.
+
+    Parameters
+    ----------
+    settings : dict, `registration` of a study: transform, n4, resolution_mm
+    """
+    resolution = voxel_mm or settings["resolution_mm"]
+    seconds = REGISTRATION_SECONDS[settings["transform"]] / resolution**REGISTRATION_POWER
+    return 1 + seconds + N4_SECONDS * bool(settings.get("n4", False))
+
+
+def registration_mb(settings, megavoxels):
+    """Memory of one registration, MB: seen were 3.8 GB for SyN at 1 mm, and 2.0 GB at 3 mm for N4 of a scan of 1 mm."""
+    return 2300 + 260 * megavoxels
+
+
+def simulation_seconds(settings):
+    """Seconds of the simulation of a cohort (`simulation` of a study)."""
+    subjects = sum(settings["subjects"].values())
+    return SIMULATED_SECONDS * SCANS_A_SUBJECT * subjects * (2 / settings["working_mm"]) ** 3 / 2
+
+
+def simulation_mb(settings):
+    """Memory of the simulation of a cohort, MB."""
+    return 2000 + 2000 * (2 / min(settings["working_mm"], settings["resolution_mm"])) ** 3
+
+
+def step_seconds(network, megavoxels):
+    """Seconds of one scan in one epoch of a training, on one core."""
+    return 1.5 * PASS_SECONDS.get(network, OWN_PASS_SECONDS) * megavoxels + 0.02
+
+
+def training_mb(network, batch_size, megavoxels):
+    """Memory of a training, MB. On 193 x 229 x 193 voxels with batches of 5, rieke2018 takes 13.1 GB in all."""
+    return 2000 + ACTIVATIONS_MB.get(network, OWN_ACTIVATIONS_MB) * batch_size * megavoxels
+
+
+def heatmap_seconds(method, options, network, megavoxels):
+    """Seconds of the map of one scan by a method with its options, on one core."""
+    key, default = STEPS.get(method, (None, 1))
+    passes = PASSES.get(method, 1.1) * (options.get(key, default) if key else 1)
+    return MAP_SECONDS + passes * PASS_SECONDS.get(network, OWN_PASS_SECONDS) * megavoxels
+
+
+def heatmap_mb(network, megavoxels):
+    """Memory of a job that makes heatmaps, MB: a scan forward and backward, and the sums over scans."""
+    return 2000 + (ACTIVATIONS_MB.get(network, OWN_ACTIVATIONS_MB) + MAP_MB) * megavoxels
+
+
+def n_parts(n_scans, seconds):
+    """Into how many parts work on `n_scans` of `seconds` each is cut, none of much more than half an hour."""
+    return max(1, math.ceil(n_scans * seconds / (60 * PART_MINUTES)), math.ceil(n_scans / PART_SCANS))

@@ -1,0 +1,153 @@
+"""The parts of a split's heatmaps: what each leaves on disk, and how they become the maps of the whole split."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from voxelwhy.errors import InputError
+from voxelwhy.groups import cells_in, cells_of, group_names, groups_of
+from voxelwhy.images import Grid, read_json, save_image, sidecar_of
+from voxelwhy.map_cards import method_card
+
+#: How the columns of a part's scans.tsv are read.
+FACT_TYPES = {"scan_id": str, "subject_id": str, "label": str, "saturated": bool}
+STATISTICS = {"mean": "mean over maps", "sd": "standard deviation over maps"}
+
+
+def merge_parts(folders, brain, counted, settings, *, method, classes, relevance_path, maps_dir, versions=None):
+    """Put the parts of a split together; memory does not grow with scans, and with parts only by their tables of scans.
+
+    Parameters
+    ----------
+    folders : paths of the parts, in their order
+    brain : nibabel image on the study's grid
+    counted : 3-D bool array, the voxels whose relevance counts
+    settings : dict, that of `study_heatmaps.explain_scans`
+    method : str, its name
+    relevance_path : path; gets the rows of all parts by tables.RELEVANCE
+    maps_dir : path; gets for each group of scans `mean_<group>.nii.gz` and `mean_<group>_scaled.nii.gz`, from two maps
+        on `sd_<group>.nii.gz` and `sd_<group>_scaled.nii.gz`, and the maps of single scans, each with its JSON
+
+    Returns
+    -------
+    groups : DataFrame of `map_sums.group_table`
+
+    Raises
+    ------
+    InputError : a scan is in two parts, or the parts are of another mask.
+    """
+    folders = [Path(folder) for folder in folders]
+    tables = [pd.read_csv(folder / "scans.tsv", sep="\t", dtype=FACT_TYPES) for folder in folders]
+    facts = pd.concat([table for table in tables if len(table)], ignore_index=True)  # a part may have no scan
+    if facts.duplicated(["scan_id", "fold"]).any():
+        twice = facts.loc[facts.duplicated(["scan_id", "fold"]), "scan_id"].iloc[0]
+        raise InputError("a scan is in two parts of the heatmaps", found=twice, hint="run snakemake again")
+    judged, affine = settings.get("judged", True), Grid.of(brain).affine
+    table = group_table(facts, classes, judged=judged)
+    sums = [np.load(folder / "sums.npy", mmap_mode="r") for folder in folders]
+    if any(part.shape[-1] != counted.sum() for part in sums):
+        raise InputError("the parts of the heatmaps are of another mask than the study's", hint="run snakemake again")
+    digests = {}
+    for folder in folders:
+        digests |= read_json(folder / "card.json")["models_sha256"]
+    for group, scaled, mean, sd in group_maps(sums, counted, table, classes, judged=judged):
+        numbers = {"n_scans": int(group.n_scans), "n_subjects": int(group.n_subjects), "n_maps": int(group.n_maps)}
+        card = method_card(method, settings, digests, versions, scaled=scaled, **numbers)
+        card |= {"group": group.group, "share_outside": float(group.share_outside)}
+        for kind, volume in (("mean", mean), ("sd", sd)):
+            if volume is not None:
+                name = f"{kind}_{group.group}{'_scaled' if scaled else ''}.nii.gz"
+                save_image(Path(maps_dir, name), volume, affine, card | {"statistic": STATISTICS[kind]})
+    for folder in folders:
+        for image in sorted(folder.glob("scan_*.nii.gz")):
+            for path in (image, Path(sidecar_of(image))):
+                Path(maps_dir, path.name).write_bytes(path.read_bytes())
+    _join(relevance_path, [folder / "relevance.tsv" for folder in folders])
+    return table
+
+
+def remove_other_parts(folders):
+    """Remove what lies beside the parts: those of a run that cut the split into another number of parts."""
+    kept = {Path(folder).resolve() for folder in folders}
+    for place in {folder.parent for folder in kept}:
+        for other in place.iterdir():
+            if other.is_dir() and "-of-" in other.name and other.resolve() not in kept:
+                shutil.rmtree(other, ignore_errors=True)
+
+
+def _join(path, tables):
+    """Write one table of the rows of several with one header, line by line."""
+    with open(path, "w", encoding="utf-8", newline="") as joined:
+        for number, table in enumerate(tables):
+            with open(table, encoding="utf-8", newline="") as lines:
+                header = next(lines)
+                joined.writelines([header] if number == 0 else [])
+                joined.writelines(lines)
+
+
+def group_table(facts, classes, *, judged=True):
+    """Scans and subjects of each group, its share of saturated predictions, and the mean share of relevance left out.
+
+    Parameters
+    ----------
+    facts : DataFrame with the columns FACTS; a scan that several models explain has a row for each
+
+    Returns
+    -------
+    DataFrame with group, n_scans, n_subjects (distinct ones), n_maps, share_saturated, share_outside; NaN for shares of
+    a group without scans
+    """
+    rows = []
+    for group in group_names(classes, judged=judged):
+        member = [
+            group in groups_of(label, probability, classes, judged=judged)
+            for label, probability in zip(facts["label"], facts["probability"], strict=True)
+        ]
+        part = facts[member]
+        counts = {"n_scans": part["scan_id"].nunique(), "n_subjects": part["subject_id"].nunique(), "n_maps": len(part)}
+        shares = {"share_saturated": part["saturated"].mean(), "share_outside": part["outside"].mean()}
+        rows.append({"group": group} | counts | shares)
+    return pd.DataFrame(rows)
+
+
+def group_maps(parts, counted, table, classes, *, judged=True):
+    """Mean and standard deviation of the maps of each group that has scans, raw and scaled.
+
+    Parameters
+    ----------
+    parts : list of arrays (cells, moments, voxels), `MapSums.values` of each part; memory maps are read cell by cell
+    counted : 3-D bool array, the voxels that count
+    table : DataFrame of `group_table` over all parts
+
+    Yields
+    ------
+    row : namedtuple of the table
+    scaled : bool
+    mean, sd : float64 arrays, counted.shape; 0 where nothing counts. `sd` is over maps, divided by n - 1, and None for
+        one map.
+    """
+    cells = cells_of(classes, judged=judged)
+    for row in table.itertuples():
+        if not row.n_maps:
+            continue
+        members = [cells.index(name) for name in cells_in(row.group, classes, judged=judged)]
+        for scaled in (False, True):
+            total, squares = (
+                sum(part[cell, 2 * scaled + moment] for part in parts for cell in members) for moment in (0, 1)
+            )
+            mean = total / row.n_maps
+            sd = None
+            if row.n_maps > 1:
+                # Rounding can leave a voxel where all maps agree a little below 0.
+                sd = np.sqrt(np.maximum(squares - row.n_maps * mean**2, 0) / (row.n_maps - 1))
+            yield row, scaled, _placed(mean, counted), None if sd is None else _placed(sd, counted)
+
+
+def _placed(values, counted):
+    volume = np.zeros(counted.shape)
+    volume[counted] = values
+    return volume

@@ -1,0 +1,101 @@
+"""
+What jobs ask a scheduler for: memory, time, and how the heatmaps of a split are cut into parts. Functions only, no rules.
+
+The figures behind it are measured (voxelwhy/costs.py, docs/cost.md). Each grows with the study's grid, with the number
+of scans where a job holds something of each, and with the attempt: a job that was killed for memory or time asks for more.
+"""
+
+import math
+
+from voxelwhy import costs
+from voxelwhy.images import Grid
+
+GRID = Grid.named(config["registration"]["grid"], config["registration"]["resolution_mm"])
+MEGAVOXELS = math.prod(GRID.shape) / 1e6
+# Minutes of a small job: what it takes is seconds, but a slow file system can stretch that.
+SHORT_MINUTES = 20
+# The most that a holdout is taken to test: more parts than needed do no harm.
+HOLDOUT_SHARE = 1 / 3
+
+
+def n_scans():
+    """Scans of the cohort; 0 before the table is read."""
+    path = study("cohort/scans.tsv")
+    return len(scan_table(path, os.stat(path).st_mtime_ns)) if os.path.exists(path) else 0
+
+
+def n_explained(split):
+    """About how many scans a split explains."""
+    return math.ceil(n_scans() * (1 if SPLITS[split]["kind"] in ("kfold", "all_scans") else HOLDOUT_SHARE))
+
+
+def table_mem_mb(wildcards, attempt):
+    """Memory of a job that works on tables."""
+    return math.ceil((costs.BASE_MB + costs.SCAN_MB * n_scans()) * attempt)
+
+
+def short_runtime(wildcards, attempt):
+    """Minutes of a job that takes seconds for a small cohort."""
+    return (SHORT_MINUTES + math.ceil(n_scans() * costs.TABLE_SECONDS / 60)) * attempt
+
+
+def simulation_mem_mb(wildcards, attempt):
+    return math.ceil(costs.simulation_mb(config["simulation"]) * attempt)
+
+
+def simulation_runtime(wildcards, attempt):
+    return math.ceil(SHORT_MINUTES + 3 * costs.simulation_seconds(config["simulation"]) / 60) * attempt
+
+
+def map_mem_mb(wildcards, attempt):
+    """Memory of a job that works on a few volumes, and on tables."""
+    return math.ceil((costs.BASE_MB + costs.MAP_MB * MEGAVOXELS + costs.SCAN_MB * n_scans()) * attempt)
+
+
+def registration_mem_mb(wildcards, attempt):
+    return math.ceil(costs.registration_mb(REGISTRATION, MEGAVOXELS) * attempt)
+
+
+def registration_runtime(wildcards, attempt):
+    """Twice what it takes; whole minutes, which a group of registrations adds up."""
+    return math.ceil(2 * costs.registration_seconds(REGISTRATION) / 60) * attempt
+
+
+def network_mem_mb(wildcards, attempt):
+    """Memory of a training, by the voxels of the grid and the batch."""
+    training = config["training"]
+    return math.ceil(costs.training_mb(training["network"], training["batch_size"], MEGAVOXELS) * attempt)
+
+
+def training_runtime(wildcards, attempt):
+    """Three times what the epochs take on one processor core, at least an hour."""
+    training = config["training"]
+    seconds = costs.step_seconds(training["network"], MEGAVOXELS) * n_scans() * training["epochs"]
+    return math.ceil(max(60, 3 * seconds / 60)) * attempt
+
+
+def heatmap_seconds(method):
+    """About how long one core takes for the map of one scan."""
+    options = config["heatmaps"]["methods"][method] or {}
+    return costs.heatmap_seconds(method, options, config["training"]["network"], MEGAVOXELS)
+
+
+def n_parts(wildcards):
+    """Into how many parts the heatmaps of a split by a method are cut."""
+    scan_paths()  # known once the table is read
+    return costs.n_parts(n_explained(wildcards.split), heatmap_seconds(wildcards.method))
+
+
+def heatmap_parts(wildcards):
+    total = n_parts(wildcards)
+    folder = f"splits/{wildcards.split}/heatmaps/{wildcards.method}/parts"
+    return [study(f"{folder}/{number}-of-{total}") for number in range(1, total + 1)]
+
+
+def heatmap_mem_mb(wildcards, attempt):
+    training = config["training"]
+    return math.ceil(costs.heatmap_mb(training["network"], MEGAVOXELS) * attempt)
+
+
+def heatmap_runtime(wildcards, attempt):
+    return math.ceil(costs.PART_MINUTES * 3) * attempt
