@@ -59,6 +59,7 @@ CLASSES = {side: config["cohort"]["classes"][side]["name"] for side in ("positiv
 
 wildcard_constraints:
     scan=r"[A-Za-z0-9_.+-]+",
+    batch=r"\d+",
     split="|".join(SPLITS),
     fold=r"\d+",
     part=r"\d+-of-\d+",
