@@ -7,7 +7,7 @@ VENV := .venv
 READY := $(VENV)/requirements.txt
 CORES ?= all
 
-.PHONY: demo test check docs bench clean
+.PHONY: demo test check docs bench scaling cost clean
 
 demo: $(READY)
 	@. $(VENV)/bin/activate && snakemake --cores $(CORES)
@@ -28,6 +28,15 @@ docs: $(READY)
 # Threads that wait do not spin: another job on the machine then costs all contenders alike.
 bench: $(READY)
 	@. $(VENV)/bin/activate && PYTHONPATH=scripts:tests OMP_WAIT_POLICY=PASSIVE python -m bench $(if $(ROWS),--rows $(ROWS)) $(if $(FULL),--full)
+
+# How a study grows with its scans (hours; makes docs/scaling.md), and what ADNI takes (hours; makes docs/cost.md).
+scaling: $(READY)
+	@. $(VENV)/bin/activate && export PYTHONPATH=scripts:tests && python -m bench.scaling && python -m bench.scaling_page
+
+cost: $(READY)
+	@. $(VENV)/bin/activate && export PYTHONPATH=scripts:tests && mkdir -p results/bench \
+		&& python -m bench.cost_study > results/bench/cost.yaml \
+		&& snakemake --cores $(CORES) --configfile results/bench/cost.yaml && python -m bench.cost_page
 
 # The stamp is a copy of the pins: a checkout that only touches the file's time sets nothing up again.
 $(READY): requirements.txt

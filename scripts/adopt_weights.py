@@ -6,12 +6,13 @@ from voxelwhy.doors import door
 from voxelwhy.foreign_weights import adopt_weights
 from voxelwhy.models.weights import save_model
 from voxelwhy.tables import FOLDS, PREDICTIONS, SELECTED, read_table, write_table
+from voxelwhy.volumes import registered_paths
 
 with door(snakemake) as job:
     selected = read_table(job.input.selected, SELECTED)
     model, card, predictions = adopt_weights(
         read_table(job.input.folds, FOLDS),
-        dict(zip(selected["scan_id"], selected["t1"], strict=True)),
+        registered_paths(selected),
         nib.load(job.input.mask),
         job.settings["model"],
         job.settings["training"],

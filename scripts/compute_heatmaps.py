@@ -10,6 +10,7 @@ from voxelwhy.provenance import software_versions
 from voxelwhy.registry import METHODS, load
 from voxelwhy.study_heatmaps import explain_scans, part_of, write_part
 from voxelwhy.tables import ATLAS, PREDICTIONS, SELECTED, read_table
+from voxelwhy.volumes import registered_paths
 
 with door(snakemake) as job:
     method = job.wildcards.method
@@ -21,7 +22,7 @@ with door(snakemake) as job:
         getattr(load(METHODS, method, "heatmap method"), method),
         {int(Path(path).parent.name.removeprefix("fold-")): path for path in job.input.models},
         part_of(predictions, number - 1, n_parts),
-        dict(zip(selected["scan_id"], selected["t1"], strict=True)),
+        registered_paths(selected),
         (nib.load(job.input.labels), read_table(job.input.regions, ATLAS), nib.load(job.input.mask)),
         job.settings,
         classes=job.settings["classes"],

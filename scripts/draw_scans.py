@@ -7,11 +7,12 @@ import pandas as pd
 from voxelwhy.doors import door
 from voxelwhy.figures.relevance import draw_scan_maps
 from voxelwhy.tables import PREDICTIONS, SELECTED, read_table
+from voxelwhy.volumes import registered_paths
 
 with door(snakemake) as job:
     heatmaps, out = job.settings["heatmaps"], Path(job.output[0])
     out.mkdir()
-    anatomy = read_table(job.input.selected, SELECTED).set_index("scan_id")["t1"]
+    anatomy = registered_paths(read_table(job.input.selected, SELECTED))
     predictions = pd.concat([read_table(path, PREDICTIONS) for path in job.input.predictions])
     folders = dict(zip(heatmaps["methods"], job.input.maps, strict=True))
     for scan in predictions[predictions["scan_id"].isin(heatmaps["scans"])].itertuples():

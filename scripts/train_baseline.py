@@ -7,11 +7,11 @@ import pandas as pd
 from voxelwhy.baseline import predict_baseline, region_means
 from voxelwhy.doors import door
 from voxelwhy.tables import ATLAS, FOLDS, PREDICTIONS, SELECTED, read_table, write_table
-from voxelwhy.volumes import Volumes
+from voxelwhy.volumes import Volumes, registered_paths
 
 with door(snakemake) as job:
     selected, regions = read_table(job.input.selected, SELECTED), read_table(job.input.regions, ATLAS)
-    volumes = Volumes(selected["t1"], np.asarray(nib.load(job.input.mask).dataobj) > 0)
+    volumes = Volumes(registered_paths(selected).values(), np.asarray(nib.load(job.input.mask).dataobj) > 0)
     labels = np.asarray(nib.load(job.input.labels).dataobj).astype(int)
     means = region_means(volumes, labels, regions["region_id"].tolist())
     features = pd.DataFrame(means, index=selected["scan_id"], columns=regions["region"])

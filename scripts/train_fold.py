@@ -9,6 +9,7 @@ from voxelwhy.doors import door
 from voxelwhy.fold_training import train_fold
 from voxelwhy.models.weights import save_model
 from voxelwhy.tables import FOLDS, HISTORY, PREDICTIONS, SELECTED, read_table, write_table
+from voxelwhy.volumes import registered_paths
 
 # results/<study>/checkpoints/<split>/fold-<k>: outside the declared outputs, which are deleted when a job dies.
 model_path = Path(snakemake.output.model)
@@ -18,7 +19,7 @@ with door(snakemake) as job:
     selected = read_table(job.input.selected, SELECTED)
     model, card, history, predictions = train_fold(
         read_table(job.input.folds, FOLDS),
-        dict(zip(selected["scan_id"], selected["t1"], strict=True)),
+        registered_paths(selected),
         nib.load(job.input.mask),
         job.settings["training"],
         fold=int(job.wildcards.fold),

@@ -248,3 +248,20 @@ def test_a_misspelt_setting_is_named_without_a_traceback(small):
     assert "registraton" in text
     assert "did you mean registration?" in text
     assert "Traceback" not in text
+
+
+def test_a_study_that_keeps_results_removes_its_images_and_says_so_when_they_are_needed(small):
+    """The last test of this file: the images of the small study are gone after it."""
+    images = list(small.result("registered").glob("*/t1.nii"))
+    config = SMALL | {"keep": "results"}
+    assert small.would_run(config) == {"drop_images": 1}
+    small.configure(config)
+    small.run()
+    assert json.loads(small.result("cohort/dropped_images.json").read_text())["images"] == len(images) > 10
+    assert not list(small.result("registered").glob("*/t1.nii"))
+    assert len(list(small.result("registered").glob("*/check.png"))) >= len(images)
+    assert small.would_run() == {}
+    small.configure(config | {"seed": 8})
+    text = small.run("--until", "train_fold", code=1)
+    assert "registered scans are gone" in text
+    assert "--forcerun register_scan" in text

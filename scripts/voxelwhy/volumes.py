@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 
-from voxelwhy.errors import ConfigError
+from voxelwhy.errors import ConfigError, InputError
 from voxelwhy.images import Grid
 
 #: A voxel whose training SD is below this share of the median SD carries no contrast, only z-scores that explode.
@@ -26,6 +27,25 @@ def brain_box(mask):
 def whole_box(shape):
     """The box that holds a whole grid of `shape`."""
     return tuple(slice(0, int(n)) for n in shape)
+
+
+def registered_paths(selected):
+    """Paths of the registered scans by scan_id, from a table by tables.SELECTED.
+
+    Raises
+    ------
+    InputError : a file is gone, as in a study that keeps its results only.
+    """
+    paths = dict(zip(selected["scan_id"], selected["t1"], strict=True))
+    gone = [path for path in paths.values() if not Path(path).exists()]
+    if gone:
+        raise InputError(
+            f"{len(gone)} of {len(paths)} registered scans are gone, and this step needs them",
+            file=gone[0],
+            hint="with `keep: results` they are removed once the report is there; to register them again, add "
+            "--forcerun register_scan register_batch to the command",
+        )
+    return paths
 
 
 def counted_voxels(brain, network_mask):

@@ -44,6 +44,7 @@ RELEVANCE_FIGURES = {
 SPLIT_FIGURES = {"draw_performance": PERFORMANCE_FIGURES} | RELEVANCE_FIGURES
 SPLIT_TABLES = ["table1", *["metrics"] * ACCURACY]
 RELEVANCE_TABLES = ["agreement", *[f"regions_{g}" for g in CLASSES.values()]] + ["truth"] * SIMULATED
+DROPPED_IMAGES = [study("cohort/dropped_images.json")] if config["keep"] == "results" else []
 COHORT_FIGURES = ["flow", "registration", "quality"]
 
 

@@ -74,10 +74,16 @@ def network_mem_mb(wildcards, attempt):
 
 
 def training_runtime(wildcards, attempt):
-    """Three times what the epochs take on one processor core, at least an hour."""
+    """Twice what the epochs take on one processor core, and an hour."""
     training = config["training"]
     seconds = costs.step_seconds(training["network"], MEGAVOXELS) * n_scans() * training["epochs"]
-    return math.ceil(max(60, 3 * seconds / 60)) * attempt
+    return math.ceil(60 + 2 * seconds / 60) * attempt
+
+
+def adopting_runtime(wildcards, attempt):
+    """As for one epoch: each scan is predicted once."""
+    seconds = costs.step_seconds(config["training"]["network"], MEGAVOXELS) * n_scans()
+    return math.ceil(60 + 2 * seconds / 60) * attempt
 
 
 def heatmap_seconds(method):

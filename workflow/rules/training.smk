@@ -119,7 +119,7 @@ if MODEL:
         threads: config["training"]["threads"]
         resources:
             mem_mb=network_mem_mb,
-            runtime=training_runtime,
+            runtime=adopting_runtime,
         params:
             settings={"model": MODEL, "training": ADOPTING, "classes": CLASSES},
             code=code("adopt_weights.py", NETWORK_MODULE),
