@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import ants
+import numpy as np
+import pandas as pd
 import pytest
+import yaml
 from folder_scans import touch
 from test_registration import TRUE_AFFINE, moved_scan
 from test_store import contents
@@ -15,8 +19,9 @@ from voxelwhy.images import read_json, save_image, write_json
 from voxelwhy.registration.batch_registration import register_batch
 from voxelwhy.registration.batches import divide_scans
 from voxelwhy.registration.manifests import read_registered
-from voxelwhy.tables import REGISTERED, read_table, write_table
+from voxelwhy.tables import REGISTERED, SELECTED, read_table, write_table
 
+ROOT = Path(__file__).resolve().parents[1]
 NAMES = [f"sub-{number:05d}_ses-1" for number in range(12_000)]
 
 
@@ -52,6 +57,19 @@ def test_one_scan_more_changes_one_batch_and_twice_as_many_batches_halve_each():
     assert len(halves) == 16
     for number, scans in before.items():
         assert sorted(halves[number] + halves[number + 8]) == sorted(scans)
+
+
+def test_tables_of_forty_thousand_scans_are_compared_by_their_content(tmp_path):
+    """One that was made again with the same content trains nothing anew: Snakemake must be willing to read it."""
+    profile = yaml.safe_load((ROOT / "workflow/profiles/default/config.yaml").read_text())
+    texts = {"subject_id": "941_S_1194", "session": "Month 12", "label": "AD", "sex": "F", "image_id": "I32010"}
+    texts |= {"scan_date": "2007-02-12", "path": "/data/ADNI/" + 90 * "x", "t1": "results/adni/registered/" + 40 * "x"}
+    rows = pd.DataFrame({"scan_id": NAMES[:4000]} | texts | dict.fromkeys(("voxel_hash", "t1_hash"), 64 * "f"))
+    figures = {"age": 75.3, "correlation_brain": 0.71234567890123456, "mask_dice": 0.93 + np.pi / 1e3}
+    rows = rows.assign(**figures, jacobian_min=0.123456789, jacobian_max=5.4321)
+    write_table(rows[list(SELECTED.columns)], tmp_path / "selected.tsv", SELECTED)
+    size = 10 * (tmp_path / "selected.tsv").stat().st_size
+    assert 1e7 < size < profile["max-checksum-file-size"]
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -16,6 +17,7 @@ from test_registration import TRUE_AFFINE, moved_scan
 from test_store import contents, entries
 from test_study import Study
 
+from voxelwhy.code_digest import SILENT
 from voxelwhy.images import save_image
 
 pytestmark = pytest.mark.study
@@ -169,7 +171,9 @@ def batches(data, tmp_path_factory):
     process.communicate()
     study.survived = {path.parent.name for path in study.folder.glob("results/one/registered/[!.]*/quality.json")}
     study.run("--unlock")
-    study.run("--until", "select_scans")
+    loaded = tmp_path_factory.mktemp("loaded")
+    study.run("--until", "select_scans", VOXELWHY_RECORD_MODULES=str(loaded))
+    study.loaded = [json.loads(path.read_text()) for path in loaded.iterdir()]
     return study
 
 
@@ -181,6 +185,16 @@ def test_batches_give_the_same_files_and_a_killed_one_goes_on(batches, alone):
     assert registered(batches, "one") == registered(alone, "one")
     for name in ("selected.tsv", "excluded.tsv"):
         assert batches.result(f"cohort/{name}").read_bytes() == alone.result(f"cohort/{name}").read_bytes()
+
+
+def test_the_modules_that_a_batch_loads_are_those_that_its_digest_names(batches):
+    jobs = [job for job in batches.loaded if job["rule"] == "register_batch"]
+    assert jobs
+    for job in jobs:
+        packages = {"voxelwhy", "voxelwhy.registration"}
+        named = {name for name in job["named"] if name.startswith("voxelwhy.")}
+        assert set(job["loaded"]) - packages - SILENT == named
+        assert "voxelwhy.registration.syn_quick" in named
 
 
 def test_one_scan_more_or_twice_as_many_batches_register_no_other(batches, data):
