@@ -1,12 +1,10 @@
 """Figures of the cohort: from rows to scans, and every registration, the worst first."""
 
-from pathlib import Path
-
 import pandas as pd
 
 from voxelwhy.doors import door
 from voxelwhy.figures.cohort import count_flow, draw_flow, draw_quality, draw_registration_page
-from voxelwhy.images import read_json
+from voxelwhy.registration.manifests import read_registered
 from voxelwhy.tables import DROPPED, EXCLUDED, SCANS, SELECTED, read_table
 
 with door(snakemake) as job:
@@ -16,8 +14,8 @@ with door(snakemake) as job:
     dropped, excluded = read_table(job.input.dropped, DROPPED), read_table(job.input.excluded, EXCLUDED)
     draw_flow(count_flow(scans, dropped, selected, excluded, classes=classes), out["flow"], **how)
     draw_quality(selected, out["quality"], classes=classes, **how)
-    folders = [Path(folder) for folder in job.input.registered]
-    quality = pd.DataFrame([read_json(f / "quality.json") | {"check": str(f / "check.png")} for f in folders])
+    folders, qualities = read_registered(job.input.registered)
+    quality = pd.DataFrame([q | {"check": str(folders[scan] / "check.png")} for scan, q in qualities.items()])
     quality = quality.merge(scans[["scan_id", "label"]], on="scan_id")
     draw_registration_page(
         quality, out["registration"], settings=job.settings["registration"], simulated=how["simulated"]

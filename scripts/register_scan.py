@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from voxelwhy.doors import door
-from voxelwhy.registration.ants_registration import register_scan
+from voxelwhy.registration.store import register_shared
 
 with door(snakemake) as job:
     Path(job.output[0]).mkdir()
-    register_scan(
+    register_shared(
         job.input.scan,
         job.input.t1,
         job.input.mask,
@@ -15,4 +15,6 @@ with door(snakemake) as job:
         job.output[0],
         scan_id=job.wildcards.scan,
         head_path=job.input.get("head") or None,
+        store=snakemake.resources.store,
+        code=dict(job.code),
     )

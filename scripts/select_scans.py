@@ -1,18 +1,16 @@
 """Keep what was registered; say of everything else why it is not used."""
 
-from pathlib import Path
-
 from voxelwhy.doors import door
-from voxelwhy.images import read_json
+from voxelwhy.registration.manifests import read_registered
 from voxelwhy.selection import require_known, select_scans
 from voxelwhy.tables import DROPPED, EXCLUDED, SCANS, SELECTED, read_table, write_table
 
 with door(snakemake) as job:
-    folders = {Path(folder).name: Path(folder) for folder in job.input.registered}
+    folders, qualities = read_registered(job.input.registered)
     selected, excluded = select_scans(
         read_table(job.input.scans, SCANS),
         read_table(job.input.dropped, DROPPED),
-        {scan: read_json(folder / "quality.json") for scan, folder in folders.items()},
+        qualities,
         {scan: str(folder / "t1.nii") for scan, folder in folders.items()},
         limits=job.settings["limits"],
         skip=job.settings["skip"],

@@ -65,3 +65,29 @@ def tiny_one_logit(monkeypatch):
     monkeypatch.setitem(sys.modules, "tests_tiny_one_logit", SimpleNamespace(build=_build_tiny))
     monkeypatch.setitem(registry.NETWORKS, "tiny_one_logit", "tests_tiny_one_logit")
     return "tiny_one_logit"
+
+
+@pytest.fixture(scope="session")
+def images_6mm(tmp_path_factory):
+    """A folder with template.nii.gz and mask.nii.gz at 6 mm, where a rigid registration takes a quarter of a second."""
+    from voxelwhy.registration.template import make_template  # here, because most test files need no nilearn
+
+    folder = tmp_path_factory.mktemp("images_6mm")
+    for image, name in zip(make_template(6), ("template", "mask"), strict=True):
+        nib.save(image, folder / f"{name}.nii.gz")
+    return folder
+
+
+@pytest.fixture
+def ants_runs(monkeypatch):
+    """A list that grows by one with each run of ANTs."""
+    import ants
+
+    runs, registration = [], ants.registration
+
+    def counted(*arguments):
+        runs.append(1)
+        return registration(*arguments)
+
+    monkeypatch.setattr("voxelwhy.registration.syn_quick.ants.registration", counted)
+    return runs

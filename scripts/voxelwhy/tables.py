@@ -71,6 +71,15 @@ SELECTED = _schema(
         "jacobian_max": _real(nullable=True),
     }
 )
+#: What a batch of registrations has made, one row a scan. `key` says of what: it stands in its quality.json too, and is
+#: empty for a scan that cannot be read.
+REGISTERED = _schema(
+    {
+        "scan_id": _text(unique=True),
+        "status": _text(checks=pa.Check.isin(["ok", "failed"])),
+        "key": _text(nullable=True),
+    }
+)
 #: Everything that the study does not use: dropped rows and scans that could not be registered.
 EXCLUDED = _schema({"stage": _text(checks=pa.Check.isin(["parse_tables", "register_scan", "select_scans"]))} | _DROPPED)
 #: One row a fold and scan. `fold` counts from 0.

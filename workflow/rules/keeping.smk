@@ -26,7 +26,7 @@ rule drop_images:
     resources:
         mem_mb=table_mem_mb,
         runtime=short_runtime,
-        store=config["registration"].get("store", ""),
+        store=config["registration"]["store"],
     params:
         settings={},
         code=code("drop_images.py"),

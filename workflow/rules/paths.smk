@@ -5,16 +5,21 @@ What the rules read and write where that depends on the cohort or on the config.
 import csv
 from functools import lru_cache
 
+from voxelwhy.registration.batches import divide_scans
+
 METHODS_USED = list(config["heatmaps"]["methods"])
+# Settings of registration that change no number: where results are shared, and how the work is cut into jobs.
+REGISTERED_HOW = {key: value for key, value in config["registration"].items() if key not in ("store", "batch")}
 # What changes a registration: limits and skipped scans are for select_scans.
-REGISTRATION = {key: value for key, value in config["registration"].items() if key not in ("limits", "skip")}
+REGISTRATION = {key: value for key, value in REGISTERED_HOW.items() if key not in ("limits", "skip")}
 if "extract" in config["scans"]:
     REGISTRATION |= {key: config["scans"][key] for key in ("extract", "skull_stripped")}
 # Settings of training that change no number.
 TRAINING_ONLY = ("device",)
 # The settings as the report has them: without those that change no number.
 RECORDED = {key: value for key, value in config.items() if key not in ("use_gpu", "keep")} | {
-    "training": {key: value for key, value in config["training"].items() if key not in TRAINING_ONLY}
+    "training": {key: value for key, value in config["training"].items() if key not in TRAINING_ONLY},
+    "registration": REGISTERED_HOW,
 }
 # The user's own mask of the network, if the config names one.
 NETWORK_MASK_FILE = [config["training"]["mask"]] if config["training"]["mask"] not in ("brain", "grey_white") else []
@@ -71,7 +76,36 @@ def scan_path(wildcards):
     return scan_paths()[wildcards.scan]
 
 
+@lru_cache
+def batch_table(path, mtime):
+    """Scans by batch. Skipped scans count in the number of batches, so that skipping one changes only its own batch."""
+    batches = divide_scans(scan_table(path, mtime), config["registration"]["batch"])
+    if batches is None:
+        return None
+    skip = config["registration"]["skip"]
+    used = {batch: [scan for scan in scans if scan not in skip] for batch, scans in batches.items()}
+    return {batch: scans for batch, scans in used.items() if scans}
+
+
+def batches():
+    """Scans by batch, or None where each is a job of its own; known once parse_tables has run."""
+    path = checkpoints.parse_tables.get().output.scans
+    return batch_table(path, os.stat(path).st_mtime_ns)
+
+
+def batch_paths(wildcards):
+    paths = scan_paths()
+    return [paths[scan] for scan in batches()[int(wildcards.batch)]]
+
+
+def batch_settings(wildcards):
+    return REGISTRATION | {"scans": batches()[int(wildcards.batch)]}
+
+
 def registered_scans(wildcards):
+    """The folders of registered scans, or the manifests of the batches that make them."""
+    if batches() is not None:
+        return [study(f"batches/{batch}.tsv") for batch in batches()]
     return [study(f"registered/{scan}") for scan in scan_paths() if scan not in config["registration"]["skip"]]
 
 

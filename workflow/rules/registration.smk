@@ -7,10 +7,15 @@ OUT  template/t1.nii.gz, brain_mask.nii.gz    ICBM152 on the study's grid
      registered/<scan_id>/t1.nii              the scan on that grid, int16 with scale
      registered/<scan_id>/brain_mask.nii.gz   of a whole head: the brain mask in the scan's own space
      registered/<scan_id>/quality.json        status, reason, figures; check.png to look at
+     batches/<number>.tsv                     which scans a batch has registered, beyond 10,000 scans
      cohort/selected.tsv, excluded.tsv        what the study uses, and all that it does not use, by reason and class
 
 One single-threaded job a scan: bit-for-bit reproducible, and as fast in sum. A scan that cannot be registered is a
 result (status "failed"), not an error: select_scans leaves it out and says why.
+
+What another study has registered is linked from registration.store: no setting, and so in no params, since the files
+are the same. A batch declares its manifest and not the folders of its scans, which Snakemake would delete with every
+job that dies; the batch itself skips what is done. Manifests lie beside registered/, not in it: any name may be a scan's.
 """
 
 
@@ -85,11 +90,39 @@ rule register_scan:
     resources:
         mem_mb=registration_mem_mb,
         runtime=registration_runtime,
+        store=config["registration"]["store"],
     params:
         settings=REGISTRATION,
         code=code("register_scan.py"),
     script:
         "../../scripts/register_scan.py"
+
+
+rule register_batch:
+    """Register batch {wildcards.batch} of the scans to the template, one after another."""
+    input:
+        scans=batch_paths,
+        t1=rules.prepare_template.output.t1,
+        mask=rules.prepare_template.output.mask,
+        head=head_template,
+    output:
+        manifest=study("batches/{batch}.tsv"),
+    log:
+        study("logs/register_batch/{batch}.log"),
+    benchmark:
+        study("benchmarks/register_batch/{batch}.tsv")
+    conda:
+        "../../envs/voxelwhy.yaml"
+    threads: 1
+    resources:
+        mem_mb=registration_mem_mb,
+        runtime=batch_runtime,
+        store=config["registration"]["store"],
+    params:
+        settings=batch_settings,
+        code=code("register_batch.py"),
+    script:
+        "../../scripts/register_batch.py"
 
 
 rule select_scans:

@@ -32,7 +32,7 @@ rule draw_cohort:
         runtime=short_runtime,
     params:
         settings={
-            "registration": config["registration"],
+            "registration": REGISTERED_HOW,
             "classes": CLASSES,
             "simulated": SIMULATED,
             "dpi": config["figures"]["dpi"],

@@ -64,6 +64,12 @@ def registration_runtime(wildcards, attempt):
     return math.ceil(2 * costs.registration_seconds(REGISTRATION) / 60) * attempt
 
 
+def batch_runtime(wildcards, attempt):
+    """Minutes of a batch. A second attempt needs no more: it goes on where the first one ended."""
+    scans = batches()[int(wildcards.batch)]
+    return SHORT_MINUTES + math.ceil(2 * costs.registration_seconds(REGISTRATION) * len(scans) / 60)
+
+
 def network_mem_mb(wildcards, attempt):
     """Memory of a training, by the voxels of the grid and the batch."""
     training = config["training"]

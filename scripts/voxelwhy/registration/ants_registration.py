@@ -13,7 +13,7 @@ import numpy as np
 
 from voxelwhy.errors import ConfigError, InputError
 from voxelwhy.images import Grid, hash_voxels, read_volume, save_image, save_int16, write_json
-from voxelwhy.registration.check_picture import draw_check, draw_failure
+from voxelwhy.registration.check_picture import add_title, draw_failure, draw_panels
 from voxelwhy.registration.syn_quick import ants, correct_bias, jacobian, register, require_transform, to_ants
 from voxelwhy.registration.whole_head import brain_mask_of_scan, extract_brain
 from voxelwhy.scans import looks_skull_stripped, read_scan
@@ -26,6 +26,8 @@ TRANSFORMS = {
     "1Warp.nii.gz": "warp.nii.gz",
     "1InverseWarp.nii.gz": "inverse_warp.nii.gz",
 }
+# The slices of the check picture, until `name_registration` gives them their title.
+PANELS = "panels.png"
 
 
 def register_scan(scan_path, template_path, mask_path, settings, out_dir, *, scan_id, head_path=None):
@@ -70,15 +72,29 @@ def register_scan(scan_path, template_path, mask_path, settings, out_dir, *, sca
     ----------
     Avants 2011, NeuroImage 54:2033 (ANTs); Tustison 2010, IEEE Trans Med Imaging 29:1310 (N4).
     """
+    out_dir = Path(out_dir)
+    quality = make_registration(scan_path, template_path, mask_path, settings, out_dir, head_path=head_path)
+    return name_registration(out_dir, quality, scan_id=scan_id)
+
+
+def make_registration(scan_path, template_path, mask_path, settings, out_dir, *, head_path=None):
+    """All of `register_scan` that does not depend on what a study calls the scan; parameters and errors as there.
+
+    Writes `t1.nii`, `panels.png` and, where they are asked for, `brain_mask.nii.gz` and `transforms/`. Of a scan that
+    cannot be registered nothing is written.
+
+    Returns
+    -------
+    quality : dict, without `scan_id`
+    """
     if settings["transform"] != "none":
         require_transform(settings["transform"])
     template, mask = read_volume(template_path), read_volume(mask_path)
     target = read_volume(head_path) if head_path else template
     for image, path in ((mask, mask_path), (target, head_path)):
         Grid.of(template).require(Grid.of(image), f"the image {path}")
-    out_dir = Path(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
-    quality = _blank(scan_id, settings)
+    quality = _blank(settings)
     brain = np.asarray(mask.dataobj) > 0
     with tempfile.TemporaryDirectory() as scratch:
         prefix = f"{scratch}/"
@@ -108,10 +124,26 @@ def register_scan(scan_path, template_path, mask_path, settings, out_dir, *, sca
     values = np.where(brain, whole, 0) if head_path else whole  # of a whole head the brain, as all that follows expects
     quality["t1_hash"] = hash_voxels(values)
     quality["int16_error_bound"] = save_int16(out_dir / "t1.nii", values, template.affine)
-    write_json(out_dir / "quality.json", quality)
     fine = template.get_fdata(dtype=np.float32)
     # A head is drawn whole: cut to the mask, it would fit the mask's outline wherever it lies.
-    draw_check(out_dir / "check.png", whole, fine, brain.astype(np.uint8), template.affine, _title(quality))
+    draw_panels(out_dir / PANELS, whole, fine, brain.astype(np.uint8), template.affine)
+    return quality
+
+
+def name_registration(out_dir, quality, *, scan_id):
+    """Write `quality.json` and `check.png`, which name the scan, beside what `make_registration` left in `out_dir`.
+
+    Returns
+    -------
+    quality : dict, the content of `quality.json`
+    """
+    quality = {"scan_id": scan_id, **quality}
+    write_json(out_dir / "quality.json", quality)
+    if quality["status"] == "ok":
+        add_title(out_dir / PANELS, out_dir / "check.png", _title(quality))
+        (out_dir / PANELS).unlink()
+    else:
+        draw_failure(out_dir / "check.png", scan_id, quality["reason"])
     return quality
 
 
@@ -177,7 +209,7 @@ def _keep_transforms(scratch, out_dir):
             shutil.move(scratch / theirs, out_dir / ours)
 
 
-def _blank(scan_id, settings):
+def _blank(settings):
     figures = (
         "skull_stripped",
         "scan_cm3",
@@ -191,7 +223,6 @@ def _blank(scan_id, settings):
         "t1_hash",
     )
     return {
-        "scan_id": scan_id,
         "status": "ok",
         "reason": None,
         **dict.fromkeys(figures),
@@ -206,8 +237,6 @@ def _failed(quality, reason, out_dir):
     for figure in ("correlation_brain", "mask_dice", "jacobian_min", "jacobian_max", "brain_cm3"):
         quality[figure] = None
     (out_dir / "brain_mask.nii.gz").unlink(missing_ok=True)
-    write_json(out_dir / "quality.json", quality)
-    draw_failure(out_dir / "check.png", quality["scan_id"], reason)
     return quality
 
 

@@ -10,24 +10,24 @@ from PIL import Image
 # Slices through the places that go wrong first: temporal lobes and hippocampus, ventricles, vertex, cerebellum.
 SLICES_MM = {0: (-28, -4, 28), 1: (-64, -20, 20), 2: (-20, 8, 44)}
 AXES = "xyz"
-SCAN_INCHES, DPI = 2.0, 100
+SCAN_INCHES, TITLE_INCHES, DPI = 2.0, 0.45, 100
+# A palette makes a third of the bytes; a study has hundreds of these. The title has its own sixteen greys.
+COLOURS, GREYS = 64, 16
 
 
-def draw_check(path, scan, template, mask, affine, title):
-    """Draw nine slices of the registered scan with the template over them and save them as PNG.
+def draw_panels(path, scan, template, mask, affine):
+    """Draw nine slices of the registered scan with the template over them and save them as PNG, without a title.
 
     Parameters
     ----------
     scan, template, mask : arrays (x, y, z) on one RAS+ grid without rotation; the outline of `mask` is drawn in
         yellow, the border between grey and white matter of `template` in red
     affine : (4, 4); the grid's
-    title : str, may have two lines
     """
     # Sagittal slices are as wide as the brain is long, hence one row an axis.
-    figure = Figure(figsize=(3 * SCAN_INCHES, 3 * SCAN_INCHES + 0.45), dpi=DPI, facecolor="black")
-    FigureCanvasAgg(figure)
+    figure = _black(3 * SCAN_INCHES)
     panels = figure.subplots(3, 3, gridspec_kw={"wspace": 0.02, "hspace": 0.02})
-    figure.subplots_adjust(left=0.005, right=0.995, bottom=0.005, top=1 - 0.45 / (3 * SCAN_INCHES + 0.45))
+    figure.subplots_adjust(left=0.005, right=0.995, bottom=0.005, top=1)
     inside = scan[mask > 0]
     high = float(np.percentile(inside, 99.5)) if inside.any() else 1.0
     edge = _white_matter_border(template, mask)
@@ -60,17 +60,32 @@ def draw_check(path, scan, template, mask, affine, title):
     for panel in (panels[1, 0], panels[2, 0]):
         panel.text(0.02, 0.95, "L", color="white", fontsize=7, transform=panel.transAxes)
         panel.text(0.94, 0.95, "R", color="white", fontsize=7, transform=panel.transAxes)
-    figure.suptitle(title, color="white", fontsize=8, y=0.995, va="top")
-    _save(figure, path)
+    _save(_pixels(figure), path)
+
+
+def add_title(panels, path, title):
+    """Save what `draw_panels` drew with a title of one or two lines above it.
+
+    The name of a scan stands in the title alone: studies that call one scan by two names share the panels.
+    """
+    strip = _black(TITLE_INCHES)
+    strip.text(0.5, 0.93, title, color="white", fontsize=8, ha="center", va="top")
+    with Image.open(panels) as picture:
+        picture.load()
+    colours = picture.getpalette()[: 3 * COLOURS]
+    greys = [round(255 * step / (GREYS - 1)) for step in range(GREYS) for _ in range(3)]
+    levels = COLOURS + _pixels(strip)[..., 0] // (256 // GREYS)
+    titled = Image.fromarray(np.vstack([levels, np.asarray(picture)]).astype(np.uint8))
+    titled.putpalette(colours + [0] * (3 * COLOURS - len(colours)) + greys)
+    titled.save(path, format="PNG")
 
 
 def draw_failure(path, title, reason):
     """A picture that says why there is none of the scan."""
-    figure = Figure(figsize=(3 * SCAN_INCHES, 1.2), dpi=DPI, facecolor="black")
-    FigureCanvasAgg(figure)
+    figure = _black(1.2)
     figure.text(0.02, 0.9, title, color="white", fontsize=8, va="top")
     figure.text(0.02, 0.6, reason, color="#ff4040", fontsize=8, va="top", wrap=True)
-    _save(figure, path)
+    _save(_pixels(figure), path)
 
 
 def _white_matter_border(template, mask):
@@ -91,7 +106,18 @@ def _contour(panel, centres, values, level, colour, width):
         panel.contour(*centres, values, levels=[level], colors=[colour], linewidths=width)
 
 
-def _save(figure, path):
-    # A palette makes a third of the bytes; a study has hundreds of these. Pillow writes no version and no date.
+def _black(height):
+    """A black figure of the picture's width."""
+    figure = Figure(figsize=(3 * SCAN_INCHES, height), dpi=DPI, facecolor="black")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _pixels(figure):
     figure.canvas.draw()
-    Image.fromarray(np.asarray(figure.canvas.buffer_rgba())[..., :3]).quantize(64).save(path, format="PNG")
+    return np.asarray(figure.canvas.buffer_rgba())[..., :3]
+
+
+def _save(pixels, path):
+    # Pillow writes no version and no date.
+    Image.fromarray(pixels).quantize(COLOURS).save(path, format="PNG")
