@@ -31,6 +31,12 @@ def start_log(path):
     logging.captureWarnings(True)
 
 
+def event_of(record):
+    """The name of a Snakemake log event, or None for an ordinary message."""
+    event = getattr(record, "event", None)
+    return None if event is None else str(event)
+
+
 def last_lines(path, n):
     """The last `n` lines of a text file that are not blank; none where it cannot be read."""
     try:

@@ -23,7 +23,7 @@ os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(2 * 1024**3))
 
 from voxelwhy.code_digest import code_digest
 from voxelwhy.cohort.recognise import settle_source
-from voxelwhy.errors import VoxelwhyError
+from voxelwhy.errors import VoxelwhyError, require_writable
 from voxelwhy.foreign_settings import network_settings, studied_splits
 from voxelwhy.progress import show_progress
 from voxelwhy.registry import METHODS, NETWORKS, SOURCES
@@ -93,9 +93,29 @@ def print_end(report_path, summaries):
         print("", *lines, f"\nThe report: {report_path}", sep="\n", file=sys.stderr)
 
 
-if workflow.is_main_process and not workflow.output_settings.dryrun:
-    show_progress(
-        logging.getLogger("snakemake.logging"),
-        totals=lambda: {name: n for name, n in workflow.dag.stats()[1].items() if name != "total"},
-        cores=workflow.resource_settings.cores or 1,
-    )
+FAILED = None
+if workflow.is_main_process:
+    try:
+        # Where Snakemake keeps its own books: without them it does nothing at all, not even a dry run.
+        require_writable(".snakemake")
+    except VoxelwhyError as error:
+        sys.exit(f"\n{error}\n")
+    if not workflow.output_settings.dryrun:
+        FAILED = show_progress(
+            logging.getLogger("snakemake.logging"),
+            totals=lambda: {name: n for name, n in workflow.dag.stats()[1].items() if name != "total"},
+            cores=workflow.resource_settings.cores or 1,
+            cluster=lambda: not workflow.local_exec,
+        )
+
+
+onstart:
+    try:
+        require_writable(study(""))
+    except VoxelwhyError as error:
+        sys.exit(f"\n{error}\n")
+
+
+onerror:
+    if FAILED:
+        FAILED.show_end()
