@@ -7,7 +7,8 @@ import os
 import pytest
 
 from voxelwhy import progress
-from voxelwhy.progress import StageProgress, duration
+from voxelwhy.progress import StageProgress
+from voxelwhy.wording import duration
 
 
 def record(**fields):

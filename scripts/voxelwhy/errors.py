@@ -121,6 +121,7 @@ def require_writable(folder):
     InputError
         With the reason in plain words.
     """
+    folder = Path(folder)
     there = _existing(folder)
     try:
         with TemporaryFile(dir=there) as probe:

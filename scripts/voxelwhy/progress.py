@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from voxelwhy.failures import FailedJobs
 from voxelwhy.logs import event_of, last_lines
+from voxelwhy.wording import duration
 
 #: Snakemake's own lines that the stage lines and the summary at the end replace on the screen; its log keeps them all.
 REPLACED = {"job_info", "job_started", "job_finished", "progress", "resources_info", "run_info", "shellcmd"}
@@ -188,13 +189,6 @@ class StageProgress(logging.Handler):
             return max(1.0, self.cores / max(1, threads))
         passed = max(spans.last, self.clock() if ages else 0.0) - spans.first
         return max(1.0, (spans.busy + sum(ages)) / passed) if passed > 0 else 1.0
-
-
-def duration(seconds):
-    """Seconds as people say them: '40 s', '3 min', '2.5 h'."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def show_progress(logger, totals, cores, cluster):
