@@ -80,7 +80,10 @@ _WORDS = {
         "the GPU has not enough memory",
         f"a smaller training.batch_size, a GPU with more memory or training.device: cpu; then {AGAIN}",
     ),
-    r"can't allocate memory|bad_alloc|Cannot allocate memory": ("there is not enough memory", _MORE_MEMORY),
+    r"can't allocate memory|bad_alloc|[Cc]annot allocate memory|Failed to allocate memory": (
+        "there is not enough memory",
+        _MORE_MEMORY,
+    ),
 }
 
 
@@ -108,9 +111,10 @@ def explain(error, folder):
     return None
 
 
-def nearly_full(folder):
-    """Whether so little is free (less than 50 MB) that a file which is short was cut off by the disk."""
-    return shutil.disk_usage(_existing(folder)).free < 50e6
+def require_room(folder):
+    """Raise the OSError of a full disk where less than 50 MB are free: for libraries that cut files off in silence."""
+    if shutil.disk_usage(_existing(folder)).free < 50e6:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
 
 
 def require_writable(folder):
