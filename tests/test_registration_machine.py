@@ -1,4 +1,4 @@
-"""What is the machine's fault (disk, memory, file server) makes a registration fail: the scan is not left out for it."""
+"""What is the machine's fault (disk, memory, file server) makes the job fail: no scan is left out for it."""
 
 import errno
 from types import SimpleNamespace

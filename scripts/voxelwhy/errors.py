@@ -56,7 +56,7 @@ class ModelError(VoxelwhyError, ValueError):
 
 
 AGAIN = "run the same command again: what is finished is kept"
-#: What the machine refuses, by the error's number: what is wrong, and what to do about it.
+# What the machine refuses, by the error's number: what is wrong, and what to do about it.
 REFUSALS = {
     errno.ENOSPC: ("the disk is full", f"free space there, then {AGAIN}"),
     errno.EDQUOT: ("your quota on this disk is used up", f"delete files of yours there or ask for more, then {AGAIN}"),
@@ -67,7 +67,7 @@ REFUSALS = {
     errno.EIO: ("the disk or file server failed to read or write", f"tell whoever runs it; when it works, {AGAIN}"),
 }
 _MORE_MEMORY = f"give the job more memory, or run fewer jobs at once (--cores), then {AGAIN}"
-#: The same by the words of libraries whose errors have no number.
+# The same by the words of libraries whose errors have no number.
 _WORDS = {
     r"No space left": REFUSALS[errno.ENOSPC],
     r"Disk quota exceeded": REFUSALS[errno.EDQUOT],
