@@ -130,6 +130,24 @@ def test_of_a_group_only_the_members_that_failed_are_told(run):
     assert f"and:    {cluster}" in text
 
 
+def test_the_member_that_the_groups_log_names_is_the_one(run):
+    """A chain that breaks in its middle: what waits for it wrote nothing either, and neither has a log."""
+    text = (
+        "Error in rule split_folds:\n    message: None\n    jobid: 0\n    input: a.tsv\n    output: b.tsv\n    log: x\n"
+    )
+    cluster = run.log("group.log", f"Command 'x' died with <Signals.SIGKILL: 9>.\n[Thu]\n{text}Shutting down\n")
+    infos = []
+    for job, (rule, output) in enumerate(
+        [("split_folds", "b.tsv"), ("audit_folds", "c.json"), ("split_folds", "d.tsv")]
+    ):
+        run.start(job, rule, split=f"s{job}")
+        infos.append(run.info(job, rule, [str(run.folder / f"none{job}.log")], [output]))
+    run.handler.emit(record(event="group_error", groupid="g", aux_logs=[cluster], job_error_info=infos))
+    text = run.end()
+    assert "1 job failed" in text and "split folds, split s0\n" in text
+    assert "--set-resources split_folds:mem_mb=8000" in text
+
+
 def test_a_group_that_died_before_any_log_is_told_with_the_clusters_log(run):
     run.start(0, "register_scan", scan="s0")
     cluster = run.log("group.log", "slurmstepd: error: *** JOB 9 CANCELLED AT x DUE TO TIME LIMIT ***\n")

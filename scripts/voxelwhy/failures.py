@@ -85,11 +85,13 @@ class FailedJobs(logging.Handler):
         )
 
     def _group(self, record):
-        """Of a group only the members that have not written their outputs, first those that began to log."""
-        open_ = [info for info in record.job_error_info if not all(os.path.exists(path) for path in info["output"])]
-        begun = [info for info in open_ if any(last_lines(log, 1) for log in info["log"])]
+        """Of a group the members that its log names, or that began to log; all that wrote no output, where none did."""
         cluster = [log for log in record.aux_logs if log]
-        for info in begun or open_ or record.job_error_info:
+        open_ = [info for info in record.job_error_info if not all(os.path.exists(path) for path in info["output"])]
+        told = "\n".join(line for log in cluster for line in last_lines(log, 200))
+        named = [info for info in open_ if _is_named(info, told)]
+        begun = [info for info in open_ if any(last_lines(log, 1) for log in info["log"])]
+        for info in named or begun or open_ or record.job_error_info:
             failure = self._failure(info)
             failure.logs += cluster
             self._failed(info["jobid"], failure)
@@ -122,6 +124,12 @@ class FailedJobs(logging.Handler):
 
     def _print(self, text):
         print(text, file=self.stream, flush=True)
+
+
+def _is_named(info, text):
+    """Whether the log of a group, which is one of Snakemake's own, says that this member failed."""
+    output = re.escape(next(iter(info["output"]), ""))
+    return re.search(rf"Error in rule {info['rule_name']}:\n(?: .*\n)*? +output: {output}\b", text) is not None
 
 
 def describe(failure):
