@@ -6,6 +6,7 @@ from voxelwhy.doors import door
 from voxelwhy.images import read_json
 from voxelwhy.provenance import software_versions
 from voxelwhy.report import write_report
+from voxelwhy.report_costs import cost_section
 from voxelwhy.report_sections import collect_sections
 from voxelwhy.report_text import choose_citations, external_text, methods_text
 from voxelwhy.tables import SELECTED, read_table
@@ -25,8 +26,10 @@ with door(snakemake) as job:
     whole_heads = not read_json(job.input.skull)["skull_stripped"]
     methods = methods_text(config, simulated=simulated, whole_heads=whole_heads, **people)
     methods += external_text([read_json(path) for path in job.input.external])
+    # Of files that are no inputs: what a study took is told on this page and decides nothing else.
+    costs = cost_section(Path(snakemake.output.report).parent, writer=snakemake.rule)
     write_report(
-        collect_sections(items, methods=methods),
+        collect_sections(items, methods=methods) + costs,
         job.output.report,
         title=config["study"],
         simulated=simulated,

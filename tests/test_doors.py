@@ -1,11 +1,18 @@
 """The door of every script: whole outputs or none, errors for people, the right checkout."""
 
+import errno
+import logging
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 import voxelwhy
+from voxelwhy import doors
 from voxelwhy.doors import door
 from voxelwhy.errors import InputError
 
@@ -36,10 +43,14 @@ def job(tmp_path, scripts=SCRIPTS):
     )
 
 
-def write(outputs):
-    Path(outputs.table).write_text("new")
+def write(outputs, text="new"):
+    Path(outputs.table).write_text(text)
     Path(outputs.maps).mkdir()
-    Path(outputs.maps, "a.txt").write_text("new")
+    Path(outputs.maps, "a.txt").write_text(text)
+
+
+def published(tmp_path):
+    return [(tmp_path / name).read_text() for name in ("table.tsv", "maps/a.txt")]
 
 
 def test_outputs_appear_at_the_end_and_replace_old_ones(tmp_path):
@@ -71,7 +82,12 @@ def test_an_unforeseen_error_leaves_its_traceback_in_the_log(tmp_path):
         write(opened.output)
         raise ZeroDivisionError("a fault of ours")
     assert {p.name for p in tmp_path.iterdir()} == {"log.txt"}
-    assert "ZeroDivisionError: a fault of ours" in (tmp_path / "log.txt").read_text()
+    text = (tmp_path / "log.txt").read_text()
+    assert "Traceback" in text
+    assert text.splitlines()[-1].endswith(
+        "a_rule stopped on something that nobody foresaw (ZeroDivisionError: a fault of ours); "
+        "please report it with this log"
+    ), "where the end of the run shows it"
 
 
 def test_an_output_that_was_not_written_is_a_fault(tmp_path):
@@ -81,16 +97,179 @@ def test_an_output_that_was_not_written_is_a_fault(tmp_path):
     assert "not written" in (tmp_path / "log.txt").read_text()
 
 
-def test_what_a_killed_job_left_is_swept_away(tmp_path):
-    with door(job(tmp_path)) as opened:
-        left = Path(opened.output.maps, "half.txt")
+def test_what_a_killed_job_left_is_swept_away(tmp_path, monkeypatch):
+    with monkeypatch.context() as killed, door(job(tmp_path)) as opened:
         write(opened.output)
-    left.parent.mkdir(parents=True)
-    left.write_text("half")
+        left = Path(opened.output.maps)
+        killed.setattr(doors._Outputs, "publish", lambda self: None)  # the folder stays, as after SIGKILL
+    assert (left / "a.txt").exists()
+    other = left.parent.with_name(left.parent.name.replace("a_rule", "other_rule"))
+    other.mkdir()
     with door(job(tmp_path)) as opened:
+        assert not left.parent.exists()
         write(opened.output)
     assert [p.name for p in (tmp_path / "maps").iterdir()] == ["a.txt"]
+    assert list(tmp_path.glob(".partial*")) == [other], "another rule's is not ours to sweep"
+
+
+@pytest.mark.parametrize("made_again", [False, True])
+@pytest.mark.parametrize("new_ends_first", [False, True])
+def test_a_job_whose_controller_died_harms_nothing_of_its_successor(tmp_path, capsys, made_again, new_ends_first):
+    """Both write the same outputs; the old one still runs when the new one sweeps up, and ends before or after it."""
+    doors_of = {name: door(job(tmp_path)) for name in ("old", "new")}
+    old = doors_of["old"].__enter__().output
+    Path(old.table).write_text("old")
+    new = doors_of["new"].__enter__().output
+    if made_again:  # as a library does that makes the folders of the path that it writes to
+        Path(old.table).parent.mkdir()
+        write(old, "old")
+    Path(new.table).write_text("half of the new")
+
+    def end_old():
+        with pytest.raises(SystemExit):
+            doors_of["old"].__exit__(None, None, None)
+
+    if not new_ends_first:
+        end_old()
+        assert not (tmp_path / "table.tsv").exists() and not (tmp_path / "maps").exists()
+    write(new)
+    doors_of["new"].__exit__(None, None, None)
+    assert published(tmp_path) == ["new", "new"]
+    if new_ends_first:
+        end_old()
+    assert published(tmp_path) == ["new", "new"]
     assert not list(tmp_path.glob(".partial*"))
+    text = capsys.readouterr().err
+    assert "vanished while the job ran" in text and "Traceback" not in text
+
+
+def test_a_sweep_in_the_midst_of_publishing_loses_nothing_that_was_there(tmp_path, monkeypatch):
+    """Between the two moves of a folder: what was there is put back."""
+    (tmp_path / "maps").mkdir()
+    (tmp_path / "maps" / "a.txt").write_text("before")
+    replace = os.replace
+
+    def fails(source, target):
+        if Path(target) == tmp_path / "maps" and Path(source).name == "maps":
+            raise FileNotFoundError(errno.ENOENT, "No such file or directory", str(source))
+        replace(source, target)
+
+    monkeypatch.setattr(doors.os, "replace", fails)
+    with pytest.raises(SystemExit), door(job(tmp_path)) as opened:
+        write(opened.output)
+    assert (tmp_path / "maps" / "a.txt").read_text() == "before"
+
+
+def test_a_predecessor_that_still_logs_does_not_write_into_the_new_log(tmp_path):
+    with door(job(tmp_path)) as opened:
+        handler = next(h for h in logging.getLogger().handlers if isinstance(h, logging.FileHandler))
+        write(opened.output)
+    with door(job(tmp_path)) as opened:
+        handler.emit(logging.makeLogRecord({"msg": "of the old one"}))
+        logging.getLogger("x").info("of the new one")
+        write(opened.output)
+    text = (tmp_path / "log.txt").read_text()
+    assert "of the new one" in text and "of the old one" not in text
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "the disk is full"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), "quota"),
+        (OSError(errno.ESTALE, "Stale file handle"), "vanished from the file server"),
+        (OSError(errno.EIO, "Input/output error"), "failed to read or write"),
+        (RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 576 vs 534"), "as on a full disk"),
+        (MemoryError("Unable to allocate 728. TiB for an array"), "not enough memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4 bytes."), "enough memory"),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"), "the GPU has not enough memory"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+)
+def test_what_the_machine_refuses_is_told_to_people(tmp_path, capsys, error, words):
+    with pytest.raises(SystemExit) as stop, door(job(tmp_path)) as opened:
+        write(opened.output)
+        raise error
+    assert stop.value.code == 1
+    assert {p.name for p in tmp_path.iterdir()} == {"log.txt"}
+    for text in (capsys.readouterr().err, (tmp_path / "log.txt").read_text()):
+        assert words in text
+        assert "run the same command again: what is finished is kept" in text
+        assert "Traceback" not in text and "nobody foresaw" not in text
+
+
+def test_a_full_disk_names_the_place_and_what_is_free_and_a_wrapped_one_too(tmp_path, capsys):
+    with pytest.raises(SystemExit), door(job(tmp_path)) as opened:
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device", opened.output.table)
+        except OSError as error:
+            raise ValueError("the writer failed") from error
+    text = capsys.readouterr().err
+    assert f"where:   file {tmp_path}/table.tsv" in text, "and not the hidden folder"
+    assert f"GB are free in {tmp_path}" in text
+
+
+def test_a_disk_that_fills_up_while_outputs_are_moved(tmp_path, capsys, monkeypatch):
+    def full(source, target):
+        raise OSError(errno.ENOSPC, "No space left on device", str(source), None, str(target))
+
+    with pytest.raises(SystemExit), door(job(tmp_path)) as opened:
+        write(opened.output)
+        monkeypatch.setattr(doors.os, "replace", full)
+    assert {p.name for p in tmp_path.iterdir()} == {"log.txt"}
+    assert "the disk is full" in capsys.readouterr().err
+
+
+def test_a_log_on_a_full_disk_troubles_nobody(tmp_path, capsys):
+    with open("/dev/full", "w") as full, door(job(tmp_path)) as opened:
+        handler = next(h for h in logging.getLogger().handlers if isinstance(h, logging.FileHandler))
+        log = handler.setStream(full)
+        logging.getLogger("x").warning("a line")
+        write(opened.output)
+        os.dup2(log.fileno(), full.fileno())  # what is left in its buffer has somewhere to go
+        handler.setStream(log)
+    assert published(tmp_path) == ["new", "new"]
+    assert "Logging error" not in capsys.readouterr().err
+
+
+STOPPED = """
+import sys, time
+sys.path[:0] = {path!r}
+from test_doors import door, job, write
+from pathlib import Path
+with door(job(Path({folder!r}))) as opened:
+    write(opened.output)
+    print("begun", flush=True)
+    try:
+        time.sleep(60)
+    except Exception:
+        pass
+"""
+
+
+@pytest.mark.parametrize(("number", "name"), [(15, "TERM (scancel"), (2, "INT (Ctrl-C)"), (1, "HUP (its")])
+def test_a_job_that_is_stopped_cleans_up_and_says_so(tmp_path, number, name):
+    program = STOPPED.format(path=[str(SCRIPTS), str(Path(__file__).parent)], folder=str(tmp_path))
+    running = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert running.stdout.readline() == "begun\n"
+    assert list(tmp_path.glob(".partial*/table.tsv"))
+    running.send_signal(number)
+    _, told = running.communicate(timeout=30)
+    assert running.returncode == 128 + number
+    assert {p.name for p in tmp_path.iterdir()} == {"log.txt"}
+    for text in (told, (tmp_path / "log.txt").read_text()):
+        assert f"a_rule was stopped by signal {name}" in text
+        assert "Traceback" not in text
+
+
+def test_the_handlers_of_signals_are_as_before(tmp_path):
+    before = {number: signal.getsignal(number) for number in doors.SIGNALS}
+    with door(job(tmp_path)) as opened:
+        assert signal.getsignal(signal.SIGTERM) != before[signal.SIGTERM]
+        write(opened.output)
+    assert {number: signal.getsignal(number) for number in doors.SIGNALS} == before
 
 
 def test_a_package_from_elsewhere_is_refused(tmp_path, capsys):

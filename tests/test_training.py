@@ -7,11 +7,9 @@ import torch
 from torch import nn
 
 from voxelwhy import training
-from voxelwhy.errors import InputError
 from voxelwhy.fold_training import load_fold, train_fold
 from voxelwhy.models.weights import hash_weights, load_model, save_model
 from voxelwhy.tables import HISTORY, PREDICTIONS, write_table
-from voxelwhy.volumes import Normaliser
 
 SETTINGS = {
     "network": "small",
@@ -61,7 +59,7 @@ def test_same_seed_gives_the_same_file_and_another_seed_another(small_cohort, cl
 @pytest.mark.parametrize("keep", ["last", "best_validation"])
 def test_a_killed_training_resumes_to_the_same_weights(small_cohort, classes, tmp_path, monkeypatch, keep):
     whole, _, history, _ = run(small_cohort, classes, tmp_path / "whole", keep=keep)
-    save, calls = training._save, []
+    save, calls = training.save_checkpoint, []
 
     def killed_after_two(*arguments):
         save(*arguments)
@@ -69,10 +67,10 @@ def test_a_killed_training_resumes_to_the_same_weights(small_cohort, classes, tm
         if len(calls) == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(training, "_save", killed_after_two)
+    monkeypatch.setattr(training, "save_checkpoint", killed_after_two)
     with pytest.raises(KeyboardInterrupt):
         run(small_cohort, classes, tmp_path / "killed", keep=keep)
-    monkeypatch.setattr(training, "_save", save)
+    monkeypatch.setattr(training, "save_checkpoint", save)
     epochs = []
     one_epoch = training._one_epoch
     monkeypatch.setattr(training, "_one_epoch", lambda *a: epochs.append(a[-1]) or one_epoch(*a))
@@ -101,15 +99,6 @@ def test_other_settings_start_afresh(small_cohort, classes, tmp_path, monkeypatc
     assert len(list(tmp_path.glob("*.pt"))) == 2
 
 
-def test_a_damaged_checkpoint_starts_afresh(small_cohort, classes, tmp_path, caplog):
-    mask, paths, folds = small_cohort
-    data, _ = load_fold(folds, paths, mask, SETTINGS, fold=0, classes=classes)
-    (tmp_path / "half.pt").write_bytes(b"not a checkpoint")
-    _, history = training.train_network(data, SETTINGS, seed=1, fold=0, checkpoint=tmp_path / "half.pt")
-    assert history["epoch"].tolist() == [1, 2, 3, 4]
-    assert "training starts afresh" in caplog.text
-
-
 def test_best_validation_keeps_the_best_epoch(small_cohort, classes):
     mask, paths, folds = small_cohort
     settings = SETTINGS | {"keep": "best_validation", "learning_rate": 3e-2, "epochs": 5}
@@ -127,14 +116,6 @@ def test_no_validation_scans_is_fine(small_cohort, classes):
     data, _ = load_fold(folds, paths, mask, SETTINGS, fold=0, classes=classes)
     _, history = training.train_network(data, SETTINGS | {"epochs": 1}, seed=1, fold=0)
     assert history["validation_loss"].isna().all()
-
-
-def test_a_loss_that_turns_nan_says_where(small_cohort, classes):
-    mask, paths, folds = small_cohort
-    data, _ = load_fold(folds, paths, mask, SETTINGS, fold=0, classes=classes)
-    data.normaliser = Normaliser("voxelwise", data.normaliser.mean * np.float32("nan"), data.normaliser.scale)
-    with pytest.raises(InputError, match=r"turned nan in epoch 1, batch 1[\s\S]*learning_rate"):
-        training.train_network(data, SETTINGS, seed=1, fold=0)
 
 
 def test_the_loss_and_step_are_those_of_a_plain_loop(small_cohort, classes):
@@ -227,10 +208,11 @@ def test_what_lies_outside_the_mask_changes_nothing(small_cohort, classes, tmp_p
 
 
 @pytest.mark.parametrize("has", [False, True])
-def test_bfloat16_on_a_processor_without_it_is_told(small_cohort, classes, monkeypatch, caplog, has):
+def test_bfloat16_on_a_processor_without_it_is_told(small_cohort, classes, monkeypatch, caplog, tiny_one_logit, has):
     mask, paths, folds = small_cohort
     monkeypatch.setattr(training, "has_bfloat16", lambda: has)
-    settings = SETTINGS | {"precision": "bfloat16", "epochs": 1}
+    # Not `small`: where a layer has two cells along each axis, oneDNN's bfloat16 gradients are garbage.
+    settings = SETTINGS | {"precision": "bfloat16", "epochs": 1, "network": tiny_one_logit}
     data, _ = load_fold(folds, paths, mask, settings, fold=0, classes=classes)
     training.train_network(data, settings, seed=1, fold=0, device="cpu")
     assert ("this processor computes no bfloat16" in caplog.text) == (not has)

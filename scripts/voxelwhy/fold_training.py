@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from voxelwhy.checkpoints import checkpoint_key
 from voxelwhy.images import Grid, hash_voxels
 from voxelwhy.models.devices import pick_device
 from voxelwhy.models.networks import network_options
 from voxelwhy.models.weights import hash_weights
 from voxelwhy.provenance import software_versions
 from voxelwhy.tables import SIDES
-from voxelwhy.training import FoldData, checkpoint_key, predict_logits, train_network
+from voxelwhy.training import FoldData, predict_logits, train_network
 from voxelwhy.volumes import Normaliser, Volumes
 
 
@@ -41,7 +42,7 @@ def load_fold(folds, t1_paths, mask, settings, *, fold, classes):
     sides = {side: np.flatnonzero(rows["side"] == side) for side in SIDES}
     targets = (rows["label"] == classes["positive"]).to_numpy(np.int64)
     normaliser = Normaliser.fit(settings["normalisation"], volumes, sides["train"])
-    return FoldData(volumes, targets, sides, normaliser), rows
+    return FoldData(volumes, targets, sides, normaliser, rows["scan_id"].tolist()), rows
 
 
 def train_fold(folds, t1_paths, mask, settings, *, fold, classes, seed, code, checkpoints, device="auto"):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 import sys
+from pathlib import Path
 
 FORMAT = "%(asctime)s %(levelname)s %(message)s"
 
@@ -15,7 +17,11 @@ def start_log(path):
     for handler in list(root.handlers):
         root.removeHandler(handler)
     if path:
-        to_file = logging.FileHandler(path, mode="w", encoding="utf-8")
+        # A file of its own: a predecessor that still runs, of a dead controller, goes on in the one that it opened.
+        Path(path).unlink(missing_ok=True)
+        to_file = _LogFile(path, mode="w", encoding="utf-8")
+        if not faulthandler.is_enabled():
+            faulthandler.enable(to_file.stream)  # a crash of native code says where
         to_file.setFormatter(logging.Formatter(FORMAT, "%H:%M:%S"))
         root.addHandler(to_file)
     to_person = logging.StreamHandler(sys.stderr)
@@ -23,3 +29,28 @@ def start_log(path):
     to_person.setFormatter(logging.Formatter("%(message)s"))
     root.addHandler(to_person)
     logging.captureWarnings(True)
+
+
+def event_of(record):
+    """The name of a Snakemake log event, or None for an ordinary message."""
+    event = getattr(record, "event", None)
+    return None if event is None else str(event)
+
+
+def last_lines(path, n):
+    """The last `n` lines of a text file that are not blank; none where it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(0, file.seek(0, 2) - 300 * n))
+            text = file.read().decode("utf-8", errors="replace")
+    except OSError:
+        return []
+    return [line.rstrip() for line in text.splitlines() if line.strip()][-n:]
+
+
+class _LogFile(logging.FileHandler):
+    """A log on a full disk loses lines and troubles nobody: what is wrong is said elsewhere."""
+
+    def handleError(self, record):
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)

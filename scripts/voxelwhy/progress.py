@@ -2,89 +2,213 @@
 
 from __future__ import annotations
 
+import csv
 import logging
+import os
+import re
 import sys
+import threading
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
+from dataclasses import dataclass
 
-#: Snakemake's own lines that the stage lines replace on the screen; its log file keeps them all.
+from voxelwhy.failures import FailedJobs
+from voxelwhy.logs import event_of, last_lines
+from voxelwhy.wording import duration
+
+#: Snakemake's own lines that the stage lines and the summary at the end replace on the screen; its log keeps them all.
 REPLACED = {"job_info", "job_started", "job_finished", "progress", "resources_info", "run_info", "shellcmd"}
-CHATTER = ("Select jobs to execute", "DAG of jobs will be updated")
+REPLACED |= {"group_info", "job_error", "group_error"}
+CHATTER = re.compile(
+    "Select jobs to execute|DAG of jobs will be updated|Group jobs: inactive|Exiting because a job execution failed"
+    r"|Job \S+ has been submitted with SLURM jobid|RuleException:\nCalledProcessError"
+    "|WorkflowError:\nAt least one job did not complete successfully"
+)
+#: Seconds between two lines of one stage, so that a log file stays readable, and after which silence is broken.
+PAUSE, HEARTBEAT = 2, 120
 
 
-def event_of(record):
-    """The name of a Snakemake log event, or None for an ordinary message."""
-    event = getattr(record, "event", None)
-    return None if event is None else str(event)
+@dataclass
+class _Running:
+    rule: str
+    start: float
+    benchmark: str | None
+    log: str | None
+    threads: int
+
+
+@dataclass
+class _Spans:
+    """The times at which the finished jobs of a rule ran: their sum, and from the first start to the last end."""
+
+    n: int = 0
+    busy: float = 0.0
+    first: float = float("inf")
+    last: float = 0.0
+
+    def add(self, start, end):
+        self.n, self.busy = self.n + 1, self.busy + end - start
+        self.first, self.last = min(self.first, start), max(self.last, end)
 
 
 class StageProgress(logging.Handler):
-    """Prints a line whenever a job ends: stage, done of total in it, steps done of all, time left.
+    """Prints a line when jobs end: stage, done of total in it, steps done of all, time left.
 
     Parameters
     ----------
     totals : callable
         Returns the jobs of the run by rule, {rule: n}. Asked again each time: a checkpoint adds jobs.
     cores : int
-        Jobs are taken to run on so many cores when the time left is estimated.
+        As many jobs of one thread run at once here; on a cluster it is what the finished jobs show.
+    cluster : callable
+        Whether jobs are submitted to a cluster: one that was submitted may still wait in the queue.
     stream : file
         Where the lines go.
+    clock : callable
+        Seconds since the epoch.
     """
 
-    def __init__(self, totals, cores=1, stream=None):
+    def __init__(self, totals, cores=1, cluster=lambda: False, stream=None, clock=time.time):
         super().__init__()
-        self.totals, self.cores, self.stream = totals, max(1, cores), stream or sys.stderr
-        self.running, self.done, self.seconds = {}, Counter(), defaultdict(float)
-        self.shown = 0.0
+        self.totals, self.cores, self.cluster = totals, max(1, cores), cluster
+        self.stream, self.clock = stream or sys.stderr, clock
+        self.running, self.spans, self.known = {}, defaultdict(_Spans), {}
+        self.rule, self.shown, self.waiting = None, clock() - PAUSE, False
+        self._closed, self._ticker = threading.Event(), None
 
     def emit(self, record):
-        """Take in a record of Snakemake's log: a job that starts or ends."""
+        """Take in a record of Snakemake's log: a job that starts or ends, alone or in a group."""
         event = event_of(record)
         if event == "job_info":
-            self.running[record.jobid] = (record.rule_name, time.monotonic())
+            logs = list(record.log or ())
+            self.running[record.jobid] = _Running(
+                record.rule_name, self.clock(), record.benchmark, logs[0] if logs else None, record.threads
+            )
+            self.rule = self.rule or record.rule_name
+            self.known = self.known or self.totals()
+            self.waiting |= self.cluster()
         elif event == "job_finished" and record.job_id in self.running:
-            rule, start = self.running.pop(record.job_id)
-            self.done[rule] += 1
-            self.seconds[rule] += time.monotonic() - start
-            self._show(rule)
+            job = self.running.pop(record.job_id)
+            self.spans[job.rule].add(*self._span(job))
+            self.rule = job.rule
+        elif event == "job_error":
+            self.running.pop(record.jobid, None)
+        elif event == "progress":  # after a job, or after all members of a group
+            self.known = self.totals()
+            if self.spans[self.rule].n >= self.known.get(self.rule, 0) or self.clock() - self.shown >= PAUSE:
+                self._show()
+            else:
+                self.waiting = True
 
-    def _show(self, rule):
-        totals = self.totals()
-        finished = self.done[rule] >= totals.get(rule, 0)
-        # A stage of many jobs is shown every two seconds and at its end, so that a log file stays readable.
-        if not finished and time.monotonic() - self.shown < 2:
-            return
-        self.shown = time.monotonic()
-        print(self.line(rule, totals), file=self.stream, flush=True)
+    def watch(self):
+        """Print, from now on, also what came too soon after the last line, and a sign of life where nothing ends."""
+
+        def ticking():
+            while not self._closed.wait(1):
+                self.tick()
+
+        self._ticker = threading.Thread(target=ticking, daemon=True)
+        self._ticker.start()
+
+    def close(self):
+        """Stop watching."""
+        self._closed.set()
+        super().close()
+
+    def tick(self):
+        """Print a line that is due by the clock."""
+        with self.lock:
+            silent = self.clock() - self.shown
+            if self.running and self.waiting and silent >= PAUSE:
+                self._show()
+            elif self.running and silent >= HEARTBEAT:
+                self._show(self._sign_of_life())
+
+    def _span(self, job):
+        """When a job that ended now ran. On a cluster its benchmark knows it: submitted is not yet running."""
+        end = self.clock()
+        if self.cluster() and job.benchmark:
+            try:
+                with open(job.benchmark, encoding="utf-8") as table:
+                    seconds = float(next(csv.DictReader(table, delimiter="\t"))["s"])
+                written = os.stat(job.benchmark).st_mtime
+            except (OSError, ValueError, KeyError, StopIteration):
+                return job.start, end
+            if written > job.start - 60:  # and not that of an earlier run; the clocks of two machines differ a little
+                return written - seconds, written
+        return job.start, end
+
+    def _show(self, more=""):
+        self.shown, self.waiting = self.clock(), False
+        print(self.line(self.rule, self.known) + more, file=self.stream, flush=True)
+
+    def _sign_of_life(self):
+        """What the job that wrote into its log last wrote there, and since when it runs."""
+        jobs = [job for job in self.running.values() if job.log and os.path.exists(job.log)]
+        if not jobs:
+            return ""
+        job = max(jobs, key=lambda job: os.stat(job.log).st_mtime)
+        said = re.sub(r"^\d\d:\d\d:\d\d \w+ ", "", (last_lines(job.log, 1) or [""])[0])
+        words = f"; {job.rule.replace('_', ' ')} for {duration(self.clock() - job.start)}"
+        return f"{words}: {said}" if said else words
 
     def line(self, rule, totals):
         """The line for `rule`, with the estimate that its own and the other rules' mean durations give."""
-        done, total = sum(self.done.values()), sum(totals.values())
-        mean_all = sum(self.seconds.values()) / max(1, done)
-        left = 0.0
-        for name, n in totals.items():
-            mean = self.seconds[name] / self.done[name] if self.done[name] else mean_all
-            left += mean * max(0, n - self.done[name])
-        left /= self.cores
+        done, total = sum(spans.n for spans in self.spans.values()), sum(totals.values())
         width = len(str(total))
-        stage = f"{rule.replace('_', ' ')} {self.done[rule]}/{totals.get(rule, self.done[rule])}"
-        return f"[{done:>{width}}/{total}] {stage:<32} {duration(left)} left"
+        n = self.spans[rule].n
+        stage = f"{rule.replace('_', ' ')} {n}/{max(n, totals.get(rule, n))}"
+        left = f"{duration(self.seconds_left(totals))} left" if done else "no estimate yet"
+        queue = f", {len(self.running)} in the queue or running" if self.cluster() else ""
+        return f"[{done:>{width}}/{total}] {stage:<32} {left}{queue}"
+
+    def seconds_left(self, totals):
+        """Seconds until all jobs of `totals` are done, as far as the finished ones tell."""
+        finished = [spans for spans in self.spans.values() if spans.n]
+        mean_all = sum(spans.busy for spans in finished) / max(1, sum(spans.n for spans in finished))
+        widest = max((self._at_once(rule) for rule, spans in list(self.spans.items()) if spans.n), default=1.0)
+        left = 0.0
+        for rule, n in totals.items():
+            spans = self.spans[rule]
+            remaining = max(0, n - spans.n)
+            mean, elapsed = spans.busy / spans.n if spans.n else mean_all, 0.0
+            if not self.cluster():  # a job that was started runs: some of its time has passed
+                ages = [self.clock() - job.start for job in self.running.values() if job.rule == rule]
+                mean = mean if spans.n else max([mean, *ages])
+                elapsed = sum(min(age, mean) for age in ages)
+            at_once = self._at_once(rule) if spans.n or not self.cluster() else widest
+            left += (mean * remaining - elapsed) / max(1.0, min(at_once, remaining))
+        return left
+
+    def _at_once(self, rule):
+        """How many jobs of a rule run at once: the seconds that they ran, over those that passed meanwhile."""
+        spans = self.spans[rule]
+        ages = [] if self.cluster() else [self.clock() - job.start for job in self.running.values() if job.rule == rule]
+        if not spans.n:
+            threads = next((job.threads for job in self.running.values() if job.rule == rule), 1)
+            return max(1.0, self.cores / max(1, threads))
+        passed = max(spans.last, self.clock() if ages else 0.0) - spans.first
+        return max(1.0, (spans.busy + sum(ages)) / passed) if passed > 0 else 1.0
+
+
+def show_progress(logger, totals, cores, cluster):
+    """Put stage lines in the place of Snakemake's job lines on the screen; errors and warnings stay as they are.
+
+    Returns
+    -------
+    failed : FailedJobs
+        Knows what to say at the end of a run that failed.
+    """
+    failed = FailedJobs()
+    for handler in logger.handlers:
+        if handler.name == "DefaultStreamHandler":
+            handler.addFilter(lambda record: _is_for_people(record) and not failed.says_it_better(record))
+    progress = StageProgress(totals, cores, cluster)
+    logger.addHandler(progress)
+    logger.addHandler(failed)
+    progress.watch()
+    return failed
 
 
 def _is_for_people(record):
-    return event_of(record) not in REPLACED and not str(record.msg).startswith(CHATTER)
-
-
-def duration(seconds):
-    """Seconds as people say them: '40 s', '3 min', '2.5 h'."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def show_progress(logger, totals, cores):
-    """Put stage lines in the place of Snakemake's job lines on the screen; errors and warnings stay as they are."""
-    for handler in logger.handlers:
-        if handler.name == "DefaultStreamHandler":
-            handler.addFilter(_is_for_people)
-    logger.addHandler(StageProgress(totals, cores))
+    return event_of(record) not in REPLACED and not CHATTER.match(str(record.msg))

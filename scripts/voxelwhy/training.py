@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import copy
-import hashlib
-import io
-import json
 import logging
-import os
 import time
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import torch
 from torch.nn.functional import cross_entropy
 
+from voxelwhy.checkpoints import all_finite, resume, save_checkpoint
 from voxelwhy.errors import InputError
 from voxelwhy.models.devices import pick_device
 from voxelwhy.models.layers import in_channels_last
@@ -31,27 +27,18 @@ OPTIMISERS = {"adam": torch.optim.Adam, "rmsprop": torch.optim.RMSprop}
 
 @dataclass
 class FoldData:
-    """What one fold trains on: the volumes, their class (0 or 1), and which scan is on which side."""
+    """What one fold trains on: the volumes, their class (0 or 1), which scan is on which side, and their names."""
 
     volumes: object
     targets: np.ndarray
     sides: dict
     normaliser: Normaliser
+    scan_ids: list
 
     def batch(self, indices):
         """Normalised scans as (n, 1, x, y, z) float32 and their classes."""
         scans = [self.normaliser(self.volumes[i], self.volumes.mask) for i in indices]
         return torch.from_numpy(np.stack(scans)[:, None]), torch.from_numpy(self.targets[indices])
-
-
-@dataclass
-class Progress:
-    """Where a training stands; all that a resumed one needs, since random numbers are drawn by epoch."""
-
-    epoch: int = 0
-    history: list = field(default_factory=list)
-    best_loss: float = float("inf")
-    best_weights: dict | None = None
 
 
 def train_network(data, settings, *, seed, fold, checkpoint=None, device="auto"):
@@ -80,7 +67,8 @@ def train_network(data, settings, *, seed, fold, checkpoint=None, device="auto")
     Raises
     ------
     InputError
-        The loss became NaN or infinite; the message says in which epoch and what to try.
+        The loss, the weights or the validation loss became NaN or infinite; the message says in which epoch and batch,
+        with which scans, where the last good checkpoint lies, and what to try.
     """
     torch.set_num_threads(settings["threads"])
     torch.use_deterministic_algorithms(True, warn_only=True)
@@ -94,17 +82,20 @@ def train_network(data, settings, *, seed, fold, checkpoint=None, device="auto")
     optimiser = OPTIMISERS[settings["optimiser"]](
         model.parameters(), lr=settings["learning_rate"], weight_decay=settings["weight_decay"]
     )
-    progress = _resume(checkpoint, model, optimiser, device)
+    progress = resume(checkpoint, model, optimiser, device)
     started, first = time.monotonic(), progress.epoch
     for epoch in range(progress.epoch + 1, settings["epochs"] + 1):
-        row = _one_epoch(model, optimiser, data, settings, _stream(seed, fold, epoch), device, epoch)
-        row |= _validate(model, data, settings, device)
+        try:
+            row = _one_epoch(model, optimiser, data, settings, _stream(seed, fold, epoch), device, epoch)
+            row |= _validate(model, data, settings, device)
+        except _NotFiniteError as error:
+            raise _for_people(error, data, epoch, progress, checkpoint) from error
         progress.epoch = epoch
         progress.history.append(row)
         if settings["keep"] == "best_validation" and row["validation_loss"] < progress.best_loss:
             progress.best_loss = row["validation_loss"]
             progress.best_weights = copy.deepcopy(model.state_dict())
-        _save(checkpoint, model, optimiser, progress)
+        save_checkpoint(checkpoint, model, optimiser, progress)
         left = (time.monotonic() - started) / (epoch - first) * (settings["epochs"] - epoch)
         log.info(
             "epoch %d/%d  loss %.4f  accuracy %.3f  validation loss %.4f  about %.0f s left",
@@ -124,7 +115,7 @@ def _one_epoch(model, optimiser, data, settings, stream, device, epoch):
     torch.manual_seed(stream)
     order = np.random.default_rng(stream).permutation(data.sides["train"])
     model.train()
-    losses, right = 0.0, 0
+    losses, right, before = 0.0, 0, order[:0]
     for number, start in enumerate(range(0, len(order), settings["batch_size"]), start=1):
         indices = order[start : start + settings["batch_size"]]
         scans, targets = (part.to(device) for part in data.batch(indices))
@@ -132,16 +123,47 @@ def _one_epoch(model, optimiser, data, settings, stream, device, epoch):
             logits = two_logits(model(scans))
         loss = cross_entropy(logits.float(), targets)
         if not torch.isfinite(loss):
-            raise InputError(
-                f"training turned {loss.item()} in epoch {epoch}, batch {number}",
-                hint="lower training.learning_rate, use training.precision: float32, or look at the registered scans",
-            )
+            if all_finite(list(model.parameters())):
+                raise _NotFiniteError(f"the training loss turned {loss.item()}", f"batch {number}", indices)
+            raise _NotFiniteError("the weights turned NaN or infinite", f"in the step of batch {number - 1}", before)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
         losses += loss.item() * len(indices)
         right += int((logits.argmax(1) == targets).sum())
+        before = indices
+    # The step after the last loss was not seen by any: what it gives is what would be kept.
+    if not (all_finite(model.state_dict()) and all_finite(optimiser.state_dict())):
+        raise _NotFiniteError("the weights turned NaN or infinite", f"in the step of batch {number}", indices)
     return {"epoch": epoch, "train_loss": losses / len(order), "train_accuracy": right / len(order)}
+
+
+class _NotFiniteError(Exception):
+    """A number that is NaN or infinite: what, where in the epoch, and the indices of the scans at work."""
+
+    def __init__(self, what, at, indices):
+        super().__init__(what)
+        self.what, self.at, self.indices = what, at, indices
+
+
+def _for_people(error, data, epoch, progress, checkpoint):
+    scans = [data.scan_ids[i] for i in error.indices]
+    batch, _ = data.batch(error.indices)
+    broken = [name for name, scan in zip(scans, batch, strict=True) if not all_finite(scan)]
+    if broken:
+        found = f"voxels that are NaN or infinite, once normalised, in {', '.join(broken)}"
+        hint = "look at check.png of these scans, and name what you reject in registration.skip"
+    else:
+        found = "every voxel of these scans is finite: the network's own numbers grew too large"
+        hint = "lower training.learning_rate (a tenth), or use training.precision: float32 if it is bfloat16"
+    kept = "nothing yet: it is the first epoch"
+    if checkpoint is not None and progress.epoch:
+        kept = f"{checkpoint}, after epoch {progress.epoch}, the last good one"
+    return InputError(
+        f"{error.what} in epoch {epoch}, {error.at}\n  scans:   {', '.join(scans)}\n  kept:    {kept}",
+        found=found,
+        hint=f"{hint}; other settings train anew, and the same ones end here again",
+    )
 
 
 def _validate(model, data, settings, device):
@@ -150,8 +172,12 @@ def _validate(model, data, settings, device):
         return {"validation_loss": float("nan"), "validation_accuracy": float("nan")}
     logits = torch.from_numpy(predict_logits(model, data, indices, settings, device))
     targets = torch.from_numpy(data.targets[indices])
+    loss = cross_entropy(logits, targets).item()
+    if not np.isfinite(loss):
+        at_fault = indices[~torch.isfinite(logits).all(1).numpy()]
+        raise _NotFiniteError(f"the validation loss turned {loss}", "in its validation", at_fault)
     return {
-        "validation_loss": cross_entropy(logits, targets).item(),
+        "validation_loss": loss,
         "validation_accuracy": float((logits.argmax(1) == targets).double().mean()),
     }
 
@@ -184,36 +210,3 @@ def _warn_of_slow_precision(settings, device):
 def has_bfloat16():
     """Whether the convolutions of this processor work in bfloat16, or every number is converted there and back."""
     return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-
-
-def checkpoint_key(content):
-    """A name for a training run by all that decides its outcome: inputs, settings, code (any JSON-able content)."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]
-
-
-def _save(path, model, optimiser, progress):
-    if path is None:
-        return
-    buffer = io.BytesIO()
-    state = {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "progress": vars(progress)}
-    torch.save(state, buffer)
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".partial.{path.name}")
-    beside.write_bytes(buffer.getbuffer())
-    os.replace(beside, path)
-
-
-def _resume(path, model, optimiser, device):
-    if path is None or not Path(path).exists():
-        return Progress()
-    try:
-        state = torch.load(path, map_location=device, weights_only=True)
-    except Exception as error:  # a half-copied or foreign file: the training is what can be done anew
-        log.warning("the checkpoint %s cannot be read (%s): training starts afresh", path, error)
-        return Progress()
-    model.load_state_dict(state["model"])
-    optimiser.load_state_dict(state["optimiser"])
-    progress = Progress(**state["progress"])
-    log.info("going on after epoch %d from %s", progress.epoch, path)
-    return progress

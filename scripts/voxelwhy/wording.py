@@ -133,6 +133,13 @@ def describe_other(card):
     return f"{method_title(card['name'])} ({'; '.join(parts)})"
 
 
+def duration(seconds):
+    """Seconds as people say them: '40 s', '3 min', '2.5 h'."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
 def number(value, digits=2):
     """A figure with fixed decimals, never "-0.00"; a dash where it is not defined."""
     return "–" if value is None or not math.isfinite(value) else f"{value:z.{digits}f}"

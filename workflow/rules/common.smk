@@ -25,7 +25,7 @@ os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(2 * 1024**3))
 
 from voxelwhy.code_digest import code_digest
 from voxelwhy.cohort.recognise import settle_source
-from voxelwhy.errors import VoxelwhyError
+from voxelwhy.errors import VoxelwhyError, require_writable
 from voxelwhy.external_settings import reported_splits
 from voxelwhy.foreign_settings import network_settings
 from voxelwhy.progress import show_progress
@@ -102,10 +102,32 @@ def print_end(report_path, summaries):
         print("", *lines, f"\nThe report: {report_path}", sep="\n", file=sys.stderr)
 
 
-if workflow.is_main_process and not workflow.output_settings.dryrun:
-    show_progress(
-        logging.getLogger("snakemake.logging"),
-        # Not dag.stats(): it sorts the whole graph, which takes half a second after each of 10,000 jobs.
-        totals=lambda: Counter(job.rule.name for job in {*workflow.dag.needrun_jobs(), *workflow.dag.finished_jobs}),
-        cores=workflow.resource_settings.cores or 1,
-    )
+FAILED = None
+if workflow.is_main_process:
+    try:
+        # Where Snakemake keeps its own books: without them it does nothing at all, not even a dry run.
+        require_writable(".snakemake")
+    except VoxelwhyError as error:
+        sys.exit(f"\n{error}\n")
+    if not workflow.output_settings.dryrun:
+        FAILED = show_progress(
+            logging.getLogger("snakemake.logging"),
+            # Not dag.stats(): it sorts the whole graph, which takes half a second after each of 10,000 jobs.
+            totals=lambda: Counter(
+                job.rule.name for job in {*workflow.dag.needrun_jobs(), *workflow.dag.finished_jobs}
+            ),
+            cores=workflow.resource_settings.cores or 1,
+            cluster=lambda: not workflow.local_exec,
+        )
+
+
+onstart:
+    try:
+        require_writable(study(""))
+    except VoxelwhyError as error:
+        sys.exit(f"\n{error}\n")
+
+
+onerror:
+    if FAILED:
+        FAILED.show_end()

@@ -11,7 +11,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from voxelwhy.errors import ConfigError, InputError
+from voxelwhy.errors import ConfigError, InputError, explain, require_room
 from voxelwhy.images import Grid, hash_voxels, read_volume, save_image, save_int16, write_json
 from voxelwhy.registration.check_picture import add_title, draw_failure, draw_panels
 from voxelwhy.registration.syn_quick import ants, correct_bias, jacobian, register, require_transform, to_ants
@@ -113,9 +113,14 @@ def make_registration(scan_path, template_path, mask_path, settings, out_dir, *,
         except (OSError, MemoryError, ConfigError):  # a full disk is the machine's fault: the job fails, and runs again
             raise
         except InputError as error:
+            if explain(error, scratch):  # a file server that stumbles is not the scan's fault either
+                raise
             log.warning("%s", error)
             return _failed(quality, f"{error.problem}: {_one_line(error.found)}", out_dir)
         except Exception as error:  # whatever ITK raises is about this scan: a result, so that the study goes on
+            require_room(scratch)  # unless it could not write what it reads again: it does not say so itself
+            if explain(error, scratch):
+                raise
             log.warning("registration failed", exc_info=True)
             return _failed(quality, f"registration failed: {_one_line(error)}", out_dir)
         if settings.get("keep_transforms", False) and settings["transform"] != "none":

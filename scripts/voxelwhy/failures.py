@@ -1,0 +1,199 @@
+"""What a person is told at the end of a run in which jobs failed: which, what they said last, and what to do."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+from dataclasses import dataclass, field
+
+from voxelwhy.errors import explain
+from voxelwhy.logs import event_of, last_lines
+
+#: Failed jobs that are shown in full, and the lines of each one's log.
+SHOWN, LINES = 5, 15
+KILLED = re.compile(r"SIGKILL|exit status 137|OUT_OF_MEMORY|oom[-_ ]?kill|[Oo]ut of memory|not enough memory|bad_alloc")
+TIMED_OUT = re.compile(r"TIMEOUT|DUE TO TIME LIMIT")
+LOST = re.compile(r"NODE_FAIL|BOOT_FAIL|PREEMPTED")
+STOPPED = re.compile(r"stopped by signal|exit status (130|143)|SIGTERM|SIGINT|CANCELLED")
+REFUSED = re.compile(r"\[Errno (\d+)\] ([^:\n]+)(?:: '([^'\n]+)')?\s*$")
+
+
+@dataclass
+class _Failure:
+    """A job, or a group of jobs that the cluster ran as one."""
+
+    rule: str
+    wildcards: dict
+    logs: list
+    said: str = ""
+    resources: dict = field(default_factory=dict)
+
+    def name(self):
+        """The rule and its wildcards: 'train fold, split holdout, fold 0'."""
+        return ", ".join([self.rule.replace("_", " "), *(f"{key} {value}" for key, value in self.wildcards.items())])
+
+
+class FailedJobs(logging.Handler):
+    """Collects the jobs that fail, from the records of Snakemake's log, and tells of them at the end."""
+
+    def __init__(self, stream=None):
+        super().__init__()
+        self.stream = stream or sys.stderr
+        self.infos, self.failed, self.causes, self.others = {}, {}, {}, []
+
+    def emit(self, record):
+        """Take in a record: what a job is, that it failed, or that it ended well when it was tried again."""
+        event = event_of(record)
+        if event == "job_info":
+            self.infos[record.jobid] = record
+        elif event == "error":
+            self._error(record)
+        elif event == "job_error" and not getattr(
+            record, "indent", False
+        ):  # a member of a group is not told for itself
+            self._failed(record.jobid, self._failure(vars(record), record.thread))
+        elif event == "group_error":
+            self._group(record)
+        elif event == "job_finished":
+            self.failed.pop(record.job_id, None)
+            self.infos.pop(record.job_id, None)
+
+    def says_it_better(self, record):
+        """Whether an error of Snakemake's own that `record` tells with a traceback is told in plain words here."""
+        return event_of(record) == "error" and _plain(record) is not None
+
+    def _error(self, record):
+        text = str(record.msg)
+        if plain := _plain(record):
+            self._print(plain)
+        elif text.startswith("RuleException:\nCalledProcessError"):
+            self.causes[record.thread] = text.splitlines()[-1]  # the job's own error follows, from this thread
+        elif "At least one job did not complete successfully" not in text:
+            self.others.append(text)
+
+    def _failure(self, info, thread=None):
+        record = self.infos.get(info["jobid"])
+        said = " ".join(filter(None, (self.causes.pop(thread, ""), info.get("rule_msg"))))
+        return _Failure(
+            info["rule_name"],
+            dict(record.wildcards or {}) if record else {},
+            [log for log in info["log"] if log],
+            said,
+            dict(record.resources.items()) if record else {},
+        )
+
+    def _group(self, record):
+        """Of a group the members that its log names, or that began to log; all that wrote no output, where none did."""
+        cluster = [log for log in record.aux_logs if log]
+        open_ = [info for info in record.job_error_info if not all(os.path.exists(path) for path in info["output"])]
+        told = "\n".join(line for log in cluster for line in last_lines(log, 200))
+        named = [info for info in open_ if _is_named(info, told)]
+        begun = [info for info in open_ if any(last_lines(log, 1) for log in info["log"])]
+        for info in named or begun or open_ or record.job_error_info:
+            failure = self._failure(info)
+            failure.logs += cluster
+            self._failed(info["jobid"], failure)
+
+    def _failed(self, job_id, failure):
+        self.failed[job_id] = failure
+        self._print(f"FAILED: {failure.name()} (more at the end of the run)")
+
+    def show_end(self):
+        """Print the summary: the first failed jobs in full, the others by name, and what to do."""
+        failures = list(self.failed.values())
+        if not (failures or self.others):
+            self._print("\nStopped before the end. What is finished is kept: to go on, run the same command again.")
+            return
+        self._print("\n" + "-" * 100)
+        for text in self.others[:SHOWN]:
+            self._print(text + "\n")
+        if failures:
+            count = "1 job failed" if len(failures) == 1 else f"{len(failures)} jobs failed"
+            self._print(f"{count}. What is finished is kept.")
+        for failure in failures[:SHOWN]:
+            self._print("\n" + describe(failure))
+        if rest := failures[SHOWN:]:
+            names = "; ".join(failure.name() for failure in rest[:20]) + ("; …" if len(rest) > 20 else "")
+            self._print(f"\nAnd {len(rest)} more: {names}.")
+        self._print(
+            "\nTo go on: mend what is named above, then run the same command again. "
+            "Only what failed, and what waits for it, is run."
+        )
+
+    def _print(self, text):
+        print(text, file=self.stream, flush=True)
+
+
+def _is_named(info, text):
+    """Whether the log of a group, which is one of Snakemake's own, says that this member failed."""
+    output = re.escape(next(iter(info["output"]), ""))
+    return re.search(rf"Error in rule {info['rule_name']}:\n(?: .*\n)*? +output: {output}\b", text) is not None
+
+
+def describe(failure):
+    """A failed job for people: its name, where its log and the cluster's lie, how they end, and what to do."""
+    lines = [failure.name()]
+    if failure.said:
+        lines.append(f"  ended:  {_without_command(failure.said)}")
+    own, *cluster = failure.logs or [None]
+    tail = last_lines(own, LINES) if own else []
+    lines += _log(own, tail)
+    advice = advise(failure, "\n".join([failure.said, *tail]))
+    for path in cluster:
+        more = last_lines(path, LINES)
+        if not tail or advise(failure, "\n".join([failure.said, *tail, *more])) != advice:
+            advice = advise(failure, "\n".join([failure.said, *tail, *more]))
+            lines += _log(path, more)
+        else:
+            lines.append(f"  and:    {path}")
+    return "\n".join([*lines, f"  to do:  {advice}"])
+
+
+def advise(failure, text):
+    """What to do about a failed job, by how it ended and what its logs say."""
+    rule, cluster = failure.rule, len(failure.logs) > 1
+    if KILLED.search(text):
+        memory = failure.resources.get("mem_mb")
+        asked = f" (it had asked for {memory} MB)" if isinstance(memory, int) else ""
+        twice = 2 * memory if isinstance(memory, int) else 16000
+        more = f"--set-resources {rule}:mem_mb={twice}"
+        if cluster:
+            return f"it was killed, most often for memory{asked}: give it more with {more}"
+        return (
+            f"it was killed, most often for memory{asked}: run fewer jobs at once (--cores), or on a machine with more"
+        )
+    if TIMED_OUT.search(text):
+        runtime = failure.resources.get("runtime")
+        twice = 2 * runtime if isinstance(runtime, int) else 240
+        return f"its time was up: give it more with --set-resources {rule}:runtime={twice} (minutes)"
+    if LOST.search(text):
+        return "its machine was lost or taken away: nothing to mend, run it again"
+    if STOPPED.search(text):
+        return "it was stopped from outside: nothing to mend, run it again"
+    return "what its log says" if failure.logs else "see what it said further up on this screen"
+
+
+def _log(path, tail):
+    if path is None:
+        return []
+    if not tail:
+        return [f"  log:    {path} (it says nothing)"]
+    return [f"  log:    {path}, which ends:", *(f"          {line}" for line in tail)]
+
+
+def _without_command(text):
+    """'died with SIGKILL' instead of the whole command line of a script."""
+    text = re.sub(r"Command '.*?' (?=died|returned)", "", text, flags=re.S)
+    return text.replace("<Signals.", "").replace(">", "")
+
+
+def _plain(record):
+    """An error that the machine gave Snakemake itself (disk, rights), in plain words; None for any other."""
+    text = str(record.msg)
+    found = REFUSED.search(text) if "Traceback" in text else None
+    if found is None:
+        return None
+    error = OSError(int(found[1]), found[2].strip(), found[3]) if found[3] else OSError(int(found[1]), found[2].strip())
+    return explain(error, "results")
