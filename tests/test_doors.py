@@ -3,9 +3,11 @@
 import errno
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -276,3 +278,16 @@ def test_a_package_from_elsewhere_is_refused(tmp_path, capsys):
     with pytest.raises(SystemExit), door(job(tmp_path, scripts=tmp_path)):
         pass
     assert "not from this checkout" in capsys.readouterr().err
+
+
+def test_the_log_ends_with_what_the_job_took(tmp_path):
+    with door(job(tmp_path)) as opened:
+        write(opened.output)
+        filled = bytearray(os.urandom(1_000_000) * 300)
+        started = time.process_time()
+        while time.process_time() < started + 0.5:
+            hash(filled[0])
+    last = (tmp_path / "log.txt").read_text().splitlines()[-1]
+    seconds, megabytes = map(float, re.search(r"done: ([\d.]+) s of processor time, (\d+) MB", last).groups())
+    assert 0.5 <= seconds < 600
+    assert 300 < megabytes < 20_000

@@ -27,6 +27,7 @@ CONFIG = SMALL | {
     "simulation": SMALL["simulation"]
     | {"subjects": {"Dementia": 5, "CN": 5, "MCI": 0, "converter": 0}, "visits": [["Screening"]]}
     | {"missing_files": [], "truncated_files": []},
+    "registration": SMALL["registration"] | {"store": ""},  # what is registered again is not taken from there
     "training": SMALL["training"] | {"epochs": 3},
     "heatmaps": {"methods": {name: {} for name in METHODS}},
 }
@@ -170,7 +171,7 @@ def test_a_training_that_is_killed_goes_on_after_its_last_epoch_to_the_same_weig
     log = study.log("train_fold/holdout/fold-0")
     assert "going on after epoch 2 from results/faults/checkpoints/" in log
     assert "epoch 3/3" in log and "epoch 2/3" not in log
-    assert study.ran() == {"train_fold": 1, "compute_heatmaps": 2, "aggregate_regions": 2}
+    assert study.ran() == {"train_fold": 1, "compute_heatmaps": 2, "merge_heatmaps": 2, "aggregate_regions": 2}
     assert study.files() == whole.hashes
 
 
@@ -216,7 +217,7 @@ def test_a_full_disk_is_told_and_the_run_goes_on_when_there_is_room(study, whole
     assert not leftovers(study), "what was half-written takes no room"
     remount("size=200m")
     study.run(*REGIONS)
-    assert study.ran() == {"train_fold": 1, "compute_heatmaps": 2, "aggregate_regions": 2}
+    assert study.ran() == {"train_fold": 1, "compute_heatmaps": 2, "merge_heatmaps": 2, "aggregate_regions": 2}
     assert study.files() == whole.hashes
 
 
@@ -279,5 +280,5 @@ def test_a_training_that_turns_nan_says_where_and_goes_on_once_the_scan_is_well(
     os.utime(scan, ns=(times.st_atime_ns, times.st_mtime_ns))
     study.run(*REGIONS)
     assert "going on after epoch 1" in study.log("train_fold/holdout/fold-0")
-    assert study.ran() == {"train_fold": 1, "compute_heatmaps": 2, "aggregate_regions": 2}
+    assert study.ran() == {"train_fold": 1, "compute_heatmaps": 2, "merge_heatmaps": 2, "aggregate_regions": 2}
     assert study.files() == whole.hashes

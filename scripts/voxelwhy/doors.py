@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import os
+import resource
 import secrets
 import shutil
 import signal
@@ -65,7 +66,17 @@ def door(snakemake):
             _ignore_signals()
             outputs.discard()  # first of all: on a full disk this makes room for the log
             sys.exit(_tell(error, snakemake.rule, outputs))
+    log.info("done: %s", _usage())
     _record_modules(snakemake)
+
+
+def _usage():
+    """What this process and its children took, to the end; Snakemake's benchmark looks every half minute only."""
+    own, children = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    seconds = own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
+    scale = 1 if sys.platform == "darwin" else 1024  # bytes there, kilobytes elsewhere
+    peak = max(own.ru_maxrss, children.ru_maxrss) * scale / 1e6
+    return f"{seconds:.1f} s of processor time, {peak:.0f} MB of memory at most"
 
 
 class _Stopped(BaseException):
