@@ -31,13 +31,7 @@ FOLDER = ROOT / "results" / "scaling"
 SIZES = (100, 1000, 4000)
 DRY_RUNS = {969: 20, 10_000: 120}  # scans, and the most seconds that a dry run may take
 RESOLUTION_MM = 6
-METHODS = {
-    "sensitivity_analysis": {},
-    "guided_backprop": {},
-    "occlusion": {"size_mm": 48, "stride_mm": 48},
-    "area_occlusion": {},
-    "grad_cam": {},
-}
+METHODS = {"sensitivity_analysis": {}, "occlusion": {"size_mm": 48, "stride_mm": 48}, "grad_cam": {}}
 EVERY = 0.05  # seconds between two looks at a job's memory
 SCRIPT = re.compile(r"\.snakemake/scripts/\w+\.(\w+)\.py$")
 
@@ -64,7 +58,7 @@ def write_cohort(folder, n_scans):
 def settings(n_scans, table, *, methods=METHODS, batch=None):
     """The config of the study of so many scans."""
     classes = {"positive": {"name": "AD", "values": ["AD"]}, "negative": {"name": "CN", "values": ["CN"]}}
-    registration = {"resolution_mm": RESOLUTION_MM, "transform": "none"}
+    registration = {"resolution_mm": RESOLUTION_MM, "transform": "none", "store": ""}
     return {
         "study": f"scaling_{n_scans}",
         "cohort": {"source": "folder", "table": str(table), "data_dir": str(table.parent), "classes": classes},

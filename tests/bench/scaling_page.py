@@ -48,7 +48,7 @@ def page(runs, dry):
     return f"""# How a study grows
 
 Made by `make scaling`: the whole study on {", ".join(f"{n:,}" for n in sizes)} simulated small scans (the
-template with noise on a grid of {RESOLUTION_MM} mm, lying on the study's grid already), five folds of one epoch, five
+template with noise on a grid of {RESOLUTION_MM} mm, lying on the study's grid already), five folds of one epoch, three
 methods, registered in batches. Each figure is of this run; p is the power of the number of scans with which it grows,
 the slope through the logarithms. Time holds the start of each job (some four seconds), which small cohorts mostly
 consist of.
