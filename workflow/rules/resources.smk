@@ -12,8 +12,8 @@ from voxelwhy.images import Grid
 
 GRID = Grid.named(config["registration"]["grid"], config["registration"]["resolution_mm"])
 MEGAVOXELS = math.prod(GRID.shape) / 1e6
-# Minutes of a small job: what it takes is seconds, but a slow file system can stretch that.
-SHORT_MINUTES = 20
+# Minutes of a small job: what it takes is seconds, a slow file system can stretch that, and a group adds them up.
+SHORT_MINUTES = 5
 # The most that a holdout is taken to test: more parts than needed do no harm.
 HOLDOUT_SHARE = 1 / 3
 
