@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 
 #: Snakemake's own lines that the stage lines replace on the screen; its log file keeps them all.
 REPLACED = {"job_info", "job_started", "job_finished", "progress", "resources_info", "run_info", "shellcmd"}
-CHATTER = ("Select jobs to execute", "DAG of jobs will be updated")
+CHATTER = ("Select jobs to execute", "DAG of jobs will be updated", "Group jobs: inactive")
 
 
 def event_of(record):

@@ -18,6 +18,8 @@ rule split_folds:
         study("logs/split_folds/{split}.log"),
     benchmark:
         study("benchmarks/split_folds/{split}.tsv")
+    group:
+        "cohort"
     conda:
         "../../envs/voxelwhy.yaml"
     threads: 1
@@ -47,6 +49,8 @@ rule audit_folds:
         study("logs/audit_folds/{split}.log"),
     benchmark:
         study("benchmarks/audit_folds/{split}.tsv")
+    group:
+        "cohort"
     conda:
         "../../envs/voxelwhy.yaml"
     threads: 1

@@ -6,6 +6,7 @@ import csv
 import math
 from functools import lru_cache
 
+from voxelwhy.costs import registrations_per_job
 from voxelwhy.images import Grid
 
 METHODS_USED = list(config["heatmaps"]["methods"])
@@ -13,6 +14,8 @@ METHODS_USED = list(config["heatmaps"]["methods"])
 REGISTRATION = {key: value for key, value in config["registration"].items() if key not in ("limits", "skip")}
 if "extract" in config["scans"]:
     REGISTRATION |= {key: config["scans"][key] for key in ("extract", "skull_stripped")}
+# How many registrations a cluster gets in one submission; the profile knows these groups by name.
+REGISTRATION_GROUP = f"register_{registrations_per_job(REGISTRATION)}"
 # Settings of training that change no number.
 TRAINING_ONLY = ("device",)
 # The settings as the report has them: without those that change no number.

@@ -24,6 +24,8 @@ rule prepare_template:
         study("logs/prepare_template.log"),
     benchmark:
         study("benchmarks/prepare_template.tsv")
+    group:
+        "prepare"
     conda:
         "../../envs/voxelwhy.yaml"
     threads: 1
@@ -79,6 +81,8 @@ rule register_scan:
         study("logs/register_scan/{scan}.log"),
     benchmark:
         study("benchmarks/register_scan/{scan}.tsv")
+    group:
+        REGISTRATION_GROUP
     conda:
         "../../envs/voxelwhy.yaml"
     threads: 1
@@ -105,6 +109,8 @@ rule select_scans:
         study("logs/select_scans.log"),
     benchmark:
         study("benchmarks/select_scans.tsv")
+    group:
+        "cohort"
     conda:
         "../../envs/voxelwhy.yaml"
     threads: 1

@@ -31,6 +31,8 @@ rule prepare_mask:
     benchmark:
         study("benchmarks/prepare_mask.tsv")
     priority: 100
+    group:
+        "prepare"
     conda:
         "../../envs/voxelwhy.yaml"
     threads: 1
@@ -55,6 +57,8 @@ rule check_network:
     benchmark:
         study("benchmarks/check_network.tsv")
     priority: 100
+    group:
+        "prepare"
     conda:
         "../../envs/voxelwhy.yaml"
     threads: 1
@@ -84,6 +88,8 @@ if MODEL:
         benchmark:
             study("benchmarks/check_weights.tsv")
         priority: 100
+        group:
+            "prepare"
         conda:
             "../../envs/voxelwhy.yaml"
         threads: 1
@@ -178,6 +184,8 @@ rule train_baseline:
         study("logs/train_baseline/{split}.log"),
     benchmark:
         study("benchmarks/train_baseline/{split}.tsv")
+    group:
+        "results_{split}"
     conda:
         "../../envs/voxelwhy.yaml"
     threads: 1
