@@ -7,13 +7,18 @@ VENV := .venv
 READY := $(VENV)/requirements.txt
 CORES ?= all
 
-.PHONY: demo test check docs bench clean
+.PHONY: demo test test-slurm check docs bench clean
 
 demo: $(READY)
 	@. $(VENV)/bin/activate && snakemake --cores $(CORES)
 
 test: $(READY)
 	@. $(VENV)/bin/activate && python -m pytest -n 2 --dist loadfile
+
+# The same on a real SLURM of one node, which the tests bring up in a folder and take down again (root and Debian; else
+# they skip and say why). A process: its tests share one cluster, and what takes long runs there side by side.
+test-slurm: $(READY)
+	@. $(VENV)/bin/activate && python -m pytest -rs tests/slurm
 
 check: $(READY)
 	@. $(VENV)/bin/activate && ruff check . && ruff format --check . && snakefmt --check workflow \

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -13,10 +12,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from packages import Unavailable, fetch_slurm
+from packages import fetch_slurm
 
 GUARD = Path(__file__).with_name("guard.py")
-COMMANDS = ("sbatch", "scancel", "scontrol", "sinfo", "squeue", "srun")
+# A GPU is any character device here: SLURM counts it and hands it out, and nothing ever opens it.
+GPUS = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random")
+COMMANDS = ("sacct", "sbatch", "scancel", "scontrol", "sinfo", "squeue", "srun")
 CONFIG = """\
 ClusterName=test
 SlurmctldHost={host}(127.0.0.1)
@@ -52,7 +53,7 @@ SlurmdTimeout=60
 SlurmdParameters=config_overrides
 GresTypes=gpu
 NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} Boards=1 SocketsPerBoard=1 CoresPerSocket={cpus} ThreadsPerCore=1 \
-RealMemory={memory_mb} Gres=gpu:1 State=UNKNOWN
+RealMemory={memory_mb} Gres=gpu:{gpus} State=UNKNOWN
 PartitionName=main Nodes={host} Default=YES DefaultTime=10 MaxTime=INFINITE State=UP
 """
 
@@ -71,7 +72,9 @@ class Cluster:
 
     def __enter__(self):
         self.folder = Path(tempfile.mkdtemp(prefix="slurm-"))
-        self._guard = subprocess.Popen([sys.executable, GUARD, self.folder], stdin=subprocess.PIPE, start_new_session=True)
+        self._guard = subprocess.Popen(
+            [sys.executable, GUARD, self.folder], stdin=subprocess.PIPE, start_new_session=True
+        )
         try:
             self._root = fetch_slurm(self.folder)
             self._configure()
@@ -112,7 +115,10 @@ class Cluster:
 
     def _configure(self):
         ports = _free_ports(2)
-        self._libraries = next(self._root.glob("usr/lib/*/slurm-wlm")), next(self._root.glob("usr/lib/*/libmunge.so*")).parent
+        self._libraries = (
+            next(self._root.glob("usr/lib/*/slurm-wlm")),
+            next(self._root.glob("usr/lib/*/libmunge.so*")).parent,
+        )
         for part in ("bin", "munge", "state", "spool"):
             (self.folder / part).mkdir(mode=0o755)
         # munge trusts no socket and no key that others could have placed.
@@ -123,23 +129,28 @@ class Cluster:
             plugins=self._libraries[0],
             cpus=self.cpus,
             memory_mb=self.memory_mb,
+            gpus=len(GPUS),
             controller_port=ports[0],
             node_port=ports[1],
         )
         (self.folder / "slurm.conf").write_text(text)
-        # The GPU is any character device: SLURM counts it and hands it out, and nothing ever opens it.
-        (self.folder / "gres.conf").write_text(f"NodeName={self.host} Name=gpu File=/dev/null\n")
+        gpus = "".join(f"NodeName={self.host} Name=gpu File={device}\n" for device in GPUS)
+        (self.folder / "gres.conf").write_text(gpus)
         (self.folder / "cgroup.conf").write_text("CgroupAutomount=no\nCgroupPlugin=cgroup/v1\n")
         key = self.folder / "munge" / "key"
         key.write_bytes(os.urandom(128))
         key.chmod(0o400)
+        # The plugin takes SLURM_CONF from the environment of a job's step: the commands bring it along.
         libraries = os.pathsep.join(map(str, self._libraries))
+        settings = f"SLURM_CONF={self.folder / 'slurm.conf'} LD_LIBRARY_PATH={libraries}"
         for command in COMMANDS:
             wrapper = self.folder / "bin" / command
             program = self._root / "usr" / "bin" / command
-            wrapper.write_text(f'#!/bin/sh\nLD_LIBRARY_PATH={libraries} exec {program} "$@"\n')
+            wrapper.write_text(f'#!/bin/sh\n{settings} exec {program} "$@"\n')
             wrapper.chmod(0o755)
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("SLURM", "SBATCH", "SRUN", "PYTEST", "PYTHONPATH"))}
+        kept = {
+            k: v for k, v in os.environ.items() if not k.startswith(("SLURM", "SBATCH", "SRUN", "PYTEST", "PYTHONPATH"))
+        }
         self.environment = kept | {
             "PATH": f"{self.folder / 'bin'}{os.pathsep}{os.environ['PATH']}",
             "SLURM_CONF": str(self.folder / "slurm.conf"),
@@ -177,7 +188,9 @@ class Cluster:
             except RuntimeError:
                 pass
             time.sleep(0.1)
-        logs = [f"{path.name}:\n{path.read_text(errors='replace')[-1500:]}" for path in sorted(self.folder.glob("*.[lo]*t"))]
+        logs = [
+            f"{path.name}:\n{path.read_text(errors='replace')[-1500:]}" for path in sorted(self.folder.glob("*.[lo]*t"))
+        ]
         raise RuntimeError(f"{what} did not come up within {seconds} s\n" + "\n".join(logs))
 
 

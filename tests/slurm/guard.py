@@ -12,6 +12,7 @@ import shutil
 import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -36,10 +37,8 @@ def take_down(folder, seconds=30):
     # Daemons start processes while they are being ended, so until none is left.
     while (found := processes_of(folder)) and time.monotonic() < until:
         for process in found:
-            try:
+            with suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
         time.sleep(0.1)
     shutil.rmtree(folder, ignore_errors=True)
 
