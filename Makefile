@@ -1,4 +1,5 @@
 # Two commands: `make demo` runs the whole study on the embedded cohort, `make test` runs the tests.
+# `make test-slurm` runs those that need a cluster.
 # `make docs` builds the pages into build/docs/html and runs their examples.
 # All set everything up themselves: a virtual environment from exact pins, made once, remade when the pins change.
 
@@ -15,8 +16,8 @@ demo: $(READY)
 test: $(READY)
 	@. $(VENV)/bin/activate && python -m pytest -n 2 --dist loadfile
 
-# The same on a real SLURM of one node, which the tests bring up in a folder and take down again (root and Debian; else
-# they skip and say why). A process: its tests share one cluster, and what takes long runs there side by side.
+# On a real SLURM of one node, which the tests bring up in a folder and take down again (as root on Debian; elsewhere they
+# skip and say why). In one process: the tests share the cluster, and what takes long runs on it side by side.
 test-slurm: $(READY)
 	@. $(VENV)/bin/activate && python -m pytest -rs tests/slurm
 

@@ -71,6 +71,7 @@ class Cluster:
         self.cpus, self.memory_mb, self.host = cpus, memory_mb, socket.gethostname().partition(".")[0]
 
     def __enter__(self):
+        self._daemons = []
         self.folder = Path(tempfile.mkdtemp(prefix="slurm-"))
         self._guard = subprocess.Popen(
             [sys.executable, GUARD, self.folder], stdin=subprocess.PIPE, start_new_session=True
@@ -91,6 +92,8 @@ class Cluster:
         """End everything and leave nothing; the guard does it, as it does when this process dies."""
         self._guard.stdin.close()
         self._guard.wait(60)
+        for daemon in self._daemons:
+            daemon.wait(10)
 
     def run(self, *command):
         """What a command of SLURM prints."""
@@ -170,7 +173,7 @@ class Cluster:
     def _daemon(self, name, *arguments):
         libraries = os.pathsep.join(map(str, self._libraries))
         with open(self.folder / f"{name}.out", "ab") as out:
-            return subprocess.Popen(
+            daemon = subprocess.Popen(
                 [self._root / "usr" / "sbin" / name, *arguments],
                 env=self.environment | {"LD_LIBRARY_PATH": libraries},
                 stdin=subprocess.DEVNULL,
@@ -178,6 +181,8 @@ class Cluster:
                 stderr=out,
                 start_new_session=True,
             )
+        self._daemons.append(daemon)
+        return daemon
 
     def _wait(self, what, ready, seconds=30):
         until = time.monotonic() + seconds

@@ -9,7 +9,7 @@ import os
 import signal
 from types import SimpleNamespace
 
-from studies import fingerprints, kill, wait_for
+from studies import fingerprints, kill
 
 FOLD = "results/small/splits/kfold/fold-0"
 HEATMAPS = "results/small/splits/kfold/heatmaps"
@@ -37,7 +37,9 @@ def cancelled(study):
     targets = [f"results/small/registered/{scan}" for scan in scans]
     study.start(*targets)
     job = study.running("register_scan")
-    wait_for(lambda: any((study.result("registered") / scan / "quality.json").exists() for scan in scans), "first scan")
+    study.wait_for(
+        lambda: any((study.result("registered") / scan / "quality.json").exists() for scan in scans), "first scan"
+    )
     study.cluster.run("scancel", job["JobId"])
     return outcome(study, kept)
 
@@ -52,7 +54,7 @@ def controller_killed(study):
     locked = study.finish(code=1)
     study.run("--unlock")
     study.start(f"{FOLD}/model.pt")
-    wait_for(lambda: len(study.jobs()) == 2, "second job")
+    study.wait_for(lambda: len(study.jobs()) == 2, "second job")
     os.kill(process, signal.SIGCONT)
     return outcome(study, kept, locked=locked)
 
@@ -65,7 +67,7 @@ def node_killed(study):
     os.kill(process, signal.SIGSTOP)
     study.cluster.kill_node()
     os.kill(process, signal.SIGCONT)
-    wait_for(lambda: not os.path.exists(f"/proc/{process}"), "end of the script")
+    study.wait_for(lambda: not os.path.exists(f"/proc/{process}"), "end of the script")
     study.cluster.start_node()
     return outcome(study, kept)
 
@@ -74,7 +76,7 @@ def stop_training(study):
     """Stop the training of fold 0 between two epochs; returns the id of its process."""
     process = study.script("train_fold")
     saved = study.result("checkpoints/kfold/fold-0")
-    wait_for(lambda: list(saved.glob("[!.]*.pt")), "checkpoint", every=0.02)
+    study.wait_for(lambda: list(saved.glob("[!.]*.pt")), "checkpoint", every=0.02)
     os.kill(process, signal.SIGSTOP)
     return process
 

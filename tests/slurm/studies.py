@@ -19,11 +19,15 @@ from test_study import ROOT, SMALL, Study
 METHODS = {"sensitivity_analysis": {}, "occlusion": {"size_mm": 48, "stride_mm": 48}, "grad_cam": {}}
 CONFIG = SMALL | {
     "simulation": SMALL["simulation"]
-    | {"subjects": {"Dementia": 4, "CN": 4}, "visits": [["Screening"]], "missing_files": [], "truncated_files": []},
+    | {
+        "subjects": {"Dementia": 4, "CN": 4, "MCI": 0, "converter": 0},
+        "visits": [["Screening"]],
+        "missing_files": [],
+        "truncated_files": [],
+    },
     "splits": [{"name": "kfold", "kind": "kfold", "folds": 2}],
     "training": SMALL["training"] | {"epochs": 12, "threads": 2},
     "heatmaps": {"methods": METHODS},
-    "evaluation": {"bootstrap": 20, "permutations": 50},
 }
 PROFILE = yaml.safe_load((ROOT / "workflow" / "profiles" / "slurm" / "config.yaml").read_text())
 #: What this cluster is like, as somebody would write it down for theirs, in a profile beside the workflow's.
@@ -58,14 +62,14 @@ class ClusterStudy(Study):
             shutil.copytree(other.folder / part, folder / part, symlinks=True)
         return study
 
-    def start(self, *arguments, seconds=420):
+    def start(self, *arguments, seconds=900):
         """Start Snakemake; it is killed after so many seconds, since a hanging one hears no gentler signal."""
-        command = ["timeout", "--kill-after=5", str(seconds), sys.executable, "-m", "snakemake"]
+        command = ["timeout", "--kill-after=5", str(seconds), sys.executable, "-m", "snakemake", *arguments]
         command += ["--profile", "workflow/profiles/slurm", "--profile", "site", "--configfile", "study.yaml"]
         self.log = self.folder / f"snakemake-{time.time_ns()}.log"
         with open(self.log, "wb") as log:
             self.controller = subprocess.Popen(
-                [*command, *arguments], cwd=self.folder, env=self.cluster.environment, stdout=log, stderr=log
+                command, cwd=self.folder, env=self.cluster.environment, stdout=log, stderr=log
             )
         CONTROLLERS.append(self.controller)
 
@@ -84,13 +88,22 @@ class ClusterStudy(Study):
             if controller.poll() is None:
                 kill(controller)
 
+    def wait_for(self, found, what, seconds=180, every=0.2):
+        """The first true value of `found()` while Snakemake runs."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until and self.controller.poll() is None and not STOPPED.is_set():
+            if value := found():
+                return value
+            time.sleep(every)
+        raise AssertionError(f"no {what} within {seconds} s\n{self.log.read_text(errors='replace')[-3000:]}")
+
     def jobs(self):
         """What of this study was submitted, as SLURM has it."""
         return [job for job in self.cluster.jobs() if job.get("WorkDir") == str(self.folder)]
 
     def running(self, rule):
         """The job of a rule, or of a group with that rule, once it runs."""
-        return wait_for(
+        return self.wait_for(
             lambda: next((j for j in self.jobs() if rule in j["Comment"] and j["JobState"] == "RUNNING"), None),
             f"a job of {rule}",
         )
@@ -108,7 +121,7 @@ class ClusterStudy(Study):
                     return int(process.name)
             return None
 
-        return wait_for(found, f"the script of {rule}")
+        return self.wait_for(found, f"the script of {rule}")
 
     def remove(self, *patterns):
         """Remove outputs; returns the results that stay, with the time of their last change."""
@@ -152,16 +165,6 @@ def minutes(limit):
     days, _, clock = limit.rpartition("-")
     hours, minute, _ = clock.split(":")
     return int(days or 0) * 1440 + int(hours) * 60 + int(minute)
-
-
-def wait_for(found, what, seconds=180, every=0.2):
-    """The first true value of `found()`."""
-    until = time.monotonic() + seconds
-    while time.monotonic() < until and not STOPPED.is_set():
-        if value := found():
-            return value
-        time.sleep(every)
-    raise AssertionError(f"no {what} within {seconds} s")
 
 
 def kill(process):

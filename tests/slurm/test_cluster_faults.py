@@ -49,8 +49,8 @@ def test_controller_killed(started):
     hold(outcome, started.here)
     assert "--unlock" in outcome.locked
     assert "Traceback" not in outcome.locked
-    assert len(outcome.jobs) == 2
-    assert "going on after epoch" in training_log(outcome)
+    # Both ran to their ends at the same time, the one of the dead Snakemake and its successor's.
+    assert states(outcome) == ["COMPLETED", "COMPLETED"]
 
 
 def test_node_killed(started):
