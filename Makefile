@@ -1,4 +1,5 @@
 # Two commands: `make demo` runs the whole study on the embedded cohort, `make test` runs the tests.
+# `make test-slurm` runs those that need a cluster.
 # `make docs` builds the pages into build/docs/html and runs their examples.
 # All set everything up themselves: a virtual environment from exact pins, made once, remade when the pins change.
 
@@ -7,13 +8,18 @@ VENV := .venv
 READY := $(VENV)/requirements.txt
 CORES ?= all
 
-.PHONY: demo test check docs bench scaling cost clean
+.PHONY: demo test test-slurm check docs bench scaling cost clean
 
 demo: $(READY)
 	@. $(VENV)/bin/activate && snakemake --cores $(CORES)
 
 test: $(READY)
 	@. $(VENV)/bin/activate && python -m pytest -n 2 --dist loadfile
+
+# On a real SLURM of one node, which the tests bring up in a folder and take down again (as root on Debian; elsewhere they
+# skip and say why). In one process: the tests share the cluster, and what takes long runs on it side by side.
+test-slurm: $(READY)
+	@. $(VENV)/bin/activate && python -m pytest -rs tests/slurm
 
 check: $(READY)
 	@. $(VENV)/bin/activate && ruff check . && ruff format --check . && snakefmt --check workflow \

@@ -64,6 +64,17 @@ SIMULATED = "simulation" in config
 CLASSES = {side: config["cohort"]["classes"][side]["name"] for side in ("positive", "negative")}
 
 
+# On a cluster the steps of a group run one after another, so that a group must ask for the processors and memory of one
+# step and for the time of all; Snakemake would add up processors and memory as if they ran side by side. Each step takes
+# one in_turn there (workflow/profiles/slurm), and a job has one. It is set here because a job's own Snakemake on a
+# compute node reads no profile. `cores: 1` would do the same and take threads from the trainings, which are a setting.
+resource_scopes:
+    in_turn="local",
+
+
+workflow.global_resources["in_turn"] = 1
+
+
 wildcard_constraints:
     scan=r"[A-Za-z0-9_.+-]+",
     batch=r"\d+",

@@ -24,6 +24,8 @@ rule evaluate_predictions:
         study("logs/evaluate_predictions/{split}.log"),
     benchmark:
         study("benchmarks/evaluate_predictions/{split}.tsv")
+    group:
+        "results_{split}"
     conda:
         "../../envs/voxelwhy.yaml"
     threads: 1
@@ -52,6 +54,8 @@ rule compare_maps:
         study("logs/compare_maps/{split}.log"),
     benchmark:
         study("benchmarks/compare_maps/{split}.tsv")
+    group:
+        "results_{split}"
     conda:
         "../../envs/voxelwhy.yaml"
     threads: 1
@@ -83,6 +87,8 @@ if SIMULATED:
             study("logs/score_truth/{split}.log"),
         benchmark:
             study("benchmarks/score_truth/{split}.tsv")
+        group:
+            "results_{split}"
         conda:
             "../../envs/voxelwhy.yaml"
         threads: 1
@@ -116,6 +122,8 @@ rule summarise:
         study("benchmarks/summarise/{split}.tsv")
     wildcard_constraints:
         split=OWN_SPLITS,
+    group:
+        "results_{split}"
     conda:
         "../../envs/voxelwhy.yaml"
     threads: 1

@@ -20,6 +20,8 @@ rule split_folds:
         study("benchmarks/split_folds/{split}.tsv")
     wildcard_constraints:
         split=OWN_SPLITS,
+    group:
+        "cohort"
     conda:
         "../../envs/voxelwhy.yaml"
     threads: 1
@@ -51,6 +53,8 @@ rule audit_folds:
         study("benchmarks/audit_folds/{split}.tsv")
     wildcard_constraints:
         split=OWN_SPLITS,
+    group:
+        "cohort"
     conda:
         "../../envs/voxelwhy.yaml"
     threads: 1

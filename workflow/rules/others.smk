@@ -37,6 +37,8 @@ if OTHERS:
         wildcard_constraints:
             other="|".join(OTHERS),
         priority: 100
+        group:
+            "others"
         conda:
             "../../envs/voxelwhy.yaml"
         threads: 1
@@ -61,6 +63,8 @@ if OTHERS:
             study("logs/draw_others.log"),
         benchmark:
             study("benchmarks/draw_others.tsv")
+        group:
+            "others"
         conda:
             "../../envs/voxelwhy.yaml"
         threads: 1
@@ -84,6 +88,8 @@ if OTHERS:
             study("logs/publish_others.log"),
         benchmark:
             study("benchmarks/publish_others.tsv")
+        group:
+            "others"
         conda:
             "../../envs/voxelwhy.yaml"
         threads: 1

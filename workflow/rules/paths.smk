@@ -5,6 +5,7 @@ What the rules read and write where that depends on the cohort or on the config.
 import csv
 from functools import lru_cache
 
+from voxelwhy.costs import registrations_per_job
 from voxelwhy.registration.batches import divide_scans
 
 METHODS_USED = list(config["heatmaps"]["methods"])
@@ -14,6 +15,8 @@ REGISTERED_HOW = {key: value for key, value in config["registration"].items() if
 REGISTRATION = {key: value for key, value in REGISTERED_HOW.items() if key not in ("limits", "skip")}
 if "extract" in config["scans"]:
     REGISTRATION |= {key: config["scans"][key] for key in ("extract", "skull_stripped")}
+# How many registrations a cluster gets in one submission; the profile knows these groups by name.
+REGISTRATION_GROUP = f"register_{registrations_per_job(REGISTRATION)}"
 # Settings of training that change no number.
 TRAINING_ONLY = ("device",)
 # The settings as the report has them: without those that change no number.

@@ -20,6 +20,8 @@ rule prepare_atlas:
         study("logs/prepare_atlas.log"),
     benchmark:
         study("benchmarks/prepare_atlas.tsv")
+    group:
+        "prepare"
     conda:
         "../../envs/voxelwhy.yaml"
     threads: 1
@@ -44,6 +46,8 @@ rule aggregate_regions:
         study("logs/aggregate_regions/{split}/{method}.log"),
     benchmark:
         study("benchmarks/aggregate_regions/{split}/{method}.tsv")
+    group:
+        "results_{split}"
     conda:
         "../../envs/voxelwhy.yaml"
     threads: 1

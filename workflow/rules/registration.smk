@@ -29,6 +29,8 @@ rule prepare_template:
         study("logs/prepare_template.log"),
     benchmark:
         study("benchmarks/prepare_template.tsv")
+    group:
+        "prepare"
     conda:
         "../../envs/voxelwhy.yaml"
     threads: 1
@@ -84,6 +86,8 @@ rule register_scan:
         study("logs/register_scan/{scan}.log"),
     benchmark:
         study("benchmarks/register_scan/{scan}.tsv")
+    group:
+        REGISTRATION_GROUP
     conda:
         "../../envs/voxelwhy.yaml"
     threads: 1
@@ -138,6 +142,8 @@ rule select_scans:
         study("logs/select_scans.log"),
     benchmark:
         study("benchmarks/select_scans.tsv")
+    group:
+        "cohort"
     conda:
         "../../envs/voxelwhy.yaml"
     threads: 1

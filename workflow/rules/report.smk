@@ -24,6 +24,8 @@ rule draw_cohort:
         study("logs/draw_cohort.log"),
     benchmark:
         study("benchmarks/draw_cohort.tsv")
+    group:
+        "cohort"
     conda:
         "../../envs/voxelwhy.yaml"
     threads: 1
@@ -54,6 +56,8 @@ rule draw_heatmaps:
         study("logs/draw_heatmaps/{split}.log"),
     benchmark:
         study("benchmarks/draw_heatmaps/{split}.tsv")
+    group:
+        "results_{split}"
     conda:
         "../../envs/voxelwhy.yaml"
     threads: 1
@@ -90,6 +94,8 @@ rule draw_scans:
         study("logs/draw_scans/{split}.log"),
     benchmark:
         study("benchmarks/draw_scans/{split}.tsv")
+    group:
+        "results_{split}"
     conda:
         "../../envs/voxelwhy.yaml"
     threads: 1
@@ -119,6 +125,8 @@ rule draw_regions:
         study("logs/draw_regions/{split}.log"),
     benchmark:
         study("benchmarks/draw_regions/{split}.tsv")
+    group:
+        "results_{split}"
     conda:
         "../../envs/voxelwhy.yaml"
     threads: 1
@@ -156,6 +164,8 @@ if ACCURACY:
             study("benchmarks/draw_performance/{split}.tsv")
         wildcard_constraints:
             split=OWN_SPLITS,
+        group:
+            "results_{split}"
         conda:
             "../../envs/voxelwhy.yaml"
         threads: 1
@@ -187,6 +197,8 @@ rule draw_agreement:
         study("logs/draw_agreement/{split}.log"),
     benchmark:
         study("benchmarks/draw_agreement/{split}.tsv")
+    group:
+        "results_{split}"
     conda:
         "../../envs/voxelwhy.yaml"
     threads: 1
@@ -219,6 +231,8 @@ if SIMULATED:
             study("logs/draw_truth/{split}.log"),
         benchmark:
             study("benchmarks/draw_truth/{split}.tsv")
+        group:
+            "results_{split}"
         conda:
             "../../envs/voxelwhy.yaml"
         threads: 1
@@ -248,6 +262,8 @@ rule publish_excluded:
         study("logs/publish_excluded.log"),
     benchmark:
         study("benchmarks/publish_excluded.tsv")
+    group:
+        "cohort"
     conda:
         "../../envs/voxelwhy.yaml"
     threads: 1
@@ -272,6 +288,8 @@ rule publish_tables:
         study("logs/publish_tables/{split}.log"),
     benchmark:
         study("benchmarks/publish_tables/{split}.tsv")
+    group:
+        "results_{split}"
     conda:
         "../../envs/voxelwhy.yaml"
     threads: 1
@@ -304,6 +322,8 @@ rule publish_relevance:
         study("benchmarks/publish_relevance/{split}.tsv")
     wildcard_constraints:
         split=OWN_SPLITS,
+    group:
+        "results_{split}"
     conda:
         "../../envs/voxelwhy.yaml"
     threads: 1

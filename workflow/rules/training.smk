@@ -31,6 +31,8 @@ rule prepare_mask:
     benchmark:
         study("benchmarks/prepare_mask.tsv")
     priority: 100
+    group:
+        "prepare"
     conda:
         "../../envs/voxelwhy.yaml"
     threads: 1
@@ -55,6 +57,8 @@ rule check_network:
     benchmark:
         study("benchmarks/check_network.tsv")
     priority: 100
+    group:
+        "prepare"
     conda:
         "../../envs/voxelwhy.yaml"
     threads: 1
@@ -84,6 +88,8 @@ if MODEL:
         benchmark:
             study("benchmarks/check_weights.tsv")
         priority: 100
+        group:
+            "prepare"
         conda:
             "../../envs/voxelwhy.yaml"
         threads: 1
@@ -184,6 +190,8 @@ rule train_baseline:
         study("benchmarks/train_baseline/{split}.tsv")
     wildcard_constraints:
         split=OWN_SPLITS,
+    group:
+        "results_{split}"
     conda:
         "../../envs/voxelwhy.yaml"
     threads: 1

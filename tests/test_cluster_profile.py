@@ -1,0 +1,60 @@
+"""The profile for SLURM, as far as it can be seen without one: groups that are legal, and what they are made of."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+PROFILE = ROOT / "workflow" / "profiles" / "slurm"
+DEMO = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
+SPLITS = [
+    {"name": "kfold", "kind": "kfold", "folds": 3},
+    {"name": "paper", "kind": "holdout", "test_subjects": 4},
+    {"name": "accuracy_only", "kind": "holdout", "test_subjects": 3, "heatmaps": False},
+]
+# Steps that are submissions of their own; every other rule is in a group.
+ALONE = {"simulate_cohort", "parse_tables", "train_fold", "compute_heatmaps", "write_report"}
+
+
+def dry_run(folder, config):
+    (folder / "study.yaml").write_text(yaml.safe_dump(config))
+    snakefile = str(ROOT / "workflow" / "Snakefile")
+    command = [sys.executable, "-m", "snakemake", "--snakefile", snakefile, "--configfile", "study.yaml", "--dry-run"]
+    done = subprocess.run([*command, "--profile", PROFILE], cwd=folder, capture_output=True, text=True, timeout=300)
+    text = done.stdout + done.stderr
+    assert done.returncode == 0, text[-3000:]
+    return text
+
+
+@pytest.mark.parametrize("splits", [DEMO["splits"], SPLITS], ids=["demo", "several"])
+def test_groups_are_legal_and_hold_every_short_step(tmp_path, splits):
+    """Snakemake refuses a group that would wait for itself, in a dry run too."""
+    text = dry_run(tmp_path, DEMO | {"splits": splits})
+    # Steps of a group are indented below it.
+    steps = re.findall(r"^( *)(?:rule|checkpoint) (\w+):", text, re.M)
+    assert {rule for indent, rule in steps if not indent} == ALONE | {"all"}
+    assert len({rule for indent, rule in steps if indent}) >= 20
+    # One of each: what is short goes together however many splits there are.
+    names = re.findall(r"Group job (\w+) ", text, re.M)
+    assert sorted(names) == sorted(["prepare", "cohort", *(f"results_{split['name']}" for split in splits)])
+
+
+def test_the_profile_starts_with_what_differs_between_sites():
+    text = (PROFILE / "config.yaml").read_text()
+    top, _, rest = text.partition("# --- The same everywhere")
+    for key in ("slurm_partition", "slurm_account", "use_gpu", "gres", "slurm-status-command", "precommand"):
+        assert key in top
+        assert key not in rest
+
+
+def test_retries_are_the_profiles_and_no_rules():
+    """A rule's own would come on top: a job's Snakemake on the node repeats it, in the same memory and time."""
+    assert yaml.safe_load((PROFILE / "config.yaml").read_text())["retries"] == 2
+    for path in (ROOT / "workflow" / "rules").glob("*.smk"):
+        assert not re.search(r"^\s+retries:", path.read_text(), re.M), path.name
