@@ -195,3 +195,33 @@ def test_what_of_snakemake_stays_on_the_screen(hidden, fields):
 
 def test_durations_as_people_say_them():
     assert [duration(s) for s in (4.2, 89, 130, 9000)] == ["4 s", "89 s", "2 min", "2.5 h"]
+
+
+def test_jobs_that_nobody_announced_are_counted_with_the_times_of_their_benchmarks(tmp_path):
+    """As the SLURM executor does: no job_info, and many ends at one look at the queue."""
+
+    class Job:
+        log, threads = (), 1
+
+        def __init__(self, name, benchmark):
+            self.rule = type("Rule", (), {"name": name})
+            self.benchmark = benchmark
+
+    jobs = {}
+    for number in range(4):
+        path = tmp_path / f"{number}.tsv"
+        path.write_text("s\n10\n")
+        os.utime(path, (1010 + 10 * number, 1010 + 10 * number))  # one after another
+        jobs[number] = Job("register_scan", str(path))
+    run = Run({"register_scan": 6}, cluster=lambda: True, job_of=jobs.get)
+    run.now = 1100.0
+    run.end(0, 1, 2, 3)
+    assert run.lines()[-1].split() == ["[4/6]", "register", "scan", "4/6", "20", "s", "left"]
+    run.end(17)  # of another run
+    assert "4/6" in run.lines()[-1]
+
+
+def test_a_progress_before_any_job_is_no_error():
+    run = Run({"all": 1}, cluster=lambda: True)
+    run.handler.emit(record(event="progress"))
+    assert run.lines() == []

@@ -23,8 +23,8 @@ GROUP_SIZES = (1, 2, 5, 8, 10, 20, 50, 100, 200)
 GROUP_SECONDS = 1800
 
 #: Seconds of a forward and backward pass for each million voxels of a scan, one core.
-PASS_SECONDS = {"rieke2018": 0.5, "korolev2017": 1.0, "small": 0.5, "small_dataset": 1.6}
-OWN_PASS_SECONDS = 1.6
+PASS_SECONDS = {"rieke2018": 0.3, "korolev2017": 0.6, "small": 0.3, "small_dataset": 1.0}
+OWN_PASS_SECONDS = 1.0
 #: How many such passes a map takes; integrated_gradients and smoothgrad take one for each step.
 PASSES = {
     "sensitivity_analysis": 1.1,

@@ -62,14 +62,19 @@ class StageProgress(logging.Handler):
         As many jobs of one thread run at once here; on a cluster it is what the finished jobs show.
     cluster : callable
         Whether jobs are submitted to a cluster: one that was submitted may still wait in the queue.
+    job_of : callable
+        Returns Snakemake's job of a number: some executors log no job that starts.
     stream : file
         Where the lines go.
     clock : callable
         Seconds since the epoch.
     """
 
-    def __init__(self, totals, cores=1, cluster=lambda: False, stream=None, clock=time.time):
+    def __init__(
+        self, totals, cores=1, cluster=lambda: False, job_of=lambda number: None, stream=None, clock=time.time
+    ):
         super().__init__()
+        self.job_of, self.began = job_of, clock()
         self.totals, self.cores, self.cluster = totals, max(1, cores), cluster
         self.stream, self.clock = stream or sys.stderr, clock
         self.running, self.spans, self.known = {}, defaultdict(_Spans), {}
@@ -87,18 +92,26 @@ class StageProgress(logging.Handler):
             self.rule = self.rule or record.rule_name
             self.known = self.known or self.totals()
             self.waiting |= self.cluster()
-        elif event == "job_finished" and record.job_id in self.running:
-            job = self.running.pop(record.job_id)
-            self.spans[job.rule].add(*self._span(job))
-            self.rule = job.rule
+        elif event == "job_finished":
+            if job := self.running.pop(record.job_id, None) or self._unannounced(record.job_id):
+                self.spans[job.rule].add(*self._span(job))
+                self.rule = job.rule
         elif event == "job_error":
             self.running.pop(record.jobid, None)
-        elif event == "progress":  # after a job, or after all members of a group
+        elif event == "progress" and self.rule:  # after a job, or after all members of a group
             self.known = self.totals()
             if self.spans[self.rule].n >= self.known.get(self.rule, 0) or self.clock() - self.shown >= PAUSE:
                 self._show()
             else:
                 self.waiting = True
+
+    def _unannounced(self, number):
+        """A job of which nobody said that it starts; when it ran, its benchmark knows."""
+        job = self.job_of(number)
+        if job is None:
+            return None
+        logs = list(job.log or ())
+        return _Running(job.rule.name, self.began, job.benchmark, logs[0] if logs else None, job.threads)
 
     def watch(self):
         """Print, from now on, also what came too soon after the last line, and a sign of life where nothing ends."""
@@ -119,9 +132,10 @@ class StageProgress(logging.Handler):
         """Print a line that is due by the clock."""
         with self.lock:
             silent = self.clock() - self.shown
-            if self.running and self.waiting and silent >= PAUSE:
+            alive = self.rule and (self.running or self.cluster())
+            if alive and self.waiting and silent >= PAUSE:
                 self._show()
-            elif self.running and silent >= HEARTBEAT:
+            elif alive and silent >= HEARTBEAT:
                 self._show(self._sign_of_life())
 
     def _span(self, job):
@@ -159,7 +173,7 @@ class StageProgress(logging.Handler):
         n = self.spans[rule].n
         stage = f"{rule.replace('_', ' ')} {n}/{max(n, totals.get(rule, n))}"
         left = f"{duration(self.seconds_left(totals))} left" if done else "no estimate yet"
-        queue = f", {len(self.running)} in the queue or running" if self.cluster() else ""
+        queue = f", {len(self.running)} in the queue or running" if self.cluster() and self.running else ""
         return f"[{done:>{width}}/{total}] {stage:<32} {left}{queue}"
 
     def seconds_left(self, totals):
@@ -191,7 +205,7 @@ class StageProgress(logging.Handler):
         return max(1.0, (spans.busy + sum(ages)) / passed) if passed > 0 else 1.0
 
 
-def show_progress(logger, totals, cores, cluster):
+def show_progress(logger, totals, cores, cluster, job_of):
     """Put stage lines in the place of Snakemake's job lines on the screen; errors and warnings stay as they are.
 
     Returns
@@ -203,7 +217,7 @@ def show_progress(logger, totals, cores, cluster):
     for handler in logger.handlers:
         if handler.name == "DefaultStreamHandler":
             handler.addFilter(lambda record: _is_for_people(record) and not failed.says_it_better(record))
-    progress = StageProgress(totals, cores, cluster)
+    progress = StageProgress(totals, cores, cluster, job_of)
     logger.addHandler(progress)
     logger.addHandler(failed)
     progress.watch()

@@ -114,8 +114,12 @@ def reckon(cohort, piece):
         disk = parts * piece["disk_part"] + piece["disk_maps"] + cohort.explained * piece["disk_relevance_scan"]
         rows.append((f"heatmaps, {method.replace('_', ' ')}", f"{cohort.explained:,.0f} scans x {seconds:.1f} s",
                      hours, disk / 1e3))  # fmt: skip
-    rows.append(("all", "", sum(row[2] for row in rows), sum(row[3] for row in rows)))
-    return rows
+    on_gpu = rows[1:]
+    return [
+        *rows,
+        ("all", "", sum(row[2] for row in rows), sum(row[3] for row in rows)),
+        ("of which in jobs for a GPU", "", sum(row[2] for row in on_gpu), sum(row[3] for row in on_gpu)),
+    ]
 
 
 def page(piece, host):

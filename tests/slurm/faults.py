@@ -25,8 +25,9 @@ def time_limit(study):
 
 def memory_limit(study):
     """A heatmap job that gets a tenth of what it needs on the first attempt."""
-    kept = study.remove("splits/kfold/heatmaps/grad_cam/*")
-    study.start(f"{HEATMAPS}/grad_cam/maps", "--set-resources", "compute_heatmaps:mem_mb=300 if attempt == 1 else 4000")
+    kept = study.remove("splits/kfold/heatmaps/grad_cam/parts/*")
+    part = f"{HEATMAPS}/grad_cam/parts/1-of-1"
+    study.start(part, "--set-resources", "compute_heatmaps:mem_mb=300 if attempt == 1 else 4000")
     return outcome(study, kept)
 
 
@@ -61,8 +62,8 @@ def controller_killed(study):
 
 def node_killed(study):
     """slurmd dies while a heatmap job runs, and comes back."""
-    kept = study.remove("splits/kfold/heatmaps/occlusion/*")
-    study.start(f"{HEATMAPS}/occlusion/maps")
+    kept = study.remove("splits/kfold/heatmaps/occlusion/parts/*")
+    study.start(f"{HEATMAPS}/occlusion/parts/1-of-1")
     process = study.script("compute_heatmaps")
     os.kill(process, signal.SIGSTOP)
     study.cluster.kill_node()

@@ -25,6 +25,8 @@ CONFIG = SMALL | {
         "missing_files": [],
         "truncated_files": [],
     },
+    # What is registered again is registered, and not taken from a store.
+    "registration": SMALL["registration"] | {"store": ""},
     "splits": [{"name": "kfold", "kind": "kfold", "folds": 2}],
     "training": SMALL["training"] | {"epochs": 12, "threads": 2},
     "heatmaps": {"methods": METHODS},

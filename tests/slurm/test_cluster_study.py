@@ -41,6 +41,13 @@ def test_the_report_is_there_and_said(whole):
     assert "results/small/report.html" in whole.printed
 
 
+def test_stage_done_total_and_time_left_are_shown(whole):
+    lines = re.findall(r"^\[ *(\d+)/(\d+)\] (\w[\w ]*?) (\d+)/(\d+) +(.*) left", whole.printed, re.M)
+    assert {"register scan", "train fold", "compute heatmaps"} <= {stage for _, _, stage, *_ in lines}
+    assert ("register scan", "8", "8") in {(stage, done, total) for _, _, stage, done, total, _ in lines}
+    assert [int(done) for done, *_ in lines] == sorted(int(done) for done, *_ in lines)
+
+
 def test_nothing_is_left_to_do(whole):
     assert whole.would_run() == {}
 

@@ -129,6 +129,7 @@ if workflow.is_main_process:
             ),
             cores=workflow.resource_settings.cores or 1,
             cluster=lambda: not workflow.local_exec,
+            job_of=lambda number: next((job for job in workflow.dag.jobs if job.jobid == number), None),
         )
 
 

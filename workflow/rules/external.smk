@@ -128,6 +128,8 @@ if EXTERNAL:
             study("benchmarks/predict_external_baseline/{split}.tsv")
         wildcard_constraints:
             split=one_of(EXTERNAL),
+        group:
+            "results_{split}"
         conda:
             "../../envs/voxelwhy.yaml"
         threads: 1
@@ -158,6 +160,8 @@ if EXTERNAL:
             study("benchmarks/summarise_external/{split}.tsv")
         wildcard_constraints:
             split=one_of(EXTERNAL),
+        group:
+            "results_{split}"
         conda:
             "../../envs/voxelwhy.yaml"
         threads: 1
@@ -187,6 +191,8 @@ if EXTERNAL:
             study("benchmarks/draw_external/{split}.tsv")
         wildcard_constraints:
             split=one_of(TESTED_ELSEWHERE),
+        group:
+            "results_{split}"
         conda:
             "../../envs/voxelwhy.yaml"
         threads: 1
@@ -212,6 +218,8 @@ if EXTERNAL:
             study("benchmarks/publish_external/{split}.tsv")
         wildcard_constraints:
             split=one_of(TESTED_ELSEWHERE),
+        group:
+            "results_{split}"
         conda:
             "../../envs/voxelwhy.yaml"
         threads: 1

@@ -59,6 +59,8 @@ rule merge_heatmaps:
         study("logs/merge_heatmaps/{split}/{method}.log"),
     benchmark:
         study("benchmarks/merge_heatmaps/{split}/{method}.tsv")
+    group:
+        "results_{split}"
     conda:
         "../../envs/voxelwhy.yaml"
     threads: 1
