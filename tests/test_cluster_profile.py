@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from voxelwhy.tables import SELECTED
+
 ROOT = Path(__file__).resolve().parents[1]
 PROFILE = ROOT / "workflow" / "profiles" / "slurm"
 DEMO = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
@@ -18,8 +20,9 @@ SPLITS = [
     {"name": "paper", "kind": "holdout", "test_subjects": 4},
     {"name": "accuracy_only", "kind": "holdout", "test_subjects": 3, "heatmaps": False},
 ]
-# Steps that are submissions of their own; every other rule is in a group.
-ALONE = {"simulate_cohort", "parse_tables", "train_fold", "compute_heatmaps", "write_report"}
+# Steps that are submissions of their own; every other rule is in a group. How many parts the heatmaps have, and who is to
+# be registered, is unknown before the table is read: compute_heatmaps and register_scan are in no dry run before it.
+ALONE = {"simulate_cohort", "parse_tables", "train_fold", "write_report"}
 
 
 def dry_run(folder, config):
@@ -43,6 +46,21 @@ def test_groups_are_legal_and_hold_every_short_step(tmp_path, splits):
     # One of each: what is short goes together however many splits there are.
     names = re.findall(r"Group job (\w+) ", text, re.M)
     assert sorted(names) == sorted(["prepare", "cohort", *(f"results_{split['name']}" for split in splits)])
+
+
+def test_groups_are_legal_where_other_cohorts_and_maps_of_others_come_in(tmp_path):
+    """Comparisons of cohorts wait for the results of both, so that they are in the group of neither."""
+    cohort = tmp_path / "results" / "elsewhere" / "cohort"
+    cohort.mkdir(parents=True)
+    (cohort / "selected.tsv").write_text("\t".join(SELECTED.columns) + "\n")
+    (tmp_path / "maps.npz").touch()
+    others = [{"name": "theirs", "file": "maps.npz", "group": "AD"}]
+    heatmaps = DEMO["heatmaps"] | {"others": others}
+    text = dry_run(tmp_path, DEMO | {"splits": SPLITS, "evaluate_on": ["elsewhere"], "heatmaps": heatmaps})
+    names = re.findall(r"Group job (\w+) ", text, re.M)
+    results = [f"results_{split['name']}{of}" for split in SPLITS for of in ("", "_on_elsewhere")]
+    assert sorted(names) == sorted(["prepare", "cohort", "others", "external", *results])
+    assert "register" not in "".join(names)
 
 
 def test_the_profile_starts_with_what_differs_between_sites():

@@ -161,7 +161,7 @@ if EXTERNAL:
         wildcard_constraints:
             split=one_of(EXTERNAL),
         group:
-            "results_{split}"
+            "external"
         conda:
             "../../envs/voxelwhy.yaml"
         threads: 1
@@ -192,7 +192,7 @@ if EXTERNAL:
         wildcard_constraints:
             split=one_of(TESTED_ELSEWHERE),
         group:
-            "results_{split}"
+            "external"
         conda:
             "../../envs/voxelwhy.yaml"
         threads: 1
@@ -219,7 +219,7 @@ if EXTERNAL:
         wildcard_constraints:
             split=one_of(TESTED_ELSEWHERE),
         group:
-            "results_{split}"
+            "external"
         conda:
             "../../envs/voxelwhy.yaml"
         threads: 1
