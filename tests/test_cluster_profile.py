@@ -20,8 +20,8 @@ SPLITS = [
     {"name": "paper", "kind": "holdout", "test_subjects": 4},
     {"name": "accuracy_only", "kind": "holdout", "test_subjects": 3, "heatmaps": False},
 ]
-# Steps that are submissions of their own; every other rule is in a group. How many parts the heatmaps have, and who is to
-# be registered, is unknown before the table is read: compute_heatmaps and register_scan are in no dry run before it.
+# Steps that are submissions of their own; every other rule is in a group. How many parts the heatmaps have, and who is
+# to be registered, is unknown before the table is read: compute_heatmaps and register_scan are in no dry run before it.
 ALONE = {"simulate_cohort", "parse_tables", "train_fold", "write_report"}
 
 
