@@ -171,12 +171,13 @@ def main():
     options = parser.parse_args()
     FOLDER.mkdir(parents=True, exist_ok=True)
     os.environ["PYTHONPATH"] = str(ROOT / "scripts")
-    found = {f"dry_{n}": dry_run(n, most) for n, most in DRY_RUNS.items()}
+    wanted = {f"dry_{n}": (dry_run, n, most) for n, most in DRY_RUNS.items()}
     if not options.dry:
-        found |= {f"size_{n}": measure(int(n)) for n in options.sizes.split(",")}
-    for name, content in found.items():
+        wanted |= {f"size_{n}": (measure, int(n)) for n in options.sizes.split(",")}
+    for name, (work, *arguments) in wanted.items():
+        content = work(*arguments)
         (FOLDER / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
-        print(name, f"{content['seconds']:.0f} s")
+        print(name, f"{content['seconds']:.0f} s", flush=True)
 
 
 if __name__ == "__main__":
