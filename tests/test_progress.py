@@ -225,3 +225,12 @@ def test_a_progress_before_any_job_is_no_error():
     run = Run({"all": 1}, cluster=lambda: True)
     run.handler.emit(record(event="progress"))
     assert run.lines() == []
+
+
+def test_it_can_be_closed_twice_as_logging_does_at_the_end():
+    run = Run({"all": 1})
+    run.handler.watch()
+    run.handler.close()
+    run.handler.close()
+    run.handler._ticker.join(5)
+    assert not run.handler._ticker.is_alive()

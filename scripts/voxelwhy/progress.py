@@ -79,7 +79,7 @@ class StageProgress(logging.Handler):
         self.stream, self.clock = stream or sys.stderr, clock
         self.running, self.spans, self.known = {}, defaultdict(_Spans), {}
         self.rule, self.shown, self.waiting = None, clock() - PAUSE, False
-        self._closed, self._ticker = threading.Event(), None
+        self._over, self._ticker = threading.Event(), None
 
     def emit(self, record):
         """Take in a record of Snakemake's log: a job that starts or ends, alone or in a group."""
@@ -117,7 +117,7 @@ class StageProgress(logging.Handler):
         """Print, from now on, also what came too soon after the last line, and a sign of life where nothing ends."""
 
         def ticking():
-            while not self._closed.wait(1):
+            while not self._over.wait(1):
                 self.tick()
 
         self._ticker = threading.Thread(target=ticking, daemon=True)
@@ -125,7 +125,7 @@ class StageProgress(logging.Handler):
 
     def close(self):
         """Stop watching."""
-        self._closed.set()
+        self._over.set()
         super().close()
 
     def tick(self):
