@@ -10,6 +10,8 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+from snakemake.jobs import GroupJob, GroupJobFactory
+
 SCRIPTS = Path(workflow.basedir).resolve().parent / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 # Snakemake appends a script's folder to sys.path: without this an installed copy of the package would win.
@@ -73,6 +75,11 @@ resource_scopes:
 
 
 workflow.global_resources["in_turn"] = 1
+
+# Snakemake 9.27 keeps the groups that it has made, and merges them once more whenever the graph of jobs has changed. They
+# would grow beyond the size that the profile gives them, and hold jobs that were replaced when the table was read, whose
+# inputs would be written down wrongly. Made anew each time, they hold what is there.
+GroupJobFactory.new = lambda self, groupid, jobs, resources: GroupJob(groupid, frozenset(jobs), resources)
 
 
 wildcard_constraints:

@@ -43,8 +43,8 @@ if OTHERS:
             "../../envs/voxelwhy.yaml"
         threads: 1
         resources:
-            mem_mb=map_mem_mb,
-            runtime=short_runtime,
+            mem_mb=grid_mem_mb,
+            runtime=grid_runtime,
         params:
             settings=lambda wildcards: OTHERS[wildcards.other],
             code=code("import_heatmap.py"),
@@ -69,8 +69,8 @@ if OTHERS:
             "../../envs/voxelwhy.yaml"
         threads: 1
         resources:
-            mem_mb=map_mem_mb,
-            runtime=short_runtime,
+            mem_mb=grid_mem_mb,
+            runtime=grid_runtime,
         params:
             settings={"shown": SHOWN},
             code=code("draw_others.py"),
@@ -94,8 +94,8 @@ if OTHERS:
             "../../envs/voxelwhy.yaml"
         threads: 1
         resources:
-            mem_mb=table_mem_mb,
-            runtime=short_runtime,
+            mem_mb=grid_mem_mb,
+            runtime=grid_runtime,
         params:
             settings={"atlas": config["atlas"]["name"], "top": config["figures"]["top_regions"]},
             code=code("publish_others.py"),

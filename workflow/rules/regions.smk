@@ -26,8 +26,8 @@ rule prepare_atlas:
         "../../envs/voxelwhy.yaml"
     threads: 1
     resources:
-        mem_mb=map_mem_mb,
-        runtime=short_runtime,
+        mem_mb=grid_mem_mb,
+        runtime=grid_runtime,
     params:
         settings=config["atlas"],
         code=code("prepare_atlas.py"),

@@ -35,8 +35,8 @@ rule prepare_template:
         "../../envs/voxelwhy.yaml"
     threads: 1
     resources:
-        mem_mb=map_mem_mb,
-        runtime=short_runtime,
+        mem_mb=grid_mem_mb,
+        runtime=grid_runtime,
     params:
         settings={key: config["registration"][key] for key in ("resolution_mm", "grid")},
         code=code("prepare_template.py"),
@@ -62,8 +62,8 @@ rule prepare_head_template:
     threads: 1
     # Where the file lies and what it hashes to changes no number: naming it later registers nothing again.
     resources:
-        mem_mb=map_mem_mb,
-        runtime=short_runtime,
+        mem_mb=grid_mem_mb,
+        runtime=grid_runtime,
         head_file=config["scans"].get("template", ""),
         head_sha256=config["scans"].get("template_sha256", ""),
     params:

@@ -42,6 +42,16 @@ def short_runtime(wildcards, attempt):
     return (SHORT_MINUTES + math.ceil(n_scans() * costs.TABLE_SECONDS / 60)) * attempt
 
 
+def grid_mem_mb(wildcards, attempt):
+    """Memory of a job that works on a few volumes and knows no scan."""
+    return math.ceil((costs.BASE_MB + costs.MAP_MB * MEGAVOXELS) * attempt)
+
+
+def grid_runtime(wildcards, attempt):
+    """Minutes of such a job."""
+    return SHORT_MINUTES * attempt
+
+
 def simulation_mem_mb(wildcards, attempt):
     return math.ceil(costs.simulation_mb(config["simulation"]) * attempt)
 

@@ -37,8 +37,8 @@ rule prepare_mask:
         "../../envs/voxelwhy.yaml"
     threads: 1
     resources:
-        mem_mb=map_mem_mb,
-        runtime=short_runtime,
+        mem_mb=grid_mem_mb,
+        runtime=grid_runtime,
     params:
         settings={"mask": config["training"]["mask"]},
         code=code("prepare_mask.py"),
@@ -63,8 +63,8 @@ rule check_network:
         "../../envs/voxelwhy.yaml"
     threads: 1
     resources:
-        mem_mb=map_mem_mb,
-        runtime=short_runtime,
+        mem_mb=grid_mem_mb,
+        runtime=grid_runtime,
     params:
         settings=NETWORK | {"crop": config["training"]["crop"]},
         code=code("check_network.py", NETWORK_MODULE),
@@ -94,8 +94,8 @@ if MODEL:
             "../../envs/voxelwhy.yaml"
         threads: 1
         resources:
-            mem_mb=map_mem_mb,
-            runtime=short_runtime,
+            mem_mb=grid_mem_mb,
+            runtime=grid_runtime,
         params:
             settings={"model": MODEL, "training": ADOPTING, "classes": CLASSES},
             code=code("check_weights.py", NETWORK_MODULE),
