@@ -13,7 +13,7 @@ from voxelwhy.tables import REGIONS
 
 FIGURES = ("total", "share", "density")
 #: Resamples are drawn so many values at a time, so that memory does not grow with the number of subjects.
-BATCH_VALUES = 1_000_000
+BATCH_VALUES = 200_000
 
 
 def aggregate_regions(relevance, atlas_table, *, classes, n_bootstrap=1000, seed=0, judged=True):

@@ -53,8 +53,8 @@ checkpoint parse_tables:
         "../../envs/voxelwhy.yaml"
     threads: 1
     resources:
-        mem_mb=table_mem_mb,
-        runtime=short_runtime,
+        mem_mb=grid_mem_mb,
+        runtime=reading_runtime,
     params:
         settings={
             "cohort": config["cohort"],

@@ -52,6 +52,11 @@ def grid_runtime(wildcards, attempt):
     return SHORT_MINUTES * attempt
 
 
+def reading_runtime(wildcards, attempt):
+    """Minutes of the reading of a cohort, whose size it is to find out."""
+    return 60 * attempt
+
+
 def simulation_mem_mb(wildcards, attempt):
     return math.ceil(costs.simulation_mb(config["simulation"]) * attempt)
 

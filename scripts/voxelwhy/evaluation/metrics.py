@@ -12,7 +12,7 @@ METRIC_NAMES = ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "
 INTERVAL = (2.5, 97.5)
 ROC_POINTS = 101
 #: Resamples are drawn so many values at a time.
-BATCH_VALUES = 1_000_000
+BATCH_VALUES = 200_000
 
 
 def score_predictions(predictions, *, model, classes, n_bootstrap=1000, seed=0):
