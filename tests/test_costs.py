@@ -1,10 +1,12 @@
 """What registrations cost, and how many of them make one submission to a cluster."""
 
+import re
 from pathlib import Path
 
 import pytest
 import yaml
 
+from voxelwhy import costs
 from voxelwhy.costs import GROUP_SIZES, START_UP_SECONDS, registration_seconds, registrations_per_job
 
 PROFILE = Path(__file__).resolve().parents[1] / "workflow" / "profiles" / "slurm" / "config.yaml"
@@ -57,3 +59,58 @@ def test_the_cluster_profile_has_each_size_of_group():
     components = yaml.safe_load(PROFILE.read_text())["group-components"]
     sizes = {name: size for name, size in components.items() if name.startswith("register_")}
     assert sizes == {f"register_{size}": size for size in GROUP_SIZES if size > 1}
+
+
+MEGAVOXELS = 193 * 229 * 193 / 1e6  # the paper's grid
+
+
+def test_requests_lie_above_what_was_measured():
+    """The figures are those of docs/cost.md, at 1 mm with batches of 5; MB."""
+    page = (PROFILE.parents[3] / "docs" / "cost.md").read_text()
+    peak = {what: 1000 * float(gb) for what, gb in re.findall(r"^\| (.*) \| ([\d.]+) \|$", page, re.M)}
+    assert peak["a registration"] < costs.registration_mb(registration(), MEGAVOXELS) < 2 * peak["a registration"]
+    training = peak["a training, batches of 5"]
+    assert training < costs.training_mb("rieke2018", 5, MEGAVOXELS) < 2 * training
+    maps = [mb for what, mb in peak.items() if what.startswith("maps by ")]
+    assert len(maps) == 5
+    assert max(maps) < costs.heatmap_mb("rieke2018", MEGAVOXELS) < 3 * max(maps)
+
+
+def test_requests_grow_with_the_grid_and_the_batch():
+    assert costs.training_mb("rieke2018", 10, 1) > costs.training_mb("rieke2018", 5, 1)
+    for request in (
+        lambda voxels: costs.training_mb("rieke2018", 5, voxels),
+        lambda voxels: costs.heatmap_mb("small", voxels),
+        lambda voxels: costs.registration_mb(registration(), voxels),
+        lambda voxels: costs.step_seconds("korolev2017", voxels),
+        lambda voxels: costs.heatmap_seconds("occlusion", {}, "mynet:build", voxels),
+    ):
+        assert request(1) < request(2) < request(8)
+
+
+@pytest.mark.parametrize(
+    ("n_scans", "seconds", "parts"),
+    [(0, 3, 1), (1, 3, 1), (500, 3, 1), (501, 3, 2), (969, 1.2, 2), (600, 30, 10), (601, 30, 11), (5, 5000, 14)],
+)
+def test_a_part_takes_half_an_hour_and_no_more_than_500_scans(n_scans, seconds, parts):
+    assert costs.n_parts(n_scans, seconds) == parts
+
+
+def test_steps_of_a_method_count():
+    one = costs.heatmap_seconds("integrated_gradients", {"n_steps": 1}, "small", 1)
+    many = costs.heatmap_seconds("integrated_gradients", {"n_steps": 64}, "small", 1)
+    assert many == costs.heatmap_seconds("integrated_gradients", {}, "small", 1)
+    assert (many - costs.MAP_SECONDS) == pytest.approx(64 * (one - costs.MAP_SECONDS))
+
+
+def test_every_rule_asks_for_memory_and_time_by_what_was_measured():
+    """Functions of grid, scans and attempt, and no number typed in."""
+    found = 0
+    for path in (PROFILE.parents[2] / "rules").glob("*.smk"):
+        for rule in re.split(r"^ *(?:rule|checkpoint) ", path.read_text(), flags=re.M)[1:]:
+            if "script:" in rule:
+                asked = dict(re.findall(r"^ +(mem_mb|runtime)=(.+),$", rule, re.M))
+                assert asked.keys() == {"mem_mb", "runtime"}, rule.partition(":")[0]
+                assert all(re.fullmatch(r"\w+_(mem_mb|runtime)", value) for value in asked.values()), rule[:200]
+                found += 1
+    assert found >= 35
