@@ -5,13 +5,14 @@ import nibabel as nib
 from voxelwhy.doors import door
 from voxelwhy.external.predictions import predict_external
 from voxelwhy.tables import FOLDS, PREDICTIONS, SELECTED, read_table, write_table
+from voxelwhy.volumes import registered_paths
 
 with door(snakemake) as job:
     selected = read_table(job.input.selected, SELECTED)
     predictions = predict_external(
         job.input.model,
         read_table(job.input.folds, FOLDS),
-        dict(zip(selected["scan_id"], selected["t1"], strict=True)),
+        registered_paths(selected),
         nib.load(job.input.mask),
         job.settings["training"],
         fold=int(job.wildcards.fold),

@@ -8,7 +8,7 @@ from voxelwhy.baseline import region_means
 from voxelwhy.doors import door
 from voxelwhy.external.baseline import predict_external_baseline
 from voxelwhy.tables import ATLAS, FOLDS, PREDICTIONS, SELECTED, read_table, write_table
-from voxelwhy.volumes import Volumes
+from voxelwhy.volumes import Volumes, registered_paths
 
 with door(snakemake) as job:
     regions = read_table(job.input.regions, ATLAS)
@@ -17,7 +17,7 @@ with door(snakemake) as job:
     features = []
     for path in (job.input.own, job.input.selected):
         scans = read_table(path, SELECTED)
-        means = region_means(Volumes(scans["t1"], brain), labels, regions["region_id"].tolist())
+        means = region_means(Volumes(registered_paths(scans).values(), brain), labels, regions["region_id"].tolist())
         features.append(pd.DataFrame(means, index=scans["scan_id"], columns=regions["region"]))
     predictions = predict_external_baseline(
         read_table(job.input.own_folds, FOLDS),

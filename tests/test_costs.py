@@ -114,3 +114,11 @@ def test_every_rule_asks_for_memory_and_time_by_what_was_measured():
                 assert all(re.fullmatch(r"\w+_(mem_mb|runtime)", value) for value in asked.values()), rule[:200]
                 found += 1
     assert found >= 35
+
+
+def test_finer_windows_and_extractions_cost_more():
+    wide, fine = (costs.heatmap_seconds("occlusion", {"stride_mm": mm}, "rieke2018", 8.5) for mm in (20, 5))
+    assert 5 * wide < fine < 20 * wide
+    assert costs.heatmap_seconds("occlusion", {"stride_mm": 27}, "rieke2018", 8.5) == wide
+    plain = costs.registration_mb(registration(), 1)
+    assert costs.registration_mb(registration(extract="hd-bet -i {scan} -o {brain}"), 1) == plain + costs.EXTRACTION_MB

@@ -227,12 +227,17 @@ def test_results_that_cannot_be_written_are_told_before_anything_runs(study, who
         study.result("").chmod(0o555)
         words = "you have no right"
     else:  # whom no right stops
-        disk(free_mb=50)("ro")
+        remount = disk(free_mb=50)
+        remount("ro")
         words = "the disk is read-only"
     text = study.run(*REGIONS, code=1)
     assert f"results/faults cannot be written: {words}" in text and AGAIN in text
     assert "Traceback" not in text and "FAILED" not in text
     assert study.ran() == {}
+    remount("rw") if os.geteuid() == 0 else study.result("").chmod(0o755)
+    study.run(*REGIONS)
+    assert study.ran() == {"aggregate_regions": 2}
+    assert study.files() == whole.hashes
 
 
 def test_a_second_controller_is_refused_and_harms_nothing(study, whole):

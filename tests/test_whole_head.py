@@ -183,6 +183,14 @@ def test_a_failed_extraction_is_a_result(folder, tmp_path, body, reason):
     assert quality["status"] == "failed" and quality["reason"].startswith(reason)
 
 
+@pytest.mark.parametrize("body", ["os.kill(os.getpid(), 9)", "sys.exit(137)"])
+def test_an_extraction_that_was_killed_is_no_fault_of_the_scan(folder, tmp_path, body):
+    """The job fails and runs again with more memory; as a result, the scan would be left out for good."""
+    settings = {"extract": extractor(tmp_path, f"import os; {body}"), "skull_stripped": "false", "head": None}
+    with pytest.raises(MemoryError, match="killed by signal 9"):
+        run(folder, tmp_path / "out", **settings)
+
+
 def test_a_missing_program_is_an_error_for_people(folder, tmp_path):
     settings = {"extract": "no-such-bet {scan} {brain}", "skull_stripped": "auto", "head": None}
     with pytest.raises(ConfigError, match=r"cannot be started[\s\S]*scans.extract[\s\S]*no-such-bet[\s\S]*install it"):

@@ -15,6 +15,7 @@ LINEAR_SECONDS = 4
 N4_SECONDS = 16
 #: A brain extraction is a program of the user's own: this is what one without a GPU takes.
 EXTRACTION_SECONDS = 300
+EXTRACTION_MB = 8000
 #: Until a job's first line runs: Python, ANTs, and on a cluster Snakemake once more.
 START_UP_SECONDS = 8
 
@@ -37,6 +38,7 @@ PASSES = {
     "occlusion": 3.0,
     "area_occlusion": 3.0,
 }
+OCCLUSION_STRIDE_MM, OCCLUSION_POWER = 20, 1.5
 STEPS = {"integrated_gradients": ("n_steps", 64), "smoothgrad": ("n_samples", 25)}
 #: Seconds beside the passes for each map, whatever the grid.
 MAP_SECONDS = 0.1
@@ -99,7 +101,7 @@ def _between(measured, x):
 
 def registration_mb(settings, megavoxels):
     """Memory of one registration, MB: seen were 3.8 GB for SyN at 1 mm, and 2.0 GB at 3 mm for N4 of a scan of 1 mm."""
-    return 2300 + 260 * megavoxels
+    return 2300 + 260 * megavoxels + EXTRACTION_MB * ("extract" in settings)
 
 
 def simulation_seconds(settings):
@@ -127,6 +129,9 @@ def heatmap_seconds(method, options, network, megavoxels):
     """Seconds of the map of one scan by a method with its options, on one core."""
     key, default = STEPS.get(method, (None, 1))
     passes = PASSES.get(method, 1.1) * (options.get(key, default) if key else 1)
+    if method == "occlusion":
+        # Half the stride is eight times the windows and takes 1.7 times as long, since windows share their work.
+        passes *= max(1, OCCLUSION_STRIDE_MM / options.get("stride_mm", OCCLUSION_STRIDE_MM)) ** OCCLUSION_POWER
     return MAP_SECONDS + passes * PASS_SECONDS.get(network, OWN_PASS_SECONDS) * megavoxels
 
 

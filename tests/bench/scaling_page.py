@@ -60,7 +60,7 @@ Machine: {host["processor"]}, {host["cores"]} cores; Python {host["python"]}, to
 ## Memory of a job
 
 Largest anonymous memory (RssAnon: what no file could give back; memory maps of scans are left out) of the jobs of a
-rule, MB. The steepest rule has p = {steepest:.2f}; below {FLAT:g} counts as flat. Snakemake itself holds the graph of
+rule, MB. The steepest rule has p = {steepest:.3f}; below {FLAT:g} counts as flat. Snakemake itself holds the graph of
 jobs.
 
 {_table(memory, sizes, "{:,.0f}")}

@@ -24,22 +24,36 @@ def n_scans():
     return len(scan_table(path, os.stat(path).st_mtime_ns)) if os.path.exists(path) else 0
 
 
+def n_tested(split):
+    """Scans of the cohort that a split tests: this study's, or another one's."""
+    if split not in EXTERNAL:
+        return n_scans()
+    path = cohort_table(SPLITS[split]["cohort"])
+    return len(scan_table(path, os.stat(path).st_mtime_ns)) if path else 0
+
+
+def n_known(wildcards):
+    """Scans that a job has a row of."""
+    cohorts = [split for split in EXTERNAL if getattr(wildcards, "cohort", None) == SPLITS[split]["cohort"]]
+    cohorts += [wildcards.split] if "split" in wildcards.keys() else []
+    return max([n_scans(), *map(n_tested, cohorts)])
+
+
 def n_explained(split):
     """About how many maps a split has of each method."""
     if split in EXTERNAL:
-        path = cohort_table(SPLITS[split]["cohort"])
-        return len(scan_table(path, os.stat(path).st_mtime_ns)) * len(folds_of(split)) if path else 0
+        return n_tested(split) * len(folds_of(split))
     return math.ceil(n_scans() * (1 if SPLITS[split]["kind"] in ("kfold", "all_scans") else HOLDOUT_SHARE))
 
 
 def table_mem_mb(wildcards, attempt):
     """Memory of a job that works on tables."""
-    return math.ceil((costs.BASE_MB + costs.SCAN_MB * n_scans()) * attempt)
+    return math.ceil((costs.BASE_MB + costs.SCAN_MB * n_known(wildcards)) * attempt)
 
 
 def short_runtime(wildcards, attempt):
     """Minutes of a job that takes seconds for a small cohort."""
-    return (SHORT_MINUTES + math.ceil(n_scans() * costs.TABLE_SECONDS / 60)) * attempt
+    return (SHORT_MINUTES + math.ceil(n_known(wildcards) * costs.TABLE_SECONDS / 60)) * attempt
 
 
 def grid_mem_mb(wildcards, attempt):
@@ -67,7 +81,7 @@ def simulation_runtime(wildcards, attempt):
 
 def map_mem_mb(wildcards, attempt):
     """Memory of a job that works on a few volumes, and on tables."""
-    return math.ceil((costs.BASE_MB + costs.MAP_MB * MEGAVOXELS + costs.SCAN_MB * n_scans()) * attempt)
+    return math.ceil((costs.BASE_MB + costs.MAP_MB * MEGAVOXELS + costs.SCAN_MB * n_known(wildcards)) * attempt)
 
 
 def registration_mem_mb(wildcards, attempt):
@@ -75,8 +89,8 @@ def registration_mem_mb(wildcards, attempt):
 
 
 def registration_runtime(wildcards, attempt):
-    """Twice what it takes; whole minutes, which a group of registrations adds up."""
-    return math.ceil(2 * costs.registration_seconds(REGISTRATION) / 60) * attempt
+    """Twice what it takes, at least two minutes; a group of registrations adds them up."""
+    return max(2, math.ceil(2 * costs.registration_seconds(REGISTRATION) / 60)) * attempt
 
 
 def batch_runtime(wildcards, attempt):
@@ -92,15 +106,15 @@ def network_mem_mb(wildcards, attempt):
 
 
 def training_runtime(wildcards, attempt):
-    """Twice what the epochs take on one processor core, and an hour."""
+    """Twice what the epochs take on one processor core, and an hour. A second attempt goes on where the first ended."""
     training = config["training"]
     seconds = costs.step_seconds(training["network"], MEGAVOXELS) * n_scans() * training["epochs"]
-    return math.ceil(60 + 2 * seconds / 60) * attempt
+    return math.ceil(60 + 2 * seconds / 60)
 
 
 def predicting_runtime(wildcards, attempt):
     """As for one epoch: each scan is predicted once."""
-    seconds = costs.step_seconds(config["training"]["network"], MEGAVOXELS) * n_explained(wildcards.split)
+    seconds = costs.step_seconds(config["training"]["network"], MEGAVOXELS) * n_tested(wildcards.split)
     return math.ceil(60 + 2 * seconds / 60) * attempt
 
 

@@ -126,7 +126,8 @@ def _read_quality(cohort, scan):
             file=scan.t1,
             found="no such file",
             allowed=f"each scan of {selected_path(cohort)}",
-            hint=register_command(cohort),
+            hint=register_command(cohort)
+            + " --forcerun register_scan register_batch, and let that study keep them (keep: all)",
         )
     return read_json(path)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -49,8 +51,10 @@ def register_batch(scans, template_path, mask_path, settings, folder, *, head_pa
             log.info("%s: there already", place)
         else:
             log.info("%s", place)
-            beside = folder / f".partial.{scan_id}"
-            shutil.rmtree(beside, ignore_errors=True)
+            # A name of this run alone: of a dead controller another job may still be at this scan.
+            for left in folder.glob(f".partial.*..{scan_id}"):
+                shutil.rmtree(left, ignore_errors=True)
+            beside = folder / f".partial.{secrets.token_hex(4)}..{scan_id}"
             quality = register_shared(
                 path, settings=settings, out_dir=beside, scan_id=scan_id, store=store, code=code, key=key, **images
             )
@@ -71,7 +75,10 @@ def read_finished(folder, key):
 
 
 def _publish(beside, place):
+    """Move a whole folder to its place; whoever was there first, as the job of a dead controller, made the same."""
     os.utime(beside, (LONG_AGO_S, LONG_AGO_S))
-    if place.exists():
-        shutil.rmtree(place)
+    aside = beside.with_name(f"{beside.name}.old")
+    with suppress(FileNotFoundError):
+        os.rename(place, aside)
     os.rename(beside, place)
+    shutil.rmtree(aside, ignore_errors=True)

@@ -47,6 +47,9 @@ def extract_brain(scan, command, folder):
             found=f"{command} ({error})",
             hint="install it on every machine that registers, or name it by its full path",
         ) from error
+    if done.returncode < 0 or done.returncode > 128:  # by a signal: the machine's fault, and no result about the scan
+        number = done.returncode - 128 if done.returncode > 128 else -done.returncode
+        raise MemoryError(f"the brain extraction was killed by signal {number}, most often for want of memory")
     if done.returncode:
         said = (done.stderr.strip() or done.stdout.strip() or "it said nothing").splitlines()[-1]
         raise InputError("the brain extraction failed", found=f"exit status {done.returncode}, {said[:150]}")
