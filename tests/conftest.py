@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from types import SimpleNamespace
 
@@ -13,6 +14,16 @@ import pytest
 from voxelwhy import registry
 
 CLASSES = {"positive": "AD", "negative": "CN"}
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before():
+    """A script's door sets the root logger up for its job; the next test finds it as it was."""
+    root = logging.getLogger()
+    level, handlers = root.level, list(root.handlers)
+    yield
+    root.setLevel(level)
+    root.handlers[:] = handlers
 
 
 @pytest.fixture

@@ -238,7 +238,10 @@ STOPPED = """
 import sys, time
 sys.path[:0] = {path!r}
 from test_doors import door, job, write
+import signal
 from pathlib import Path
+for number in (signal.SIGINT, signal.SIGHUP):  # a test run in the background hands on that they are ignored
+    signal.signal(number, signal.SIG_DFL)
 with door(job(Path({folder!r}))) as opened:
     write(opened.output)
     print("begun", flush=True)

@@ -111,7 +111,7 @@ def test_only_the_other_cohort_is_worked_on_when_it_is_added(tested):
         "merge_heatmaps",
         "aggregate_regions",
     }
-    assert set(tested.jobs) == once | {"compute_heatmaps", "aggregate_regions", "predict_external"}
+    assert set(tested.jobs) == once | {"compute_heatmaps", "merge_heatmaps", "aggregate_regions", "predict_external"}
     assert tested.would_run() == {}
 
 

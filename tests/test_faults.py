@@ -181,7 +181,8 @@ def test_a_registration_that_is_killed_half_written_is_done_again_and_nothing_el
     text = study.run(SELECTED, fault=rf"open|{re.escape(scans[0])}/quality\.json w|1|kill|", code=1)
     assert f"FAILED: register scan, scan {scans[0]}" in text
     (hidden,) = study.result("registered").glob(".partial.register_scan.*")
-    assert [path.name for path in (hidden / scans[0]).iterdir()] == ["t1.nii"]
+    half = {path.name for path in (hidden / scans[0]).iterdir()}
+    assert "t1.nii" in half and "quality.json" not in half
     assert not study.result(f"registered/{scans[0]}").exists()
     study.run(SELECTED)
     assert study.ran() == {"register_scan": 1, "select_scans": 1}
@@ -197,7 +198,7 @@ def test_one_bad_scan_stops_no_other_and_is_the_only_one_done_again(study, whole
     end = text.split("1 job failed. What is finished is kept.")[1]
     assert f"register scan, scan {scans[0]}\n" in end
     assert f"results/faults/logs/register_scan/{scans[0]}.log" in end
-    assert "it was killed, most often for memory (it had asked for 2334 MB)" in end
+    assert re.search(r"it was killed, most often for memory \(it had asked for 2\d\d\d MB\)", end)
     assert AGAIN in end and "Traceback" not in text
     assert study.ran() == {"register_scan": 3}
     assert [study.result(f"registered/{scan}").exists() for scan in scans] == [False, True, True]
