@@ -77,7 +77,7 @@ def read_finished(folder, key):
 def _publish(beside, place):
     """Move a whole folder to its place; whoever was there first, as the job of a dead controller, made the same."""
     os.utime(beside, (LONG_AGO_S, LONG_AGO_S))
-    aside = beside.with_name(f"{beside.name}.old")
+    aside = beside.with_name(beside.name.replace(".partial.", ".partial.old-", 1))  # swept up as any other
     with suppress(FileNotFoundError):
         os.rename(place, aside)
     os.rename(beside, place)
