@@ -12,7 +12,7 @@ with door(snakemake) as job:
     selected = read_table(job.input.selected, SELECTED)
     model, card, predictions = adopt_weights(
         read_table(job.input.folds, FOLDS),
-        registered_paths(selected),
+        registered_paths(selected, job.settings["training"]["channels"]),
         nib.load(job.input.mask),
         job.settings["model"],
         job.settings["training"],

@@ -10,7 +10,9 @@ from voxelwhy.volumes import Volumes
 
 with door(snakemake) as job:
     brain = np.asarray(nib.load(job.input.mask).dataobj) > 0
-    shape = Volumes([], brain, crop=job.settings["crop"]).shape
-    network = build_network(job.settings["network"], shape, **job.settings.get("options", {}))
+    shape, channels = Volumes([], brain, crop=job.settings["crop"]).shape, job.settings["channels"]
+    options = job.settings.get("options", {})
+    network = build_network(job.settings["network"], shape, image_channels=len(channels), **options)
     weights = sum(p.numel() for p in network.parameters())
-    write_json(job.output[0], {"network": job.settings["network"], "spatial_shape": shape, "weights": weights})
+    card = {"network": job.settings["network"], "channels": channels, "spatial_shape": shape, "weights": weights}
+    write_json(job.output[0], card)

@@ -22,7 +22,7 @@ with door(snakemake) as job:
         getattr(load(METHODS, method, "heatmap method"), method),
         {int(Path(path).parent.name.removeprefix("fold-")): path for path in job.input.models},
         part_of(predictions, number - 1, n_parts),
-        registered_paths(selected),
+        registered_paths(selected, job.settings["channels"]),
         (nib.load(job.input.labels), read_table(job.input.regions, ATLAS), nib.load(job.input.mask)),
         job.settings,
         classes=job.settings["classes"],

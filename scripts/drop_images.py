@@ -8,4 +8,4 @@ from voxelwhy.keeping import drop_images
 
 with door(snakemake) as job:
     registered = Path(job.input.selected).parents[1] / "registered"
-    write_json(job.output[0], drop_images(sorted(registered.glob("*/t1.nii")), store=snakemake.resources.store))
+    write_json(job.output[0], drop_images(sorted(registered.glob("*/*.nii")), store=snakemake.resources.store))

@@ -12,7 +12,7 @@ with door(snakemake) as job:
     predictions = predict_external(
         job.input.model,
         read_table(job.input.folds, FOLDS),
-        registered_paths(selected),
+        registered_paths(selected, job.settings["training"]["channels"]),
         nib.load(job.input.mask),
         job.settings["training"],
         fold=int(job.wildcards.fold),

@@ -19,7 +19,7 @@ with door(snakemake) as job:
     selected = read_table(job.input.selected, SELECTED)
     model, card, history, predictions = train_fold(
         read_table(job.input.folds, FOLDS),
-        registered_paths(selected),
+        registered_paths(selected, job.settings["training"]["channels"]),
         nib.load(job.input.mask),
         job.settings["training"],
         fold=int(job.wildcards.fold),

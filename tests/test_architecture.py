@@ -286,6 +286,7 @@ def test_names_of_the_registry_still_count_as_they_did():
 TRAINING = {
     "network": "own_net.nets:build",
     "options": {"width": 3},
+    "channels": ["t1"],
     "crop": "none",
     "normalisation": "scan",
     "optimiser": "adam",

@@ -17,8 +17,8 @@ def test_region_means_against_a_plain_loop(small_cohort, rng):
     volumes = Volumes(list(paths.values())[:3], brain)
     means = region_means(volumes, labels, [1, 2, 3])
     for index in range(3):
-        regions = [volumes[index][labels == region].mean(dtype=float) for region in (1, 2, 3)]
-        whole = volumes[index][labels > 0].mean(dtype=float)
+        regions = [volumes[index][0][labels == region].mean(dtype=float) for region in (1, 2, 3)]
+        whole = volumes[index][0][labels > 0].mean(dtype=float)
         np.testing.assert_allclose(means[index], np.array(regions) / whole, rtol=1e-6)
 
 

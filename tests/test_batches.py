@@ -64,7 +64,9 @@ def test_tables_of_forty_thousand_scans_are_compared_by_their_content(tmp_path):
     profile = yaml.safe_load((ROOT / "workflow/profiles/default/config.yaml").read_text())
     texts = {"subject_id": "941_S_1194", "session": "Month 12", "label": "AD", "sex": "F", "image_id": "I32010"}
     texts |= {"scan_date": "2007-02-12", "path": "/data/ADNI/" + 90 * "x", "t1": "results/adni/registered/" + 40 * "x"}
-    rows = pd.DataFrame({"scan_id": NAMES[:4000]} | texts | dict.fromkeys(("voxel_hash", "t1_hash"), 64 * "f"))
+    rows = pd.DataFrame(
+        {"scan_id": NAMES[:4000]} | texts | dict.fromkeys(("voxel_hash", "t1_hash", "maps_hash"), 64 * "f")
+    )
     figures = {"age": 75.3, "correlation_brain": 0.71234567890123456, "mask_dice": 0.93 + np.pi / 1e3}
     rows = rows.assign(**figures, jacobian_min=0.123456789, jacobian_max=5.4321)
     write_table(rows[list(SELECTED.columns)], tmp_path / "selected.tsv", SELECTED)
@@ -147,7 +149,7 @@ def test_a_batch_that_was_killed_goes_on_where_it_was(register, scans, tmp_path,
         return registration(*arguments)
 
     with monkeypatch.context() as patched:
-        patched.setattr("voxelwhy.registration.syn_quick.ants.registration", killed)
+        patched.setattr("voxelwhy.registration.ants_scripts.ants.registration", killed)
         with pytest.raises(KeyboardInterrupt):
             register(scans)
     registered = tmp_path / "registered"

@@ -17,7 +17,7 @@ from voxelwhy.tables import FOLDS, SELECTED, TABLE1, write_table
 
 CLASSES = {"positive": "AD", "negative": "CN"}
 GRID = Grid.icbm(8)
-REGISTRATION = {"transform": "affine", "n4": False}
+REGISTRATION = {"transform": "affine", "n4": False, "maps": []}
 
 
 # The settings.
@@ -69,7 +69,7 @@ def put_cohort(folder, study="there", subjects=("t1", "t2", "t3", "t4"), grid=GR
         place = folder / "results" / study / "registered" / scan
         place.mkdir(parents=True)
         save_int16(place / "t1.nii", np.full(grid.shape, 1 + number), grid.affine)
-        facts = {"transform": "affine", "n4": False, "brain_cm3": None, "versions": {"antspyx": "0.6.3"}}
+        facts = {"transform": "affine", "n4": False, "brain_cm3": None, "maps": {}, "versions": {"antspyx": "0.6.3"}}
         write_json(place / "quality.json", facts | quality)
         row = dict.fromkeys(SELECTED.columns) | {"scan_id": scan, "subject_id": subject, "label": labels[number % 2]}
         row |= {"path": f"scans/{scan}.nii", "t1": f"results/{study}/registered/{scan}/t1.nii", "mask_dice": 0.9}

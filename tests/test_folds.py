@@ -36,6 +36,7 @@ def _cohort(positive=23, negative=31, seed=4):
     frame = frame.set_index("subject_id").loc[order].reset_index()
     frame["session"] = frame["session"].astype(str)
     frame["scan_id"] = "sub-" + frame["subject_id"] + "_ses-" + frame["session"]
+    frame["maps_hash"] = None
     frame["t1_hash"] = [hashlib.sha256(f"t1 {s}".encode()).hexdigest() for s in frame["scan_id"]]
     frame["voxel_hash"] = [hashlib.sha256(s.encode()).hexdigest() for s in frame["scan_id"]]
     for column in ("scan_date", "image_id"):

@@ -30,6 +30,7 @@ SCHEMA = Path(__file__).parents[1] / "workflow" / "schemas" / "config.schema.yam
 SHAPE = (20, 20, 20)
 TRAINING = {
     "network": "small",
+    "channels": ["t1"],
     "crop": "none",
     "normalisation": "voxelwise",
     "batch_size": 3,
@@ -96,7 +97,7 @@ def test_a_voxel_with_hardly_any_spread_becomes_0_and_what_lies_outside_the_brai
     outside = tuple(np.argwhere(~volumes.mask)[0])
     sd[inside], sd[outside], mean[outside] = 1e-4, np.nan, np.inf
     normalise = file_normaliser(saved(tmp_path / "n.npz", mean=mean, sd=sd), volumes)
-    normal = normalise(volumes[0], volumes.mask)
+    normal = normalise(volumes[0], volumes.mask)[0]
     assert normal[inside] == normal[outside] == 0
     assert np.isfinite(normal).all()
 
@@ -184,7 +185,7 @@ def test_the_test_scans_are_predicted_as_by_hand(small_cohort, classes, foreign,
     save_model(tmp_path / "model.pt", model, card)
     again, stored = load_model(tmp_path / "model.pt")
     assert hash_weights(again) == hash_weights(net)
-    np.testing.assert_allclose(stored["normalisation"]["mean"].numpy(), trained.mean(0), atol=1e-3)
+    np.testing.assert_allclose(stored["normalisation"]["mean"].numpy()[0], trained.mean(0), atol=1e-3)
 
 
 def test_without_a_split_all_scans_are_predicted(small_cohort, classes, foreign, net):
@@ -204,7 +205,7 @@ def test_without_a_split_all_scans_are_predicted(small_cohort, classes, foreign,
     how = {"weights": foreign, "normalisation": "holdout"}
     learnt = adopt_weights(everybody, paths, mask, how, TRAINING, classes=classes, learnt_from=holdout(folds))
     trained = masked(paths, holdout(folds).query("side == 'train'")["scan_id"], brain)
-    np.testing.assert_allclose(learnt[1]["normalisation"]["mean"], trained.mean(0), atol=1e-3)
+    np.testing.assert_allclose(learnt[1]["normalisation"]["mean"][0], trained.mean(0), atol=1e-3)
 
 
 def test_foreign_weights_need_their_normalisation_named(small_cohort, classes, foreign):

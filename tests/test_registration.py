@@ -17,7 +17,7 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 from voxelwhy.errors import ConfigError, ShapeError
 from voxelwhy.images import Grid, hash_voxels, read_json, save_image
 from voxelwhy.registration.ants_registration import register_scan
-from voxelwhy.registration.syn_quick import jacobian, register, syn_quick_arguments, to_ants
+from voxelwhy.registration.ants_scripts import jacobian, register, script_arguments, to_ants
 from voxelwhy.registration.template import make_template
 
 LINEAR = (
@@ -133,19 +133,25 @@ def test_arguments_are_those_of_the_script():
         " --shrink-factors 8x4x2x1 --smoothing-sigmas 3x2x1x0vox"
     )
     rigid, affine = f" --transform Rigid[0.1]{LINEAR}", f" --transform Affine[0.1]{LINEAR}"
-    for transform, wanted in (("rigid", rigid), ("affine", rigid + affine), ("syn_quick", rigid + affine + syn)):
-        assert syn_quick_arguments("f", "m", transform, "o") == (head + wanted).split()
-    large = " ".join(syn_quick_arguments("f", "m", "syn_quick", "o", large=True))
+    by_correlation = syn.replace("MI[f,m,1,32]", "CC[f,m,1,2]")
+    for transform, wanted in (
+        ("rigid", rigid),
+        ("affine", rigid + affine),
+        ("syn_quick", rigid + affine + syn),
+        ("syn_cc", rigid + affine + by_correlation),
+    ):
+        assert script_arguments("f", "m", transform, "o") == (head + wanted).split()
+    large = " ".join(script_arguments("f", "m", "syn_quick", "o", large=True))
     assert large.count("12x8x4x2 --smoothing-sigmas 4x3x2x1vox") == 2
     assert large.endswith("[100x100x70x50x0,1e-6,10] --shrink-factors 10x6x4x2x1 --smoothing-sigmas 5x3x2x1x0vox")
     with pytest.raises(ConfigError, match="rigid, affine, syn_quick"):
-        syn_quick_arguments("f", "m", "elastic", "o")
+        script_arguments("f", "m", "elastic", "o")
 
 
-@pytest.mark.parametrize("transform", ["affine", "syn_quick"])
+@pytest.mark.parametrize("transform", ["affine", "syn_quick", "syn_cc"])
 def test_equals_antsregistration_on_files(folder, tmp_path, transform, monkeypatch):
     fixed, moving = str(folder / "template.nii.gz"), str(folder / "scan.nii.gz")
-    arguments = syn_quick_arguments(fixed, moving, transform, f"[{tmp_path}/x,{tmp_path}/warped.nii.gz]")
+    arguments = script_arguments(fixed, moving, transform, f"[{tmp_path}/x,{tmp_path}/warped.nii.gz]")
     assert ants.registration(arguments, None) == 0
     direct = nib.load(tmp_path / "warped.nii.gz").get_fdata()
     quality = run(folder, tmp_path / "ours", transform=transform)
@@ -157,7 +163,11 @@ def test_equals_antsregistration_on_files(folder, tmp_path, transform, monkeypat
     theirs = ants.registration(
         ants.image_read(fixed),
         ants.image_read(moving),
-        {"affine": "antsRegistrationSyNQuick[a]", "syn_quick": "antsRegistrationSyNQuick[s]"}[transform],
+        {
+            "affine": "antsRegistrationSyNQuick[a]",
+            "syn_quick": "antsRegistrationSyNQuick[s]",
+            "syn_cc": "antsRegistrationSyNQuickRepro[s]",
+        }[transform],
         singleprecision=False,
     )["warpedmovout"].numpy()
     assert np.corrcoef(ours.ravel(), theirs.ravel())[0, 1] > 0.99
@@ -305,7 +315,7 @@ def test_a_full_disk_is_no_fault_of_the_scan(folder, tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("voxelwhy.registration.syn_quick.ants.registration", full)
+    monkeypatch.setattr("voxelwhy.registration.ants_scripts.ants.registration", full)
     with pytest.raises(OSError, match="No space left"):
         run(folder, tmp_path)
     assert not (tmp_path / "quality.json").exists()
@@ -315,7 +325,7 @@ def test_what_ants_raises_is_a_result(folder, tmp_path, monkeypatch):
     def give_up(*args):
         raise RuntimeError("Registration failed with error code 1")
 
-    monkeypatch.setattr("voxelwhy.registration.syn_quick.ants.registration", give_up)
+    monkeypatch.setattr("voxelwhy.registration.ants_scripts.ants.registration", give_up)
     quality = run(folder, tmp_path)
     assert quality["reason"] == "registration failed: Registration failed with error code 1"
     assert not (tmp_path / "t1.nii").exists()

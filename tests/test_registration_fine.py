@@ -28,10 +28,10 @@ print(json.dumps({"peak": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_max
 """
 DIRECT = """
 import sys
-from voxelwhy.registration.syn_quick import ants, syn_quick_arguments
+from voxelwhy.registration.ants_scripts import ants, script_arguments
 folder, scan = sys.argv[1:]
 output = f"[{folder}/x,{folder}/direct.nii.gz]"
-assert ants.registration(syn_quick_arguments(folder + "/template.nii.gz", scan, "syn_quick", output), None) == 0
+assert ants.registration(script_arguments(folder + "/template.nii.gz", scan, "syn_quick", output), None) == 0
 """
 
 

@@ -40,6 +40,7 @@ def qualities(scans):
             "jacobian_max": None,
             "voxel_hash": str(number) * 64,
             "t1_hash": "f" * 64,
+            "maps": {},
         }
         for number, scan in enumerate(scans["scan_id"])
     }

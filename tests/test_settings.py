@@ -60,6 +60,7 @@ def test_the_papers_values_are_the_defaults():
         "transform": "syn_quick",
         "n4": False,
         "keep_transforms": False,
+        "maps": [],
         "store": "results/.registrations",
         "batch": "auto",
         "skip": {},
@@ -73,7 +74,7 @@ def test_the_papers_values_are_the_defaults():
     assert (training["network"], training["normalisation"], training["keep"]) == ("rieke2018", "voxelwise", "last")
     assert (training["learning_rate"], training["batch_size"], training["epochs"]) == (1e-4, 5, 20)
     assert (training["dropout"], training["crop"], training["precision"]) == (0.8, "none", "float32")
-    assert (training["optimiser"], training["mask"]) == ("adam", "brain")
+    assert (training["optimiser"], training["mask"], training["channels"]) == ("adam", "brain", ["t1"])
     heatmaps = settings["heatmaps"]
     assert (heatmaps["target"], heatmaps["output"]) == ("predicted", "probability")
     assert list(heatmaps["methods"]) == list(registry.METHODS)[:5]

@@ -25,7 +25,7 @@ from voxelwhy.registration import store as stores
 from voxelwhy.registration.store import BOOKKEEPING, Store, hash_scan, register_shared, registration_key
 
 ROOT = Path(__file__).resolve().parents[1]
-CODE = {"register_scan.py": "a", "voxelwhy.doors": "b", "voxelwhy.registration.syn_quick": "c"}
+CODE = {"register_scan.py": "a", "voxelwhy.doors": "b", "voxelwhy.registration.ants_scripts": "c"}
 IMAGES = {"template_path": "template.nii.gz", "mask_path": "mask.nii.gz"}
 
 
@@ -128,7 +128,7 @@ def test_the_key_is_made_of_content_settings_and_code(folder, tmp_path):
         key(folder, transform="affine"),
         key(folder, n4=True),
         key(folder, keep_transforms=True),
-        key(folder, code=CODE | {"voxelwhy.registration.syn_quick": "d"}),
+        key(folder, code=CODE | {"voxelwhy.registration.ants_scripts": "d"}),
     ]
     assert len({same, *others}) == 11
 
@@ -168,7 +168,7 @@ def test_what_keeps_and_lists_makes_no_image():
     graph = grimp.build_graph("voxelwhy", cache_dir=None)
     reached = graph.find_upstream_modules("voxelwhy.registration.ants_registration")
     assert graph.modules >= BOOKKEEPING and not BOOKKEEPING & reached
-    assert {"voxelwhy.registration.syn_quick", "voxelwhy.images", "voxelwhy.scans"} <= reached
+    assert {"voxelwhy.registration.ants_scripts", "voxelwhy.images", "voxelwhy.scans"} <= reached
     assert reached - set(counted[0]) <= SILENT | {"voxelwhy", "voxelwhy.registration"}
 
 
@@ -300,13 +300,13 @@ from pathlib import Path
 sys.path[:0] = {paths}
 import ants
 from test_store import share
-from voxelwhy.registration import syn_quick
+from voxelwhy.registration import ants_scripts
 registration = ants.registration
 def slow(*arguments):
     Path({started!r}).touch()
     time.sleep({seconds})
     return registration(*arguments)
-syn_quick.ants.registration = slow
+ants_scripts.ants.registration = slow
 share(Path({folder!r}), Path({out!r}), store={store!r})
 """
 

@@ -22,6 +22,7 @@ from voxelwhy.volumes import Normaliser, Volumes, counted_voxels
 
 TRAINING = {
     "network": "small",
+    "channels": ["t1"],
     "crop": "brain",
     "normalisation": "scan",
     "optimiser": "adam",
@@ -92,7 +93,7 @@ def one_by_one(study, method, *, target=None, **options):
     for scan in predictions.itertuples():
         model, _ = load_model(models[scan.fold])
         volumes = Volumes([paths[scan.scan_id]], brain, crop="brain")
-        image = Normaliser("scan")(volumes[0], volumes.mask)[None]
+        image = Normaliser("scan")(volumes[0], volumes.mask)
         maps[scan.scan_id] = brain * volumes.uncrop(method(model, image, target_class=target, **options))
     return maps
 
@@ -163,7 +164,7 @@ def test_area_occlusion_gets_the_atlas_cut_like_the_scan(study, classes, tmp_pat
     scan = predictions.iloc[0]
     brain = np.asarray(atlas[2].dataobj) > 0
     volumes = Volumes([paths[scan["scan_id"]]], brain, crop="brain")
-    image = torch.from_numpy(Normaliser("scan")(volumes[0], volumes.mask)[None, None])
+    image = torch.from_numpy(Normaliser("scan")(volumes[0], volumes.mask)[None])
     blanked = image.clone()
     blanked[0, 0][torch.from_numpy(labels[volumes.box] == 1)] = 0
     with torch.no_grad():
@@ -194,7 +195,7 @@ def test_a_network_with_one_logit_is_explained_by_its_sigmoid(small_cohort, clas
             image = torch.from_numpy(nib.load(paths[scan.scan_id]).get_fdata(dtype=np.float32)) * torch.from_numpy(
                 brain
             )
-            image = (image * normalisation["scale"])[None, None].requires_grad_()
+            image = (image * normalisation["scale"])[None].requires_grad_()
             z = model(image)
             assert abs(torch.sigmoid(z).item() - scan.probability) < 1e-5
             (gradient,) = torch.autograd.grad(score(z).sum(), image)

@@ -13,6 +13,7 @@ from voxelwhy.tables import HISTORY, PREDICTIONS, write_table
 
 SETTINGS = {
     "network": "small",
+    "channels": ["t1"],
     "crop": "none",
     "normalisation": "voxelwise",
     "optimiser": "adam",

@@ -9,11 +9,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
+from voxelwhy.volumes import Volumes, registered_paths
+
 MODELS = ("logistic_regression", "linear_svm")
 
 
 def region_means(volumes, labels, region_ids):
-    """Mean intensity of each region, divided by the scan's mean over all regions (scanners differ in gain).
+    """Mean of each region in each channel; of intensities, divided by the scan's mean over all regions (scanners differ
+    in gain).
 
     Parameters
     ----------
@@ -23,15 +26,35 @@ def region_means(volumes, labels, region_ids):
 
     Returns
     -------
-    means : float64 array, (scans, regions)
+    means : float64 array, (scans, channels times regions), the regions of the first channel first
     """
     flat = labels.ravel()
     sizes = np.bincount(flat, minlength=max(region_ids) + 1)[region_ids]
     rows = []
     for index in range(len(volumes)):
-        sums = np.bincount(flat, weights=volumes[index].ravel(), minlength=max(region_ids) + 1)[region_ids]
-        rows.append(sums / sizes / (sums.sum() / sizes.sum()))
+        row = []
+        for channel, values in zip(volumes.channels, volumes[index], strict=True):
+            sums = np.bincount(flat, weights=values.ravel(), minlength=max(region_ids) + 1)[region_ids]
+            row.append(sums / sizes / (sums.sum() / sizes.sum() if channel == "t1" else 1))
+        rows.append(np.concatenate(row))
     return np.array(rows)
+
+
+def region_features(selected, mask, labels, regions, channels):
+    """What the baseline sees of each scan: `region_means` by scan_id, a column for each channel and region.
+
+    Parameters
+    ----------
+    selected : DataFrame by tables.SELECTED
+    mask, labels : nibabel images, the brain and the atlas on the study's grid
+    regions : DataFrame by tables.ATLAS
+    channels : sequence of str, of channels.CHANNELS
+    """
+    paths = registered_paths(selected, channels).values()
+    volumes = Volumes(paths, np.asarray(mask.dataobj) > 0, channels=channels)
+    means = region_means(volumes, np.asarray(labels.dataobj).astype(int), regions["region_id"].tolist())
+    names = [f"{channel} {region}" for channel in channels for region in regions["region"]]
+    return pd.DataFrame(means, index=selected["scan_id"], columns=names)
 
 
 def predict_baseline(folds, features, *, kind, classes, seed):

@@ -8,8 +8,14 @@ from __future__ import annotations
 
 import math
 
+from voxelwhy.channels import WARPS
+
 #: Seconds of one SyNQuick registration on one processor thread, by voxel edge in mm.
 SYN_QUICK_SECONDS = {1: 200, 2: 11, 3: 3, 4: 1}
+#: How much longer the registration by local correlation takes.
+SYN_CC_TIMES = 4
+#: Seconds of the maps of a registration (log-Jacobian; segmentation) for each million voxels.
+MAPS_SECONDS = {"log_jacobian": 1, "grey_matter_modulated": 15}
 #: Seconds of a rigid or affine registration at 1 mm; they hardly depend on the voxel.
 LINEAR_SECONDS = 4
 N4_SECONDS = 16
@@ -73,15 +79,17 @@ def registration_seconds(settings):
         The section registration of a config, with `extract` where brains are extracted first.
     """
     seconds = START_UP_SECONDS
-    if settings["transform"] == "syn_quick":
-        seconds += _between(SYN_QUICK_SECONDS, settings["resolution_mm"])
+    if settings["transform"] in WARPS:
+        times = SYN_CC_TIMES if settings["transform"] == "syn_cc" else 1
+        seconds += times * _between(SYN_QUICK_SECONDS, settings["resolution_mm"])
     elif settings["transform"] != "none":
         seconds += LINEAR_SECONDS
     if settings["n4"]:
         seconds += N4_SECONDS
     if "extract" in settings:
         seconds += EXTRACTION_SECONDS
-    return seconds
+    # A scan as it was acquired has some ten million voxels of a millimetre.
+    return seconds + 10 * sum(MAPS_SECONDS[name] for name in settings.get("maps", ()))
 
 
 def registrations_per_job(settings):

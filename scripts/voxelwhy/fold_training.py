@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from voxelwhy.channels import channel_path
 from voxelwhy.checkpoints import checkpoint_key
 from voxelwhy.images import Grid, hash_voxels
 from voxelwhy.models.devices import pick_device
@@ -38,7 +39,8 @@ def load_fold(folds, t1_paths, mask, settings, *, fold, classes):
     """
     rows = folds[folds["fold"] == fold].sort_values("scan_id", ignore_index=True)
     seen = np.asarray(mask.dataobj) > 0
-    volumes = Volumes([t1_paths[s] for s in rows["scan_id"]], seen, crop=settings["crop"], grid=Grid.of(mask))
+    paths = [t1_paths[s] for s in rows["scan_id"]]
+    volumes = Volumes(paths, seen, crop=settings["crop"], grid=Grid.of(mask), channels=settings["channels"])
     sides = {side: np.flatnonzero(rows["side"] == side) for side in SIDES}
     targets = (rows["label"] == classes["positive"]).to_numpy(np.int64)
     normaliser = Normaliser.fit(settings["normalisation"], volumes, sides["train"])
@@ -58,7 +60,8 @@ def train_fold(folds, t1_paths, mask, settings, *, fold, classes, seed, code, ch
     history, predictions : DataFrame by tables.HISTORY and tables.PREDICTIONS
     """
     data, rows = load_fold(folds, t1_paths, mask, settings, fold=fold, classes=classes)
-    files = [[str(p), Path(p).stat().st_size, Path(p).stat().st_mtime_ns] for p in data.volumes.paths]
+    seen_files = [channel_path(p, channel) for p in data.volumes.paths for channel in settings["channels"]]
+    files = [[str(p), p.stat().st_size, p.stat().st_mtime_ns] for p in seen_files]
     seen = hash_voxels(mask.dataobj)
     key = checkpoint_key([rows.to_dict("list"), files, seen, settings, code, seed, classes])
     checkpoint = Path(checkpoints) / f"{key}.pt"
@@ -72,6 +75,7 @@ def train_fold(folds, t1_paths, mask, settings, *, fold, classes, seed, code, ch
         "mask_sha256": seen,
         "classes": dict(classes),
         "crop": settings["crop"],
+        "channels": list(settings["channels"]),
         "normalisation": vars(data.normaliser),
         "settings": dict(settings),
         "fold": fold,

@@ -27,7 +27,7 @@ def open_weights(model_settings, training, mask, *, classes):
     Parameters
     ----------
     model_settings : dict, `model` of the study: weights, and where they are given normalisation and trained_on
-    training : dict, of `training` of the study: network and crop
+    training : dict, of `training` of the study: network, channels and crop
     mask : nibabel image, the brain on the study's grid
     classes : dict, {"positive": name, "negative": name}
 
@@ -44,8 +44,8 @@ def open_weights(model_settings, training, mask, *, classes):
     """
     path = model_settings["weights"]
     weights, card = read_weights(path)
-    volumes = Volumes([], np.asarray(mask.dataobj) > 0, crop=training["crop"])
-    study = {key: training[key] for key in ("network", "crop")}
+    volumes = Volumes([], np.asarray(mask.dataobj) > 0, crop=training["crop"], channels=training["channels"])
+    study = {key: training[key] for key in ("network", "crop", "channels")}
     study |= {"spatial_shape": list(volumes.shape), "affine": Grid.of(mask).affine.tolist(), "classes": dict(classes)}
     study |= {"mask_sha256": hash_voxels(mask.dataobj)}
     normalisation = model_settings.get("normalisation")
@@ -61,7 +61,8 @@ def open_weights(model_settings, training, mask, *, classes):
             hint="remove the setting",
         )
     with torch.random.fork_rng(devices=[]):  # the values about to be replaced must not use up the caller's seed
-        model = build_network(training["network"], volumes.shape, **card["options"])
+        channels = len(training["channels"])
+        model = build_network(training["network"], volumes.shape, image_channels=channels, **card["options"])
     fit_weights(model, weights, path)
     source = {"file": Path(path).name, "sha256": hashlib.sha256(Path(path).read_bytes()).hexdigest()}
     source |= {"normalisation": normalisation or "its own", "trained_on": model_settings.get("trained_on")}
@@ -77,7 +78,7 @@ def adopt_weights(folds, t1_paths, mask, model_settings, training, *, classes, l
     folds : DataFrame by tables.FOLDS, fold 0 alone
     t1_paths : dict, scan_id to path of the registered scan
     mask, model_settings, classes : as `open_weights` has them
-    training : dict, of `training` of the study: network, crop, normalisation, batch_size, precision, threads
+    training : dict, of `training` of the study: network, channels, crop, normalisation, batch_size, precision, threads
     learnt_from : DataFrame by tables.FOLDS, optional
         The split whose training scans give the normalisation, where `model.normalisation` names one.
 
@@ -109,8 +110,8 @@ def file_normaliser(path, volumes):
     """The normalisation by voxel that a .npz file holds: arrays `sd` or `scale` (1 / SD), and `mean`.
 
     Without `mean` none is taken off (`voxelwise_sd`). The arrays lie on the study's grid, or on the part of it that the
-    network sees (`training.crop`). As in a training of the study, a voxel outside the mask becomes 0, and with `sd` one
-    with hardly any spread.
+    network sees (`training.crop`), (channels, x, y, z) where it sees several. As in a training of the study, a voxel
+    outside the mask becomes 0, and with `sd` one with hardly any spread.
 
     Parameters
     ----------
@@ -128,24 +129,27 @@ def file_normaliser(path, volumes):
         raise InputError("the file holds no normalisation", file=path, found=sorted(arrays), allowed=allowed)
     values = {}
     for name in [name for name in ("mean", *spread) if name in arrays]:
-        array = arrays[name]
-        if array.shape == volumes.grid_shape:
-            array = array[volumes.box]
-        if array.shape != volumes.shape:
+        array = arrays[name] if arrays[name].ndim > 3 else arrays[name][None]
+        if array.shape[1:] == volumes.grid_shape:
+            array = array[:, *volumes.box]
+        if array.shape != (len(volumes.channels), *volumes.shape):
             raise InputError(
                 "this array is not on the study's grid",
                 file=path,
                 column=name,
-                found=array.shape,
-                allowed=f"{volumes.grid_shape} (the grid), or {volumes.shape} (what the network sees of it)",
+                found=arrays[name].shape,
+                allowed=f"{volumes.grid_shape} (the grid), or {volumes.shape} (what the network sees of it)"
+                + f", for each of {len(volumes.channels)} channels" * (len(volumes.channels) > 1),
                 hint="see registration.resolution_mm and training.crop; nothing is resampled",
             )
-        inside = array[volumes.mask]
+        inside = array[:, volumes.mask]
         if not np.isfinite(inside).all() or (name == "sd" and (inside < 0).any()):
             found = f"{np.sum(~np.isfinite(inside))} voxels of NaN or infinity, {np.sum(inside < 0)} below 0"
             raise InputError("this array cannot be used inside the brain", file=path, column=name, found=found)
         values[name] = np.where(volumes.mask, array, 0).astype(np.float64)
-    scale = values["scale"] if "scale" in values else inverse_spread(values["sd"], volumes.mask)
+    if "sd" in values:
+        values["scale"] = np.stack([inverse_spread(channel, volumes.mask) for channel in values["sd"]])
+    scale = values["scale"]
     if "mean" not in values:
         return Normaliser("voxelwise_sd", None, scale.astype(np.float32))
     return Normaliser("voxelwise", values["mean"].astype(np.float32), scale.astype(np.float32))
@@ -170,6 +174,7 @@ def _require_same(card, study, path):
     places = {
         "network": "training.network",
         "crop": "training.crop",
+        "channels": "training.channels",
         "spatial_shape": "registration.resolution_mm, training.crop",
         "affine": "registration.resolution_mm",
         "mask_sha256": "the mask of what the network sees",

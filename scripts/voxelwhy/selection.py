@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import logging
 
 import pandas as pd
@@ -67,6 +68,7 @@ def select_scans(scans, dropped, qualities, t1_paths, *, limits=None, skip=None)
             out.append({name: scan[name] for name in ("scan_id", "subject_id", "session", "label")} | fault)
         else:
             figures = {name: quality[name] for name in (*_FIGURES, "voxel_hash", "t1_hash")}
+            figures["maps_hash"] = _maps_hash(quality["maps"])
             kept.append(scan | figures | {"t1": str(t1_paths[scan["scan_id"]])})
     selected = pd.DataFrame(kept, columns=list(SELECTED.columns))
     excluded = pd.DataFrame(out, columns=list(EXCLUDED.columns)).astype({"row": "Int64"})
@@ -119,6 +121,13 @@ def exclusion_counts(excluded):
     """
     known = excluded.assign(label=excluded["label"].fillna("unknown"))
     return known.groupby(["stage", "reason", "label"], sort=True).size().rename("n").reset_index()
+
+
+def _maps_hash(maps):
+    """One hash of all images made beside a registered scan; None where there are none."""
+    if not maps:
+        return None
+    return hashlib.sha256(" ".join(f"{name} {maps[name]['hash']}" for name in sorted(maps)).encode()).hexdigest()
 
 
 def _fault(quality, limits):

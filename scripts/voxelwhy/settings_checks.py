@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from voxelwhy.channels import WARPS, maps_needed
 from voxelwhy.errors import ConfigError
 from voxelwhy.images import Grid
 
@@ -84,11 +85,19 @@ def _check_registration(settings):
             allowed="n4: false, or another transform",
         )
     warped = [name for name in registration["limits"] if name.startswith("jacobian")]
-    if warped and registration["transform"] != "syn_quick":
+    if warped and registration["transform"] not in WARPS:
         raise ConfigError(
             f"registration.limits.{warped[0]}: only a warp has a Jacobian",
             found=f"transform: {registration['transform']}",
-            allowed="transform: syn_quick",
+            allowed=f"transform: {' or '.join(WARPS)}",
+        )
+    channels = settings["training"]["channels"]
+    if (maps := maps_needed(channels, registration["maps"])) and registration["transform"] not in WARPS:
+        raise ConfigError(
+            f"{'training.channels' if maps[0] in channels else 'registration.maps'}: {maps[0]} follows from a "
+            "deformation, and this transform deforms nothing",
+            found=f"{', '.join(maps)} with transform: {registration['transform']}",
+            allowed=f"transform: {' or '.join(WARPS)}; or channels: [t1]",
         )
 
 

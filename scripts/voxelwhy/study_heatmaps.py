@@ -146,14 +146,15 @@ def _explainer(function, path, mask, labels, settings, grid, device):
     """A function from a scan's path and target class to its map on the grid; and the hash of the model's weights."""
     model, card = load_model(path, device=device, own=settings.get("network"))
     model = in_channels_last(model)
-    volumes = Volumes([], np.asarray(mask.dataobj) > 0, crop=card["crop"], grid=grid)
+    seen = np.asarray(mask.dataobj) > 0
+    volumes = Volumes([], seen, crop=card["crop"], grid=grid, channels=card["channels"])
     normaliser = Normaliser.of_card(card["normalisation"])
     options = method_options(function, settings["options"], voxel_mm=grid.voxel_mm, labels=labels[volumes.box])
     where = next(model.parameters()).device
 
     def explain(scan_path, target):
         volumes.paths = [str(scan_path)]
-        image = normaliser(volumes[0], volumes.mask)[None]
+        image = normaliser(volumes[0], volumes.mask)
         softmax = settings["output"] == "probability"
         return volumes.uncrop(
             function(model, image, target_class=target, apply_softmax=softmax, device=where, **options)

@@ -58,13 +58,14 @@ SCANS = _schema(_SCAN)
 #: the header being line 1; both are empty where a source has no table and its entries are files.
 DROPPED = _schema(_DROPPED)
 #: Scans on the template grid. `t1` is the registered image, `voxel_hash` the hash of the scan's own voxels,
-#: `t1_hash` that of the registered ones.
+#: `t1_hash` that of the registered ones, `maps_hash` that of the images made beside them, if there are any.
 SELECTED = _schema(
     _SCAN
     | {
         "t1": _text(),
         "voxel_hash": _text(checks=pa.Check.str_length(64, 64)),
         "t1_hash": _text(checks=pa.Check.str_length(64, 64)),
+        "maps_hash": _text(nullable=True, checks=pa.Check.str_length(64, 64)),
         "correlation_brain": _real(),
         "mask_dice": _fraction(),
         "jacobian_min": _real(nullable=True),

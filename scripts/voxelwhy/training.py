@@ -36,9 +36,9 @@ class FoldData:
     scan_ids: list
 
     def batch(self, indices):
-        """Normalised scans as (n, 1, x, y, z) float32 and their classes."""
+        """Normalised scans as (n, channels, x, y, z) float32 and their classes."""
         scans = [self.normaliser(self.volumes[i], self.volumes.mask) for i in indices]
-        return torch.from_numpy(np.stack(scans)[:, None]), torch.from_numpy(self.targets[indices])
+        return torch.from_numpy(np.stack(scans)), torch.from_numpy(self.targets[indices])
 
 
 def train_network(data, settings, *, seed, fold, checkpoint=None, device="auto"):
@@ -50,9 +50,9 @@ def train_network(data, settings, *, seed, fold, checkpoint=None, device="auto")
     ----------
     data : FoldData
     settings : dict
-        network, dropout (or options, for a network of one's own), optimiser (adam or rmsprop, all else as PyTorch has
-        it), learning_rate, weight_decay, batch_size, epochs, keep (last or best_validation), precision (float32 or
-        bfloat16), threads.
+        network, channels, dropout (or options, for a network of one's own), optimiser (adam or rmsprop, all else as
+        PyTorch has it), learning_rate, weight_decay, batch_size, epochs, keep (last or best_validation), precision
+        (float32 or bfloat16), threads.
     seed, fold : int
         Initial weights, order of scans and dropout follow from them and the epoch, so that a training that was killed
         and resumed ends with the weights of an undisturbed one, bit for bit on the CPU.
@@ -77,7 +77,8 @@ def train_network(data, settings, *, seed, fold, checkpoint=None, device="auto")
     device = pick_device(device)
     _warn_of_slow_precision(settings, device)
     torch.manual_seed(_stream(seed, fold, 0))
-    model = build_network(settings["network"], data.volumes.shape, **network_options(settings))
+    channels, options = len(settings["channels"]), network_options(settings)
+    model = build_network(settings["network"], data.volumes.shape, image_channels=channels, **options)
     model = in_channels_last(model).to(device)
     optimiser = OPTIMISERS[settings["optimiser"]](
         model.parameters(), lr=settings["learning_rate"], weight_decay=settings["weight_decay"]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 
+from voxelwhy.channels import channel_path
 from voxelwhy.errors import ConfigError, InputError
 from voxelwhy.images import Grid
 
@@ -29,18 +29,19 @@ def whole_box(shape):
     return tuple(slice(0, int(n)) for n in shape)
 
 
-def registered_paths(selected):
-    """Paths of the registered scans by scan_id, from a table by tables.SELECTED.
+def registered_paths(selected, channels=("t1",)):
+    """Paths of the registered scans by scan_id, from a table by tables.SELECTED; `channels` lie beside them.
 
     Raises
     ------
     InputError : a file is gone, as in a study that keeps its results only.
     """
     paths = dict(zip(selected["scan_id"], selected["t1"], strict=True))
-    gone = [path for path in paths.values() if not Path(path).exists()]
+    needed = [channel_path(path, channel) for path in paths.values() for channel in channels]
+    gone = [path for path in needed if not path.exists()]
     if gone:
         raise InputError(
-            f"{len(gone)} of {len(paths)} registered scans are gone, and this step needs them",
+            f"{len(gone)} of {len(needed)} registered images are gone, and this step needs them",
             file=gone[0],
             hint="with `keep: results` they are removed once the report is there; to register them again, add "
             "--forcerun register_scan register_batch to the command",
@@ -59,34 +60,39 @@ class Volumes:
     Parameters
     ----------
     paths : sequence of path
-        NIfTI files on one grid; uncompressed ones are read through a memory map, only the box of each.
+        Registered scans, NIfTI files on one grid; of uncompressed ones only the box is read, through a memory map.
     mask : 3-D bool array
         The voxels on that grid that the network sees.
     crop : "brain" or "none"
         Whether volumes are cut to the smallest box around the mask.
     grid : Grid, optional
         Refuse (ShapeError) a scan on any other grid.
+    channels : sequence of str
+        What is read of each scan, of `channels.CHANNELS`; all but its intensities lie beside it.
     """
 
-    def __init__(self, paths, mask, *, crop="none", grid=None):
-        self.paths = [str(path) for path in paths]
+    def __init__(self, paths, mask, *, crop="none", grid=None, channels=("t1",)):
+        self.paths, self.channels = [str(path) for path in paths], tuple(channels)
         self.box = brain_box(mask) if crop == "brain" else whole_box(mask.shape)
         self.mask = np.ascontiguousarray(mask[self.box])
         self.grid_shape, self.grid = mask.shape, grid
 
     @property
     def shape(self):
-        """Shape of each volume, after the crop."""
+        """Shape of each volume, after the crop, without its channels."""
         return self.mask.shape
 
     def __len__(self):
         return len(self.paths)
 
     def __getitem__(self, index):
-        """Volume `index` as float32, (x, y, z), masked and cropped."""
-        image = nib.load(self.paths[index])
+        """Volume `index` as float32, (channels, x, y, z), masked and cropped."""
+        return np.stack([self._read(channel_path(self.paths[index], channel)) for channel in self.channels])
+
+    def _read(self, path):
+        image = nib.load(path)
         if self.grid is not None:
-            self.grid.require(Grid.of(image), self.paths[index])
+            self.grid.require(Grid.of(image), path)
         header = image.dataobj
         values = np.asarray(header.get_unscaled()[self.box], dtype=np.float32)
         if header.slope != 1 or header.inter != 0:
@@ -94,18 +100,23 @@ class Volumes:
         return np.where(self.mask, values, np.float32(0))
 
     def uncrop(self, volume):
-        """Put a cropped volume back into its place on the grid, 0 elsewhere."""
+        """Put a cropped map (x, y, z) back into its place on the grid, 0 elsewhere."""
         whole = np.zeros(self.grid_shape, dtype=volume.dtype)
         whole[self.box] = volume
         return whole
 
 
 def inverse_spread(spread, mask):
-    """1 / SD of each voxel as float32; 0 outside the mask and where there is hardly any spread."""
+    """1 / SD of each voxel of one channel as float32; 0 outside the mask and where there is hardly any spread."""
     inside = spread[mask & (spread > 0)]
     least = LEAST_SPREAD * np.median(inside) if inside.size else np.inf
     with np.errstate(divide="ignore"):
         return np.where(mask & (spread > least), 1 / spread, 0.0).astype(np.float32)
+
+
+def _standardised(volume, mask):
+    inside = volume[mask]
+    return np.where(mask, (volume - inside.mean()) / max(inside.std(), 1e-6), np.float32(0)).astype(np.float32)
 
 
 @dataclass
@@ -114,7 +125,7 @@ class Normaliser:
 
     `voxelwise` (the paper): every voxel to mean 0 and SD 1 over the training scans; a voxel with hardly any spread
     becomes 0. `voxelwise_sd`: every voxel divided by that SD, no mean taken off. `scan`: every scan to mean 0 and SD 1
-    inside the mask. `none`: as they are. Outside the mask all is 0.
+    inside the mask. `none`: as they are. Outside the mask all is 0. Each channel by itself.
     """
 
     kind: str
@@ -128,14 +139,14 @@ class Normaliser:
             raise ConfigError("there is no normalisation of that name", found=kind, allowed=KINDS)
         if not kind.startswith("voxelwise"):
             return cls(kind)
-        mean, squares = np.zeros(volumes.shape), np.zeros(volumes.shape)
+        mean, squares = np.zeros((2, len(volumes.channels), *volumes.shape))
         for n, index in enumerate(indices, start=1):
             values = volumes[index].astype(np.float64)
             step = values - mean
             mean += step / n
             squares += step * (values - mean)
         spread = np.sqrt(squares / len(indices))
-        scale = inverse_spread(spread, volumes.mask)
+        scale = np.stack([inverse_spread(channel, volumes.mask) for channel in spread])
         return cls(kind, mean.astype(np.float32) if kind == "voxelwise" else None, scale)
 
     @classmethod
@@ -146,12 +157,11 @@ class Normaliser:
         )
 
     def __call__(self, volume, mask):
-        """The normalised volume, float32."""
+        """The normalised volume (channels, x, y, z), float32."""
         if self.kind == "voxelwise":
             return (volume - self.mean) * self.scale
         if self.kind == "voxelwise_sd":
             return volume * self.scale
         if self.kind == "scan":
-            inside = volume[mask]
-            return np.where(mask, (volume - inside.mean()) / max(inside.std(), 1e-6), np.float32(0)).astype(np.float32)
+            return np.stack([_standardised(channel, mask) for channel in volume])
         return volume

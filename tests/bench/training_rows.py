@@ -112,7 +112,7 @@ def _settings(network, threads, **changes):
     """Training as in the paper (the schema's defaults), for one epoch."""
     fixed = {"optimiser": "adam", "learning_rate": LEARNING_RATE, "weight_decay": 0.0, "dropout": 0.8, "keep": "last"}
     fixed |= {"normalisation": "voxelwise", "batch_size": BATCH_SIZE, "epochs": 1, "precision": "float32"}
-    return fixed | {"network": network, "threads": threads} | changes
+    return fixed | {"network": network, "channels": ["t1"], "threads": threads} | changes
 
 
 def accuracy(*, repeats, full):

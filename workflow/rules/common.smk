@@ -59,7 +59,7 @@ OWN_SPLITS = "|".join(re.escape(name) for name in SPLITS if name not in EXTERNAL
 EXPLAINED = [name for name, split in STUDIED.items() if split.get("heatmaps", True)]
 # Weights from elsewhere take the place of training; where they were trained is what accuracy depends on.
 MODEL = config["model"] if "weights" in config.get("model", {}) else {}
-NETWORK = {key: config["training"][key] for key in ("network", "options") if key in config["training"]}
+NETWORK = {key: config["training"][key] for key in ("network", "options", "channels") if key in config["training"]}
 NETWORK_MODULE = NETWORKS.get(NETWORK["network"], NETWORK["network"].partition(":")[0])
 ACCURACY = not MODEL or "trained_on" in MODEL
 SIMULATED = "simulation" in config

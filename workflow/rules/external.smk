@@ -41,7 +41,7 @@ if EXTERNAL:
         params:
             settings={
                 "classes": CLASSES,
-                "registration": {key: config["registration"][key] for key in ("transform", "n4")},
+                "registration": {key: REGISTRATION[key] for key in ("transform", "n4", "maps")},
                 "extract": "extract" in config["scans"],
             },
             code=code("check_cohort.py"),
@@ -102,7 +102,7 @@ if EXTERNAL:
             runtime=predicting_runtime,
         params:
             settings={
-                "training": {key: ADOPTING[key] for key in ("network", "batch_size", "precision", "threads")},
+                "training": {key: ADOPTING[key] for key in ("network", "channels", "batch_size", "precision", "threads")},
                 "classes": CLASSES,
             },
             code=code("predict_external.py", NETWORK_MODULE),
@@ -139,6 +139,7 @@ if EXTERNAL:
         params:
             settings={
                 "baseline": config["evaluation"]["baseline"],
+                "channels": config["training"]["channels"],
                 "classes": CLASSES,
                 "seed": SEED,
             },

@@ -5,6 +5,7 @@ What the rules read and write where that depends on the cohort or on the config.
 import csv
 from functools import lru_cache
 
+from voxelwhy.channels import maps_needed
 from voxelwhy.costs import registrations_per_job
 from voxelwhy.registration.batches import divide_scans
 
@@ -13,6 +14,8 @@ METHODS_USED = list(config["heatmaps"]["methods"])
 REGISTERED_HOW = {key: value for key, value in config["registration"].items() if key not in ("store", "batch")}
 # What changes a registration: limits and skipped scans are for select_scans.
 REGISTRATION = {key: value for key, value in REGISTERED_HOW.items() if key not in ("limits", "skip")}
+# The images beside the intensities: those that the network sees, and those that the config asks for.
+REGISTRATION |= {"maps": maps_needed(config["training"]["channels"], REGISTRATION["maps"])}
 if "extract" in config["scans"]:
     REGISTRATION |= {key: config["scans"][key] for key in ("extract", "skull_stripped")}
 # How many registrations a cluster gets in one submission; the profile knows these groups by name.
@@ -128,6 +131,7 @@ def head_source(wildcards):
 def heatmap_settings(wildcards):
     heatmaps = config["heatmaps"]
     shared = {key: heatmaps[key] for key in ("target", "output")}
+    shared |= {"channels": config["training"]["channels"]}
     shared |= {"scans": [] if wildcards.split in EXTERNAL else heatmaps["scans"]}
     own = {"network": NETWORK["network"]} if "options" in NETWORK else {}
     return (

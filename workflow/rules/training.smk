@@ -201,6 +201,7 @@ rule train_baseline:
     params:
         settings={
             "baseline": config["evaluation"]["baseline"],
+            "channels": config["training"]["channels"],
             "classes": CLASSES,
             "seed": SEED,
         },

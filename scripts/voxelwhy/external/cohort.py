@@ -63,7 +63,7 @@ def check_cohort(cohort, selected, *, classes, registration, whole_heads, grid):
     cohort : str, name of the other study
     selected : DataFrame by tables.SELECTED, of the other study; beside each `t1` lies its quality.json
     classes : {"positive": name, "negative": name}, of this study
-    registration : dict, of this study: transform, n4
+    registration : dict, of this study: transform, n4, maps (images that it needs beside the intensities)
     whole_heads : bool, whether this study's scans are registered as whole heads
     grid : Grid, of this study
 
@@ -85,6 +85,7 @@ def check_cohort(cohort, selected, *, classes, registration, whole_heads, grid):
     for scan in selected.itertuples():
         quality = _read_quality(cohort, scan)
         _require_registration(cohort, scan, quality, wanted)
+        _require_maps(cohort, scan, quality, registration["maps"])
         if not (found := Grid.of(scan.t1)).same(grid):
             raise InputError(
                 f"the scans of {cohort} are not on the grid of this study: nothing is resampled",
@@ -143,6 +144,17 @@ def _require_registration(cohort, scan, quality, wanted):
             allowed=_in_words(wanted),
             hint="set registration.transform, registration.n4 and the section scans alike in both configs, then "
             + register_command(cohort),
+        )
+
+
+def _require_maps(cohort, scan, quality, maps):
+    if missing := [name for name in maps if name not in quality["maps"]]:
+        raise InputError(
+            f"the scans of {cohort} lack an image that the models of this study see",
+            file=Path(scan.t1).with_name(f"{missing[0]}.nii"),
+            found="made beside the intensities: " + (", ".join(quality["maps"]) or "none"),
+            allowed=", ".join(maps),
+            hint=f"set registration.maps: [{', '.join(maps)}] in its config, then " + register_command(cohort),
         )
 
 

@@ -20,7 +20,7 @@ def predict_external(model_path, folds, t1_paths, mask, training, *, fold, class
     folds : DataFrame by tables.FOLDS, of the other study's scans (`external.folds.external_folds`)
     t1_paths : dict, scan_id to path of the registered scan
     mask : nibabel image, what the network sees
-    training : dict, of `training` of the study: network, batch_size, precision, threads
+    training : dict, of `training` of the study: network, channels, batch_size, precision, threads
     fold : int
     classes : {"positive": name, "negative": name}
 

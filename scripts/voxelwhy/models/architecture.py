@@ -19,13 +19,13 @@ def is_own(name) -> bool:
     return isinstance(name, str) and ":" in name
 
 
-def own_network(name, spatial_shape, options) -> nn.Module:
+def own_network(name, spatial_shape, options, channels=1) -> nn.Module:
     """The network that the factory `name` makes: `factory(spatial_shape, **options)`, checked on an empty image.
 
     Parameters
     ----------
     name : `module:factory`. The module is imported as any other: its folder is on PYTHONPATH, or it is installed.
-    spatial_shape : tuple of int, voxels along each axis; the images are (n, 1, *spatial_shape).
+    spatial_shape : tuple of int, voxels along each axis; the images are (n, channels, *spatial_shape).
     options : dict of what the factory takes by name.
 
     Raises
@@ -37,7 +37,7 @@ def own_network(name, spatial_shape, options) -> nn.Module:
     model = _call(_factory(name), name, spatial_shape, options)
     if not isinstance(model, nn.Module):
         raise ModelError(f"{name} gives a {type(model).__name__}; a torch.nn.Module is wanted")
-    logits = _output(model, name, spatial_shape)
+    logits = _output(model, name, (channels, *spatial_shape))
     right = isinstance(logits, torch.Tensor) and logits.is_floating_point()
     if not right or logits.ndim != 2 or len(logits) != 1 or logits.shape[1] not in LOGITS:
         found = f"{logits.dtype} of shape {tuple(logits.shape)}" if isinstance(logits, torch.Tensor) else type(logits)
@@ -87,10 +87,10 @@ def _call(factory, name, spatial_shape, options):
         raise ModelError(f"{name} fails on the grid {spatial_shape} with options {options}: {_where(error)}") from error
 
 
-def _output(model, name, spatial_shape):
+def _output(model, name, image_shape):
     """What the network gives for one image; computed without data where its operators can do that."""
     probe = copy.deepcopy(model).eval()
-    image = torch.zeros(1, 1, *spatial_shape)
+    image = torch.zeros(1, *image_shape)
     with torch.no_grad():
         try:
             return copy.deepcopy(probe).to("meta")(image.to("meta"))

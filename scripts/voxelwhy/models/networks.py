@@ -12,13 +12,14 @@ from voxelwhy.models.layers import smallest_axis
 from voxelwhy.registry import NETWORKS, load
 
 
-def build_network(name, spatial_shape, **options) -> nn.Module:
-    """The network `name` for images (batch, channels, *spatial_shape), freshly initialised from torch's global seed.
+def build_network(name, spatial_shape, *, image_channels=1, **options) -> nn.Module:
+    """The network `name` for images (batch, image_channels, *spatial_shape), initialised from torch's global seed.
 
     Parameters
     ----------
     name : one of `voxelwhy.registry.NETWORKS`, or `module:factory` for a network of one's own (`own_network`).
     spatial_shape : voxels along each axis.
+    image_channels : channels of its images; a network of one's own is tried on an image of so many.
     options : `channels`, `n_classes`, `dropout`; those of the factory.
 
     Raises
@@ -27,10 +28,11 @@ def build_network(name, spatial_shape, **options) -> nn.Module:
     ModelError : a grid that is too small (it names the smallest that works); see `own_network`.
     """
     if is_own(name):
-        return own_network(name, tuple(int(length) for length in spatial_shape), options)
+        return own_network(name, tuple(int(length) for length in spatial_shape), options, image_channels)
     module = load(NETWORKS, name, "network")
     parameters = inspect.signature(module.build).parameters.values()
     allowed = [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
+    options = ({"channels": image_channels} if image_channels != 1 else {}) | options
     for option in options:
         if option not in allowed:
             raise ConfigError(f"the network {name} has no such option", found=option, allowed=allowed)

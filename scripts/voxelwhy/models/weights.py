@@ -107,7 +107,8 @@ def load_model(path, device="cpu", *, own=None) -> tuple[nn.Module, dict]:
             f"code and trust it: load_model(path, own={card['network']!r})"
         )
     with torch.random.fork_rng(devices=[]):  # the values about to be replaced must not use up the caller's seed
-        model = build_network(card["network"], card["spatial_shape"], **card["options"])
+        channels = len(card.get("channels", ("t1",)))
+        model = build_network(card["network"], card["spatial_shape"], image_channels=channels, **card["options"])
     check_weights(model, weights, path)
     model.load_state_dict(weights)
     return model.eval().to(pick_device(device)), card

@@ -11,10 +11,12 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
+from voxelwhy.channels import WARPS
 from voxelwhy.errors import ConfigError, InputError, explain, require_room
 from voxelwhy.images import Grid, hash_voxels, read_volume, save_image, save_int16, write_json
+from voxelwhy.registration.ants_scripts import ants, correct_bias, jacobian, register, require_transform, to_ants
 from voxelwhy.registration.check_picture import add_title, draw_failure, draw_panels
-from voxelwhy.registration.syn_quick import ants, correct_bias, jacobian, register, require_transform, to_ants
+from voxelwhy.registration.maps import make_maps
 from voxelwhy.registration.whole_head import brain_mask_of_scan, extract_brain
 from voxelwhy.scans import looks_skull_stripped, read_scan
 
@@ -37,9 +39,10 @@ def register_scan(scan_path, template_path, mask_path, settings, out_dir, *, sca
     ----------
     scan_path, template_path, mask_path : paths; the scan (a file, or a folder of DICOM files), the template and its
         brain mask (both on one grid)
-    settings : dict; transform ("rigid", "affine", "syn_quick", or "none": the scan is on the template's grid already,
-        which is checked), n4 (bool), keep_transforms (bool, default False), extract (optional command that takes the
-        brain out of a whole head, see `whole_head.extract_brain`) and with it skull_stripped ("auto", "true", "false")
+    settings : dict; transform ("rigid", "affine", "syn_quick", "syn_cc", or "none": the scan is on the template's grid
+        already, which is checked), maps (list of images to make beside it, see `maps.make_maps`; none by default), n4
+        (bool), keep_transforms (bool, default False), extract (optional command that takes the brain out of a whole
+        head, see `whole_head.extract_brain`) and with it skull_stripped ("auto", "true", "false")
     out_dir : path; made if need be
     scan_id : str
     head_path : path of the whole-head template, for a study of whole heads: the scan is registered to it, `t1.nii`
@@ -61,10 +64,13 @@ def register_scan(scan_path, template_path, mask_path, settings, out_dir, *, sca
     - int16_error_bound: largest difference between `t1.nii` and the image before it was rounded, in the scan's units
     - voxel_hash: of the scan's voxels as stored, so that a new header hides no duplicate
     - t1_hash: of the registered voxels, so that what follows is run again when, and only when, they changed
+    - maps: by name, the hash of each image made beside `t1.nii` (`<name>.nii`, int16 with scale) and its
+      int16_error_bound
 
     Raises
     ------
-    ConfigError : the transform is unknown, or the program that extracts brains cannot be started.
+    ConfigError : the transform is unknown, or deforms nothing where maps are asked for; the program that extracts
+        brains cannot be started.
     ShapeError : the mask or the whole-head template is not on the template's grid.
     InputError : a template or its mask cannot be read. Whatever is wrong with the *scan* is a result, not an error.
 
@@ -89,6 +95,9 @@ def make_registration(scan_path, template_path, mask_path, settings, out_dir, *,
     """
     if settings["transform"] != "none":
         require_transform(settings["transform"])
+    names = settings.get("maps", [])
+    if names and settings["transform"] not in WARPS:
+        raise ConfigError("only a deformation gives maps", found=settings["transform"], allowed=WARPS)
     template, mask = read_volume(template_path), read_volume(mask_path)
     target = read_volume(head_path) if head_path else template
     for image, path in ((mask, mask_path), (target, head_path)):
@@ -100,7 +109,7 @@ def make_registration(scan_path, template_path, mask_path, settings, out_dir, *,
         prefix = f"{scratch}/"
         try:
             scan = _read(scan_path, settings, quality, scratch)
-            warped, fixed = _onto_grid(scan, target, settings, prefix)
+            warped, fixed, moving = _onto_grid(scan, target, settings, prefix)
             _measure(quality, warped, fixed, brain, Path(scratch), whole_head=head_path is not None)
             if head_path:
                 _keep_brain(
@@ -110,6 +119,9 @@ def make_registration(scan_path, template_path, mask_path, settings, out_dir, *,
                     None if settings["transform"] == "none" else prefix,
                     out_dir,
                 )
+            maps = (
+                make_maps(names, scan, moving, fixed, mask, prefix, whole_head=head_path is not None) if names else {}
+            )
         except (OSError, MemoryError, ConfigError):  # a full disk is the machine's fault: the job fails, and runs again
             raise
         except InputError as error:
@@ -129,6 +141,9 @@ def make_registration(scan_path, template_path, mask_path, settings, out_dir, *,
     values = np.where(brain, whole, 0) if head_path else whole  # of a whole head the brain, as all that follows expects
     quality["t1_hash"] = hash_voxels(values)
     quality["int16_error_bound"] = save_int16(out_dir / "t1.nii", values, template.affine)
+    for name, image in maps.items():
+        bound = save_int16(out_dir / f"{name}.nii", image, template.affine)
+        quality["maps"][name] = {"hash": hash_voxels(image), "int16_error_bound": bound}
     fine = template.get_fdata(dtype=np.float32)
     # A head is drawn whole: cut to the mask, it would fit the mask's outline wherever it lies.
     draw_panels(out_dir / PANELS, whole, fine, brain.astype(np.uint8), template.affine)
@@ -168,7 +183,7 @@ def _read(path, settings, quality, scratch):
 
 
 def _onto_grid(scan, target, settings, prefix):
-    """The scan on the target's grid, and the target, both as ANTs images."""
+    """ANTs images: the scan on the target's grid, the target, and the scan as it was registered."""
     fixed = to_ants(target)
     if settings["transform"] == "none":
         scan = nib.as_closest_canonical(scan)
@@ -178,11 +193,12 @@ def _onto_grid(scan, target, settings, prefix):
                 "the scan is not on the study's grid",
                 found=f"{ours.in_words()}; the study's: {wanted.in_words()}",
             )
-        return to_ants(nib.Nifti1Image(np.asarray(scan.dataobj), target.affine)), fixed
+        moving = to_ants(nib.Nifti1Image(np.asarray(scan.dataobj), target.affine))
+        return moving, fixed, moving
     moving = to_ants(scan)
     if settings.get("n4", False):
         moving = correct_bias(moving)
-    return register(fixed, moving, settings["transform"], prefix), fixed
+    return register(fixed, moving, settings["transform"], prefix), fixed, moving
 
 
 def _measure(quality, warped, fixed, brain, scratch, *, whole_head):
@@ -231,6 +247,7 @@ def _blank(settings):
         "status": "ok",
         "reason": None,
         **dict.fromkeys(figures),
+        "maps": {},
         "transform": settings["transform"],
         "n4": bool(settings.get("n4", False)),
         "versions": {"antspyx": version("antspyx")},

@@ -10,7 +10,7 @@ import nibabel as nib
 import numpy as np
 
 from voxelwhy.errors import ConfigError, InputError
-from voxelwhy.registration.syn_quick import ants, to_ants
+from voxelwhy.registration.ants_scripts import ants, to_ants
 from voxelwhy.scans import looks_skull_stripped, read_scan
 
 

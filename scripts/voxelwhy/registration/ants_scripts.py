@@ -12,10 +12,18 @@ from ants.internal import get_pointer_string
 
 from voxelwhy.errors import ConfigError
 
-#: Our names of the script's `-t r`, `-t a` and `-t s`, and the stages that each runs.
-STAGES = {"rigid": ("Rigid",), "affine": ("Rigid", "Affine"), "syn_quick": ("Rigid", "Affine", "SyN")}
+#: Our names of the script's `-t r`, `-t a` and `-t s`, and the stages that each runs. `syn_cc` is `-t s` with the
+#: metric that the script takes for its SyN stage when it is to be reproducible (`-y 1`).
+STAGES = {
+    "rigid": ("Rigid",),
+    "affine": ("Rigid", "Affine"),
+    "syn_quick": ("Rigid", "Affine", "SyN"),
+    "syn_cc": ("Rigid", "Affine", "SyN"),
+}
 #: The script's `-e`. Without it ITK seeds from the clock.
 SEED = 1
+# What SyN maximises: mutual information in 32 bins, or correlation within 2 voxels to each side.
+_SYN_METRICS = {"syn_quick": "MI[{fixed},{moving},1,32]", "syn_cc": "CC[{fixed},{moving},1,2]"}
 # (convergence, shrink factors, smoothing) of the linear and of the SyN stages; the second row is for a fixed image
 # with more than 256 voxels along an axis.
 _LINEAR = (
@@ -36,13 +44,13 @@ def require_transform(name):
         )
 
 
-def syn_quick_arguments(fixed, moving, transform, output, *, large=False):
+def script_arguments(fixed, moving, transform, output, *, large=False):
     """The arguments that `antsRegistrationSyNQuick.sh -d 3 -t r|a|s -e 1` gives to antsRegistration.
 
     Parameters
     ----------
     fixed, moving : str; file names, or the pointer strings of ANTs images
-    transform : "rigid", "affine" or "syn_quick"
+    transform : "rigid", "affine", "syn_quick" or "syn_cc"
     output : str; what `--output` takes: a prefix, or "[prefix,warped,inverse]"
     large : bool; whether the fixed image has more than 256 voxels along an axis (the script takes other factors then)
 
@@ -57,7 +65,8 @@ def syn_quick_arguments(fixed, moving, transform, output, *, large=False):
     References
     ----------
     ANTsX/ANTs, Scripts/antsRegistrationSyNQuick.sh (its defaults: double precision, 32 bins, no histogram matching,
-    intensities winsorized at 0.5 and 99.5 %); Avants 2011, NeuroImage 54:2033.
+    intensities winsorized at 0.5 and 99.5 %); Avants 2011, NeuroImage 54:2033; on local correlation Avants 2008, Med
+    Image Anal 12:26.
     """
     require_transform(transform)
     arguments = ["--random-seed", str(SEED), "--dimensionality", "3", "--float", "0"]
@@ -67,8 +76,9 @@ def syn_quick_arguments(fixed, moving, transform, output, *, large=False):
     for stage in STAGES[transform]:
         syn = stage == "SyN"
         convergence, shrink, smoothing = (_SYN if syn else _LINEAR)[int(large)]
+        metric = _SYN_METRICS[transform] if syn else "MI[{fixed},{moving},1,32,Regular,0.25]"
         arguments += ["--transform", "SyN[0.2,3,0]" if syn else f"{stage}[0.1]"]
-        arguments += ["--metric", f"MI[{fixed},{moving},1,32{'' if syn else ',Regular,0.25'}]"]
+        arguments += ["--metric", metric.format(fixed=fixed, moving=moving)]
         arguments += ["--convergence", convergence, "--shrink-factors", shrink, "--smoothing-sigmas", smoothing]
     return arguments
 
@@ -90,7 +100,7 @@ def register(fixed, moving, transform, prefix):
     warped = fixed.clone()
     # The script also asks for the template in the scan's space, which nobody reads here.
     output = f"[{prefix},{get_pointer_string(warped)}]"
-    arguments = syn_quick_arguments(
+    arguments = script_arguments(
         get_pointer_string(fixed), get_pointer_string(moving), transform, output, large=max(fixed.shape) > 256
     )
     ants.registration(arguments, None)
