@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 
@@ -49,7 +49,7 @@ def make_maps(names, scan, moving, template, mask, prefix, *, whole_head=False):
         made["log_jacobian"] = np.where(inside, np.log(np.maximum(volume, LEAST_JACOBIAN)), 0)
     if "grey_matter_modulated" in names:
         brain = brain_mask_of_scan(scan, mask, prefix) if whole_head else (moving.numpy() > 0).astype(np.uint8)
-        grey = segment_grey_matter(moving, moving.new_image_like(brain.astype("float32")), Path(prefix).parent)
+        grey = segment_grey_matter(moving, moving.new_image_like(brain.astype("float32")), os.path.dirname(prefix))
         transforms = [f"{prefix}1Warp.nii.gz", f"{prefix}0GenericAffine.mat"]
         warped = ants.apply_transforms(template, grey, transforms, interpolator="linear").numpy()
         made["grey_matter_modulated"] = np.where(inside, np.clip(warped, 0, 1) * np.maximum(volume, 0), 0)
@@ -69,9 +69,8 @@ def segment_grey_matter(image, mask, scratch):
     ANTs image, 0 to 1
     """
     with _temporary_files_in(scratch):
-        found = ants.atropos(
-            a=image.clone("float"), x=mask, i="KMeans[3]", m="[0.1,1x1x1]", c="[5,0]", r=0
-        )  # r: no clock
+        # r=0: without it the classes begin at the clock's seed.
+        found = ants.atropos(a=image.clone("float"), x=mask, i="KMeans[3]", m="[0.1,1x1x1]", c="[5,0]", r=0)
     values, inside = image.numpy(), mask.numpy() > 0
     classes = [part.numpy() for part in found["probabilityimages"]]
     means = [np.average(values[inside], weights=part[inside] + 1e-9) for part in classes]
