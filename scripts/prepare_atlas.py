@@ -3,6 +3,7 @@
 import nibabel as nib
 import numpy as np
 
+from voxelwhy.atlas_names import WORKS, works_of
 from voxelwhy.atlases import atlas_on_grid, load_atlas
 from voxelwhy.doors import door
 from voxelwhy.images import Grid, save_image
@@ -13,5 +14,8 @@ with door(snakemake) as job:
     brain = np.asarray(nib.load(job.input.mask).dataobj) > 0
     atlas = load_atlas(job.settings)
     labels, regions = atlas_on_grid(atlas, grid, vanished=job.settings["vanished"], mask=brain)
-    save_image(job.output.labels, labels, grid.affine, {"atlas": atlas.name, "regions": len(regions)})
+    card = {"atlas": atlas.name, "regions": len(regions), "sides_merged": job.settings["merge_sides"]}
+    # Of which labels: what is fetched may be another file one day.
+    card |= {"atlas_sha256": atlas.sha256(), "cite": [WORKS[key][0] for key in works_of(atlas.name)]}
+    save_image(job.output.labels, labels, grid.affine, card)
     write_table(regions, job.output.regions, ATLAS)

@@ -163,7 +163,7 @@ def test_refuses_missing_files_and_names(own, tmp_path):
         load_atlas(own() | {"image": str(tmp_path / "no.nii")})
     with pytest.raises(InputError, match="table cannot be read"):
         load_atlas(own() | {"table": str(tmp_path / "no.csv")})
-    with pytest.raises(ConfigError, match="AAL, HCPEx"):
+    with pytest.raises(ConfigError, match="AAL, AAL3, HCPEx"):
         load_atlas({"name": "ALA"})
 
 

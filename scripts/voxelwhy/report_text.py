@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from voxelwhy.atlas_names import WORKS, works_of
 from voxelwhy.images import Grid
 from voxelwhy.wording import (
     OPTIMISERS,
@@ -77,13 +78,6 @@ CITATIONS = {
         "Medical Imaging 29:1310-1320.",
         _DOI + "10.1109/TMI.2010.2046908",
     ),
-    "tzourio2002": (
-        "Tzourio-Mazoyer N, Landeau B, Papathanassiou D, et al. (2002). Automated anatomical labeling of "
-        "activations in SPM using a macroscopic anatomical parcellation of the MNI MRI single-subject "
-        "brain. "
-        "NeuroImage 15:273-289.",
-        _DOI + "10.1006/nimg.2001.0978",
-    ),
     "fonov2011": (
         "Fonov V, Evans AC, Botteron K, Almli CR, McKinstry RC, Collins DL (2011). Unbiased average "
         "age-appropriate atlases for pediatric studies. NeuroImage 54:313-327.",
@@ -137,13 +131,12 @@ def choose_citations(settings, *, simulated):
     keys = set(_ALWAYS) | {
         OF_METHOD[name] for name in settings.get("heatmaps", {}).get("methods", {}) if name in OF_METHOD
     }
-    if settings.get("atlas", {}).get("name", "AAL") == "AAL":
-        keys.add("tzourio2002")
+    keys |= set(works_of(settings.get("atlas", {}).get("name", "AAL")))
     if settings.get("registration", {}).get("n4"):
         keys.add("tustison2010")
     if simulated:
         keys |= {"karacali2006", "holm1979"}
-    return sorted(CITATIONS[key] for key in keys)
+    return sorted((CITATIONS | WORKS)[key] for key in keys)
 
 
 def methods_text(settings, *, simulated, n_subjects, n_scans, whole_heads=False):
@@ -268,8 +261,8 @@ def _heatmaps(settings, atlas, model=None):
     return (
         f"{explained}, for the {describe_target(settings)}: "
         f"{described}. Relevance was summed "
-        f"over the regions of {atlas.get('name', 'AAL')}, brought to the grid through the affines with nearest "
-        "neighbour; means over "
+        f"over the regions of {atlas.get('name', 'AAL')}{', left and right as one' * atlas.get('merge_sides', False)}, "
+        "brought to the grid through the affines with nearest neighbour; means over "
         "subjects have bootstrap intervals."
     )
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 from pathlib import Path
 
+from voxelwhy.atlas_names import FETCHED, PACKAGED, choices
 from voxelwhy.channels import WARPS, maps_needed
 from voxelwhy.errors import ConfigError
 from voxelwhy.images import Grid
 
 RESERVED_NAMES = ("all", "TP", "FP", "TN", "FN")
-PACKAGED_ATLASES = ("AAL",)
 GUIDED = ("guided_backprop", "guided_grad_cam")
 NETWORKS_WITHOUT_RELU = ("small_dataset",)
 
@@ -127,19 +128,29 @@ def _check_atlas(settings):
         raise ConfigError(
             f"the setting atlas.{missing} is missing", found=sorted(atlas), allowed="image and table together, or none"
         )
-    packaged = atlas["name"] in PACKAGED_ATLASES
-    if "image" in atlas and packaged:
+    known = {**PACKAGED, **FETCHED}
+    if "image" in atlas and atlas["name"] in known:
         raise ConfigError(
-            "atlas.name is that of a packaged atlas, but image and table are given",
+            "atlas.name is that of an atlas known by name, but image and table are given",
             found=atlas["name"],
-            allowed="a name of your choice with image and table, or the packaged name alone",
+            allowed="a name of your choice with image and table, or the known name alone",
         )
-    if "image" not in atlas and not packaged:
+    if "image" not in atlas and atlas["name"] not in known:
+        near = difflib.get_close_matches(atlas["name"], known, n=1)
+        meant = f"did you mean {near[0]}? " if near else ""
         raise ConfigError(
-            "there is no packaged atlas of that name",
+            "there is no atlas of that name",
+            column="atlas.name",
             found=atlas["name"],
-            allowed=PACKAGED_ATLASES,
-            hint="for an atlas of your own set atlas.image and atlas.table",
+            allowed=choices(),
+            hint=f"{meant}For an atlas of your own set atlas.image and atlas.table",
+        )
+    if atlas["merge_sides"] and atlas["name"] in FETCHED and (why := FETCHED[atlas["name"]].unpaired):
+        raise ConfigError(
+            f"the atlas {atlas['name']} has no left and right regions to merge: {why}",
+            column="atlas.merge_sides",
+            found=True,
+            allowed="merge_sides: false, or an atlas that has each region once on each side",
         )
 
 

@@ -97,7 +97,7 @@ if OTHERS:
             mem_mb=grid_mem_mb,
             runtime=grid_runtime,
         params:
-            settings={"atlas": config["atlas"]["name"], "top": config["figures"]["top_regions"]},
+            settings={"atlas": ATLAS_TITLE, "top": config["figures"]["top_regions"]},
             code=code("publish_others.py"),
         script:
             "../../scripts/publish_others.py"

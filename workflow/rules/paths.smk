@@ -6,6 +6,7 @@ import csv
 from functools import lru_cache
 
 from voxelwhy.channels import maps_needed
+from voxelwhy.atlas_names import FETCHED
 from voxelwhy.costs import registrations_per_job
 from voxelwhy.registration.batches import divide_scans
 
@@ -38,6 +39,10 @@ MODEL_TITLES = {
     "baseline": config["evaluation"]["baseline"].replace("_", " "),
 }
 HEATMAPS = {key: value for key, value in config["heatmaps"].items() if key != "others"}
+# A job that needs the network. An atlas of one's own has a name of its own.
+ATLAS_IS_FETCHED = config["atlas"]["name"] in FETCHED
+# As captions call it.
+ATLAS_TITLE = "bilateral " * config["atlas"]["merge_sides"] + config["atlas"]["name"]
 OTHERS_GROUPS = list(dict.fromkeys(other["group"] for other in config["heatmaps"]["others"]))
 SHOWN = {key: config["figures"][key] for key in ("axis", "slices_mm", "dpi")}
 PERFORMANCE_FIGURES = ["metrics", "roc", "confusion"] * ACCURACY + ["learning_curves"] * (not MODEL)

@@ -4,11 +4,14 @@ Regions: relevance by atlas region, with intervals.
 IN   splits/<split>/heatmaps/<method>/relevance.tsv
 OUT  atlas/labels.nii.gz, regions.tsv            the atlas on the study's grid
      splits/<split>/regions/<method>.tsv         means over subjects with bootstrap intervals, and ranks, by group
+
+An atlas that nilearn fetches is fetched where snakemake runs, since compute nodes are offline; all others are read in the
+group of the other preparations.
 """
 
 
 rule prepare_atlas:
-    """Bring the atlas to the study's grid through the affines."""
+    """Bring the atlas to the study's grid through the affines; fetched here where nilearn has it."""
     input:
         mask=rules.prepare_template.output.mask,
         own=[config["atlas"][part] for part in ("image", "table") if part in config["atlas"]],
@@ -20,8 +23,10 @@ rule prepare_atlas:
         study("logs/prepare_atlas.log"),
     benchmark:
         study("benchmarks/prepare_atlas.tsv")
+    # Compute nodes are offline; a job in a group would run there.
     group:
-        "prepare"
+        None if ATLAS_IS_FETCHED else "prepare"
+    localrule: ATLAS_IS_FETCHED
     conda:
         "../../envs/voxelwhy.yaml"
     threads: 1

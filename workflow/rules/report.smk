@@ -136,7 +136,7 @@ rule draw_regions:
     params:
         settings=lambda wildcards: {
             "heatmaps": HEATMAPS,
-            "atlas": config["atlas"]["name"],
+            "atlas": ATLAS_TITLE,
             "classes": CLASSES,
             "top": config["figures"]["top_regions"],
             "dpi": config["figures"]["dpi"],
@@ -333,7 +333,7 @@ rule publish_relevance:
     params:
         settings=lambda wildcards: {
             "heatmaps": HEATMAPS,
-            "atlas": config["atlas"]["name"],
+            "atlas": ATLAS_TITLE,
             "classes": CLASSES,
             "top": config["figures"]["top_regions"],
             "of": about(wildcards)["of"],
