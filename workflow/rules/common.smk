@@ -8,6 +8,7 @@ import os
 import re
 import sys
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 from snakemake.jobs import GroupJob, GroupJobFactory
@@ -27,6 +28,7 @@ os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(2 * 1024**3))
 
 from voxelwhy.code_digest import code_digest
 from voxelwhy.cohort.recognise import settle_source
+from voxelwhy.comparison_settings import make_cells
 from voxelwhy.errors import VoxelwhyError, require_writable
 from voxelwhy.external_settings import reported_splits
 from voxelwhy.foreign_settings import network_settings
@@ -34,9 +36,12 @@ from voxelwhy.progress import show_progress
 from voxelwhy.registry import METHODS, NETWORKS, SOURCES
 from voxelwhy.settings import load_settings
 
+SCHEMA = Path(workflow.basedir, "schemas", "config.schema.yaml")
 try:
     config, recognised = settle_source(config)
-    config = load_settings(config, Path(workflow.basedir, "schemas", "config.schema.yaml"))
+    # A comparison is made of many studies, each with the config of its own: this one, but for a few settings.
+    CELLS, REFUSED = make_cells(config, partial(load_settings, schema_path=SCHEMA)) if "compare" in config else ([], [])
+    config = load_settings(config, SCHEMA)
     config["training"] |= network_settings(config, CONFIG_FOLDER)
 except VoxelwhyError as error:
     sys.exit(f"\n{error}\n")

@@ -1,0 +1,22 @@
+"""Run one study of a comparison, and keep what the comparison needs of it."""
+
+from voxelwhy.comparison.cells import gather_study, run_study
+from voxelwhy.doors import door
+from voxelwhy.images import write_json
+
+with door(snakemake) as job:
+    settings = job.settings
+    run_study(
+        settings["config"],
+        snakefile=snakemake.resources.snakefile,
+        cores=job.threads,
+        profile=snakemake.resources.profile,
+    )
+    kept = gather_study(
+        settings["config"]["study"],
+        split=settings["split"],
+        methods=settings["methods"],
+        classes=settings["classes"],
+    )
+    facts = {"cell": job.wildcards.cell, "choices": settings["choices"], "repeat": settings["repeat"]}
+    write_json(job.output[0], facts | kept)

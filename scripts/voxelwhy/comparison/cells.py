@@ -1,0 +1,120 @@
+"""One cell of a comparison: a whole study, run by Snakemake as any other, and what is kept of it."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+from voxelwhy.errors import InputError
+from voxelwhy.tables import METRICS, PREDICTIONS, REGIONS, TRUTH, read_table
+
+log = logging.getLogger(__name__)
+
+#: Lines of the study's own output that a failure repeats.
+SHOWN_LINES = 12
+
+
+def run_study(config, *, snakefile, cores, profile=None):
+    """Run a study to its figures (the rule `numbers`); what is there already is not made again.
+
+    Parameters
+    ----------
+    config : dict, of the study; written to results/<study>/config.yaml, so that its report can be asked for
+    snakefile : path
+    cores : int
+    profile : str, optional, of the Snakemake that runs the comparison
+
+    Returns
+    -------
+    float, seconds
+
+    Raises
+    ------
+    InputError : the study failed; its last lines are repeated.
+    """
+    folder = Path("results", config["study"])
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "config.yaml"
+    text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        path.write_text(text, encoding="utf-8")
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(snakefile), "--configfile", str(path)]
+    command += ["--profile", profile] if profile else ["--cores", str(cores)]
+    # The lock of the comparison keeps others out of its cells; that of a cell would outlive a controller that was killed.
+    command += ["--nolock", "numbers"]
+    log.info("%s", " ".join(command))
+    started, lines = time.monotonic(), []
+    job = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+    try:
+        for line in job.stdout:
+            lines = [*lines[-500:], line.rstrip()]
+            log.info("%s", line.rstrip())
+        job.wait()
+    finally:
+        if job.poll() is None:
+            job.terminate()
+            job.wait()
+    if job.returncode:
+        raise InputError(
+            f"the study {config['study']} failed\n  " + "\n  ".join(lines[-SHOWN_LINES:]),
+            file=path,
+            hint=f"snakemake --cores all --configfile {path} numbers   runs it alone",
+        )
+    return time.monotonic() - started
+
+
+def gather_study(study, *, split, methods, classes):
+    """What a comparison keeps of one study, as JSON can hold it.
+
+    Parameters
+    ----------
+    study : str
+    split : str, whose results are compared
+    methods : list of str
+    classes : {"positive": name, "negative": name}
+
+    Returns
+    -------
+    dict:
+
+    - folder: of the split
+    - auc: by model ("cnn", "baseline"), value, low, high, n_subjects, n_scans (by scan, folds pooled)
+    - predictions: columns of the network's out-of-sample predictions
+    - truth: rows by tables.TRUTH; empty where no disease is known
+    - methods: by method, share_outside (of relevance, outside the brain), and relevance of each region in scans of the
+      positive class (density)
+    """
+    folder = Path("results", study, "splits", split)
+    metrics = read_table(folder / "evaluation" / "metrics.tsv", METRICS)
+    pooled = metrics[(metrics["metric"] == "auc") & (metrics["level"] == "scan") & (metrics["fold"] == "all")]
+    predictions = pd.concat(
+        [read_table(path, PREDICTIONS) for path in sorted(folder.glob("fold-*/predictions.tsv"))], ignore_index=True
+    )
+    truth = folder / "evaluation" / "truth.tsv"
+    return {
+        "folder": str(folder),
+        "auc": {
+            row.model: {"value": row.value, "low": row.low, "high": row.high}
+            | {"n_subjects": int(row.n_subjects), "n_scans": int(row.n_scans)}
+            for row in pooled.itertuples()
+        },
+        "predictions": predictions[["fold", "scan_id", "subject_id", "label", "probability"]].to_dict("list"),
+        "truth": read_table(truth, TRUTH).to_dict("records") if truth.exists() else [],
+        "methods": {method: _method(folder, method, classes) for method in methods},
+    }
+
+
+def _method(folder, method, classes):
+    groups = pd.read_csv(folder / "heatmaps" / method / "groups.tsv", sep="\t", index_col="group")
+    regions = read_table(folder / "regions" / f"{method}.tsv", REGIONS)
+    own = regions[regions["group"] == classes["positive"]]
+    return {
+        "share_outside": float(groups.loc[classes["positive"], "share_outside"]),
+        "density": dict(zip(own["region"], own["density"], strict=True)),
+    }

@@ -1,0 +1,175 @@
+"""What the cells of a comparison come to: accuracy and truth by combination of choices, over repeats of chance."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.proportion import proportion_confint
+
+from voxelwhy.comparison_settings import short_names
+
+NOMINAL = 0.05
+
+
+def choice_columns(cells):
+    """Names of the choices as columns: {setting: column}."""
+    return short_names(list(cells[0]["choices"]))
+
+
+def cell_table(cells):
+    """One row a cell: choices, repeat, AUC of the network and of the baseline, each with its interval, n, seconds."""
+    rows = []
+    for cell in cells:
+        row = _choices(cell) | {"repeat": cell["repeat"]}
+        for model, auc in cell["auc"].items():
+            name = "auc" if model == "cnn" else f"auc_{model}"
+            row |= {name: auc["value"], f"{name}_low": auc["low"], f"{name}_high": auc["high"]}
+        rows.append(row | {key: cell["auc"]["cnn"][key] for key in ("n_subjects", "n_scans")} | {"folder": cell["folder"]})
+    return pd.DataFrame(rows)
+
+
+def method_table(cells):
+    """One row a cell and method: choices, repeat, share_outside, and the columns of tables.TRUTH where there is one."""
+    rows = []
+    for cell in cells:
+        truth = {row["method"]: row for row in cell["truth"]}
+        for method, facts in cell["methods"].items():
+            row = _choices(cell) | {"repeat": cell["repeat"], "method": method}
+            rows.append(row | {"share_outside": facts["share_outside"]} | truth.get(method, {}))
+    return pd.DataFrame(rows)
+
+
+def combination_table(cells, *, same_scans, classes, n_bootstrap=1000, seed=0):
+    """One row a combination of choices: mean AUC over its repeats with a 95 % interval, and that of the baseline.
+
+    Parameters
+    ----------
+    cells : list of dict, of `cells.gather_study` with choices and repeat
+    same_scans : bool; whether repeats study the same scans. Then the interval is that of resampled subjects, all
+        repeats together: it says how much the subjects matter. Else it is Student's over the repeats
+    """
+    rows = []
+    for cell in _first_of_each(cells):
+        own = [other for other in cells if other["choices"] == cell["choices"]]
+        values = np.array([other["auc"]["cnn"]["value"] for other in own])
+        if same_scans:
+            low, high = _bootstrap_of_means(own, classes, n_bootstrap, seed)
+        else:
+            low, high = mean_interval(values)
+        baseline = [other["auc"]["baseline"]["value"] for other in own if "baseline" in other["auc"]]
+        row = _choices(cell) | {"n_repeats": len(own), "auc": values.mean(), "auc_low": low, "auc_high": high}
+        row |= {"auc_least": values.min(), "auc_most": values.max(), "auc_baseline": np.mean(baseline or np.nan)}
+        rows.append(row | {"n_subjects": len({s for other in own for s in other["predictions"]["subject_id"]})})
+    return pd.DataFrame(rows)
+
+
+def found_table(methods, columns):
+    """One row a combination and method: mean regional AUPRC over repeats with its range, what chance gives, times found."""
+    rows = []
+    for key, own in methods.groupby([*columns, "method"], sort=False):
+        values = own["region_auprc"]
+        row = dict(zip([*columns, "method"], key, strict=True)) | {"n_repeats": len(own)}
+        row |= {"region_auprc": values.mean(), "least": values.min(), "most": values.max()}
+        row |= {name: own[name].mean() for name in ("region_chance", "null_95", "share_inside", "share_chance")}
+        row |= {"share_outside": own["share_outside"].mean(), "n_found": int(own["found"].sum())}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def claims_table(methods, columns):
+    """Of cells in which nothing was planted: how often each method claims to have found something all the same.
+
+    Returns
+    -------
+    DataFrame, one row a method and one ("any method") for the whole: n (repeats), n_below (p < 0.05, uncorrected),
+        n_claims (Holm-corrected, as a study says it), their shares with exact 95 % intervals, and `p_binomial`: how
+        likely so many or more of n_below are at the nominal rate
+    """
+    rows = []
+    for method, own in methods.groupby("method", sort=False):
+        below, claims = int((own["p"] < NOMINAL).sum()), int(own["found"].sum())
+        rows.append(_rate(method, len(own), below, claims) | {"region_auprc": own["region_auprc"].mean()})
+    cells = methods.groupby([*columns, "repeat"], sort=False)
+    # Some uncorrected p below 0.05 among several methods is no false claim of a study: it has no nominal rate.
+    whole = _rate("any method", cells.ngroups, 0, int(cells["found"].any().sum()))
+    rows.append(whole | dict.fromkeys(("n_below", "share_below", "below_low", "below_high", "p_binomial"), np.nan))
+    return pd.DataFrame(rows)
+
+
+def false_regions(cells, *, top):
+    """Regions that stand among the `top` of a method's map more often than chance has it, over repeats of a null.
+
+    Returns
+    -------
+    DataFrame: method, region, n (repeats), n_top, expected (repeats), p (binomial, upper tail), p_holm (over regions)
+    """
+    rows = []
+    for method in cells[0]["methods"]:
+        tables = [pd.Series(cell["methods"][method]["density"]) for cell in cells]
+        ranked = pd.DataFrame(tables).rank(axis=1, ascending=False, method="first")
+        counts = (ranked <= top).sum()
+        share = top / ranked.shape[1]
+        p = stats.binom.sf(counts - 1, len(cells), share)
+        frame = pd.DataFrame({"region": counts.index, "n_top": counts.to_numpy(), "p": p})
+        frame["p_holm"] = multipletests(p, method="holm")[1]
+        rows.append(frame.assign(method=method, n=len(cells), expected=share * len(cells)))
+    table = pd.concat(rows, ignore_index=True)[["method", "region", "n", "n_top", "expected", "p", "p_holm"]]
+    return table.sort_values(["method", "p", "region"], kind="stable", ignore_index=True)
+
+
+def mean_interval(values):
+    """Student's 95 % interval of a mean; NaN of fewer than two values."""
+    values = np.asarray(values, dtype=float)
+    if len(values) < 2:
+        return np.nan, np.nan
+    half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    return values.mean() - half, values.mean() + half
+
+
+def _bootstrap_of_means(cells, classes, n_bootstrap, seed):
+    """Interval of the mean AUC over repeats: every resample of subjects gives an AUC in each repeat."""
+    subjects = np.unique([s for cell in cells for s in cell["predictions"]["subject_id"]])
+    weights = np.random.default_rng(seed).multinomial(len(subjects), np.full(len(subjects), 1 / len(subjects)), n_bootstrap)
+    sums, counts = np.zeros(n_bootstrap), np.zeros(n_bootstrap)
+    for cell in cells:
+        frame = pd.DataFrame(cell["predictions"])
+        own = weights[:, np.searchsorted(subjects, frame["subject_id"])]
+        auc = weighted_auc(frame["probability"].to_numpy(), (frame["label"] == classes["positive"]).to_numpy(), own)
+        known = np.isfinite(auc)
+        sums += np.where(known, auc, 0)
+        counts += known
+    return tuple(np.percentile(sums[counts > 0] / counts[counts > 0], [2.5, 97.5]))
+
+
+def weighted_auc(scores, positive, weights):
+    """AUC of scores under each row of weights, (resamples, scans): the share of pairs in order, ties counting half."""
+    order = np.argsort(scores, kind="stable")
+    starts = np.flatnonzero(np.append(True, np.diff(scores[order]) > 0))
+    of_negative = np.add.reduceat(weights[:, order] * ~positive[order], starts, axis=1)
+    of_positive = np.add.reduceat(weights[:, order] * positive[order], starts, axis=1)
+    below = np.cumsum(of_negative, axis=1) - of_negative / 2
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (of_positive * below).sum(axis=1) / (of_positive.sum(axis=1) * of_negative.sum(axis=1))
+
+
+def _rate(method, n, below, claims):
+    row = {"method": method, "n": n, "n_below": below, "n_claims": claims}
+    for name, k in (("below", below), ("claims", claims)):
+        low, high = proportion_confint(k, n, method="beta")
+        row |= {f"share_{name}": k / n, f"{name}_low": np.nan_to_num(low), f"{name}_high": np.nan_to_num(high, nan=1.0)}
+    return row | {"p_binomial": float(stats.binom.sf(below - 1, n, NOMINAL))}
+
+
+def _choices(cell):
+    names = short_names(list(cell["choices"]))
+    return {names[setting]: label for setting, label in cell["choices"].items()}
+
+
+def _first_of_each(cells):
+    seen = []
+    for cell in cells:
+        if cell["choices"] not in [other["choices"] for other in seen]:
+            seen.append(cell)
+    return seen

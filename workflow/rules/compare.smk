@@ -1,0 +1,154 @@
+"""
+Comparison: how much accuracy and heatmaps depend on choices made before them, or on chance alone (section compare).
+
+IN   the config; each combination of its choices, and each repeat of it, is a study of its own
+OUT  cells/<cell>/                           that study; its config.yaml gives its report too
+     cells/<cell>.json                       what the comparison keeps of it
+     comparison/cells.tsv, methods.tsv       one row a cell; one a cell and method
+     comparison/<question>.{tsv,md,tex}      the table: one row a combination (and method)
+     comparison/<question>.{png,svg,json}    the figure
+
+A cell is run by a Snakemake of its own, so that it is in every respect the study that its config says, resumes where it
+ended, and can be looked at by itself. Cohorts and registrations are shared through their stores. On one machine cells
+run one after another, each with all processors; on a cluster this controller starts them, and their jobs are submitted.
+"""
+
+from voxelwhy.comparison_settings import short_names
+
+CELLS_BY_NAME = {cell.name: cell for cell in CELLS}
+COMPARED = config.get("compare", {})
+COMPARISON = []
+
+
+def named_profile():
+    """The profile that this Snakemake was called with, which the cells are to have too."""
+    for number, word in enumerate(sys.argv):
+        if word == "--profile":
+            return sys.argv[number + 1]
+        if word.startswith("--profile="):
+            return word.partition("=")[2]
+    return ""
+
+
+def cell_settings(wildcards):
+    cell = CELLS_BY_NAME[wildcards.cell]
+    settings = load_settings(cell.config, SCHEMA)
+    explained = [split["name"] for split in settings["splits"] if split["heatmaps"]]
+    return {
+        "config": cell.config,
+        "choices": cell.choices,
+        "repeat": cell.repeat,
+        "split": explained[0],
+        "methods": list(settings["heatmaps"]["methods"]),
+        "classes": CLASSES,
+    }
+
+
+def cell_code(wildcards):
+    """All code that a study's numbers depend on: the study itself then finds out what has changed."""
+    settings = load_settings(CELLS_BY_NAME[wildcards.cell].config, SCHEMA)
+    named = [METHODS[method] for method in settings["heatmaps"]["methods"]]
+    named += [NETWORKS[settings["training"]["network"]]] if "network" in settings["training"] else []
+    named += [SOURCES[settings["cohort"]["source"]]]
+    doors = ["run_cell.py", *(f"{name}.py" for name in DOORS_OF_NUMBERS)]
+    return {module: digest for script in doors for module, digest in code(script, *named).items()}
+
+
+DOORS_OF_NUMBERS = (
+    "simulate_cohort",
+    "parse_tables",
+    "prepare_template",
+    "prepare_mask",
+    "prepare_atlas",
+    "check_network",
+    "register_scan",
+    "register_batch",
+    "select_scans",
+    "split_folds",
+    "audit_folds",
+    "train_fold",
+    "train_baseline",
+    "compute_heatmaps",
+    "merge_heatmaps",
+    "aggregate_regions",
+    "evaluate_predictions",
+    "compare_maps",
+    "score_truth",
+)
+
+if CELLS:
+    QUESTION = COMPARED["question"]
+    COMPARISON = [
+        study(f"comparison/{name}")
+        for name in ("cells.tsv", "methods.tsv", *(f"{QUESTION}.{end}" for end in ("tsv", "md", "tex", "png", "svg")))
+    ]
+    if workflow.is_main_process:
+        n_combinations = len(CELLS) // COMPARED["repeats"]
+        print(f"{n_combinations} combinations of choices, each {COMPARED['repeats']} times", file=sys.stderr)
+        for refused in REFUSED:
+            words = ", ".join(value for key, value in refused.items() if key != "reason")
+            print(f"left out: {words} ({refused['reason']})", file=sys.stderr)
+
+    rule run_cell:
+        """Run the study {wildcards.cell} to its numbers."""
+        output:
+            study("cells/{cell}.json"),
+        log:
+            study("logs/run_cell/{cell}.log"),
+        benchmark:
+            study("benchmarks/run_cell/{cell}.tsv")
+        wildcard_constraints:
+            cell=one_of(CELLS_BY_NAME),
+        # Its jobs are what is submitted to a cluster.
+        localrule: True
+        conda:
+            "../../envs/voxelwhy.yaml"
+        threads: workflow.resource_settings.cores or 1
+        resources:
+            mem_mb=table_mem_mb,
+            runtime=60 * 24 * 7,
+            profile=named_profile(),
+            snakefile=str(workflow.main_snakefile),
+        params:
+            settings=cell_settings,
+            code=cell_code,
+        script:
+            "../../scripts/run_cell.py"
+
+    rule compare_cells:
+        """Put the cells together: the tables and the figure of the comparison."""
+        input:
+            cells=expand(study("cells/{cell}.json"), cell=CELLS_BY_NAME),
+        output:
+            cells=study("comparison/cells.tsv"),
+            methods=study("comparison/methods.tsv"),
+            tables=[study(f"comparison/{QUESTION}.{ending}") for ending in ("tsv", "md", "tex")],
+            figure=[study(f"comparison/{QUESTION}.{ending}") for ending in ("png", "svg")],
+        log:
+            study("logs/compare_cells.log"),
+        benchmark:
+            study("benchmarks/compare_cells.tsv")
+        localrule: True
+        conda:
+            "../../envs/voxelwhy.yaml"
+        threads: 1
+        resources:
+            mem_mb=map_mem_mb,
+            runtime=grid_runtime,
+        params:
+            settings={
+                "question": QUESTION,
+                "refused": REFUSED,
+                "repeated": COMPARED["repeated"],
+                "same_scans": not any(name.startswith("simulation.") for name in COMPARED["repeated"]),
+                "classes": CLASSES,
+                "bootstrap": config["evaluation"]["bootstrap"],
+                "seed": SEED,
+                "top": config["figures"]["top_regions"],
+                "shown": SHOWN,
+                "simulated": SIMULATED,
+                "atlas": ATLAS_TITLE,
+            },
+            code=code("compare_cells.py"),
+        script:
+            "../../scripts/compare_cells.py"
