@@ -12,6 +12,7 @@ with door(snakemake) as job:
         scans,
         job.output.table,
         job.output.manifest,
+        job.output.confounds,
         job.output.truth,
         workers=job.threads,
     )

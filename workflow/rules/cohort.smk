@@ -4,6 +4,8 @@ Cohort: from any source to the one table of scans.
 IN   the tables of the config (with ADNI's, ADNIMERGE where it is joined; of BIDS, those of the dataset), beside a
      folder of scans, or that folder alone; for the embedded cohort table and scans are simulated first
 OUT  simulation/table.csv, scans/, truth/   the embedded cohort, as if downloaded, with what was planted in it
+     simulation/manifest.tsv                what only the simulation knows of each scan
+     simulation/confounds.tsv               what tells its classes apart beside the disease, and how strong that came out
      cohort/scans.tsv                       one row a scan that the study may use
      cohort/dropped.tsv                     each row that it does not use, with its reason
      cohort/skull.json                      whether the scans are brains or whole heads, and how that was seen
@@ -19,6 +21,7 @@ if SIMULATED:
         output:
             table=study("simulation/table.csv"),
             manifest=study("simulation/manifest.tsv"),
+            confounds=study("simulation/confounds.tsv"),
             truth=directory(study("simulation/truth")),
         log:
             study("logs/simulate_cohort.log"),
