@@ -194,9 +194,11 @@ def test_a_head_out_of_the_field_of_view_is_refused_and_what_is_accepted_is_whol
     def accepted(shift):
         made = settings(confounds=planted(head_position={"pitch_deg": 8, "shift_mm": shift})) | WHOLE
         table = plan.plan_cohort(made, 7)
-        affines = [scans.head_position(made, 7, row) for row in table.to_dict("records")]
+        table = table[table["DX"] == "Dementia"]
+        shifted = dataclasses.replace(coarse, settings=made)
+        reaches = [scans.head_reach(shifted, 7, row) for row in table.to_dict("records")]
         try:
-            confounds.require_in_view(coarse.brain, table, affines, scans.SCANNER_MM, made)
+            confounds.require_in_view(table, reaches, scans.SCANNER_MM, made, clearance_mm=5.5)
         except ConfigError:
             return False
         return True

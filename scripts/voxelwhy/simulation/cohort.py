@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 
 from voxelwhy.images import Grid, save_image
-from voxelwhy.simulation.confounds import MEASURED, confound_table, require_in_view
+from voxelwhy.simulation.confounds import MEASURED, PATIENTS, confound_table, moves_heads, require_in_view
 from voxelwhy.simulation.plan import TABLE_COLUMNS, plan_cohort, severity_of
-from voxelwhy.simulation.scans import SCANNER_MM, head_position, make_scan, make_world
+from voxelwhy.simulation.scans import SCANNER_MM, head_reach, make_scan, make_world
 from voxelwhy.tables import CONFOUNDS, TRUTH_REGIONS, write_table
 
 LOG = logging.getLogger(__name__)
@@ -53,8 +53,12 @@ def simulate_cohort(
     out_dir, truth_dir = Path(out_dir), Path(truth_dir)
     plan = plan_cohort(settings, seed)
     world = make_world(settings)
-    affines = (head_position(settings, seed, row) for row in plan.to_dict("records"))
-    require_in_view(world.brain, plan, affines, SCANNER_MM, settings)
+    if moves_heads(settings):
+        patients = plan[plan["DX"] == PATIENTS]
+        reaches = (head_reach(world, seed, row) for row in patients.to_dict("records"))
+        # The outline is known to a voxel of the working grid: brains reached 2.3 mm beyond it at 2 mm, 4.6 mm at 4 mm.
+        clearance = settings["working_mm"] + 1.5
+        require_in_view(patients, reaches, SCANNER_MM, settings, clearance_mm=clearance)
     write_truth(world, truth_dir)
     written = write_scans(world, seed, plan, out_dir, workers=workers, progress=progress)
     _remove_stale(out_dir, set(plan.loc[plan["state"] != "missing", "path"]))

@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from scipy.spatial import ConvexHull
 
 from voxelwhy.errors import ConfigError
-from voxelwhy.simulation.deform import grid_points
 
 #: Each confound by its setting below simulation.confounds: its unit, and the column of the manifest that measures it.
 CONFOUNDS = {
@@ -27,8 +25,6 @@ CONFOUNDS = {
 MEASURED = ("pitch_deg", "shift_mm", "bias_gradient", "noise_sd")
 PATIENTS = "Dementia"
 SIDES = {"patients": PATIENTS, "controls": "CN"}
-#: How far a person's brain reaches beyond the template's outline in the same position, mm; seen were 7.4.
-BEYOND_OUTLINE_MM = 8.0
 
 
 def strength_of(settings, name):
@@ -65,37 +61,33 @@ def measure_position(affine, centre_mm):
     return float(pitch), float(affine[2, :3] @ np.asarray(centre_mm) + affine[2, 3])
 
 
-def require_in_view(brain, plan, affines, view_mm, settings):
+def moves_heads(settings):
+    """Whether there is a confound of head position."""
+    return any(strength_of(settings, name) for name in CONFOUNDS if name.startswith("head_position."))
+
+
+def require_in_view(plan, reaches, view_mm, settings, *, clearance_mm):
     """Raise ConfigError where a confound of head position moves a patient's brain out of the field of view.
 
     Parameters
     ----------
-    brain : Brain
-    plan : DataFrame of `plan_cohort`
-    affines : iterable of arrays, (4, 4), template mm → scanner mm, one a row of `plan`
+    plan : DataFrame of `plan_cohort`, the rows of patients
+    reaches : iterable of (3,) arrays, one a row: how far the brain reaches from the isocentre along each axis, mm
     view_mm : (3,), the field of view, centred on the isocentre
+    clearance_mm : float, the room that there must be around a brain
     """
-    planted = {name: strength_of(settings, name) for name in ("head_position.pitch_deg", "head_position.shift_mm")}
-    if not any(planted.values()):
+    beyond = [float((reach + clearance_mm - np.asarray(view_mm) / 2).max()) for reach in reaches]
+    if not beyond or max(beyond) <= 0:
         return
-    points = grid_points(brain.grid, brain.inside).astype(float)
-    points = points[:, ConvexHull(points.T).vertices]
-    worst, name = 0.0, None
-    for row, affine in zip(plan.itertuples(), affines, strict=True):
-        if row.DX == PATIENTS:
-            reach = np.abs(affine[:3, :3] @ points + affine[:3, 3:]).max(axis=1) + BEYOND_OUTLINE_MM
-            beyond = float((reach - np.asarray(view_mm) / 2).max())
-            if beyond > worst:
-                worst, name = beyond, f"{row.PTID}/{row.Visit}"
-    if name:
-        raise ConfigError(
-            "simulation.confounds.head_position moves a brain out of the field of view",
-            found=f"pitch {planted['head_position.pitch_deg']:g} degrees, shift "
-            f"{planted['head_position.shift_mm']:g} mm: {name} may reach {worst:.1f} mm beyond",
-            allowed=f"brains within {' x '.join(f'{edge:g}' for edge in view_mm)} mm, {BEYOND_OUTLINE_MM:g} mm of them "
-            "left for the shape of a person's own",
-            hint="make it smaller, or leave it room: lower simulation.head.shift_mm and rotation_deg",
-        )
+    worst = plan.iloc[int(np.argmax(beyond))]
+    head = settings["confounds"]["head_position"]
+    raise ConfigError(
+        "simulation.confounds.head_position moves a brain out of the field of view",
+        found=f"pitch {head['pitch_deg']:g} degrees, shift {head['shift_mm']:g} mm: {worst['PTID']}/{worst['Visit']} "
+        f"may reach {max(beyond):.1f} mm beyond",
+        allowed=f"brains within {' x '.join(f'{edge:g}' for edge in view_mm)} mm, with {clearance_mm:g} mm to spare",
+        hint="make it smaller, or leave it room: lower simulation.head.shift_mm and rotation_deg",
+    )
 
 
 def confound_table(settings, manifest):

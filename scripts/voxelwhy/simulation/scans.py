@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import nibabel as nib
 import numpy as np
+from scipy import ndimage
 
 from voxelwhy.images import Grid
 from voxelwhy.simulation.anatomy import Brain, load_brain, region_maps
@@ -136,6 +137,16 @@ def template_points(world, seed, row):
     mask = np.zeros(grid.shape, dtype=bool)
     mask.flat[reached] = True
     return mask, points
+
+
+def head_reach(world, seed, row):
+    """How far a brain reaches from the isocentre along each axis of the scanner, mm; its own anatomy counts."""
+    brain = world.brain
+    outline = grid_points(brain.grid, brain.inside & ~ndimage.binary_erosion(brain.inside))
+    anatomy = anatomy_velocity(random_generator(seed, "anatomy", row["RID"]), world.settings["anatomy"])
+    affine = head_position(world.settings, seed, row)
+    points = exponential_map(anatomy, ANATOMY_GRID, outline, steps=1)
+    return np.abs(np.einsum("ij,jn->in", affine[:3, :3], points) + affine[:3, 3:]).max(axis=1)
 
 
 def _distance(brain, points):
