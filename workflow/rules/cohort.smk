@@ -11,7 +11,8 @@ OUT  simulation/table.csv, scans/, truth/   the embedded cohort, as if downloade
      cohort/skull.json                      whether the scans are brains or whole heads, and how that was seen
 
 The scans of the embedded cohort are not declared as outputs: a scan whose bytes stay the same keeps its file, so that
-a simulation that changes one scan registers one scan.
+a simulation that changes one scan registers one scan. What another study has simulated is taken from simulation.store:
+no setting, and so in no params, since the files are the same.
 """
 
 if SIMULATED:
@@ -33,8 +34,9 @@ if SIMULATED:
         resources:
             mem_mb=simulation_mem_mb,
             runtime=simulation_runtime,
+            store=config["simulation"]["store"],
         params:
-            settings=config["simulation"] | {"scans": config["cohort"]["data_dir"]},
+            settings=SIMULATION | {"scans": config["cohort"]["data_dir"]},
             code=code("simulate_cohort.py"),
         script:
             "../../scripts/simulate_cohort.py"

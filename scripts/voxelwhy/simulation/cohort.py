@@ -61,7 +61,7 @@ def simulate_cohort(
         require_in_view(patients, reaches, SCANNER_MM, settings, clearance_mm=clearance)
     write_truth(world, truth_dir)
     written = write_scans(world, seed, plan, out_dir, workers=workers, progress=progress)
-    _remove_stale(out_dir, set(plan.loc[plan["state"] != "missing", "path"]))
+    remove_stale(out_dir, set(plan.loc[plan["state"] != "missing", "path"]))
     manifest = plan[["path", "state", "RID", "PTID", "Visit", "Image.ID", "DX", "processed", "age", "sex"]].copy()
     manifest["severity"] = [round(severity_of(settings, row), 6) for row in plan.to_dict("records")]
     manifest.insert(1, "sha256", [known["sha256"] for known in written])
@@ -134,9 +134,15 @@ def _write_scan(world, seed, row, out_dir):
     return {"sha256": hashlib.sha256(content).hexdigest()} | measured
 
 
-def _remove_stale(out_dir, wanted):
+def written_scans(out_dir, ending=""):
+    """The scans in a folder that this program can have written, and no other file."""
+    return sorted(Path(out_dir).glob(f"999_S_*/*/999_S_*.nii.gz{ending}"))
+
+
+def remove_stale(out_dir, wanted):
+    """Remove the scans of an earlier cohort, and what a killed job left; `wanted` are paths in the folder."""
     # Only what this program can have written: a wrong folder must not cost anybody their scans.
-    for path in sorted(out_dir.glob("999_S_*/*/999_S_*.nii.gz*")):
+    for path in written_scans(out_dir, "*"):
         if path.relative_to(out_dir).as_posix() not in wanted:
             path.unlink()
             for folder in (path.parent, path.parent.parent):
