@@ -16,6 +16,7 @@ import pytest
 import yaml
 from test_simulation import SETTINGS, settings
 
+from voxelwhy import settings_checks
 from voxelwhy.errors import ConfigError
 from voxelwhy.external.cohort import planted_in_cohort
 from voxelwhy.figures.style import new_figure, save_figure
@@ -216,6 +217,12 @@ def load(**simulation):
     config = copy.deepcopy(DEMO)
     config["simulation"] |= simulation
     return load_settings(config, SCHEMA)
+
+
+def test_limits_that_stand_in_two_places_agree():
+    intensity = yaml.safe_load(SCHEMA.read_text())["properties"]["simulation"]["properties"]["intensity"]
+    assert intensity["properties"]["noise"]["maximum"] == settings_checks.MOST_NOISE
+    assert settings_checks.LAST_VISIT_YEARS == plan.VISITS_TAKE
 
 
 def test_settings_have_none_by_default_and_strengths_that_cannot_be_had_are_refused():
