@@ -1,17 +1,27 @@
 """Make the embedded cohort: a table and scans as if downloaded, and the truth that was planted in them."""
 
+from pathlib import Path
+
 from voxelwhy.doors import door
-from voxelwhy.simulation.cohort import simulate_cohort
+from voxelwhy.simulation.store import simulate_shared
+
+registered = Path(snakemake.output.table).parents[1] / "registered"
 
 with door(snakemake) as job:
     settings = dict(job.settings)
-    scans = settings.pop("scans")
-    simulate_cohort(
+    paths = {
+        "scans": settings.pop("scans"),
+        "table.csv": job.output.table,
+        "manifest.tsv": job.output.manifest,
+        "confounds.tsv": job.output.confounds,
+        "truth": job.output.truth,
+    }
+    simulate_shared(
         settings,
         settings["seed"],
-        scans,
-        job.output.table,
-        job.output.manifest,
-        job.output.truth,
+        paths,
+        store=snakemake.resources.store,
+        code=dict(job.code),
+        linked=not registered.exists(),
         workers=job.threads,
     )

@@ -61,6 +61,7 @@ def test_the_cluster_profile_has_each_size_of_group():
     assert sizes == {f"register_{size}": size for size in GROUP_SIZES if size > 1}
 
 
+SIMULATED = (PROFILE.parents[3] / "docs" / "embedded_cohort.md").read_text()
 MEGAVOXELS = 193 * 229 * 193 / 1e6  # the paper's grid
 
 
@@ -74,6 +75,34 @@ def test_requests_lie_above_what_was_measured():
     maps = [mb for what, mb in peak.items() if what.startswith("maps by ")]
     assert len(maps) == 5
     assert max(maps) < costs.heatmap_mb("rieke2018", MEGAVOXELS) < 3 * max(maps)
+
+
+def simulation(subjects, resolution_mm, working_mm):
+    groups = {"CN": subjects, "Dementia": 0, "MCI": 0, "converter": 0}
+    return {
+        "subjects": groups,
+        "visits": [["Screening"]],
+        "resolution_mm": resolution_mm,
+        "working_mm": working_mm,
+    }
+
+
+@pytest.mark.parametrize("row", re.findall(r"^\| (\d+) \| (\d) \| (\d) \| (\d+) \| (\d+) \|$", SIMULATED, re.M))
+def test_a_simulation_asks_for_more_than_was_measured_and_grows_with_its_scans(row):
+    """The figures are those of docs/embedded_cohort.md."""
+    *size, seconds, mb = map(int, row)
+    assert seconds < costs.simulation_seconds(simulation(*size)) < 5 * seconds
+    assert mb < costs.simulation_mb(simulation(*size)) < 4 * mb
+    few, many, more = (costs.simulation_seconds(simulation(n, *size[1:])) for n in (100, 200, 400))
+    assert more - many == pytest.approx(2 * (many - few))
+
+
+def test_all_visits_of_a_simulation_count():
+    once, twice = (
+        costs.simulation_seconds(simulation(10, 3, 2) | {"visits": visits})
+        for visits in ([["Screening"]], [["Screening"], ["Screening", "Month 12"]])
+    )
+    assert twice - once == pytest.approx(5 / 10 * (once - costs.PLANNING_SECONDS))
 
 
 def test_requests_grow_with_the_grid_and_the_batch():

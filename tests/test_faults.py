@@ -26,8 +26,8 @@ CONFIG = SMALL | {
     "study": "faults",
     "simulation": SMALL["simulation"]
     | {"subjects": {"Dementia": 5, "CN": 5, "MCI": 0, "converter": 0}, "visits": [["Screening"]]}
-    | {"missing_files": [], "truncated_files": []},
-    "registration": SMALL["registration"] | {"store": ""},  # what is registered again is not taken from there
+    | {"missing_files": [], "truncated_files": [], "store": ""},
+    "registration": SMALL["registration"] | {"store": ""},  # what is made again is not taken from there
     "training": SMALL["training"] | {"epochs": 3},
     "heatmaps": {"methods": {name: {} for name in METHODS}},
 }

@@ -50,6 +50,7 @@ SETTINGS = {
     "anatomy": {"coarse_mm": 16, "coarse_rms_mm": 3, "fine_mm": 8, "fine_rms_mm": 1.5},
     "head": {"size_spread": 0.03, "sex_difference": 0.04, "rotation_deg": 4, "shift_mm": 4},
     "intensity": {"white_matter": 600, "gain_spread": 0.15, "bias_rms": 0.02, "noise": 0.03},
+    "confounds": {"head_position": {"pitch_deg": 0, "shift_mm": 0}, "bias_field": 0, "age": 0, "noise": 0},
 }
 
 
@@ -76,7 +77,7 @@ def cohort(tmp_path_factory):
 
 
 def _simulate(chosen, folder, workers=1):
-    paths = (folder / "scans", folder / "table.csv", folder / "manifest.tsv", folder / "truth")
+    paths = [folder / name for name in ("scans", "table.csv", "manifest.tsv", "confounds.tsv", "truth")]
     simulate_cohort(chosen, 7, *paths, workers=workers)
 
 
@@ -294,8 +295,8 @@ def test_same_seed_same_bytes_whatever_the_workers(cohort, tmp_path):
 
 def test_another_seed_gives_other_scans(coarse, cohort, tmp_path):
     one = plan.plan_cohort(settings(subjects={"CN": 1}, missing_files=[], truncated_files=[]), 8)
-    hashes = write_scans(coarse, 8, one, tmp_path)
-    assert not set(hashes) & set(pd.read_csv(cohort / "manifest.tsv", sep="\t")["sha256"])
+    hashes = {known["sha256"] for known in write_scans(coarse, 8, one, tmp_path)}
+    assert not hashes & set(pd.read_csv(cohort / "manifest.tsv", sep="\t")["sha256"])
 
 
 def test_table_looks_like_a_download(cohort):

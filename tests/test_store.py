@@ -22,7 +22,8 @@ from test_registration import TRUE_AFFINE, moved_scan
 from voxelwhy.code_digest import SILENT, code_digest
 from voxelwhy.images import read_json, save_image
 from voxelwhy.registration import store as stores
-from voxelwhy.registration.store import BOOKKEEPING, Store, hash_scan, register_shared, registration_key
+from voxelwhy.registration.store import BOOKKEEPING, hash_scan, register_shared, registration_key
+from voxelwhy.shared_store import Store
 
 ROOT = Path(__file__).resolve().parents[1]
 CODE = {"register_scan.py": "a", "voxelwhy.doors": "b", "voxelwhy.registration.ants_scripts": "c"}
@@ -232,7 +233,7 @@ def test_without_links_files_are_copied(folder, tmp_path, ants_runs, monkeypatch
         raise OSError(code, os.strerror(code))
 
     share(folder, tmp_path / "without")
-    monkeypatch.setattr("voxelwhy.registration.store.os.link", refuse)
+    monkeypatch.setattr("voxelwhy.shared_store.os.link", refuse)
     for name in "ab":
         share(folder, tmp_path / name, store=tmp_path / "store")
     assert len(ants_runs) == 2
@@ -254,8 +255,8 @@ def test_a_store_that_cannot_be_written_costs_time_and_no_result(folder, tmp_pat
 
     store = tmp_path / "store"
     with monkeypatch.context() as patched:
-        patched.setattr("voxelwhy.registration.store.os.link", full)
-        patched.setattr("voxelwhy.registration.store.shutil.copyfile", full)
+        patched.setattr("voxelwhy.shared_store.os.link", full)
+        patched.setattr("voxelwhy.shared_store.shutil.copyfile", full)
         share(folder, tmp_path / "b", store=store)
     assert contents(tmp_path / "b") == wanted and "No space left" in caplog.text
     assert contents(store) == {}

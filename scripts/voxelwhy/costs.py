@@ -55,10 +55,12 @@ PART_SCANS = 500
 
 #: Seconds that a job on tables takes for each scan of the cohort (pictures and JSON files are read one by one).
 TABLE_SECONDS = 0.05
-#: Seconds of one simulated scan whose deformation is planned at 2 mm, in one of the two processes that share the work.
-SIMULATED_SECONDS = 3.0
-#: Most subjects have one scan, some two (simulation.visits).
-SCANS_A_SUBJECT = 1.5
+#: Seconds of one simulated scan in one of the two processes that share the work, and for each million voxels of it.
+SIMULATED_SECONDS, SIMULATED_VOXEL_SECONDS = 0.5, 1.2
+#: Seconds until the flows of a simulation are planned on the grid of 2 mm.
+PLANNING_SECONDS = 20
+#: The field of view of a simulated scan, and of the grid on which its flows are planned, million voxels of 1 mm.
+SIMULATED_VOXELS, PLANNED_VOXELS = 9.28, 8.53
 
 #: Memory in MB: of a job that has imported what tables need; for each scan of the cohort in a table; of a volume job
 #: for each million voxels.
@@ -113,14 +115,21 @@ def registration_mb(settings, megavoxels):
 
 
 def simulation_seconds(settings):
-    """Seconds of the simulation of a cohort (`simulation` of a study)."""
-    subjects = sum(settings["subjects"].values())
-    return SIMULATED_SECONDS * SCANS_A_SUBJECT * subjects * (2 / settings["working_mm"]) ** 3 / 2
+    """Seconds of the simulation of a cohort (`simulation` of a study): what is planned once, and each scan."""
+    visits = settings["visits"]
+    scans = sum(
+        2 if group == "converter" else len(visits[k % len(visits)])
+        for group, subjects in settings["subjects"].items()
+        for k in range(subjects)
+    )
+    scan = SIMULATED_SECONDS + SIMULATED_VOXEL_SECONDS * SIMULATED_VOXELS / settings["resolution_mm"] ** 3
+    return PLANNING_SECONDS * (2 / settings["working_mm"]) ** 3 + scans * scan / 2
 
 
 def simulation_mb(settings):
-    """Memory of the simulation of a cohort, MB."""
-    return 2000 + 2000 * (2 / min(settings["working_mm"], settings["resolution_mm"])) ** 3
+    """Memory of the simulation of a cohort, MB, all processes: that of the grids, however many scans there are."""
+    scan, planned = SIMULATED_VOXELS / settings["resolution_mm"] ** 3, PLANNED_VOXELS / settings["working_mm"] ** 3
+    return 1500 + 170 * scan + 110 * planned
 
 
 def step_seconds(network, megavoxels):

@@ -25,7 +25,8 @@ def write_report(sections, out_path, *, title, simulated, sentences, versions, c
     sections : list of voxelwhy.report_sections.Section, in the order of reading
     out_path : path of the HTML file
     title : str, the study's name
-    simulated : bool; if so, a banner on the page's face says so
+    simulated : bool, or str; if so, a banner on the page's face says so, and the words that are given: which confound
+        was planted
     sentences : list of str; or {split name: list of str}; what the study comes to
     versions : {software: version}
     citations : list of (text, link or "")

@@ -9,6 +9,7 @@ from voxelwhy.images import Grid
 from voxelwhy.wording import (
     OPTIMISERS,
     count,
+    describe_confounds,
     describe_loss,
     describe_mask,
     describe_method,
@@ -159,6 +160,8 @@ def methods_text(settings, *, simulated, n_subjects, n_scans, whole_heads=False)
             "template; disease is tissue "
             "loss by deformation, planted with known volume changes, and no image intensity was dimmed."
         )
+        if planted := describe_confounds(settings.get("simulation", {}).get("confounds", {})):
+            cohort += f" Beside the disease, {planted}; what they came to stands in simulation/confounds.tsv."
     paragraphs = [
         cohort,
         " ".join([*_heads(settings.get("scans", {}), whole_heads), _registration(settings.get("registration", {}))]),

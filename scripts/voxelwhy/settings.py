@@ -53,6 +53,7 @@ def load_settings(config, schema_path):
     if "dropout" not in training and "network" in settings["training"]:
         filled = settings["training"]
         filled["dropout"] = DROPOUT.get(filled["network"], filled["dropout"])
+    _share_out_subjects(settings)
     _snap_occlusion(settings)
     place_tables(settings["cohort"])
     check_settings(settings)
@@ -79,6 +80,8 @@ def _fill(value, schema, root, path):
     if isinstance(kind, list) and "array" in kind:
         # One value, or a list of them.
         kind = "array" if isinstance(value, list | tuple) else None
+    elif isinstance(kind, list) and "object" in kind:
+        kind = "object" if value is None or isinstance(value, dict) else None
     if kind == "object":
         value = {} if value is None else value
         if isinstance(value, dict):
@@ -227,6 +230,14 @@ def _below(folder, path):
     if os.path.isabs(path) or os.path.exists(path) or Path(path).is_relative_to(folder):
         return path
     return os.path.join(folder, path)
+
+
+def _share_out_subjects(settings):
+    """Turn a number of all subjects of a simulation into the numbers of its groups."""
+    simulation = settings.get("simulation", {})
+    if isinstance(simulation.get("subjects"), int | float):
+        number = int(simulation["subjects"])
+        simulation["subjects"] = {"CN": number - number // 2, "Dementia": number // 2, "MCI": 0, "converter": 0}
 
 
 def _snap_occlusion(settings):

@@ -13,6 +13,10 @@ from voxelwhy.images import Grid
 
 RESERVED_NAMES = ("all", "TP", "FP", "TN", "FN")
 GUIDED = ("guided_backprop", "guided_grad_cam")
+#: As voxelwhy.simulation.plan has it: years that are left for later visits.
+LAST_VISIT_YEARS = 2.1
+#: The largest simulation.intensity.noise that the schema allows.
+MOST_NOISE = 0.2
 NETWORKS_WITHOUT_RELU = ("small_dataset",)
 
 
@@ -51,6 +55,31 @@ def _check_cohort(settings):
             allowed="the path of a scan below data_dir, such as {Subject}/{Image Data ID}.nii.gz",
             hint="give it, or set cohort.images to loni",
         )
+
+
+def _check_confounds(settings):
+    simulation = settings.get("simulation", {})
+    confounds = simulation.get("confounds", {})
+    if older := confounds.get("age", 0):
+        age = simulation["age"]
+        most = (age["highest"] - age["lowest"] - LAST_VISIT_YEARS) / 2
+        if abs(older) > most:
+            raise ConfigError(
+                "simulation.confounds.age takes more than half of the range of ages: patients and controls would "
+                "hardly overlap",
+                found=older,
+                allowed=f"{-most:g} to {most:g} years, where ages are {age['lowest']:g} to {age['highest']:g}",
+                hint="make it smaller, or set simulation.age.lowest and highest further apart",
+            )
+    if more := confounds.get("noise", 0):
+        noise = simulation["intensity"]["noise"]
+        if noise == 0 or noise * (1 + more) > MOST_NOISE:
+            raise ConfigError(
+                "simulation.confounds.noise: patients' scans cannot have that noise",
+                found=f"{1 + more:g} times simulation.intensity.noise {noise:g}",
+                allowed=f"above 0 and at most {MOST_NOISE:g}",
+                hint="it multiplies the noise that all scans have" if noise == 0 else None,
+            )
 
 
 def _check_classes(settings):
@@ -218,6 +247,7 @@ def _check_gpu(settings):
 
 CHECKS = (
     _check_cohort,
+    _check_confounds,
     _check_classes,
     _check_registration,
     _check_splits,

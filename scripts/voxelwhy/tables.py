@@ -258,6 +258,19 @@ ROC = _schema(
     },
     unique=["model", "fpr"],
 )
+#: What tells the classes of a simulated cohort apart beside the disease, one row a confound, planted (its `strength` is
+#: not 0) or not. `measured` is the column of the manifest whose mean and standard deviation over the scans of a class
+#: this is; patients are the scans of Dementia, controls those of CN. Not defined are figures of too few scans, and
+#: `cohens_d` where nothing varies.
+CONFOUNDS = _schema(
+    {"confound": _text(unique=True), "strength": _real(), "unit": _text(), "measured": _text()}
+    | {
+        f"{side}_{figure}": _whole() if figure == "scans" else _real(nullable=True)
+        for side in ("patients", "controls")
+        for figure in ("mean", "sd", "scans")
+    }
+    | {"difference": _real(nullable=True), "cohens_d": _real(nullable=True)}
+)
 #: The planted disease by region of the simulating atlas: volume changes as fractions (-0.25 is a quarter lost).
 TRUTH_REGIONS = _schema(
     {

@@ -35,6 +35,16 @@ ONE_LOGIT = ("korolev2017", "small_dataset")  # networks with one logit; all oth
 OPTIMISERS = {"adam": "Adam", "rmsprop": "RMSprop"}
 MASKS = {"brain": "the template's brain", "grey_white": "the template's grey and white matter"}
 NORMALISATIONS = {"voxelwise_sd": "voxelwise by the SD alone"}
+#: What patients have by a confound of simulated data, by its strength.
+CONFOUND_WORDS = {
+    "head_position.pitch_deg": lambda x: f"heads pitched by {abs(x):g}° (chin {'up' if x > 0 else 'down'})",
+    "head_position.shift_mm": lambda x: (
+        f"heads {abs(x):g} mm {'farther from' if x > 0 else 'nearer to'} the feet's end"
+    ),
+    "bias_field": lambda x: f"scans brighter towards the {'feet' if x > 0 else 'crown'} (bias field {abs(x):g})",
+    "age": lambda x: f"{abs(x):g} years {'more' if x > 0 else 'less'} of age",
+    "noise": lambda x: f"{abs(100 * x):g} % {'more' if x > 0 else 'less'} noise",
+}
 UNITS = {"size_mm": "mm cube", "stride_mm": "mm stride"}
 
 
@@ -101,6 +111,20 @@ def describe_settings(settings):
     """The heatmap settings in sentences: what is explained, and each method with its options."""
     methods = "; ".join(describe_method(name, options) for name, options in settings["methods"].items())
     return f"Relevance for the {describe_target(settings)}. {methods}."
+
+
+def describe_confounds(confounds):
+    """What was planted beside the disease, which and how strong; "" for none.
+
+    Parameters
+    ----------
+    confounds : dict, the section simulation.confounds, or strengths by dotted name as simulation/confounds.tsv has them
+    """
+    head = confounds.get("head_position", {})
+    strengths = {f"head_position.{key}": value for key, value in head.items()} | confounds
+    words = [how(x) for name, how in CONFOUND_WORDS.items() if (x := float(strengths.get(name, 0)))]
+    planted = "a confound was planted" if len(words) == 1 else f"{len(words)} confounds were planted"
+    return f"{planted}: patients have {listing(words)}" if words else ""
 
 
 def count(number, noun, plural=None):

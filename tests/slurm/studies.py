@@ -24,8 +24,9 @@ CONFIG = SMALL | {
         "visits": [["Screening"]],
         "missing_files": [],
         "truncated_files": [],
+        "store": "",
     },
-    # What is registered again is registered, and not taken from a store.
+    # What is made again is made, and not taken from a store.
     "registration": SMALL["registration"] | {"store": ""},
     "splits": [{"name": "kfold", "kind": "kfold", "folds": 2}],
     "training": SMALL["training"] | {"epochs": 12, "threads": 2},

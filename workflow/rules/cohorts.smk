@@ -5,7 +5,7 @@ Of another study its table of registered scans is read, results/<study>/cohort/s
 scans; nothing is written there.
 """
 
-from voxelwhy.external.cohort import CONFIG_FOLDERS, is_simulated, require_cohort, selected_path
+from voxelwhy.external.cohort import CONFIG_FOLDERS, is_simulated, planted_in_cohort, require_cohort, selected_path
 from voxelwhy.wording import of_cohort
 
 OWN_EXPLAINED = [split for split in EXPLAINED if split not in EXTERNAL]
@@ -67,6 +67,17 @@ def made_up(cohort):
     return bool(table) and simulated_cohort(cohort, os.stat(table).st_mtime_ns)
 
 
+def mark_of(cohort):
+    """What figures say of the scans of another study: false, true, or which confound was planted in them."""
+    return made_up(cohort) and (planted_in_cohort(cohort) or True)
+
+
+def marked(marks):
+    """One mark for a figure that shows several cohorts."""
+    words = list(dict.fromkeys(mark for mark in marks if isinstance(mark, str)))
+    return "; ".join(words) or any(marks)
+
+
 def real_cohorts():
     """Cohorts in the report of a simulated study that are not simulated themselves."""
     return [cohort for cohort in config["evaluate_on"] if SIMULATED and not made_up(cohort)]
@@ -80,14 +91,14 @@ def about(wildcards):
 def about_split(split):
     """Whether the scans of a split, or those behind its models, are simulated; and whose they are."""
     if split not in EXTERNAL:
-        return {"simulated": SIMULATED, "of": ""}
+        return {"simulated": MARK, "of": ""}
     facts = tested(split)
-    return {"simulated": SIMULATED or made_up(facts["cohort"]), "of": of_cohort(**facts)}
+    return {"simulated": marked([MARK, mark_of(facts["cohort"])]), "of": of_cohort(**facts)}
 
 
 def simulated_anywhere(wildcards):
     """Whether the scans of a split, or of a cohort on which its models are tested, are simulated."""
-    return any(about_split(split)["simulated"] for split in splits_of_models(wildcards))
+    return marked([about_split(split)["simulated"] for split in splits_of_models(wildcards)])
 
 
 def splits_of_models(wildcards):

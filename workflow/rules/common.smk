@@ -35,6 +35,7 @@ from voxelwhy.foreign_settings import network_settings
 from voxelwhy.progress import show_progress
 from voxelwhy.registry import METHODS, NETWORKS, SOURCES
 from voxelwhy.settings import load_settings
+from voxelwhy.wording import describe_confounds
 
 SCHEMA = Path(workflow.basedir, "schemas", "config.schema.yaml")
 try:
@@ -68,6 +69,8 @@ NETWORK = {key: config["training"][key] for key in ("network", "options", "chann
 NETWORK_MODULE = NETWORKS.get(NETWORK["network"], NETWORK["network"].partition(":")[0])
 ACCURACY = not MODEL or "trained_on" in MODEL
 SIMULATED = "simulation" in config
+# What figures and the report say of it: true, or the words that tell which confound was planted.
+MARK = SIMULATED and (describe_confounds(config["simulation"]["confounds"]) or True)
 CLASSES = {side: config["cohort"]["classes"][side]["name"] for side in ("positive", "negative")}
 
 

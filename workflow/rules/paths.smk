@@ -19,6 +19,8 @@ REGISTRATION = {key: value for key, value in REGISTERED_HOW.items() if key not i
 REGISTRATION |= {"maps": maps_needed(config["training"]["channels"], REGISTRATION["maps"])}
 if "extract" in config["scans"]:
     REGISTRATION |= {key: config["scans"][key] for key in ("extract", "skull_stripped")}
+# Where simulated cohorts are shared changes no number either.
+SIMULATION = {key: value for key, value in config.get("simulation", {}).items() if key != "store"}
 # How many registrations a cluster gets in one submission; the profile knows these groups by name.
 REGISTRATION_GROUP = f"register_{registrations_per_job(REGISTRATION)}"
 # Settings of training that change no number.
@@ -28,6 +30,7 @@ RECORDED = {key: value for key, value in config.items() if key not in ("use_gpu"
     "training": {key: value for key, value in config["training"].items() if key not in TRAINING_ONLY},
     "registration": REGISTERED_HOW,
 }
+RECORDED |= {"simulation": SIMULATION} if SIMULATED else {}
 # The user's own mask of the network, if the config names one.
 NETWORK_MASK_FILE = [config["training"]["mask"]] if config["training"]["mask"] not in ("brain", "grey_white") else []
 # What weights that are trained already still take from it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import logging
 import os
 from pathlib import Path
@@ -10,6 +11,7 @@ import yaml
 
 from voxelwhy.errors import ConfigError, InputError
 from voxelwhy.images import Grid, read_json
+from voxelwhy.wording import describe_confounds
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +55,17 @@ def is_simulated(paths, cohort):
     """Whether these scans (`path` of the table of scans) are of an embedded cohort that the study `cohort` made."""
     made = Path("results", cohort, "simulation")
     return any(Path(path).is_relative_to(made) for path in paths)
+
+
+def planted_in_cohort(cohort):
+    """Which confounds were planted in the simulated scans of another study, in words; "" for none."""
+    try:
+        with open(Path("results", cohort, "simulation", "confounds.tsv"), encoding="utf-8") as table:
+            strengths = {row["confound"]: row["strength"] for row in csv.DictReader(table, delimiter="\t")}
+    except FileNotFoundError:  # simulated before there were any
+        return ""
+    words = describe_confounds(strengths)
+    return f"in {cohort} {words}" if words else ""
 
 
 def check_cohort(cohort, selected, *, classes, registration, whole_heads, grid):

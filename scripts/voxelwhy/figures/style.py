@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 
 import matplotlib
@@ -15,6 +16,8 @@ ACCENT, SECOND, WARN = "#1f5f8b", "#c8702a", "#a3323a"
 #: Colour-blind safe (Okabe and Ito), in the order in which methods or folds come.
 CYCLE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7a5c3e", "#555b66")
 SIMULATED = "simulated data"
+#: Of that mark, about: lines are broken where the figure ends.
+INCHES_A_CHARACTER = 0.07
 
 _RC = {
     "font.family": "sans-serif",
@@ -68,7 +71,8 @@ def save_figure(fig, path_without_suffix, *, simulated, title, caption, category
     Parameters
     ----------
     path_without_suffix : path; ".png", ".svg" and ".json" are appended to its name
-    simulated : bool; if so, "simulated data" stands on the figure's face
+    simulated : bool, or str; if so, "simulated data" stands on the figure's face, and the words that are given: which
+        confound was planted
     title, caption : str; the caption gives n, method and settings
     category : str, the report's section (voxelwhy.report_sections.SECTIONS)
 
@@ -80,7 +84,7 @@ def save_figure(fig, path_without_suffix, *, simulated, title, caption, category
     stem.parent.mkdir(parents=True, exist_ok=True)
     _settle(fig)
     if simulated:
-        _mark(fig)
+        _mark(fig, simulated)
     # Metadata would hold the date and the version of matplotlib: equal input must give equal bytes.
     options = {"bbox_inches": "tight", "pad_inches": 0.08, "dpi": dpi}
     fig.savefig(f"{stem}.png", metadata={"Software": None}, **options)
@@ -101,9 +105,11 @@ def _rounded(box):
     return [round(float(edge), 6) for edge in box.bounds]
 
 
-def _mark(fig):
+def _mark(fig, simulated):
     # Above what is drawn, wherever the layout has put it.
     box = fig.get_tightbbox()
     width, height = fig.get_size_inches()
     place = (round(box.x1 / width, 6), round((box.y1 + 0.05) / height, 6))
-    fig.text(*place, SIMULATED, ha="right", va="bottom", color=WARN, fontsize=8, style="italic")
+    words = SIMULATED if simulated is True else f"{SIMULATED}; {simulated}"
+    words = textwrap.fill(words, max(len(SIMULATED) + 1, int(box.width / INCHES_A_CHARACTER)))
+    fig.text(*place, words, ha="right", va="bottom", color=WARN, fontsize=8, style="italic")

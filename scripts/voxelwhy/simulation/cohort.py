@@ -12,14 +12,17 @@ import numpy as np
 import pandas as pd
 
 from voxelwhy.images import Grid, save_image
+from voxelwhy.simulation.confounds import MEASURED, PATIENTS, confound_table, moves_heads, require_in_view
 from voxelwhy.simulation.plan import TABLE_COLUMNS, plan_cohort, severity_of
-from voxelwhy.simulation.scans import make_world, scan_bytes
-from voxelwhy.tables import TRUTH_REGIONS, write_table
+from voxelwhy.simulation.scans import SCANNER_MM, head_reach, make_scan, make_world
+from voxelwhy.tables import CONFOUNDS, TRUTH_REGIONS, write_table
 
 LOG = logging.getLogger(__name__)
 
 
-def simulate_cohort(settings, seed, out_dir, table_path, manifest_path, truth_dir, *, workers=1, progress=None):
+def simulate_cohort(
+    settings, seed, out_dir, table_path, manifest_path, confounds_path, truth_dir, *, workers=1, progress=None
+):
     """Simulate a cohort that looks like a download, with known atrophy.
 
     Parameters
@@ -32,6 +35,8 @@ def simulate_cohort(settings, seed, out_dir, table_path, manifest_path, truth_di
         Folder of the scans. A file is rewritten only when its bytes differ; scans of an earlier cohort are removed.
     table_path, manifest_path : path
         CSV as downloaded; TSV of what only the simulation knows (path, sha256, state, severity, age, sex, and so on).
+    confounds_path : path
+        TSV of what each confound came to in patients and controls (tables.CONFOUNDS), planted or not.
     truth_dir : path
         Gets `log_jacobian.nii.gz` (+ .json): logarithm of volume relative to the template under the disease at
         severity 1, on Grid.icbm(working_mm); and `regions.tsv`.
@@ -42,17 +47,28 @@ def simulate_cohort(settings, seed, out_dir, table_path, manifest_path, truth_di
 
     Raises
     ------
-    ConfigError : a region names an unknown label, or a missing or truncated file is not one of the cohort's.
+    ConfigError : a region names an unknown label, a missing or truncated file is not one of the cohort's, or a
+        confound moves a head out of the field of view.
     """
     out_dir, truth_dir = Path(out_dir), Path(truth_dir)
     plan = plan_cohort(settings, seed)
     world = make_world(settings)
+    if moves_heads(settings):
+        patients = plan[plan["DX"] == PATIENTS]
+        reaches = (head_reach(world, seed, row) for row in patients.to_dict("records"))
+        # The outline is known to a voxel of the working grid: brains reached 2.3 mm beyond it at 2 mm, 4.6 mm at 4 mm.
+        clearance = settings["working_mm"] + 1.5
+        require_in_view(patients, reaches, SCANNER_MM, settings, clearance_mm=clearance)
     write_truth(world, truth_dir)
     written = write_scans(world, seed, plan, out_dir, workers=workers, progress=progress)
-    _remove_stale(out_dir, set(plan.loc[plan["state"] != "missing", "path"]))
+    remove_stale(out_dir, set(plan.loc[plan["state"] != "missing", "path"]))
     manifest = plan[["path", "state", "RID", "PTID", "Visit", "Image.ID", "DX", "processed", "age", "sex"]].copy()
     manifest["severity"] = [round(severity_of(settings, row), 6) for row in plan.to_dict("records")]
-    manifest.insert(1, "sha256", written)
+    manifest.insert(1, "sha256", [known["sha256"] for known in written])
+    for name in MEASURED:
+        manifest[name] = [round(known[name], 6) if name in known else np.nan for known in written]
+    Path(confounds_path).parent.mkdir(parents=True, exist_ok=True)
+    write_table(confound_table(settings, manifest), confounds_path, CONFOUNDS)
     for path, frame, separator in ((table_path, plan[TABLE_COLUMNS], ","), (manifest_path, manifest, "\t")):
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         frame.to_csv(path, sep=separator, index=False, lineterminator="\n")
@@ -60,7 +76,12 @@ def simulate_cohort(settings, seed, out_dir, table_path, manifest_path, truth_di
 
 
 def write_scans(world, seed, plan, out_dir, *, workers=1, progress=None):
-    """Render and write every scan of a plan; returns each file's sha256 ("" for a missing one), in the plan's order."""
+    """Render and write every scan of a plan, in its order.
+
+    Returns
+    -------
+    list of dict : of each file `sha256` ("" for a missing one) and, where it was made, `confounds.MEASURED`
+    """
     rows = plan.to_dict("records")
     jobs = (joblib.delayed(_write_scan)(world, seed, row, Path(out_dir)) for row in rows)
     # One thread in each process: two of them must not fight for a core, and threads change the bytes of sums.
@@ -102,20 +123,26 @@ def write_truth(world, truth_dir):
 def _write_scan(world, seed, row, out_dir):
     path = out_dir / row["path"]
     if row["state"] == "missing":
-        return ""
-    content = scan_bytes(world, seed, row)
+        return {"sha256": ""}
+    content, measured = make_scan(world, seed, row)
     # An unchanged file keeps its time, so that its registration is not run again.
     if not path.exists() or path.read_bytes() != content:
         path.parent.mkdir(parents=True, exist_ok=True)
         beside = path.with_name(path.name + ".part")
         beside.write_bytes(content)
         os.replace(beside, path)
-    return hashlib.sha256(content).hexdigest()
+    return {"sha256": hashlib.sha256(content).hexdigest()} | measured
 
 
-def _remove_stale(out_dir, wanted):
+def written_scans(out_dir, ending=""):
+    """The scans in a folder that this program can have written, and no other file."""
+    return sorted(Path(out_dir).glob(f"999_S_*/*/999_S_*.nii.gz{ending}"))
+
+
+def remove_stale(out_dir, wanted):
+    """Remove the scans of an earlier cohort, and what a killed job left; `wanted` are paths in the folder."""
     # Only what this program can have written: a wrong folder must not cost anybody their scans.
-    for path in sorted(out_dir.glob("999_S_*/*/999_S_*.nii.gz*")):
+    for path in written_scans(out_dir, "*"):
         if path.relative_to(out_dir).as_posix() not in wanted:
             path.unlink()
             for folder in (path.parent, path.parent.parent):

@@ -32,6 +32,8 @@ GROUPS = ("CN", "Dementia", "MCI", "converter")
 VISITS = {"Screening": ("bl", 0), "Month 12": ("m12", 12), "Month 24": ("m24", 24)}
 SCREEN = {"CN": "NL", "MCI": "MCI", "Dementia": "AD"}
 SEQUENCE = "MPR; GradWarp; B1 Correction; N3; Scaled"
+#: Years from the first visit to the last, and a little more.
+VISITS_TAKE = 2.1
 CONVERTER_VISITS = ("Screening", "Month 24")
 
 
@@ -42,7 +44,9 @@ def plan_cohort(settings, seed):
     visit, from 0), `processed` (1, or 2 for the same acquisition processed again), `years` since the first visit, `age`
     at the scan, `sex`, `draw` (severity drawn for the subject, of whatever diagnosis), `stage` (what share of it the
     diagnosis brings out). Draws depend on seed and RID only, never on the diagnosis; the k-th subjects of all groups
-    are matched in age, sex and drawn severity.
+    are matched in age, sex and drawn severity. A confound of age is added on top: patients are older than the controls
+    they are matched with by so many years, and everybody is drawn from a range that leaves room for it. A converter has
+    the age that was drawn at both visits: nobody ages by a diagnosis.
 
     Raises
     ------
@@ -83,10 +87,22 @@ def severity_of(settings, row):
     return float(np.clip(row["stage"] * grown, 0, severity["highest"]))
 
 
+def age_range(settings):
+    """Between which ages everybody is drawn, years at the first visit.
+
+    The last two years are left for the visits to come, and a confound of age has its years: were ages cut off at the
+    limit instead, the classes would lie less far apart than stated.
+    """
+    age, older = settings["age"], settings["confounds"]["age"]
+    return age["lowest"] + max(0, -older), age["highest"] - VISITS_TAKE - max(0, older)
+
+
 def _subject_rows(settings, seed, k, group_number, visits):
     group, rid = GROUPS[group_number], 4 * k + group_number + 1
     rng = random_generator(seed, "subject", rid)
     sex, age, draw = _matched_draws(settings, seed, k)
+    if group == "Dementia":
+        age += settings["confounds"]["age"]
     severity = settings["severity"]
     first = datetime.date(2005, 9, 1) + datetime.timedelta(days=int(rng.integers(0, 700)))
     jitter, wait = rng.integers(-20, 21, size=len(VISITS)), rng.integers(0, 21, size=len(VISITS))
@@ -132,10 +148,10 @@ def _subject_rows(settings, seed, k, group_number, visits):
 def _matched_draws(settings, seed, k):
     """Sex, age at the first visit and severity of the k-th subject of each group."""
     rng = random_generator(seed, "matched", k)
-    low, high = settings["age"]["lowest"], settings["age"]["highest"]
+    low, high = age_range(settings)
     sex = "F" if rng.random() < 0.5 else "M"
-    # Most are between 67 and 82 when the range is 55 to 90; the last two years are left for the visits to come.
-    age = low + (high - 2.1 - low) * float(rng.beta(2.6, 2.1))
+    # Most are between 67 and 82 when the range is 55 to 90.
+    age = low + (high - low) * float(rng.beta(2.6, 2.1))
     # The golden ratio spreads the quantiles evenly, however many subjects there are: with independent draws the mean
     # severity of 18 patients would differ by a quarter from seed to seed.
     quantile = (random_generator(seed, "severity").random() + k * (np.sqrt(5) - 1) / 2) % 1

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 import nibabel as nib
 import numpy as np
+from scipy import ndimage
 
 from voxelwhy.images import Grid
 from voxelwhy.simulation.anatomy import Brain, load_brain, region_maps
 from voxelwhy.simulation.atrophy import Change, realise
+from voxelwhy.simulation.confounds import MEASURED, gradient, measure_gradient, measure_position, planted_in
 from voxelwhy.simulation.deform import exponential_map, grid_points, sample
 from voxelwhy.simulation.plan import severity_of
 from voxelwhy.simulation.variation import (
@@ -89,6 +91,20 @@ def wanted_volumes(settings, seed, row):
     return (at_first + since) * np.log1p(ageing["tissue_per_year"]), volumes
 
 
+def head_position(settings, seed, row):
+    """Where a head lies in the scanner: template mm → scanner mm, 4 x 4, a confound on top of what is drawn."""
+    planted = planted_in(settings, row)
+    return head_affine(
+        random_generator(seed, "size", row["RID"]),
+        random_generator(seed, "position", row["RID"], row["number"]),
+        settings["head"],
+        row["sex"],
+        BRAIN_CENTRE_MM,
+        pitch_deg=planted["head_position.pitch_deg"],
+        shift_mm=planted["head_position.shift_mm"],
+    )
+
+
 def template_points(world, seed, row):
     """Where in the template each voxel of a scan comes from.
 
@@ -101,15 +117,8 @@ def template_points(world, seed, row):
     points : float32 array, (3, n), mm in the template, for the voxels reached
     """
     settings, brain = world.settings, world.brain
-    affine = head_affine(
-        random_generator(seed, "size", row["RID"]),
-        random_generator(seed, "position", row["RID"], row["number"]),
-        settings["head"],
-        row["sex"],
-        BRAIN_CENTRE_MM,
-    )
     grid = scan_grid(settings["resolution_mm"])
-    back = np.linalg.inv(affine).astype(np.float32)
+    back = np.linalg.inv(head_position(settings, seed, row)).astype(np.float32)
     # einsum, not @: a matrix product's last bits may depend on the threads of the library behind it.
     points = np.einsum("ij,jn->in", back[:3, :3], grid_points(grid)) + back[:3, 3:]
     anatomy = anatomy_velocity(random_generator(seed, "anatomy", row["RID"]), settings["anatomy"])
@@ -130,45 +139,79 @@ def template_points(world, seed, row):
     return mask, points
 
 
+def head_reach(world, seed, row):
+    """How far a brain reaches from the isocentre along each axis of the scanner, mm; its own anatomy counts."""
+    brain = world.brain
+    outline = grid_points(brain.grid, brain.inside & ~ndimage.binary_erosion(brain.inside))
+    anatomy = anatomy_velocity(random_generator(seed, "anatomy", row["RID"]), world.settings["anatomy"])
+    affine = head_position(world.settings, seed, row)
+    points = exponential_map(anatomy, ANATOMY_GRID, outline, steps=1)
+    return np.abs(np.einsum("ij,jn->in", affine[:3, :3], points) + affine[:3, 3:]).max(axis=1)
+
+
 def _distance(brain, points):
     return sample(brain.outside_mm, brain.grid, points, order=0, mode="constant", fill=np.inf)
 
 
 def render_scan(world, seed, row):
-    """The voxels of one scan, int16 on `scan_grid`; 0 outside the brain.
+    """The voxels of one scan, int16 on `scan_grid`; 0 outside the brain. What was measured: see `make_scan`."""
+    return _render(world, seed, row)[0]
 
-    Parameters
-    ----------
-    row : dict, one row of `plan_cohort`
 
-    Notes
-    -----
+def _render(world, seed, row):
+    """Voxels of a scan, and what `confounds.MEASURED` names of it.
+
     Every draw depends on seed, RID and visit, never on the diagnosis, and none is skipped. A second processing of the
     same acquisition has its noise and position, but its own gain and rest of the bias field.
     """
     settings, brain = world.settings["intensity"], world.brain
+    planted = planted_in(world.settings, row)
     near, points = template_points(world, seed, row)
     signal = np.zeros(near.shape, dtype=np.float32)
     signal[near] = sample(brain.template, brain.fine, points, mode="constant")
     mask = np.zeros(near.shape, dtype=bool)
     mask[near] = sample(brain.template_mask, brain.fine, points, mode="constant") > 0.5
     rng = random_generator(seed, "noise", row["RID"], row["number"])
-    real, imaginary = settings["noise"] * rng.standard_normal((2, *near.shape), dtype=np.float32)
+    noise = settings["noise"] * (1 + planted["noise"]) * rng.standard_normal((2, *near.shape), dtype=np.float32)
     # The magnitude of a complex signal with Gaussian noise in both parts: Rician, as in a scanner.
-    magnitude = np.sqrt((signal + real) ** 2 + imaginary**2)
+    magnitude = np.sqrt((signal + noise[0]) ** 2 + noise[1] ** 2)
     rng = random_generator(seed, "gain", row["RID"], row["number"], row["processed"])
     gain = settings["white_matter"] * np.exp(settings["gain_spread"] * np.clip(rng.normal(), -2.5, 2.5))
-    image = gain * magnitude * bias_field(rng, near.shape, settings["bias_rms"])
-    return np.where(mask, np.clip(np.rint(image), 1, 32767), 0).astype(np.int16)
+    field = bias_field(rng, near.shape, settings["bias_rms"])
+    if planted["bias_field"]:
+        field *= np.exp(np.float32(planted["bias_field"]) * gradient(near.shape))
+    pitch, shift = measure_position(head_position(world.settings, seed, row), BRAIN_CENTRE_MM)
+    spread = float(np.sqrt((noise**2).mean(dtype=np.float64)))
+    measured = dict(zip(MEASURED, (pitch, shift, measure_gradient(np.log(field)), spread), strict=True))
+    image = gain * magnitude * field
+    return np.where(mask, np.clip(np.rint(image), 1, 32767), 0).astype(np.int16), measured
 
 
 def scan_bytes(world, seed, row):
     """The bytes of a scan's .nii.gz file; a truncated one ends after three fifths, as a broken download does."""
+    return make_scan(world, seed, row)[0]
+
+
+def make_scan(world, seed, row):
+    """The bytes of a scan's .nii.gz file, and what was measured of it beside them.
+
+    Parameters
+    ----------
+    row : dict, one row of `plan_cohort`
+
+    Returns
+    -------
+    content : bytes
+    measured : dict
+        `pitch_deg` and `shift_mm` of the head by its affine; `bias_gradient`, the part of the bias field's logarithm
+        that is the planted gradient; `noise_sd`, the noise in each channel relative to white matter.
+    """
     grid = scan_grid(world.settings["resolution_mm"])
-    image = nib.Nifti1Image(render_scan(world, seed, row), grid.affine)
+    voxels, measured = _render(world, seed, row)
+    image = nib.Nifti1Image(voxels, grid.affine)
     image.header.set_xyzt_units("mm")
     image.set_sform(grid.affine, 1)
     image.set_qform(grid.affine, 1)
     # No name and no time in the gzip header: equal voxels give equal bytes.
     packed = gzip.compress(image.to_bytes(), compresslevel=1, mtime=0)
-    return packed[: len(packed) * 3 // 5] if row["state"] == "truncated" else packed
+    return packed[: len(packed) * 3 // 5] if row["state"] == "truncated" else packed, measured

@@ -93,13 +93,16 @@ def growth_velocity(brain, growth, anatomy, tissue_log, wanted_log):
     return sum(np.float32(amount) * growth.velocities[name] for name, amount in amounts.items())
 
 
-def head_affine(rng_subject, rng_scan, settings, sex, centre_mm):
+def head_affine(rng_subject, rng_scan, settings, sex, centre_mm, *, pitch_deg=0.0, shift_mm=0.0):
     """Template mm → scanner mm, 4 x 4: size belongs to the person, position to the scan.
 
     Parameters
     ----------
     settings : dict with size_spread, sex_difference, rotation_deg, shift_mm
     centre_mm : the point of the template about which the head is scaled and turned, and which lies near the isocentre
+    pitch_deg, shift_mm : float
+        On top of what is drawn: turned about the axis from left to right, chin up where positive, and moved along the
+        scanner's axis, away from the feet where positive.
     """
     size = np.exp(rng_subject.normal(0, settings["size_spread"], size=3) / np.sqrt(3))
     size *= np.exp(settings["size_spread"] * rng_subject.normal() * np.sqrt(2 / 3))
@@ -107,7 +110,8 @@ def head_affine(rng_subject, rng_scan, settings, sex, centre_mm):
     # Draws beyond 2.5 standard deviations are cut off: a technician would have moved the head.
     draws = np.clip(rng_scan.normal(size=6), -2.5, 2.5)
     turn = np.eye(3)
-    for axis, angle in enumerate(np.deg2rad(settings["rotation_deg"]) * draws[:3]):
+    angles = np.deg2rad(settings["rotation_deg"]) * draws[:3] + np.deg2rad([pitch_deg, 0.0, 0.0])
+    for axis, angle in enumerate(angles):
         first, second = [(1, 2), (2, 0), (0, 1)][axis]
         part = np.eye(3)
         part[first, first] = part[second, second] = np.cos(angle)
@@ -115,7 +119,8 @@ def head_affine(rng_subject, rng_scan, settings, sex, centre_mm):
         turn = part @ turn
     affine = np.eye(4)
     affine[:3, :3] = turn @ np.diag(size)
-    affine[:3, 3] = settings["shift_mm"] * draws[3:] - affine[:3, :3] @ np.asarray(centre_mm)
+    moved = settings["shift_mm"] * draws[3:] + np.array([0.0, 0.0, shift_mm])
+    affine[:3, 3] = moved - affine[:3, :3] @ np.asarray(centre_mm)
     return affine
 
 
