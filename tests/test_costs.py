@@ -8,6 +8,7 @@ import yaml
 
 from voxelwhy import costs
 from voxelwhy.costs import GROUP_SIZES, START_UP_SECONDS, registration_seconds, registrations_per_job
+from voxelwhy.registry import NETWORKS
 
 PROFILE = Path(__file__).resolve().parents[1] / "workflow" / "profiles" / "slurm" / "config.yaml"
 
@@ -74,6 +75,18 @@ def test_requests_lie_above_what_was_measured():
     maps = [mb for what, mb in peak.items() if what.startswith("maps by ")]
     assert len(maps) == 5
     assert max(maps) < costs.heatmap_mb("rieke2018", MEGAVOXELS) < 3 * max(maps)
+
+
+@pytest.mark.parametrize(("network", "seconds", "peak"), [("resnet18", 2.95, 2355), ("densenet121", 8.43, 3478)])
+def test_the_networks_of_monai_ask_for_more_than_a_training_step_took(network, seconds, peak):
+    """Measured in float32 on 98 x 120 x 100, batches of 5: seconds of a step, MB of the whole process."""
+    megavoxels = 98 * 120 * 100 / 1e6
+    assert peak < costs.training_mb(network, 5, megavoxels) < 2.5 * peak
+    assert seconds < 5 * costs.step_seconds(network, megavoxels) < 2.5 * seconds
+
+
+def test_every_network_has_its_figures():
+    assert set(costs.PASS_SECONDS) == set(costs.ACTIVATIONS_MB) == set(NETWORKS)
 
 
 def test_requests_grow_with_the_grid_and_the_batch():

@@ -15,6 +15,7 @@ from torch.nn.functional import cross_entropy
 from voxelwhy.augmentation import Augmentation
 from voxelwhy.checkpoints import all_finite, resume, save_checkpoint
 from voxelwhy.errors import InputError
+from voxelwhy.models.bfloat16 import refuse_wrong_gradients
 from voxelwhy.models.devices import pick_device
 from voxelwhy.models.layers import in_channels_last, takes_lone_scan
 from voxelwhy.models.networks import build_network, network_options
@@ -69,8 +70,13 @@ def train_network(data, settings, *, seed, fold, checkpoint=None, device="auto")
     Raises
     ------
     InputError
-        The loss, the weights or the validation loss became NaN or infinite; the message says in which epoch and batch,
+        A class without training scans where classes are weighted; a network that cannot take the batches. Or the loss,
+        the weights or the validation loss became NaN or infinite; the message says in which epoch and batch,
         with which scans, where the last good checkpoint lies, and what to try.
+    ModelError
+        bfloat16 on a processor, where that gives this network wrong gradients on this grid.
+    ConfigError
+        An augmentation that may move scans out of what the network sees.
     """
     torch.set_num_threads(settings["threads"])
     torch.use_deterministic_algorithms(True, warn_only=True)
@@ -81,6 +87,8 @@ def train_network(data, settings, *, seed, fold, checkpoint=None, device="auto")
     torch.manual_seed(_stream(seed, fold, 0))
     model = build_network(settings["network"], data.volumes.shape, **network_options(settings))
     model = in_channels_last(model).to(device)
+    if settings["precision"] == "bfloat16" and device.type == "cpu":
+        refuse_wrong_gradients(model, data.batch(data.sides["train"][:1])[0])
     augmentation = Augmentation.of(settings["augmentation"], data.volumes)
     weights = class_weights(data, settings)
     optimiser = OPTIMISERS[settings["optimiser"]](
