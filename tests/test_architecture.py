@@ -292,6 +292,8 @@ TRAINING = {
     "optimiser": "adam",
     "learning_rate": 1e-3,
     "weight_decay": 0.0,
+    "class_weights": "none",
+    "augmentation": {},
     "batch_size": 3,
     "epochs": 1,
     "keep": "last",

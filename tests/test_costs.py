@@ -8,6 +8,7 @@ import yaml
 
 from voxelwhy import costs
 from voxelwhy.costs import GROUP_SIZES, START_UP_SECONDS, registration_seconds, registrations_per_job
+from voxelwhy.registry import NETWORKS
 
 PROFILE = Path(__file__).resolve().parents[1] / "workflow" / "profiles" / "slurm" / "config.yaml"
 
@@ -103,6 +104,18 @@ def test_all_visits_of_a_simulation_count():
         for visits in ([["Screening"]], [["Screening"], ["Screening", "Month 12"]])
     )
     assert twice - once == pytest.approx(5 / 10 * (once - costs.PLANNING_SECONDS))
+
+
+@pytest.mark.parametrize(("network", "seconds", "peak"), [("resnet18", 2.95, 2355), ("densenet121", 8.43, 3478)])
+def test_the_networks_of_monai_ask_for_more_than_a_training_step_took(network, seconds, peak):
+    """Measured in float32 on 98 x 120 x 100, batches of 5: seconds of a step, MB of the whole process."""
+    megavoxels = 98 * 120 * 100 / 1e6
+    assert peak < costs.training_mb(network, 5, megavoxels) < 2.5 * peak
+    assert seconds < 5 * costs.step_seconds(network, megavoxels) < 2.5 * seconds
+
+
+def test_every_network_has_its_figures():
+    assert set(costs.PASS_SECONDS) == set(costs.ACTIVATIONS_MB) == set(NETWORKS)
 
 
 def test_requests_grow_with_the_grid_and_the_batch():

@@ -34,7 +34,15 @@ TESTED = {"cohort": "there", "split": "kfold", "n_models": 2}
 # Predictions.
 
 TRAINING = {"network": "small", "channels": ["t1"], "crop": "brain", "normalisation": "voxelwise", "optimiser": "adam"}
-TRAINING |= {"learning_rate": 1e-3, "weight_decay": 0.0, "batch_size": 3, "epochs": 1, "dropout": 0.0}
+TRAINING |= {
+    "learning_rate": 1e-3,
+    "weight_decay": 0.0,
+    "class_weights": "none",
+    "augmentation": {},
+    "batch_size": 3,
+    "epochs": 1,
+    "dropout": 0.0,
+}
 TRAINING |= {"keep": "last", "threads": 1, "precision": "float32"}
 
 

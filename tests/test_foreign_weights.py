@@ -233,6 +233,8 @@ def own(small_cohort, classes, tmp_path):
         "optimiser": "adam",
         "learning_rate": 1e-3,
         "weight_decay": 0.0,
+        "class_weights": "none",
+        "augmentation": {},
         "epochs": 1,
         "dropout": 0.4,
         "keep": "last",

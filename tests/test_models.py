@@ -13,6 +13,7 @@ from voxelwhy.models.devices import pick_device
 from voxelwhy.models.layers import grid_after
 from voxelwhy.models.networks import build_network, smallest_grid
 from voxelwhy.models.weights import hash_weights, load_model, save_model
+from voxelwhy.registry import NETWORKS
 
 SHAPE = (17, 20, 16)
 
@@ -54,7 +55,7 @@ def test_small_gives_logits_for_anisotropic_grids_and_several_channels():
     assert net.dropout.p == 0.1
 
 
-@pytest.mark.parametrize("name", ["rieke2018", "small", "korolev2017", "small_dataset"])
+@pytest.mark.parametrize("name", NETWORKS)
 def test_smallest_grid_works_and_one_voxel_less_does_not(name):
     least = smallest_grid(name)
     build_network(name, least)(torch.zeros(2, 1, *least))
@@ -69,6 +70,8 @@ def test_smallest_grids_are_those_known():
     assert smallest_grid("small") == (16, 16, 16)
     assert smallest_grid("korolev2017") == (124, 124, 124)
     assert smallest_grid("small_dataset") == (71, 71, 71)
+    assert smallest_grid("resnet18") == (17, 17, 17)
+    assert smallest_grid("densenet121") == (29, 29, 29)
 
 
 def test_grid_after_layers_agrees_with_torch():
@@ -87,6 +90,8 @@ def test_a_network_option_or_name_that_does_not_exist_is_refused():
         build_network("rieke2008", SHAPE)
     with pytest.raises(ModelError, match="3D network"):
         build_network("small", (32, 32))
+    with pytest.raises(ModelError, match="3D network"):
+        build_network("resnet18", (32, 32))
 
 
 # ------------------------------------------------------------------ devices

@@ -1,14 +1,18 @@
 """Each network by name against its description, and against the same written out with torch's functions."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import yaml
+from networks_elsewhere import ResNet, unsure
 from torch import nn
 from torch.nn import functional as F
 
+from voxelwhy.errors import ModelError
+from voxelwhy.models.layers import takes_lone_scan
 from voxelwhy.models.networks import build_network, smallest_grid
 from voxelwhy.registry import NETWORKS
 from voxelwhy.settings_checks import NETWORKS_WITHOUT_RELU
@@ -127,10 +131,107 @@ def test_small_dataset_has_the_layers_of_its_description():
 def test_what_is_said_of_a_network_without_building_it_is_true():
     """Words and settings know which networks have one logit and which have no ReLU; torch is not loaded for that."""
     nets = {name: on_meta(name, PAPER) for name in NETWORKS}
-    assert {name for name, net in nets.items() if net[-1].out_features == 1} == set(ONE_LOGIT)
-    without = {name for name, net in nets.items() if not any(isinstance(layer, nn.ReLU) for layer in net)}
+    last = {name: [layer for layer in net.modules() if isinstance(layer, nn.Linear)][-1] for name, net in nets.items()}
+    assert {name for name, layer in last.items() if layer.out_features == 1} == set(ONE_LOGIT)
+    without = {name for name, net in nets.items() if not any(isinstance(layer, nn.ReLU) for layer in net.modules())}
     assert without == set(NETWORKS_WITHOUT_RELU)
     described = yaml.safe_load(SCHEMA.read_text())["properties"]["training"]["properties"]["network"]["description"]
-    for name in ("rieke2018", "korolev2017", "small_dataset"):
+    for name in ("rieke2018", "korolev2017", "small_dataset", "resnet18", "densenet121"):
         least = np.unique(smallest_grid(name)).item()
         assert f"at least {least} voxels" in described.split(f"{name} (")[1].split(")")[0]
+
+
+# ------------------------------------------------------------------ networks of MONAI
+
+
+def densenet121(net, x):
+    """Huang et al. 2017, table 1: blocks of 6, 12, 24 and 16 layers, with the weights of `net` in their order."""
+    convolutions, norms = ([m for m in net.modules() if isinstance(m, kind)] for kind in (nn.Conv3d, nn.BatchNorm3d))
+    kernels, scales = (iter(layers) for layers in (convolutions, norms))
+
+    def normed(x):
+        layer = next(scales)
+        return F.relu(F.batch_norm(x, layer.running_mean, layer.running_var, layer.weight, layer.bias))
+
+    x = F.conv3d(x, next(kernels).weight, stride=2, padding=3)
+    x = F.max_pool3d(normed(x), 3, 2, 1)
+    for depth in (6, 12, 24, 16):
+        for _ in range(depth):
+            new = F.conv3d(normed(x), next(kernels).weight)
+            x = torch.cat([x, F.conv3d(normed(new), next(kernels).weight, padding=1)], 1)
+        x = normed(x)
+        if depth != 16:
+            x = F.avg_pool3d(F.conv3d(x, next(kernels).weight), 2)
+    assert (next(kernels, None), next(scales, None)) == (None, None)
+    return x.mean((2, 3, 4)) @ net.class_layers.out.weight.T + net.class_layers.out.bias
+
+
+def resnet18(net, x):
+    """The plain ResNet-18 of the tests, with the weights of `net` in their order."""
+    plain = ResNet(3, channels=x.shape[1]).eval()
+    names = [name for name in net.state_dict() if not name.startswith("fc")] + ["fc.weight", "fc.bias"]
+    weights = [net.state_dict()[name] for name in names]
+    plain.load_state_dict(dict(zip(plain.state_dict(), weights, strict=True)))
+    return plain(x)
+
+
+@pytest.mark.parametrize("by_hand", [resnet18, densenet121])
+def test_a_network_of_monai_gives_the_logits_of_the_same_written_out(by_hand):
+    torch.manual_seed(4)
+    name = by_hand.__name__
+    shape = tuple(least + more for least, more in zip(smallest_grid(name), (0, 7, 20), strict=True))
+    net = build_network(name, shape, channels=2).eval()
+    scans = torch.randn(2, 2, *shape)
+    unsure(net, scans, scans.flip(0))
+    with torch.inference_mode():
+        logits, expected = net(scans), by_hand(net, scans)
+    assert logits.shape == (2, 2)
+    assert (logits[0] - logits[1]).abs().min() > 0.01
+    torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "densenet121"])
+def test_a_network_of_monai_trains_on_its_smallest_grid_and_has_its_dropout(name):
+    least = smallest_grid(name)
+    torch.manual_seed(0)
+    net = build_network(name, least, dropout=0.4)
+    assert {layer.p for layer in net.modules() if isinstance(layer, (nn.Dropout, nn.Dropout3d))} == {0.4}
+    scans = torch.randn(2, 1, *least)
+    F.cross_entropy(net(scans), torch.tensor([0, 1])).backward()
+    assert all(torch.isfinite(weights.grad).all() and weights.grad.any() for weights in net.parameters())
+    # One cell is left there: of one scan alone batch normalisation has nothing to normalise.
+    assert not takes_lone_scan(net, scans.shape)
+    with pytest.raises(ValueError, match="more than 1 value per channel"):
+        net(scans[:1])
+    assert takes_lone_scan(net, (2, 1, *(3 * length for length in least)))
+
+
+def test_without_monai_its_networks_say_what_to_install(monkeypatch):
+    monkeypatch.delitem(sys.modules, "voxelwhy.models.resnet18", raising=False)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "monai"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "meta_path", [_Without("monai"), *sys.meta_path])
+    with pytest.raises(ModelError, match=r"resnet18 is built by monai, .*pip install 'voxelwhy\[monai\]'"):
+        build_network("resnet18", (33, 33, 33))
+    assert build_network("small", (16, 16, 16))
+
+
+class _Without:
+    """An import system that lacks one package."""
+
+    def __init__(self, package):
+        self.package = package
+
+    def find_spec(self, name, path=None, target=None):
+        if name == self.package:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
+def test_the_seed_decides_the_weights_whatever_was_tried_on_the_grid():
+    with torch.random.fork_rng():
+        for name in ("resnet18", "densenet121"):
+            torch.manual_seed(3)
+            one = build_network(name, smallest_grid(name))
+            torch.manual_seed(3)
+            two = build_network(name, PAPER)
+            assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))

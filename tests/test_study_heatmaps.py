@@ -28,6 +28,8 @@ TRAINING = {
     "optimiser": "adam",
     "learning_rate": 1e-3,
     "weight_decay": 0.0,
+    "class_weights": "none",
+    "augmentation": {},
     "batch_size": 4,
     "epochs": 2,
     "dropout": 0.0,

@@ -19,6 +19,8 @@ SETTINGS = {
     "optimiser": "adam",
     "learning_rate": 1e-3,
     "weight_decay": 0.0,
+    "class_weights": "none",
+    "augmentation": {},
     "batch_size": 4,
     "epochs": 4,
     "dropout": 0.5,

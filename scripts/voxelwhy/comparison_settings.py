@@ -56,7 +56,9 @@ def make_cells(config, load):
             refused.append(labels | {"reason": f"{error.problem}"})
     if not kept:
         raise ConfigError(
-            "compare.choices: there is no combination that can be had", found=refused[0]["reason"], allowed="at least one"
+            "compare.choices: there is no combination that can be had",
+            found=refused[0]["reason"],
+            allowed="at least one",
         )
     maps = sorted({name for _, _, settings in kept for name in maps_needed(settings["training"]["channels"])})
     cells = []

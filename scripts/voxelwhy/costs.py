@@ -29,8 +29,16 @@ START_UP_SECONDS = 8
 GROUP_SIZES = (1, 2, 5, 8, 10, 20, 50, 100, 200)
 GROUP_SECONDS = 1800
 
-#: Seconds of a forward and backward pass for each million voxels of a scan, one core.
-PASS_SECONDS = {"rieke2018": 0.3, "korolev2017": 0.6, "small": 0.3, "small_dataset": 1.0}
+#: Seconds of a forward and backward pass for each million voxels of a scan, one core. The networks of MONAI: from
+#: training steps, batches of 5, on 49 x 60 x 50 and 98 x 120 x 100.
+PASS_SECONDS = {
+    "rieke2018": 0.3,
+    "korolev2017": 0.6,
+    "small": 0.3,
+    "small_dataset": 1.0,
+    "resnet18": 0.6,
+    "densenet121": 1.2,
+}
 OWN_PASS_SECONDS = 1.0
 #: How many such passes a map takes; integrated_gradients and smoothgrad take one for each step.
 PASSES = {
@@ -68,7 +76,15 @@ BASE_MB = 700
 SCAN_MB = 0.03
 MAP_MB = 250
 #: Activations of a training step in float32, MB for each million voxels of each scan of a batch, and a tenth more.
-ACTIVATIONS_MB = {"rieke2018": 330, "small": 330, "korolev2017": 300, "small_dataset": 1600}
+#: The networks of MONAI: peaks of training steps on 98 x 120 x 100, batches of 5, less what torch itself takes.
+ACTIVATIONS_MB = {
+    "rieke2018": 330,
+    "small": 330,
+    "korolev2017": 300,
+    "small_dataset": 1600,
+    "resnet18": 320,
+    "densenet121": 550,
+}
 OWN_ACTIVATIONS_MB = 1600
 
 

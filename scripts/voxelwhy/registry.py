@@ -23,7 +23,10 @@ METHODS = {
         "grad_cam_plusplus",
     )
 }
-NETWORKS = {name: f"voxelwhy.models.{name}" for name in ("rieke2018", "small", "korolev2017", "small_dataset")}
+NETWORKS = {
+    name: f"voxelwhy.models.{name}"
+    for name in ("rieke2018", "small", "korolev2017", "small_dataset", "resnet18", "densenet121")
+}
 SOURCES = {name: f"voxelwhy.cohort.{name}" for name in ("adni_merged", "adni_collection", "bids", "oasis", "folder")}
 
 

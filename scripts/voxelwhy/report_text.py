@@ -9,6 +9,7 @@ from voxelwhy.images import Grid
 from voxelwhy.wording import (
     OPTIMISERS,
     count,
+    describe_augmentation,
     describe_confounds,
     describe_loss,
     describe_mask,
@@ -209,8 +210,8 @@ def _training(settings, splits):
         f"{settings.get('learning_rate')}, batch size {settings.get('batch_size')}, {settings.get('epochs')} epochs, "
         f"{inside}, {describe_loss(settings)}; normalisation "
         f"{describe_normalisation(settings)} from training scans only, crop {settings.get('crop')}; weights kept: "
-        f"{str(settings.get('keep')).replace('_', ' ')}. The baseline is a linear model on regional means, on the same "
-        "folds."
+        f"{str(settings.get('keep')).replace('_', ' ')}. "
+        f"{describe_augmentation(settings)}The baseline is a linear model on regional means, on the same folds."
     )
 
 

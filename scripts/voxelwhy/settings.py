@@ -18,7 +18,7 @@ from voxelwhy.foreign_settings import check_model, check_others, place_architect
 from voxelwhy.settings_checks import check_settings
 
 #: Dropout of the networks that have another than the paper's, where the config names none.
-DROPOUT = {"korolev2017": 0.7, "small_dataset": 0}
+DROPOUT = {"korolev2017": 0.7, "small_dataset": 0, "resnet18": 0, "densenet121": 0}
 # What the walk below sees to itself; all the rest of a node is left to jsonschema.
 WALKED = {"properties", "items", "additionalProperties", "oneOf", "$ref", "$defs", "default"}
 NUMBER = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")

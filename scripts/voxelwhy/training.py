@@ -12,10 +12,12 @@ import pandas as pd
 import torch
 from torch.nn.functional import cross_entropy
 
+from voxelwhy.augmentation import Augmentation
 from voxelwhy.checkpoints import all_finite, resume, save_checkpoint
 from voxelwhy.errors import InputError
+from voxelwhy.models.bfloat16 import refuse_wrong_gradients
 from voxelwhy.models.devices import pick_device
-from voxelwhy.models.layers import in_channels_last
+from voxelwhy.models.layers import in_channels_last, takes_lone_scan
 from voxelwhy.models.networks import build_network, network_options
 from voxelwhy.models.two_classes import two_logits
 from voxelwhy.volumes import Normaliser
@@ -51,11 +53,12 @@ def train_network(data, settings, *, seed, fold, checkpoint=None, device="auto")
     data : FoldData
     settings : dict
         network, channels, dropout (or options, for a network of one's own), optimiser (adam or rmsprop, all else as
-        PyTorch has it), learning_rate, weight_decay, batch_size, epochs, keep (last or best_validation), precision
-        (float32 or bfloat16), threads.
+        PyTorch has it), learning_rate, weight_decay, batch_size, epochs, keep (last or best_validation), class_weights
+        (none or balanced), augmentation (see `augmentation.Augmentation`; of training scans alone), precision (float32
+        or bfloat16), threads.
     seed, fold : int
-        Initial weights, order of scans and dropout follow from them and the epoch, so that a training that was killed
-        and resumed ends with the weights of an undisturbed one, bit for bit on the CPU.
+        Initial weights, order of scans, dropout and augmentation follow from them and the epoch, so that a training
+        that was killed and resumed ends with the weights of an undisturbed one, bit for bit on the CPU.
     checkpoint : path, optional
         Written after each epoch, whole or not at all, and read if it is there.
 
@@ -67,8 +70,13 @@ def train_network(data, settings, *, seed, fold, checkpoint=None, device="auto")
     Raises
     ------
     InputError
-        The loss, the weights or the validation loss became NaN or infinite; the message says in which epoch and batch,
+        A class without training scans where classes are weighted; a network that cannot take the batches. Or the loss,
+        the weights or the validation loss became NaN or infinite; the message says in which epoch and batch,
         with which scans, where the last good checkpoint lies, and what to try.
+    ModelError
+        bfloat16 on a processor, where that gives this network wrong gradients on this grid.
+    ConfigError
+        An augmentation that may move scans out of what the network sees.
     """
     torch.set_num_threads(settings["threads"])
     torch.use_deterministic_algorithms(True, warn_only=True)
@@ -80,6 +88,10 @@ def train_network(data, settings, *, seed, fold, checkpoint=None, device="auto")
     channels, options = len(settings["channels"]), network_options(settings)
     model = build_network(settings["network"], data.volumes.shape, image_channels=channels, **options)
     model = in_channels_last(model).to(device)
+    if settings["precision"] == "bfloat16" and device.type == "cpu":
+        refuse_wrong_gradients(model, data.batch(data.sides["train"][:1])[0])
+    augmentation = Augmentation.of(settings["augmentation"], data.volumes)
+    weights = class_weights(data, settings)
     optimiser = OPTIMISERS[settings["optimiser"]](
         model.parameters(), lr=settings["learning_rate"], weight_decay=settings["weight_decay"]
     )
@@ -87,8 +99,9 @@ def train_network(data, settings, *, seed, fold, checkpoint=None, device="auto")
     started, first = time.monotonic(), progress.epoch
     for epoch in range(progress.epoch + 1, settings["epochs"] + 1):
         try:
-            row = _one_epoch(model, optimiser, data, settings, _stream(seed, fold, epoch), device, epoch)
-            row |= _validate(model, data, settings, device)
+            stream = _stream(seed, fold, epoch)
+            row = _one_epoch(model, optimiser, data, settings, weights, augmentation, stream, device, epoch)
+            row |= _validate(model, data, settings, weights, device)
         except _NotFiniteError as error:
             raise _for_people(error, data, epoch, progress, checkpoint) from error
         progress.epoch = epoch
@@ -112,17 +125,68 @@ def _stream(seed, fold, epoch):
     return int(np.random.SeedSequence([seed, fold, epoch]).generate_state(1, np.uint64)[0] >> 1)
 
 
-def _one_epoch(model, optimiser, data, settings, stream, device, epoch):
+def class_weights(data, settings):
+    """Weight of each class in the loss, (2,) float32, learnt from the training scans; None where all count alike.
+
+    `balanced` is n / (2 n_class), so that both classes together count as much as the other. The loss of a batch is the
+    mean weighted by them, as torch has it.
+
+    Raises
+    ------
+    InputError : a class without a training scan.
+    """
+    if settings["class_weights"] == "none":
+        return None
+    counts = np.bincount(data.targets[data.sides["train"]], minlength=2)
+    if not counts.all():
+        raise InputError(
+            "training.class_weights: a class has no training scan in this fold",
+            found=f"{counts[0]} scans of the negative class, {counts[1]} of the positive",
+            allowed="at least one of each",
+        )
+    return torch.from_numpy(counts.sum() / (2 * counts)).float()
+
+
+def _loss(logits, targets, weights):
+    return cross_entropy(logits, targets, weights if weights is None else weights.to(logits))
+
+
+def batches(model, data, order, size):
+    """The scans of an epoch, `order`, in batches of `size`, of which the last may have fewer.
+
+    A lone last scan joins the batch before it where the network cannot take it by itself: where batch normalisation
+    would be left with a single value (a deep network on a coarse grid).
+
+    Raises
+    ------
+    InputError : there is no batch that it could join.
+    """
+    parts = [order[start : start + size] for start in range(0, len(order), size)]
+    if len(parts[-1]) == 1 and not takes_lone_scan(model, data.batch(parts[-1])[0].shape):
+        if size == 1 or len(parts) == 1:
+            raise InputError(
+                "this network cannot be trained on one scan at a time: its batch normalisation is left with one cell",
+                found=f"training.batch_size {size}, {len(order)} training scans",
+                allowed="batches of two scans or more, or a finer grid",
+            )
+        parts[-2:] = [np.concatenate(parts[-2:])]
+    return parts
+
+
+def _one_epoch(model, optimiser, data, settings, weights, augmentation, stream, device, epoch):
     torch.manual_seed(stream)
     order = np.random.default_rng(stream).permutation(data.sides["train"])
     model.train()
     losses, right, before = 0.0, 0, order[:0]
-    for number, start in enumerate(range(0, len(order), settings["batch_size"]), start=1):
-        indices = order[start : start + settings["batch_size"]]
-        scans, targets = (part.to(device) for part in data.batch(indices))
+    parts = batches(model, data, order, settings["batch_size"])
+    for number, indices in enumerate(parts, start=1):
+        scans, targets = data.batch(indices)
+        if augmentation is not None:
+            scans = augmentation.batch(scans, indices, stream)
+        scans, targets = scans.to(device), targets.to(device)
         with _precision(settings, device):
             logits = two_logits(model(scans))
-        loss = cross_entropy(logits.float(), targets)
+        loss = _loss(logits.float(), targets, weights)
         if not torch.isfinite(loss):
             if all_finite(list(model.parameters())):
                 raise _NotFiniteError(f"the training loss turned {loss.item()}", f"batch {number}", indices)
@@ -167,13 +231,13 @@ def _for_people(error, data, epoch, progress, checkpoint):
     )
 
 
-def _validate(model, data, settings, device):
+def _validate(model, data, settings, weights, device):
     indices = data.sides["validation"]
     if not len(indices):
         return {"validation_loss": float("nan"), "validation_accuracy": float("nan")}
     logits = torch.from_numpy(predict_logits(model, data, indices, settings, device))
     targets = torch.from_numpy(data.targets[indices])
-    loss = cross_entropy(logits, targets).item()
+    loss = _loss(logits, targets, weights).item()
     if not np.isfinite(loss):
         at_fault = indices[~torch.isfinite(logits).all(1).numpy()]
         raise _NotFiniteError(f"the validation loss turned {loss}", "in its validation", at_fault)

@@ -90,10 +90,23 @@ def describe_registration(settings):
 
 
 def describe_loss(settings):
-    """The loss that follows from the network of the training settings: "binary cross-entropy"."""
+    """The loss that follows from the training settings: "binary cross-entropy, classes balanced by weights"."""
+    balanced = ", classes balanced by weights" if settings.get("class_weights") == "balanced" else ""
     if ":" in str(settings.get("network")):  # of the user's own: how many logits it has shows when it is built
-        return "cross-entropy (binary, if the network has one logit)"
-    return ("binary " if settings.get("network") in ONE_LOGIT else "") + "cross-entropy"
+        return "cross-entropy (binary, if the network has one logit)" + balanced
+    return ("binary " if settings.get("network") in ONE_LOGIT else "") + "cross-entropy" + balanced
+
+
+def describe_augmentation(settings):
+    """The augmentation of the training settings as a sentence, or nothing where there is none."""
+    chosen = settings.get("augmentation") or {}
+    words = {
+        "flip": "left and right exchanged with probability {}",
+        "shift_mm": "shifted by up to {} mm along each axis",
+        "intensity": "intensities multiplied by a factor whose logarithm has SD {}",
+    }
+    parts = [words[key].format(value) for key, value in chosen.items() if value]
+    return f"Training scans were changed at random each time they were seen: {listing(parts)}. " if parts else ""
 
 
 def describe_mask(settings):

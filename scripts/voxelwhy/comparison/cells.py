@@ -46,7 +46,7 @@ def run_study(config, *, snakefile, cores, profile=None):
         path.write_text(text, encoding="utf-8")
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(snakefile), "--configfile", str(path)]
     command += ["--profile", profile] if profile else ["--cores", str(cores)]
-    # The lock of the comparison keeps others out of its cells; that of a cell would outlive a controller that was killed.
+    # The lock of the comparison keeps others out of its cells; that of a cell would outlive a killed controller.
     command += ["--nolock", "numbers"]
     log.info("%s", " ".join(command))
     started, lines = time.monotonic(), []

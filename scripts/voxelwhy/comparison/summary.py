@@ -26,7 +26,9 @@ def cell_table(cells):
         for model, auc in cell["auc"].items():
             name = "auc" if model == "cnn" else f"auc_{model}"
             row |= {name: auc["value"], f"{name}_low": auc["low"], f"{name}_high": auc["high"]}
-        rows.append(row | {key: cell["auc"]["cnn"][key] for key in ("n_subjects", "n_scans")} | {"folder": cell["folder"]})
+        rows.append(
+            row | {key: cell["auc"]["cnn"][key] for key in ("n_subjects", "n_scans")} | {"folder": cell["folder"]}
+        )
     return pd.DataFrame(rows)
 
 
@@ -131,7 +133,9 @@ def mean_interval(values):
 def _bootstrap_of_means(cells, classes, n_bootstrap, seed):
     """Interval of the mean AUC over repeats: every resample of subjects gives an AUC in each repeat."""
     subjects = np.unique([s for cell in cells for s in cell["predictions"]["subject_id"]])
-    weights = np.random.default_rng(seed).multinomial(len(subjects), np.full(len(subjects), 1 / len(subjects)), n_bootstrap)
+    weights = np.random.default_rng(seed).multinomial(
+        len(subjects), np.full(len(subjects), 1 / len(subjects)), n_bootstrap
+    )
     sums, counts = np.zeros(n_bootstrap), np.zeros(n_bootstrap)
     for cell in cells:
         frame = pd.DataFrame(cell["predictions"])

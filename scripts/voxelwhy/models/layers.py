@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import nn
@@ -51,19 +52,93 @@ def flat_size(name, convolutions: OrderedDict, spatial_shape, channels) -> int:
     ------
     ModelError : not three axes, or a grid of which nothing is left; it names the smallest that works.
     """
+    _require_three(name, spatial_shape)
+    left = grid_after(convolutions.values(), spatial_shape)
+    if min(left) < 1:
+        raise _too_small(name, spatial_shape, smallest_axis(convolutions.values()), "nothing is left after")
+    return channels * math.prod(left)
+
+
+def require_grid(name, network: Callable[[], nn.Module], spatial_shape):
+    """Refuse a grid that is too small for a network that ends in a mean over its last cells; see `takes_grid`.
+
+    Raises
+    ------
+    ModelError : not three axes, or a grid that is too small; it names the smallest that works.
+    """
+    _require_three(name, spatial_shape)
+    if not takes_grid(_on_meta(network), spatial_shape):
+        raise _too_small(name, spatial_shape, smallest_tried_axis(network), "an axis is used up before")
+
+
+def smallest_tried_axis(network: Callable[[], nn.Module]) -> int:
+    """The fewest voxels an axis of a cube that the network which `network()` gives can take; see `takes_grid`."""
+    net, too_few, enough = _on_meta(network), 0, 1
+    while not takes_grid(net, (enough,) * 3):
+        too_few, enough = enough, 2 * enough
+        if enough > LARGEST_TRIED:
+            raise ModelError(f"the network cannot take even a grid of {LARGEST_TRIED} voxels an axis")
+    while enough - too_few > 1:
+        middle = (too_few + enough) // 2
+        too_few, enough = (too_few, middle) if takes_grid(net, (middle,) * 3) else (middle, enough)
+    return enough
+
+
+def takes_grid(net: nn.Module, spatial_shape) -> bool:
+    """Whether a network trains on a grid, tried on two scans on torch's meta device, where nothing is computed.
+
+    With padding every kernel fits, were there a single voxel: so each layer with a stride must also find more than one
+    cell along each axis, or it would make nothing coarser and look at padding alone.
+    """
+    starved = []
+
+    def look(layer, inputs):
+        lengths = inputs[0].shape[2:]
+        starved.extend(n for n, stride in zip(lengths, _three(layer.stride), strict=True) if n <= 1 < stride)
+
+    layers = [layer for layer in net.modules() if hasattr(layer, "kernel_size")]
+    handles = [layer.register_forward_pre_hook(look) for layer in layers]
+    try:
+        net.train()(torch.empty(2, next(net.parameters()).shape[1], *spatial_shape, device="meta"))
+    except RuntimeError:  # a kernel that no longer fits
+        return False
+    finally:
+        for handle in handles:
+            handle.remove()
+    return not starved
+
+
+def takes_lone_scan(model: nn.Module, images_shape) -> bool:
+    """Whether a training step may have a single scan, images of (1, *images_shape[1:]).
+
+    It may not where batch normalisation gets one value a channel: that has no spread, and torch refuses it.
+    """
+    try:
+        copy.deepcopy(model).to("meta").train()(torch.empty(1, *images_shape[1:], device="meta"))
+    except ValueError:
+        return False
+    except RuntimeError:  # an operator of somebody's network that cannot run without data: nothing is known
+        return True
+    return True
+
+
+def _on_meta(network):
+    with torch.device("meta"):
+        return network()
+
+
+def _require_three(name, spatial_shape):
     if len(spatial_shape) != 3:
         raise ModelError(
             f"{name} is a 3D network: the grid has {len(spatial_shape)} axes {tuple(spatial_shape)}, 3 wanted"
         )
-    left = grid_after(convolutions.values(), spatial_shape)
-    if min(left) < 1:
-        least = smallest_axis(convolutions.values())
-        raise ModelError(
-            f"{name} cannot work on a grid of {' x '.join(map(str, spatial_shape))} voxels: nothing is left after its "
-            f"last layer. The smallest grid that works is {least} x {least} x {least}; use a finer resolution_mm or "
-            "another network"
-        )
-    return channels * math.prod(left)
+
+
+def _too_small(name, spatial_shape, least, reason):
+    return ModelError(
+        f"{name} cannot work on a grid of {' x '.join(map(str, spatial_shape))} voxels: {reason} its last layer. The "
+        f"smallest grid that works is {least} x {least} x {least}; use a finer resolution_mm or another network"
+    )
 
 
 def in_channels_last(model: nn.Module) -> nn.Module:

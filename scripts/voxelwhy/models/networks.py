@@ -6,9 +6,9 @@ import inspect
 
 from torch import nn
 
-from voxelwhy.errors import ConfigError
+from voxelwhy.errors import ConfigError, ModelError
 from voxelwhy.models.architecture import is_own, own_network
-from voxelwhy.models.layers import smallest_axis
+from voxelwhy.models.layers import smallest_axis, smallest_tried_axis
 from voxelwhy.registry import NETWORKS, load
 
 
@@ -25,11 +25,12 @@ def build_network(name, spatial_shape, *, image_channels=1, **options) -> nn.Mod
     Raises
     ------
     ConfigError : an unknown network or option.
-    ModelError : a grid that is too small (it names the smallest that works); see `own_network`.
+    ModelError : a grid that is too small (it names the smallest that works); a network of MONAI where that is not
+        installed; see `own_network`.
     """
     if is_own(name):
         return own_network(name, tuple(int(length) for length in spatial_shape), options, image_channels)
-    module = load(NETWORKS, name, "network")
+    module = _module(name)
     parameters = inspect.signature(module.build).parameters.values()
     allowed = [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
     options = ({"channels": image_channels} if image_channels != 1 else {}) | options
@@ -45,6 +46,19 @@ def network_options(training) -> dict:
 
 
 def smallest_grid(name) -> tuple[int, int, int]:
-    """The smallest cube of voxels that the network `name` works on, computed from its layers."""
-    module = load(NETWORKS, name, "network")
-    return (smallest_axis(module.convolutions().values()),) * 3
+    """The smallest cube of voxels that the network `name` works on, computed from the network itself."""
+    module = _module(name)
+    if hasattr(module, "convolutions"):  # layers one after the other: arithmetic will do
+        return (smallest_axis(module.convolutions().values()),) * 3
+    return (smallest_tried_axis(module.network),) * 3
+
+
+def _module(name):
+    try:
+        return load(NETWORKS, name, "network")
+    except ModuleNotFoundError as error:
+        if error.name != "monai":
+            raise
+        raise ModelError(
+            f"the network {name} is built by monai, which is not installed: pip install 'voxelwhy[monai]'"
+        ) from error

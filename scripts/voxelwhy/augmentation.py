@@ -1,0 +1,83 @@
+"""Training scans changed at random each time they are seen, by MONAI's transforms: mirrored, shifted, more contrast."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from voxelwhy.errors import ConfigError
+
+#: Channels whose values are intensities of a scanner; others (a Jacobian, a probability) have a unit to keep.
+INTENSITIES = ("t1",)
+
+
+class Augmentation:
+    """Random changes of normalised scans, each scan of each epoch by a draw of its own.
+
+    Parameters
+    ----------
+    settings : dict
+        `training.augmentation` of a study, each key optional: `flip`, the probability that left and right are
+        exchanged, about the plane x = 0 of the template; `shift_mm`, the largest shift along each axis, uniform between
+        it and its negative, interpolated linearly, 0 where nothing comes from; `intensity`, the SD of the logarithm of
+        a factor by which the intensities of a scan are multiplied, normally distributed. Once normalised 0 is the mean
+        (of each voxel over the training scans, or of the scan), so that the factor is one of contrast around it. Order:
+        mirror and shift at once, then contrast.
+    affine : 4 x 4 array of the (cropped) volumes, RAS: the first axis runs from left to right.
+    shape : voxels along each axis of the volumes.
+    channels : names of the channels of an image.
+
+    Raises
+    ------
+    ConfigError : a shift that may move everything out of the volume.
+    """
+
+    def __init__(self, settings, affine, shape, channels=INTENSITIES):
+        self.flip, self.intensity = settings.get("flip", 0), settings.get("intensity", 0)
+        voxel_mm = np.linalg.norm(affine[:3, :3], axis=0)
+        self.shift = settings.get("shift_mm", 0) / voxel_mm
+        if (self.shift >= shape).any():
+            raise ConfigError(
+                "training.augmentation.shift_mm may move everything out of the volume",
+                found=settings["shift_mm"],
+                allowed=f"less than {min(shape * voxel_mm):g} mm, the shortest edge of what the network sees",
+            )
+        # The mirror exchanges the ends of the first axis; a volume whose middle is not x = 0 moves by as much again.
+        middle = affine[0, :3] @ (np.array(shape) - 1) / 2 + affine[0, 3]
+        self.off_centre = -2 * middle / affine[0, 0]
+        self.intensities = [number for number, name in enumerate(channels) if name in INTENSITIES]
+
+    @classmethod
+    def of(cls, settings, volumes):
+        """The augmentation of a training on these volumes; None where nothing is asked for."""
+        if not any(settings.values()):
+            return None
+        affine = volumes.grid.affine.copy()
+        affine[:3, 3] += affine[:3, :3] @ [part.start for part in volumes.box]
+        return cls(settings, affine, volumes.shape, getattr(volumes, "channels", INTENSITIES))
+
+    def __call__(self, image, seed):
+        """The image (channels, x, y, z), float32, changed by what `seed` (of numpy's default_rng) draws."""
+        # Here, because it takes a second to load, and most trainings have none.
+        from monai.transforms import Affine, Flip, ScaleIntensity
+
+        rng = np.random.default_rng(seed)
+        mirrored, where, contrast = rng.random() < self.flip, rng.uniform(-1, 1, 3), rng.standard_normal()
+        image, shift = torch.as_tensor(image), self.shift * where
+        if mirrored:
+            image = Flip(spatial_axis=0)(image)
+            shift[0] += self.off_centre
+        if np.abs(shift).max() > 1e-6:
+            # MONAI asks from where each voxel comes.
+            move = Affine(translate_params=tuple(-shift), mode="bilinear", padding_mode="zeros", image_only=True)
+            image = move(image)
+        image = torch.as_tensor(image).clone()
+        if self.intensity and self.intensities:
+            scale = ScaleIntensity(minv=None, maxv=None, factor=float(np.exp(self.intensity * contrast)) - 1)
+            image[self.intensities] = torch.as_tensor(scale(image[self.intensities]))
+        return image.as_subclass(torch.Tensor)
+
+    def batch(self, images, indices, stream):
+        """The images (n, channels, x, y, z) of the scans `indices`; draws follow from `stream` and the scan."""
+        seeds = [[stream, int(index)] for index in indices]
+        return torch.stack([self(image, seed) for image, seed in zip(images, seeds, strict=True)])

@@ -1,0 +1,53 @@
+"""A 3D ResNet-18: He et al. 2016 with kernels of three axes, built by MONAI."""
+
+from __future__ import annotations
+
+from monai.networks.nets.resnet import ResNet
+from torch import nn
+
+from voxelwhy.models.layers import require_grid
+
+LAYERS = (2, 2, 2, 2)
+CHANNELS = (64, 128, 256, 512)
+
+
+def network(*, channels=1, n_classes=2) -> ResNet:
+    """The network without dropout, for images (batch, channels, x, y, z) of any grid that it takes.
+
+    The published stem: a convolution of 7 with stride 2 (MONAI's default stride is 1, five times the work). Shortcuts
+    that change size are convolutions of 1 without bias, since batch normalisation follows (MONAI's other kind, without
+    weights, passes no gradient).
+    """
+    return ResNet(
+        "basic",
+        list(LAYERS),
+        list(CHANNELS),
+        spatial_dims=3,
+        n_input_channels=channels,
+        conv1_t_size=7,
+        conv1_t_stride=2,
+        shortcut_type="B",
+        bias_downsample=False,
+        num_classes=n_classes,
+    )
+
+
+def build(spatial_shape, *, channels=1, n_classes=2, dropout=0.0) -> ResNet:
+    """ResNet-18 for images (batch, channels, *spatial_shape); it gives `n_classes` logits.
+
+    Its weights do not depend on the grid: the last layer's cells are averaged. The paper has no dropout; where it is
+    asked for, it lies before the dense layer, as in the other networks.
+
+    Raises
+    ------
+    ModelError : a grid that is too small (it names the smallest that works), or not 3D.
+
+    References
+    ----------
+    He et al. 2016, Deep Residual Learning for Image Recognition.
+    """
+    require_grid("resnet18", network, spatial_shape)
+    net = network(channels=channels, n_classes=n_classes)
+    # Beside the pooling, which has no weights: so the weights keep the names that MONAI gives them.
+    net.avgpool = nn.Sequential(net.avgpool, nn.Dropout(dropout))
+    return net
