@@ -15,6 +15,7 @@ with door(snakemake) as job:
         out["truth_map"],
         threshold=job.settings["threshold"],
         simulated=job.settings["simulated"],
+        planted=job.settings["planted"],
         **shown,
     )
     draw_truth_scores(
@@ -25,5 +26,6 @@ with door(snakemake) as job:
         n_scans=int(counts.loc[group, "n_scans"]),
         group=group,
         simulated=job.settings["simulated"],
+        planted=job.settings["planted"],
         dpi=shown["dpi"],
     )

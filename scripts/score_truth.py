@@ -17,7 +17,10 @@ with door(snakemake) as job:
         for method, folder in zip(job.settings["methods"], job.input.maps, strict=True)
     }
     grid = Grid.of(job.input.mask)
-    planted = resample_log_jacobian(nib.load(Path(job.input.truth, "log_jacobian.nii.gz")), grid)
+    # Of a null cohort: where a find would be false, by what an effect of 1 would have changed.
+    reference = Path(job.input.truth, "reference.nii.gz")
+    planted_in = reference if reference.exists() else Path(job.input.truth, "log_jacobian.nii.gz")
+    planted = resample_log_jacobian(nib.load(planted_in), grid)
     card = {"units": "log of the volume relative to the template", "simulated": True}
     save_image(job.output.log_jacobian, planted, grid.affine, card)
     truth = score_truth(

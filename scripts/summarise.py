@@ -11,6 +11,7 @@ with door(snakemake) as job:
         read_table(job.input.metrics[0], METRICS) if job.input.metrics else None,
         read_table(job.input.truth[0], TRUTH) if job.input.truth else None,
         simulated=job.settings["simulated"],
+        planted=job.settings["planted"],
         classes=job.settings["classes"],
         regions={method: read_table(path, REGIONS) for method, path in regions},
     )

@@ -54,7 +54,7 @@ class Augmentation:
             return None
         affine = volumes.grid.affine.copy()
         affine[:3, 3] += affine[:3, :3] @ [part.start for part in volumes.box]
-        return cls(settings, affine, volumes.shape, getattr(volumes, "channels", INTENSITIES))
+        return cls(settings, affine, volumes.shape, volumes.channels)
 
     def __call__(self, image, seed):
         """The image (channels, x, y, z), float32, changed by what `seed` (of numpy's default_rng) draws."""

@@ -69,6 +69,7 @@ NETWORK = {key: config["training"][key] for key in ("network", "options", "chann
 NETWORK_MODULE = NETWORKS.get(NETWORK["network"], NETWORK["network"].partition(":")[0])
 ACCURACY = not MODEL or "trained_on" in MODEL
 SIMULATED = "simulation" in config
+PLANTED = SIMULATED and config["simulation"]["effect"] > 0
 # What figures and the report say of it: true, or the words that tell which confound was planted.
 MARK = SIMULATED and (describe_confounds(config["simulation"]["confounds"]) or True)
 CLASSES = {side: config["cohort"]["classes"][side]["name"] for side in ("positive", "negative")}

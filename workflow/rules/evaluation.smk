@@ -145,6 +145,7 @@ rule summarise:
             "methods": methods_of(wildcards),
             "classes": CLASSES,
             "simulated": SIMULATED,
+            "planted": PLANTED,
         },
         code=code("summarise.py"),
     script:

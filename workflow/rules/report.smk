@@ -245,6 +245,7 @@ if SIMULATED:
                 "threshold": config["evaluation"]["truth_threshold"],
                 "classes": CLASSES,
                 "simulated": MARK,
+                "planted": PLANTED,
                 "shown": SHOWN,
             },
             code=code("draw_truth.py"),

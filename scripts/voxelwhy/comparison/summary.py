@@ -68,7 +68,7 @@ def combination_table(cells, *, same_scans, classes, n_bootstrap=1000, seed=0):
 
 
 def found_table(methods, columns):
-    """One row a combination and method: mean regional AUPRC over repeats with its range, what chance gives, times found."""
+    """One row a combination and method: mean regional AUPRC over repeats, its range, what chance gives, times found."""
     rows = []
     for key, own in methods.groupby([*columns, "method"], sort=False):
         values = own["region_auprc"]

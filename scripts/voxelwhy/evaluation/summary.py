@@ -8,9 +8,15 @@ from voxelwhy.wording import interval, listing, method_name, p_value, people
 
 FEW_SUBJECTS = 100
 CHANCE_AUC = 0.5
+NOTHING_PLANTED = (
+    "The effect of this simulated cohort is 0, so that its classes differ by chance alone; claims are judged by the "
+    "regions that an effect of 1 would have changed."
+)
 
 
-def three_sentences(metrics, truth=None, *, simulated, classes, model="cnn", baseline="baseline", regions=None):
+def three_sentences(
+    metrics, truth=None, *, simulated, classes, planted=True, model="cnn", baseline="baseline", regions=None
+):
     """What came out, in three sentences: accuracy; what the heatmaps found; what they did not, or a caution.
 
     Parameters
@@ -19,6 +25,7 @@ def three_sentences(metrics, truth=None, *, simulated, classes, model="cnn", bas
         weights of which nobody says where they were trained: the first sentence then says that, and why
     truth : DataFrame by the TRUTH schema, or None where no disease was planted
     simulated : bool
+    planted : bool; False where `truth` holds maps of a null cohort against what would have been planted
     classes : {"positive": name, "negative": name}
     regions : {method: DataFrame by the REGIONS schema}, used where `truth` or `metrics` is None
 
@@ -30,6 +37,8 @@ def three_sentences(metrics, truth=None, *, simulated, classes, model="cnn", bas
         first = _no_accuracy(regions or {}, simulated)
     else:
         first = _accuracy(metrics, model, baseline, simulated, classes)
+    if truth is not None and len(truth) and not planted:
+        return [first, _claimed(truth), NOTHING_PLANTED]
     if truth is not None and len(truth):
         return [first, _found(truth), _not_found(truth)]
     return [first, largest_regions(regions or {}, classes), _caution(metrics, model)]
@@ -69,6 +78,14 @@ def _found(truth):
         return "No method found the planted atrophy: none ranked the changed regions above chance."
     named = [f"{method_name(row.method)} ({_figures(row)})" for row in found.itertuples()]
     return f"The planted atrophy was found by {listing(named)}."
+
+
+def _claimed(truth):
+    claimed = truth[truth["found"]]
+    if not len(claimed):
+        return "No method claims to have found an atrophy, and none was planted: that is right."
+    named = [f"{method_name(row.method)} ({_figures(row)})" for row in claimed.itertuples()]
+    return f"An atrophy is claimed by {listing(named)}, and none was planted: that is false."
 
 
 def _not_found(truth):

@@ -17,6 +17,7 @@ def draw_truth_map(
     *,
     threshold,
     simulated,
+    planted=True,
     axis="coronal",
     slices_mm=sl.DEFAULT_SLICES_MM,
     dpi=150,
@@ -28,6 +29,7 @@ def draw_truth_map(
     log_jacobian_path : path of the NIfTI on the template's grid
     template_path : path; brain, 0 outside
     threshold : float, |log-Jacobian| above which a voxel is truth
+    planted : bool; False where this is what an effect of 1 would have been, in a null cohort
 
     Returns
     -------
@@ -57,19 +59,19 @@ def draw_truth_map(
     bar = fig.colorbar(drawn, ax=panels[0].tolist(), shrink=0.7, pad=0.01, label="log-Jacobian")
     bar.outline.set_visible(False)
     share = float((np.abs(change[brain]) > threshold).mean())
+    what = "The planted disease" if planted else "Nothing is planted; the disease that an effect of 1 would be"
     caption = (
-        "The planted disease: log volume change relative to the template (−0.29 is a quarter lost). Coloured and "
-        "outlined where its "
-        f"absolute value exceeds {threshold:g}: the truth, {share:.1%} of {int(brain.sum()):,} brain voxels. "
+        f"{what}: log volume change relative to the template (−0.29 is a quarter lost). Coloured and outlined "
+        f"where its absolute value exceeds {threshold:g}: the truth, {share:.1%} of {int(brain.sum()):,} brain voxels. "
         f"{axis.capitalize()} slices; n = 1 "
         "planted map, the same for every patient but for its strength."
     )
-    title = "The planted disease"
+    title = "The planted disease" if planted else "No planted disease: where a find would be false"
     return save_figure(fig, out, simulated=simulated, title=title, caption=caption, category="truth", dpi=dpi)
 
 
 @styled
-def draw_truth_scores(truth, out, *, settings, n_subjects, n_scans, group, simulated, dpi=150):
+def draw_truth_scores(truth, out, *, settings, n_subjects, n_scans, group, simulated, planted=True, dpi=150):
     """Each method against the planted disease: regional AUPRC with its null, and the other figures beside chance.
 
     Parameters
@@ -106,19 +108,20 @@ def draw_truth_scores(truth, out, *, settings, n_subjects, n_scans, group, simul
     panels[0].set_yticks(places, [method_title(name) for name in truth["method"]])
     panels[0].set_ylim(-0.6, len(truth) - 0.4)
     row = truth.iloc[0]
+    against = "the planted disease" if planted else "the disease that an effect of 1 would be (nothing was planted)"
     found = [method_title(name) for name in truth.loc[truth["found"], "method"]]
     caption = (
-        f"Mean map of {group} scans ({people(n_subjects, n_scans)}) against the planted disease; relevance for the "
+        f"Mean map of {group} scans ({people(n_subjects, n_scans)}) against {against}; relevance for the "
         f"{describe_target(settings)}. Dots: the method; ticks: what chance gives. Left: area under the "
         "precision-recall curve over "
         f"{row['n_regions']} atlas regions, {row['n_truth_regions']} of them changed (mean |log-Jacobian| above "
         f"{row['threshold']:g}); "
         f"grey: up to the 95th percentile of {row['n_permutations']:,} permutations of the regions in which left and "
         "right move together. "
-        f"p Holm-corrected over {len(truth)} methods. Filled: found the atrophy "
+        f"p Holm-corrected over {len(truth)} methods. Filled: {'found the atrophy' if planted else 'a false claim'} "
         f"({listing(found) if found else 'no method'})."
     )
-    title = "Which method found the planted atrophy"
+    title = "Which method found the planted atrophy" if planted else "Which method claims an atrophy that is not there"
     return save_figure(fig, out, simulated=simulated, title=title, caption=caption, category="truth", dpi=dpi)
 
 

@@ -91,22 +91,16 @@ def write_scans(world, seed, plan, out_dir, *, workers=1, progress=None):
 
 
 def write_truth(world, truth_dir):
-    """Write the planted disease: its log-Jacobian on Grid.icbm(working_mm) and the volume change of every region."""
+    """Write the planted disease: its log-Jacobian on Grid.icbm(working_mm) and the volume change of every region.
+
+    Of a null cohort also `reference.nii.gz`: what an effect of 1 would have planted.
+    """
     truth_dir.mkdir(parents=True, exist_ok=True)
     brain, disease, settings = world.brain, world.disease, world.settings
-    grid = Grid.icbm(brain.working_mm)
-    whole = np.zeros(grid.shape, dtype=np.float32)
-    crop = tuple(slice(a, a + n) for a, n in zip(brain.offset, brain.grid.shape, strict=True))
-    whole[crop] = np.log(disease.jacobian)
-    sidecar = {
-        "description": "planted disease: log-Jacobian of its own deformation at severity 1, in template space",
-        "units": "natural logarithm of volume relative to the template; 0 outside the brain",
-        "effect": settings["effect"],
-        "smallest": float(whole.min()),
-        "largest": float(whole.max()),
-        "simulated": True,
-    }
-    save_image(truth_dir / "log_jacobian.nii.gz", whole, grid.affine, sidecar)
+    _write_log_jacobian(brain, disease, truth_dir / "log_jacobian.nii.gz", "planted disease", settings["effect"])
+    if world.reference is not None:
+        words = "nothing is planted; what an effect of 1 would be"
+        _write_log_jacobian(brain, world.reference, truth_dir / "reference.nii.gz", words, 1)
     regions = [
         {
             "region": name,
@@ -118,6 +112,22 @@ def write_truth(world, truth_dir):
         for name in disease.wanted
     ]
     write_table(pd.DataFrame(regions), truth_dir / "regions.tsv", TRUTH_REGIONS)
+
+
+def _write_log_jacobian(brain, disease, path, words, effect):
+    grid = Grid.icbm(brain.working_mm)
+    whole = np.zeros(grid.shape, dtype=np.float32)
+    crop = tuple(slice(a, a + n) for a, n in zip(brain.offset, brain.grid.shape, strict=True))
+    whole[crop] = np.log(disease.jacobian)
+    sidecar = {
+        "description": f"{words}: log-Jacobian of its own deformation at severity 1, in template space",
+        "units": "natural logarithm of volume relative to the template; 0 outside the brain",
+        "effect": effect,
+        "smallest": float(whole.min()),
+        "largest": float(whole.max()),
+        "simulated": True,
+    }
+    save_image(path, whole, grid.affine, sidecar)
 
 
 def _write_scan(world, seed, row, out_dir):

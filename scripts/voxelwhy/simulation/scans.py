@@ -42,6 +42,7 @@ class World:
     brain: Brain
     growth: Growth
     disease: Change
+    reference: Change | None  # of a null cohort, the disease that an effect of 1 would plant
 
 
 def make_world(settings):
@@ -53,14 +54,18 @@ def make_world(settings):
     """
     brain = load_brain(settings["working_mm"], settings["resolution_mm"])
     maps = region_maps(brain, {name: region["labels"] for name, region in settings["regions"].items()})
-    wanted = {
-        f"{name}_{side}": float(np.expm1(settings["effect"] * np.log1p(region["change"])))
-        for name, region in settings["regions"].items()
-        for side in ("left", "right")
-    }
     reach = settings["fluid_reach_mm"]
+
+    def disease(effect):
+        wanted = {
+            f"{name}_{side}": float(np.expm1(effect * np.log1p(region["change"])))
+            for name, region in settings["regions"].items()
+            for side in ("left", "right")
+        }
+        return realise(brain, maps, wanted, reach_mm=reach)
+
     growth = plan_growth(brain, settings["normal"]["hippocampus_labels"], reach)
-    return World(settings, brain, growth, realise(brain, maps, wanted, reach_mm=reach))
+    return World(settings, brain, growth, disease(settings["effect"]), None if settings["effect"] else disease(1))
 
 
 def scan_grid(resolution_mm):
