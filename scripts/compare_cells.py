@@ -1,10 +1,14 @@
 """Put the cells of a comparison together: tables and figure."""
 
-from voxelwhy.comparison.summary import cell_table, method_table
+from voxelwhy.comparison_report import report_comparison
 from voxelwhy.doors import door
 from voxelwhy.images import read_json
 
 with door(snakemake) as job:
-    cells = [read_json(path) for path in job.input.cells]
-    cell_table(cells).to_csv(job.output.cells, sep="\t", index=False, lineterminator="\n", float_format="%.10g")
-    method_table(cells).to_csv(job.output.methods, sep="\t", index=False, lineterminator="\n", float_format="%.10g")
+    out = job.output.stems()
+    report_comparison(
+        [read_json(path) for path in job.input.cells],
+        job.input.t1,
+        {"cells": job.output.cells, "methods": job.output.methods, "table": out["table"], "figure": out["figure"]},
+        job.settings,
+    )

@@ -20,6 +20,7 @@ SECTIONS = {
         "Performance",
         "Out-of-sample figures, with a simple baseline on the same folds beside the network.",
     ),
+    "comparison": ("Comparison", "How much accuracy and heatmaps depend on choices made before them, or on chance."),
     "external": (
         "Other cohorts",
         "The same models on the scans of other studies, which share nobody with this one, beside their own test scans.",

@@ -5,8 +5,8 @@ IN   the config; each combination of its choices, and each repeat of it, is a st
 OUT  cells/<cell>/                           that study; its config.yaml gives its report too
      cells/<cell>.json                       what the comparison keeps of it
      comparison/cells.tsv, methods.tsv       one row a cell; one a cell and method
-     comparison/<question>.{tsv,md,tex}      the table: one row a combination (and method)
-     comparison/<question>.{png,svg,json}    the figure
+     comparison/tables/<question>.*          the table of the comparison
+     comparison/figures/<question>.*         its figure
 
 A cell is run by a Snakemake of its own, so that it is in every respect the study that its config says, resumes where it
 ended, and can be looked at by itself. Cohorts and registrations are shared through their stores. On one machine cells
@@ -78,10 +78,7 @@ DOORS_OF_NUMBERS = (
 
 if CELLS:
     QUESTION = COMPARED["question"]
-    COMPARISON = [
-        study(f"comparison/{name}")
-        for name in ("cells.tsv", "methods.tsv", *(f"{QUESTION}.{end}" for end in ("tsv", "md", "tex", "png", "svg")))
-    ]
+    COMPARISON = [study(f"comparison/figures/{QUESTION}.png"), study(f"comparison/tables/{QUESTION}.md")]
     if workflow.is_main_process:
         n_combinations = len(CELLS) // COMPARED["repeats"]
         print(f"{n_combinations} combinations of choices, each {COMPARED['repeats']} times", file=sys.stderr)
@@ -119,11 +116,12 @@ if CELLS:
         """Put the cells together: the tables and the figure of the comparison."""
         input:
             cells=expand(study("cells/{cell}.json"), cell=CELLS_BY_NAME),
+            t1=rules.prepare_template.output.t1,
         output:
             cells=study("comparison/cells.tsv"),
             methods=study("comparison/methods.tsv"),
-            tables=[study(f"comparison/{QUESTION}.{ending}") for ending in ("tsv", "md", "tex")],
-            figure=[study(f"comparison/{QUESTION}.{ending}") for ending in ("png", "svg")],
+            table=table_files(f"comparison/tables/{QUESTION}"),
+            figure=figure(f"comparison/figures/{QUESTION}", "comparison"),
         log:
             study("logs/compare_cells.log"),
         benchmark:

@@ -102,7 +102,9 @@ if EXTERNAL:
             runtime=predicting_runtime,
         params:
             settings={
-                "training": {key: ADOPTING[key] for key in ("network", "channels", "batch_size", "precision", "threads")},
+                "training": {
+                    key: ADOPTING[key] for key in ("network", "channels", "batch_size", "precision", "threads")
+                },
                 "classes": CLASSES,
             },
             code=code("predict_external.py", NETWORK_MODULE),

@@ -80,6 +80,26 @@ def found_table(methods, columns):
     return pd.DataFrame(rows)
 
 
+def confound_table(cells, methods, columns):
+    """`found_table`, and of each combination and method the three regions of the largest mean density.
+
+    `like_first` is Spearman's correlation over regions with the map of the first combination: near 1 where a method
+    says the same of this cohort as of that one.
+    """
+    table = found_table(methods, columns)
+    means = {}
+    for cell in _first_of_each(cells):
+        own = [other for other in cells if other["choices"] == cell["choices"]]
+        for method in cell["methods"]:
+            frame = pd.DataFrame([pd.Series(other["methods"][method]["density"]) for other in own])
+            means[*_choices(cell).values(), method] = frame.mean()
+    first = tuple(_choices(cells[0]).values())
+    keys = [tuple(row) for row in table[[*columns, "method"]].to_numpy().tolist()]
+    table["first_regions"] = [", ".join(means[key].nlargest(3).index) for key in keys]
+    table["like_first"] = [stats.spearmanr(means[key], means[*first, key[-1]]).statistic for key in keys]
+    return table
+
+
 def claims_table(methods, columns):
     """Of cells in which nothing was planted: how often each method claims to have found something all the same.
 

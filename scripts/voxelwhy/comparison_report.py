@@ -1,0 +1,89 @@
+"""The tables and the figure that a comparison ends with, by the question that it asks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from voxelwhy.comparison.summary import (
+    cell_table,
+    choice_columns,
+    claims_table,
+    combination_table,
+    confound_table,
+    false_regions,
+    found_table,
+    mean_interval,
+    method_table,
+)
+from voxelwhy.figures.choices import draw_choices
+from voxelwhy.figures.confounds import draw_confounds
+from voxelwhy.figures.null import draw_null
+from voxelwhy.publish_comparison import publish_choices, publish_confounds, publish_null
+from voxelwhy.wording import interval
+
+
+def report_comparison(cells, template_path, out, settings):
+    """Write the tables and draw the figure of a comparison.
+
+    Parameters
+    ----------
+    cells : list of dict, of `comparison.cells.gather_study` with choices and repeat
+    template_path : path of the template on the study's grid
+    out : dict of paths: cells, methods (tables), table, figure (without suffix)
+    settings : dict; question, refused, same_scans, classes, bootstrap, seed, top, shown, simulated, atlas
+    """
+    columns = list(choice_columns(cells).values())
+    methods = method_table(cells)
+    for name, frame in (("cells", cell_table(cells)), ("methods", methods)):
+        frame.to_csv(out[name], sep="\t", index=False, lineterminator="\n", float_format="%.10g")
+    {"choices": _choices, "null": _null, "confounds": _confounds}[settings["question"]](
+        cells, methods, columns, template_path, out, settings
+    )
+
+
+def _choices(cells, methods, columns, template_path, out, settings):
+    how = {"same_scans": settings["same_scans"], "simulated": settings["simulated"]}
+    combinations = _combinations(cells, settings)
+    found = found_table(methods, columns) if "region_auprc" in methods else None
+    publish_choices(combinations, found, columns, out["table"], refused=settings["refused"], **how)
+    look = {"n_bootstrap": settings["bootstrap"], "dpi": settings["shown"]["dpi"]}
+    draw_choices(combinations, found, columns, out["figure"], **how, **look)
+
+
+def _null(cells, methods, columns, template_path, out, settings):
+    claims, table = claims_table(methods, columns), cell_table(cells)
+    regions = false_regions(cells, top=settings["top"])
+    regions.to_csv(Path(out["cells"]).with_name("regions.tsv"), sep="\t", index=False, float_format="%.10g")
+    aucs = (table["auc"].mean(), *mean_interval(table["auc"]))
+    how = {"atlas": settings["atlas"], "top": settings["top"], "simulated": settings["simulated"]}
+    publish_null(claims, regions, aucs, out["table"], **how)
+    draw_null(table, methods, claims, out["figure"], simulated=settings["simulated"], dpi=settings["shown"]["dpi"])
+
+
+def _confounds(cells, methods, columns, template_path, out, settings):
+    positive, shown = settings["classes"]["positive"], settings["shown"]
+    combinations = _combinations(cells, settings)
+    table = confound_table(cells, methods, columns)
+    publish_confounds(combinations, table, columns, out["table"], simulated=settings["simulated"])
+    first = [cell for cell in cells if cell["repeat"] == 1]
+    rows, maps = [], {}
+    for cell, row in zip(first, combinations.itertuples(), strict=True):
+        said = [f"{name} {getattr(row, name)}" for name in columns]
+        said.append(f"AUC {interval(row.auc, row.auc_low, row.auc_high)}")
+        rows.append({"key": cell["cell"], "label": "\n".join(said).replace("_", " ")})
+        for method in cell["methods"]:
+            path = Path(cell["folder"], "heatmaps", method, "maps", f"mean_{positive}_scaled.nii.gz")
+            maps[cell["cell"], method] = path
+    place = {"axis": shown["axis"], "slice_mm": shown["slices_mm"][len(shown["slices_mm"]) // 2]}
+    look = {"simulated": settings["simulated"], "dpi": shown["dpi"]}
+    draw_confounds(rows, maps, template_path, out["figure"], **place, **look)
+
+
+def _combinations(cells, settings):
+    return combination_table(
+        cells,
+        same_scans=settings["same_scans"],
+        classes=settings["classes"],
+        n_bootstrap=settings["bootstrap"],
+        seed=settings["seed"],
+    )

@@ -1,0 +1,127 @@
+"""How accuracy and heatmaps depend on choices: one row a combination, one column a method."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.colors import TwoSlopeNorm
+
+from voxelwhy.figures.style import CYCLE, INK, MUTED, RULE, new_figure, save_figure, styled
+from voxelwhy.wording import count, listing, method_title
+
+
+@styled
+def draw_choices(combinations, found, columns, out, *, simulated, same_scans, n_bootstrap, dpi=150):
+    """AUC with its interval by combination of choices, and beside it how well each method finds what was planted.
+
+    Parameters
+    ----------
+    combinations, found : DataFrames of `comparison.summary.combination_table` and `found_table` (None where no disease
+        is known: the accuracy alone is drawn)
+    columns : names of the choices; the last tells colours and panels apart, the others make the rows
+    out : path without suffix
+    same_scans : bool; whether the repeats study the same scans
+
+    Returns
+    -------
+    str, the caption
+    """
+    *rows_by, panel_by = columns
+    rows = list(dict.fromkeys(map(tuple, combinations[rows_by].to_numpy().tolist())))
+    panels_by = list(dict.fromkeys(combinations[panel_by]))
+    methods = [] if found is None else list(dict.fromkeys(found["method"]))
+    widths = [2.4] + [0.62 * len(methods)] * (len(panels_by) if methods else 0)
+    fig, panels = new_figure(
+        1,
+        len(widths),
+        squeeze=False,
+        figsize=(sum(widths) + 2.6, 0.42 * len(rows) + 1.7),
+        layout="constrained",
+        width_ratios=widths,
+    )
+    _accuracy(panels[0][0], combinations, rows_by, rows, panel_by, panels_by)
+    chance = 0.5 if found is None else float(found["region_chance"].mean())
+    for axes, value in zip(panels[0][1:], panels_by, strict=False):
+        drawn = _truth(axes, found[found[panel_by] == value], rows_by, rows, methods, chance)
+        axes.set_title(value)
+    if methods:
+        bar = fig.colorbar(drawn, ax=panels[0][1:].tolist(), shrink=0.8, pad=0.01, ticks=[0, round(chance, 2), 0.5, 1])
+        bar.set_label("AUPRC over regions")
+        bar.outline.set_visible(False)
+    fig.legend(*panels[0][0].get_legend_handles_labels(), loc="outside upper left", ncols=len(panels_by))
+    caption = _caption(combinations, found, same_scans, n_bootstrap, chance)
+    title = "What accuracy and heatmaps owe to choices made before them"
+    return save_figure(fig, out, simulated=simulated, title=title, caption=caption, category="comparison", dpi=dpi)
+
+
+def _accuracy(axes, combinations, rows_by, rows, panel_by, panels_by):
+    offsets = np.linspace(0.17, -0.17, len(panels_by)) if len(panels_by) > 1 else [0]
+    for place, row in zip(range(len(rows))[::-1], rows, strict=True):
+        for colour, offset, value in zip(CYCLE, offsets, panels_by, strict=False):
+            own = combinations[(combinations[panel_by] == value)]
+            own = own[(own[rows_by].to_numpy() == np.array(row)).all(axis=1)] if rows_by else own
+            for cell in own.itertuples():
+                axes.hlines(place + offset, cell.auc_low, cell.auc_high, color=colour, lw=1.6)
+                axes.plot(cell.auc, place + offset, "o", color=colour, ms=5.5, label=value if place == 0 else None)
+    axes.axvline(0.5, color=MUTED, lw=0.8, ls=":")
+    axes.set(title="AUC", xlim=(0.25, 1.02), ylim=(-0.6, len(rows) - 0.4))
+    axes.set_yticks(range(len(rows))[::-1], [" · ".join(row) for row in rows])
+    axes.grid(axis="x", color=RULE, lw=0.6)
+    axes.set_axisbelow(True)
+    axes.tick_params(axis="y", length=0)
+
+
+def _truth(axes, found, rows_by, rows, methods, chance):
+    """A matrix of mean AUPRC; below each figure, in how many repeats the method found the atrophy."""
+    values = np.full((len(rows), len(methods)), np.nan)
+    for cell in found.itertuples():
+        row = rows.index(tuple(getattr(cell, name) for name in rows_by))
+        column = methods.index(cell.method)
+        values[row, column] = cell.region_auprc
+        strong = abs(cell.region_auprc - chance) > 0.5 * (1 - chance if cell.region_auprc > chance else chance)
+        colour = "white" if strong else INK
+        weight = "bold" if cell.n_found * 2 > cell.n_repeats else "normal"
+        axes.text(
+            column,
+            row - 0.12,
+            f"{cell.region_auprc:.2f}",
+            ha="center",
+            va="center",
+            fontsize=8,
+            weight=weight,
+            color=colour,
+        )
+        words = f"{cell.n_found} of {cell.n_repeats}"
+        axes.text(column, row + 0.26, words, ha="center", va="center", fontsize=5.5, color=colour)
+    drawn = axes.imshow(values, cmap="PuOr_r", norm=TwoSlopeNorm(chance, 0, 1), aspect="auto")
+    titles = [method_title(name).replace(" ", "\n", 1) for name in methods]
+    axes.set_xticks(range(len(methods)), titles, fontsize=6.5)
+    axes.set_yticks([])
+    axes.tick_params(length=0)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    return drawn
+
+
+def _caption(combinations, found, same_scans, n_bootstrap, chance):
+    repeats, subjects = combinations["n_repeats"], combinations["n_subjects"]
+    each = count(int(repeats.max()), "repeat")
+    how = (
+        f"over {n_bootstrap:,} resamples of subjects, all repeats together"
+        if same_scans
+        else "by Student's t over repeats, each with a cohort of its own"
+    )
+    words = (
+        f"Left: AUC out of sample by combination of choices, mean of {each} with other folds and initial weights, with "
+        "the "
+        f"95 % interval {how} ({int(subjects.max())} subjects); dotted: 0.5."
+    )
+    if found is None:
+        return words
+    null = found["null_95"].mean()
+    return (
+        f"{words} Right: how well the mean map of the positive class finds the planted atrophy, as area under the "
+        "precision-recall curve over regions, mean of the repeats; below, in how many of them the method found it "
+        "(above the 95th percentile of permuted regions, Holm-corrected p < 0.05; bold: in most). Chance is "
+        f"{chance:.2f} (white), its 95th percentile {null:.2f}. "
+        f"{listing(sorted(set(found['method'].map(method_title))))}."
+    )

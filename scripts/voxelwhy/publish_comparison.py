@@ -1,0 +1,101 @@
+"""The tables of a comparison, for people."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from voxelwhy.publish import publish_table
+from voxelwhy.wording import interval, listing, method_title, number, p_value
+
+
+def publish_choices(combinations, found, columns, out, *, refused, same_scans, simulated):
+    """One row a combination: AUC of network and baseline, and each method's AUPRC with its range and times found."""
+    shown = combinations[columns].copy()
+    shown["repeats"] = combinations["n_repeats"]
+    shown["subjects"] = combinations["n_subjects"]
+    shown["AUC"] = [interval(row.auc, row.auc_low, row.auc_high) for row in combinations.itertuples()]
+    shown["AUC of the baseline"] = combinations["auc_baseline"].map(number)
+    frame = combinations.copy()
+    if found is not None:
+        for method, own in found.groupby("method", sort=False):
+            own = combinations[columns].merge(own, on=columns, how="left")
+            shown[method_title(method)] = [
+                f"{row.region_auprc:.2f} ({row.least:.2f} to {row.most:.2f}), {row.n_found} of {row.n_repeats}"
+                for row in own.itertuples()
+            ]
+            for name in ("region_auprc", "least", "most", "region_chance", "null_95", "share_outside", "n_found"):
+                frame[f"{method}_{name}"] = own[name].to_numpy()
+    caption = (
+        f"{'Simulated data. ' if simulated else ''}AUC: mean over repeats with its 95 % interval "
+        f"({'over resampled subjects' if same_scans else 'Student, over repeats'}). "
+    )
+    if found is not None:
+        caption += (
+            "Methods: AUPRC over regions against the planted atrophy, mean over repeats (least to most), and in how "
+            "many "
+            f"repeats it was found; chance {found['region_chance'].mean():.2f}, 95th percentile of permuted regions "
+            f"{found['null_95'].mean():.2f}. "
+        )
+    if refused:
+        words = [", ".join(value for key, value in row.items() if key != "reason") for row in refused]
+        caption += f"Not to be had: {listing([f'({word})' for word in words])}."
+    title = "Accuracy and heatmaps by choice"
+    return publish_table(frame, shown, out, title=title, caption=caption.strip(), category="comparison")
+
+
+def publish_null(claims, regions, aucs, out, *, atlas, top, simulated):
+    """One row a method: how often it claims an atrophy that is not there, and which regions it favours all the same."""
+    shown = pd.DataFrame({"method": [_title(name) for name in claims["method"]], "repeats": claims["n"]})
+    shown["p < 0.05"] = [_share(r.n_below, r.n, r.below_low, r.below_high) for r in claims.itertuples()]
+    shown["claims"] = [_share(r.n_claims, r.n, r.claims_low, r.claims_high) for r in claims.itertuples()]
+    shown["more often than 5 %?"] = ["" if np.isnan(p) else p_value(p) for p in claims["p_binomial"]]
+    favoured = regions[regions["p_holm"] < 0.05]
+    shown[f"too often among the first {top} regions"] = [
+        listing([f"{r.region} ({r.n_top})" for r in favoured[favoured["method"] == name].itertuples()]) or "none"
+        for name in claims["method"]
+    ]
+    mean, low, high = aucs
+    caption = (
+        f"{'Simulated data; ' if simulated else ''}nothing was planted. Mean AUC {interval(mean, low, high)} over "
+        "repeats "
+        "(95 %, Student). p < 0.05: of the permutation test of a method by itself; claims: what a study would say, "
+        "Holm-corrected over methods; shares with exact 95 % intervals; then the binomial test that p < 0.05 comes "
+        "more "
+        f"often than one time in twenty. Regions of {atlas} (density of relevance in patients' maps) that are among "
+        "the "
+        f"first {top} more often than chance, Holm-corrected over regions, and in how many repeats."
+    )
+    title = "What methods claim where there is nothing to find"
+    return publish_table(claims, shown, out, title=title, caption=caption, category="comparison")
+
+
+def publish_confounds(combinations, table, columns, out, *, simulated):
+    """One row a combination and method: accuracy, what the method points at, and whether that is the disease."""
+    full = combinations[[*columns, "auc", "auc_low", "auc_high", "n_subjects"]].merge(table, on=columns)
+    shown = full[columns].copy()
+    shown["AUC"] = [interval(row.auc, row.auc_low, row.auc_high) for row in full.itertuples()]
+    shown["method"] = full["method"].map(method_title)
+    shown["AUPRC of the planted regions"] = full["region_auprc"].map(number)
+    shown["found"] = [f"{row.n_found} of {row.n_repeats}" for row in full.itertuples()]
+    shown["relevance outside the brain"] = full["share_outside"].map(number)
+    shown["like the first row"] = full["like_first"].map(number)
+    shown["first regions"] = full["first_regions"]
+    caption = (
+        f"{'Simulated data. ' if simulated else ''}AUC: mean over repeats with its 95 % interval over subjects. AUPRC "
+        "over "
+        f"regions against the regions of the disease (with effect 0 those that it would have); chance "
+        f"{full['region_chance'].mean():.2f}. Like the first row: Spearman's correlation over regions with the map of "
+        "the "
+        "same method in the first combination. First regions: largest density of relevance in patients' maps."
+    )
+    title = "What methods point at where something else tells the classes apart"
+    return publish_table(full, shown, out, title=title, caption=caption, category="comparison")
+
+
+def _title(method):
+    return "any method of a study" if method == "any method" else method_title(method)
+
+
+def _share(k, n, low, high):
+    return "" if np.isnan(k) else f"{int(k)} of {int(n)} ({low:.2f} to {high:.2f})"
