@@ -22,6 +22,7 @@ from voxelwhy.heatmaps.lrp import lrp
 from voxelwhy.heatmaps.occlusion import occlusion
 from voxelwhy.heatmaps.sensitivity_analysis import sensitivity_analysis
 from voxelwhy.heatmaps.smoothgrad import smoothgrad
+from voxelwhy.models.layers import in_channels_last
 from voxelwhy.models.networks import build_network
 
 #: On these grids ResNet-18 ends in 2 x 2 x 2 cells, and DenseNet-121 in one: its last convolution that has places
@@ -178,3 +179,14 @@ def test_lrp_is_input_x_gradient_for_epsilon_0_and_conserves_relevance(name):
     found = lrp(net, image, target_class=0, rule="alpha_beta", alpha=1.0)
     assert abs(logit) > 1e-3
     assert found.sum() == pytest.approx(logit, rel=1e-8)
+
+
+@each_network
+def test_the_layout_in_memory_changes_no_map(name):
+    net, image = ready(name)
+    last = copy.deepcopy(net).to(memory_format=torch.channels_last_3d)
+    wanted = sensitivity_analysis(net, image, target_class=0)
+    assert_same(sensitivity_analysis(last, image, target_class=0), wanted, least=1e-6)
+    chosen = in_channels_last(copy.deepcopy(net))
+    kept = {m.weight.is_contiguous() for m in chosen.modules() if isinstance(m, nn.Conv3d) and m.kernel_size[0] == 3}
+    assert kept == {name == "densenet121"}

@@ -12,7 +12,7 @@ GROWTH = 32
 
 def network(*, channels=1, n_classes=2, dropout=0.0) -> DenseNet:
     """The network for images (batch, channels, x, y, z) of any grid that it takes."""
-    return DenseNet(
+    net = DenseNet(
         spatial_dims=3,
         in_channels=channels,
         out_channels=n_classes,
@@ -21,6 +21,10 @@ def network(*, channels=1, n_classes=2, dropout=0.0) -> DenseNet:
         block_config=DEPTHS,
         dropout_prob=dropout,
     )
+    # A training step in float32 takes a tenth longer channels last (in bfloat16 a tenth less); ResNet-18 gains from it
+    # on fine grids and loses on coarse ones.
+    net.channels_last = False
+    return net
 
 
 def build(spatial_shape, *, channels=1, n_classes=2, dropout=0.0) -> DenseNet:

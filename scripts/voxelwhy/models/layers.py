@@ -142,11 +142,11 @@ def _too_small(name, spatial_shape, least, reason):
 
 
 def in_channels_last(model: nn.Module) -> nn.Module:
-    """The model with its 3-D weights channels last in memory: about half the time of a 3-D convolution on the CPU
-    (not measured on a GPU).
+    """The model with its 3-D weights channels last in memory: up to twice as fast on the CPU (not measured on a GPU).
 
-    A model that has 2-D convolutions too is left as it is.
+    A model that has 2-D convolutions too is left as it is, and so is one that says `channels_last = False` because it
+    was measured to be slower that way.
     """
-    if any(weight.ndim == 4 for weight in model.parameters()):
+    if not getattr(model, "channels_last", True) or any(weight.ndim == 4 for weight in model.parameters()):
         return model
     return model.to(memory_format=torch.channels_last_3d)
