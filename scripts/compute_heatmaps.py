@@ -8,7 +8,7 @@ import pandas as pd
 from voxelwhy.doors import door
 from voxelwhy.provenance import software_versions
 from voxelwhy.registry import METHODS, load
-from voxelwhy.study_heatmaps import explain_scans, part_of, write_part
+from voxelwhy.study_heatmaps import choose_subjects, explain_scans, part_of, write_part
 from voxelwhy.tables import ATLAS, PREDICTIONS, SELECTED, read_table
 from voxelwhy.volumes import registered_paths
 
@@ -17,11 +17,13 @@ with door(snakemake) as job:
     number, n_parts = map(int, job.wildcards.part.split("-of-"))
     selected = read_table(job.input.selected, SELECTED)
     predictions = pd.concat([read_table(path, PREDICTIONS) for path in job.input.predictions], ignore_index=True)
+    most, seed = job.settings.get("most_subjects"), job.settings.get("seed", 0)
+    explained = choose_subjects(predictions, most, kept=job.settings["scans"], seed=seed)
     Path(job.output[0]).mkdir()
-    explained = explain_scans(
+    made = explain_scans(
         getattr(load(METHODS, method, "heatmap method"), method),
         {int(Path(path).parent.name.removeprefix("fold-")): path for path in job.input.models},
-        part_of(predictions, number - 1, n_parts),
+        part_of(explained, number - 1, n_parts),
         registered_paths(selected, job.settings["channels"]),
         (nib.load(job.input.labels), read_table(job.input.regions, ATLAS), nib.load(job.input.mask)),
         job.settings,
@@ -31,4 +33,4 @@ with door(snakemake) as job:
         device=snakemake.resources.device,
         versions=software_versions(),
     )
-    write_part(job.output[0], *explained)
+    write_part(job.output[0], *made)

@@ -16,7 +16,7 @@ from voxelwhy.heatmaps.occlusion import occlusion
 from voxelwhy.heatmaps.sensitivity_analysis import sensitivity_analysis
 from voxelwhy.map_sums import MapSums
 from voxelwhy.models.weights import load_model, save_model
-from voxelwhy.study_heatmaps import explain_scans, method_options, part_of, write_part
+from voxelwhy.study_heatmaps import choose_subjects, explain_scans, method_options, part_of, write_part
 from voxelwhy.tables import RELEVANCE, read_table
 from voxelwhy.volumes import Normaliser, Volumes, counted_voxels
 
@@ -281,3 +281,21 @@ def test_a_scan_in_two_parts_is_refused(study, classes, tmp_path):
             [tmp_path / "1-of-2", tmp_path / "2-of-2"], atlas[2], counted_voxels(atlas[2], atlas[2]), settings(),
             method="sensitivity_analysis", classes=classes, relevance_path=tmp_path / "r.tsv", maps_dir=tmp_path,
         )  # fmt: skip
+
+
+def test_so_many_subjects_of_each_class_are_explained(rng):
+    """Drawn by subject, each with all scans of the class; scans whose own map is asked for come on top."""
+    n = 60
+    scans = pd.DataFrame(
+        {"scan_id": [f"s{k:02d}" for k in range(n)], "subject_id": [f"p{k // 2:02d}" for k in range(n)]}
+    )
+    scans["label"], scans["fold"] = np.where(np.arange(n) < 36, "CN", "AD"), np.arange(n) % 3
+    chosen = choose_subjects(scans, 5, seed=3)
+    assert chosen.groupby("label")["subject_id"].nunique().to_dict() == {"AD": 5, "CN": 5}
+    assert len(chosen) == 20  # two scans each
+    assert chosen.equals(choose_subjects(scans.sample(frac=1, random_state=1).sort_values("scan_id"), 5, seed=3))
+    assert set(chosen["scan_id"]) != set(choose_subjects(scans, 5, seed=4)["scan_id"])
+    left = sorted(set(scans["scan_id"]) - set(chosen["scan_id"]))
+    assert len(choose_subjects(scans, 5, kept=left[:2], seed=3)) == 22
+    assert choose_subjects(scans, None) is scans
+    assert len(choose_subjects(scans, 100)) == n

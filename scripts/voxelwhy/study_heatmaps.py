@@ -136,6 +136,24 @@ def write_part(folder, relevance, sums, card):
     write_json(folder / "card.json", card)
 
 
+def choose_subjects(scans, most, *, kept=(), seed=0):
+    """The rows of at most `most` subjects of each class, drawn by the seed; and those of the scans `kept`.
+
+    Parameters
+    ----------
+    scans : DataFrame by tables.PREDICTIONS
+    most : int, or None for all of them
+    kept : scan_ids that are explained whoever is drawn
+    """
+    if most is None:
+        return scans
+    chosen = scans["scan_id"].isin(kept)
+    for label, own in scans.groupby("label", sort=True):
+        drawn = np.random.default_rng(seed).permutation(sorted(own["subject_id"].unique()))[:most]
+        chosen |= (scans["label"] == label) & scans["subject_id"].isin(drawn)
+    return scans[chosen].reset_index(drop=True)
+
+
 def part_of(scans, number, n_parts):
     """Part `number` (from 0) of the rows of a table that is cut into `n_parts`; the same rows in the same order."""
     edges = [len(scans) * n // n_parts for n in (number, number + 1)]

@@ -141,6 +141,8 @@ def heatmap_settings(wildcards):
     shared = {key: heatmaps[key] for key in ("target", "output")}
     shared |= {"channels": config["training"]["channels"]}
     shared |= {"scans": [] if wildcards.split in EXTERNAL else heatmaps["scans"]}
+    if "most_subjects" in heatmaps:
+        shared |= {"most_subjects": heatmaps["most_subjects"], "seed": SEED}
     own = {"network": NETWORK["network"]} if "options" in NETWORK else {}
     return (
         shared

@@ -16,6 +16,8 @@ MEGAVOXELS = math.prod(GRID.shape) / 1e6
 SHORT_MINUTES = 5
 # The most that a holdout is taken to test: more parts than needed do no harm.
 HOLDOUT_SHARE = 1 / 3
+# Scans that a subject has at most, as a rule.
+VISITS = 4
 
 
 def n_scans():
@@ -39,11 +41,17 @@ def n_known(wildcards):
     return max([n_scans(), *map(n_tested, cohorts)])
 
 
+def n_at_most(scans):
+    """Of so many scans those that are explained at most."""
+    most = config["heatmaps"].get("most_subjects")
+    return scans if most is None else min(scans, 2 * most * VISITS)
+
+
 def n_explained(split):
     """About how many maps a split has of each method."""
     if split in EXTERNAL:
-        return n_tested(split) * len(folds_of(split))
-    return math.ceil(n_scans() * (1 if SPLITS[split]["kind"] in ("kfold", "all_scans") else HOLDOUT_SHARE))
+        return n_at_most(n_tested(split)) * len(folds_of(split))
+    return math.ceil(n_at_most(n_scans()) * (1 if SPLITS[split]["kind"] in ("kfold", "all_scans") else HOLDOUT_SHARE))
 
 
 def table_mem_mb(wildcards, attempt):
