@@ -13,12 +13,12 @@ Weights of which nobody says where they were trained have no accuracy: no metric
 
 
 rule numbers:
+    """All that figures, tables and report are made of, and none of these."""
     input:
         expand(study("splits/{split}/evaluation/metrics.tsv"), split=STUDIED if ACCURACY else []),
         expand(study("splits/{split}/regions/{method}.tsv"), split=EXPLAINED, method=METHODS_USED),
         expand(study("splits/{split}/evaluation/agreement.tsv"), split=EXPLAINED),
         expand(study("splits/{split}/evaluation/truth.tsv"), split=OWN_EXPLAINED if SIMULATED else []),
-    """All that figures, tables and report are made of, and none of these."""
     localrule: True
 
 
