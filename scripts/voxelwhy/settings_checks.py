@@ -245,6 +245,29 @@ def _check_gpu(settings):
         )
 
 
+def _check_compare(settings):
+    if "compare" not in settings:
+        return
+    if not any(split["heatmaps"] for split in settings["splits"]):
+        raise ConfigError(
+            "compare: no split has heatmaps to compare",
+            found="heatmaps: false in each",
+            allowed="one split with heatmaps",
+        )
+    if "weights" in settings.get("model", {}):
+        raise ConfigError(
+            "compare: weights that are trained already owe nothing to choices",
+            found=f"model.weights: {settings['model']['weights']}",
+            allowed="a comparison that trains, or a study of these weights",
+        )
+    if settings["compare"]["question"] == "null" and settings.get("simulation", {}).get("effect") != 0:
+        raise ConfigError(
+            "compare.question is null, and something may be planted",
+            found="simulation.effect: " + str(settings.get("simulation", {}).get("effect", "no simulation")),
+            allowed="simulation.effect: 0",
+        )
+
+
 CHECKS = (
     _check_cohort,
     _check_confounds,
@@ -257,4 +280,5 @@ CHECKS = (
     _check_guided,
     _check_template,
     _check_gpu,
+    _check_compare,
 )

@@ -1,0 +1,266 @@
+"""Comparisons: which studies they are made of, and what the cells come to, against scikit-learn and closed forms."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from scipy import stats
+from sklearn.metrics import roc_auc_score
+
+from voxelwhy.comparison.summary import (
+    cell_table,
+    choice_columns,
+    claims_table,
+    combination_table,
+    confound_table,
+    false_regions,
+    found_table,
+    mean_interval,
+    method_table,
+    weighted_auc,
+)
+from voxelwhy.comparison_report import report_comparison
+from voxelwhy.comparison_settings import make_cells, short_names
+from voxelwhy.errors import ConfigError
+from voxelwhy.registration.template import make_template
+from voxelwhy.settings import load_settings
+
+ROOT = Path(__file__).resolve().parents[1]
+load = partial(load_settings, schema_path=ROOT / "workflow" / "schemas" / "config.schema.yaml")
+CLASSES = {"positive": "AD", "negative": "CN"}
+METHODS = ("occlusion", "grad_cam")
+REGIONS = [f"{name}_{side}" for name in ("Hippocampus", "Amygdala", "Insula", "Cuneus", "Lingual") for side in "LR"]
+
+
+def config(**compare):
+    choices = {
+        "registration.transform": ["affine", "syn_quick"],
+        "training.channels": [["t1"], ["t1", "log_jacobian"]],
+    }
+    return {"study": "c", "seed": 5, "simulation": {"seed": 8}, "compare": {"choices": choices} | compare}
+
+
+def test_cells_are_the_combinations_that_can_be_had_times_the_repeats():
+    cells, refused = make_cells(config(repeats=2, repeated=["seed", "simulation.seed"]), load)
+    assert [cell.name for cell in cells] == [
+        f"{name}-{k}" for name in ("affine-t1", "syn_quick-t1", "syn_quick-t1_log_jacobian") for k in (1, 2)
+    ]
+    assert [cell.choices["training.channels"] for cell in cells[::2]] == ["t1", "t1", "t1+log_jacobian"]
+    assert [(cell.config["seed"], cell.config["simulation"]["seed"]) for cell in cells] == [(5, 8), (6, 9)] * 3
+    (out,) = refused
+    assert out["registration.transform"] == "affine" and "deforms nothing" in out["reason"]
+    for cell in cells:
+        settings = load(cell.config)  # each is a study by itself
+        assert settings["study"] == f"c/cells/{cell.name}" and "compare" not in settings
+        # Studies of one transform make the same images, so that they share registrations.
+        wanted = ["log_jacobian"] if settings["registration"]["transform"] == "syn_quick" else []
+        assert settings["registration"]["maps"] == wanted
+
+
+@pytest.mark.parametrize("name", ["choices", "null", "confounds"])
+def test_the_comparisons_that_come_along_can_be_had(name):
+    given = yaml.safe_load((ROOT / "config" / f"{name}.yaml").read_text())
+    cells, refused = make_cells(given, load)
+    expected = {"choices": (7 * 2 * 2, 4), "null": (20, 0), "confounds": (10, 0)}[name]
+    assert (len(cells), len(refused)) == expected
+    assert len({cell.name for cell in cells}) == len(cells)
+
+
+@pytest.mark.parametrize(
+    ("choices", "words"),
+    [
+        ({"training.netwrok": ["small"]}, "no setting"),
+        ({"training.network": ["small", "small"]}, "each once"),
+        ({"study": ["a", "b"]}, "cannot be compared"),
+        ({"registration.transform": ["affine"], "training.channels": [["log_jacobian"]]}, "no combination"),
+    ],
+)
+def test_choices_that_are_none_are_refused(choices, words):
+    with pytest.raises(ConfigError, match=words):
+        make_cells(config(choices=choices), load)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"splits": [{"kind": "kfold", "heatmaps": False}]}, "no split has heatmaps"),
+        ({"model": {"weights": "w.pt"}}, "owe nothing to choices"),
+        ({"compare": {"question": "null"}}, "something may be planted"),
+        ({"compare": {"repeats": 0}}, "at least 1"),
+        ({"compare": {"repeated": ["training.seed"]}}, r"seed, simulation\.seed"),
+    ],
+)
+def test_comparisons_that_make_no_sense_are_refused(changes, words):
+    with pytest.raises(ConfigError, match=words):
+        load(config() | changes)
+
+
+def test_columns_have_the_last_part_of_a_setting_unless_two_share_it():
+    assert list(short_names(["training.network", "seed"]).values()) == ["network", "seed"]
+    assert list(short_names(["seed", "simulation.seed"]).values()) == ["seed", "simulation.seed"]
+
+
+def test_weighted_auc_is_that_of_scikit_learn(rng):
+    scores, positive = rng.integers(0, 12, 50) / 12, rng.random(50) < 0.4
+    weights = rng.integers(0, 4, (20, 50))
+    expected = [roc_auc_score(positive, scores, sample_weight=row) for row in weights]
+    np.testing.assert_allclose(weighted_auc(scores, positive, weights), expected, atol=1e-12)
+
+
+def make_cell(choices, repeat, rng, *, shift=1.0, found=False, p=0.3, density=None, folder=""):
+    n = 40
+    label = np.where(np.arange(n) % 2, "AD", "CN")
+    probability = 1 / (1 + np.exp(-(rng.normal(size=n) + shift * (label == "AD"))))
+    rows = {"fold": [0] * n, "scan_id": [f"s{k}" for k in range(n)], "subject_id": [f"p{k // 2}" for k in range(n)]}
+    auc = roc_auc_score(label == "AD", probability)
+    facts = {"value": auc, "low": auc - 0.1, "high": auc + 0.1, "n_subjects": n // 2, "n_scans": n}
+    scores = {"region_auprc": 0.6, "region_chance": 0.3, "null_95": 0.42, "p": p, "p_holm": 2 * p, "found": found}
+    truth = [scores | {"method": method, "share_inside": 0.2, "share_chance": 0.1} for method in METHODS]
+    density = density or {name: float(rng.random()) for name in REGIONS}
+    return {
+        "cell": f"{'-'.join(choices.values())}-{repeat}",
+        "choices": choices,
+        "repeat": repeat,
+        "folder": folder,
+        "auc": {"cnn": facts, "baseline": facts | {"value": 0.7}},
+        "predictions": rows | {"label": label.tolist(), "probability": probability.tolist()},
+        "truth": truth,
+        "methods": {method: {"share_outside": 0.25, "density": density} for method in METHODS},
+    }
+
+
+@pytest.fixture
+def cells(rng):
+    return [
+        make_cell({"registration.transform": t, "training.network": n}, k, rng, found=t == "affine")
+        for t in ("affine", "syn_quick")
+        for n in ("small", "resnet18")
+        for k in (1, 2)
+    ]
+
+
+def test_the_mean_auc_has_the_interval_of_subjects_drawn_together(cells):
+    table = combination_table(cells, same_scans=True, classes=CLASSES, n_bootstrap=400, seed=1)
+    assert table[["transform", "network"]].to_numpy().tolist() == [
+        [t, n] for t in ("affine", "syn_quick") for n in ("small", "resnet18")
+    ]
+    own = cells[:2]
+    assert table.loc[0, "auc"] == pytest.approx(np.mean([cell["auc"]["cnn"]["value"] for cell in own]))
+    assert (table["n_subjects"] == 20).all() and (table["n_repeats"] == 2).all()
+    # By a plain loop over resamples of other draws: the same interval within the noise of 400 of them.
+    rng, means = np.random.default_rng(0), []
+    for _ in range(400):
+        drawn = rng.integers(20, size=20)
+        take = np.concatenate([[2 * k, 2 * k + 1] for k in drawn])
+        frames = [pd.DataFrame(cell["predictions"]).iloc[take] for cell in own]
+        means.append(np.mean([roc_auc_score(frame["label"] == "AD", frame["probability"]) for frame in frames]))
+    np.testing.assert_allclose(table.loc[0, ["auc_low", "auc_high"]], np.percentile(means, [2.5, 97.5]), atol=0.04)
+
+
+def test_repeats_with_other_cohorts_have_students_interval(cells):
+    values = [cell["auc"]["cnn"]["value"] for cell in cells[:2]]
+    expected = stats.t.interval(0.95, 1, loc=np.mean(values), scale=stats.sem(values))
+    np.testing.assert_allclose(mean_interval(values), expected)
+    table = combination_table(cells, same_scans=False, classes=CLASSES)
+    np.testing.assert_allclose(table.loc[0, ["auc_low", "auc_high"]].astype(float), expected)
+    assert np.isnan(mean_interval([0.5])).all()
+
+
+def test_methods_are_summed_up_over_repeats(cells):
+    cells[0]["truth"][0] |= {"region_auprc": 0.2, "found": False}
+    found = found_table(method_table(cells), list(choice_columns(cells).values()))
+    row = found[
+        (found["transform"] == "affine") & (found["network"] == "small") & (found["method"] == METHODS[0])
+    ].iloc[0]
+    assert (row["region_auprc"], row["least"], row["most"]) == pytest.approx((0.4, 0.2, 0.6))
+    assert (row["n_found"], row["n_repeats"]) == (1, 2)
+    assert found.loc[found["transform"] == "affine", "n_found"].sum() == 7
+    assert found.loc[found["transform"] == "syn_quick", "n_found"].sum() == 0
+    assert len(cell_table(cells)) == 8
+
+
+def test_claims_have_exact_intervals_and_the_binomial_test(rng):
+    cells = [make_cell({}, k, rng, p=0.01 if k <= 4 else 0.5, found=k <= 2) for k in range(1, 21)]
+    claims = claims_table(method_table(cells), []).set_index("method")
+    row = claims.loc["occlusion"]
+    assert (row["n"], row["n_below"], row["n_claims"]) == (20, 4, 2)
+    # Clopper and Pearson, from the beta distribution.
+    assert row["below_low"] == pytest.approx(stats.beta.ppf(0.025, 4, 17))
+    assert row["below_high"] == pytest.approx(stats.beta.ppf(0.975, 5, 16))
+    assert row["p_binomial"] == pytest.approx(stats.binomtest(4, 20, 0.05, alternative="greater").pvalue)
+    assert claims.loc["any method", "n_claims"] == 2 and np.isnan(claims.loc["any method", "n_below"])
+
+
+def test_a_region_that_always_stands_first_is_told_from_those_that_change(rng):
+    cells = []
+    for k in range(20):
+        density = {name: float(value) for name, value in zip(REGIONS, rng.random(len(REGIONS)), strict=True)}
+        cells.append(make_cell({}, k, rng, density=density | {"Cuneus_L": 2.0}))
+    table = false_regions(cells, top=2)
+    first = table[table["method"] == "occlusion"].iloc[0]
+    assert (first["region"], first["n_top"], first["expected"]) == ("Cuneus_L", 20, 20 * 2 / len(REGIONS))
+    assert first["p"] == pytest.approx((2 / len(REGIONS)) ** 20)
+    assert (table["p_holm"] < 0.05).sum() == len(METHODS)
+
+
+def test_maps_of_a_confound_are_held_against_those_without(rng):
+    same = {name: float(k) for k, name in enumerate(REGIONS)}
+    other = {name: -float(k) for k, name in enumerate(REGIONS)}
+    cells = [
+        make_cell({"simulation.confounds": name}, 1, rng, density=density)
+        for name, density in (("none", same), ("age", same), ("noise", other))
+    ]
+    table = confound_table(cells, method_table(cells), ["confounds"]).set_index(["confounds", "method"])
+    assert table.loc[("age", "occlusion"), "like_first"] == pytest.approx(1)
+    assert table.loc[("noise", "occlusion"), "like_first"] == pytest.approx(-1)
+    assert table.loc[("age", "occlusion"), "first_regions"] == ", ".join(REGIONS[:-4:-1])
+
+
+SETTINGS = {
+    "refused": [{"registration.transform": "affine", "reason": "no"}],
+    "same_scans": True,
+    "classes": CLASSES,
+    "bootstrap": 100,
+    "seed": 0,
+    "top": 3,
+    "shown": {"axis": "coronal", "slices_mm": [-20], "dpi": 60},
+    "simulated": True,
+    "atlas": "AAL",
+}
+
+
+@pytest.mark.parametrize("question", ["choices", "null", "confounds"])
+def test_each_question_has_its_table_and_figure(question, cells, rng, tmp_path):
+    import nibabel as nib
+
+    t1, mask = make_template(6)
+    nib.save(t1, tmp_path / "t1.nii.gz")
+    if question == "null":
+        cells = [make_cell({}, k, rng) for k in range(1, 6)]
+    if question == "confounds":
+        cells = cells[::2]
+    for cell in cells:
+        cell["folder"] = str(tmp_path / cell["cell"])
+        for method in METHODS:
+            place = Path(cell["folder"], "heatmaps", method, "maps")
+            place.mkdir(parents=True, exist_ok=True)
+            data = rng.random(t1.shape).astype(np.float32)
+            nib.save(nib.Nifti1Image(data, t1.affine), place / "mean_AD_scaled.nii.gz")
+    out = {name: tmp_path / f"{name}.tsv" for name in ("cells", "methods")}
+    out |= {"table": tmp_path / "tables" / question, "figure": tmp_path / "figures" / question}
+    report_comparison(cells, tmp_path / "t1.nii.gz", out, SETTINGS | {"question": question})
+    assert len(pd.read_csv(out["cells"], sep="\t")) == len(cells)
+    assert len(pd.read_csv(out["methods"], sep="\t")) == len(cells) * len(METHODS)
+    caption = json.loads(Path(f"{out['figure']}.json").read_text())["caption"]
+    assert "95 %" in caption and "20 subjects" in caption if question != "confounds" else "AUC" in caption
+    text = Path(f"{out['table']}.md").read_text()
+    assert "imulated data" in text
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert len(rows) == 2 + {"choices": 4, "null": 3, "confounds": 8}[question]
+    assert "simulated data" in Path(f"{out['figure']}.svg").read_text()

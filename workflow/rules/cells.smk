@@ -1,0 +1,74 @@
+"""
+The cells of a comparison: their settings, the code behind them, and what the comparison ends with. Functions only, no rules.
+"""
+
+CELLS_BY_NAME = {cell.name: cell for cell in CELLS}
+COMPARED = config.get("compare", {})
+COMPARISON = []
+
+
+def named_profile():
+    """The profile that this Snakemake was called with, which the cells are to have too."""
+    for number, word in enumerate(sys.argv):
+        if word == "--profile":
+            return sys.argv[number + 1]
+        if word.startswith("--profile="):
+            return word.partition("=")[2]
+    return ""
+
+
+def cell_settings(wildcards):
+    cell = CELLS_BY_NAME[wildcards.cell]
+    settings = load_settings(cell.config, SCHEMA)
+    explained = [split["name"] for split in settings["splits"] if split["heatmaps"]]
+    return {
+        "config": cell.config,
+        "choices": cell.choices,
+        "repeat": cell.repeat,
+        "split": explained[0],
+        "methods": list(settings["heatmaps"]["methods"]),
+        "classes": CLASSES,
+    }
+
+
+def cell_code(wildcards):
+    """All code that a study's numbers depend on: the study itself then finds out what has changed."""
+    settings = load_settings(CELLS_BY_NAME[wildcards.cell].config, SCHEMA)
+    named = [METHODS[method] for method in settings["heatmaps"]["methods"]]
+    named += [NETWORKS[settings["training"]["network"]]] if "network" in settings["training"] else []
+    named += [SOURCES[settings["cohort"]["source"]]]
+    doors = ["run_cell.py", *(f"{name}.py" for name in DOORS_OF_NUMBERS)]
+    return {module: digest for script in doors for module, digest in code(script, *named).items()}
+
+
+DOORS_OF_NUMBERS = (
+    "simulate_cohort",
+    "parse_tables",
+    "prepare_template",
+    "prepare_mask",
+    "prepare_atlas",
+    "check_network",
+    "register_scan",
+    "register_batch",
+    "select_scans",
+    "split_folds",
+    "audit_folds",
+    "train_fold",
+    "train_baseline",
+    "compute_heatmaps",
+    "merge_heatmaps",
+    "aggregate_regions",
+    "evaluate_predictions",
+    "compare_maps",
+    "score_truth",
+)
+
+if CELLS:
+    QUESTION = COMPARED["question"]
+    COMPARISON = [study(f"comparison/figures/{QUESTION}.png"), study(f"comparison/tables/{QUESTION}.md")]
+    if workflow.is_main_process:
+        n_combinations = len(CELLS) // COMPARED["repeats"]
+        print(f"{n_combinations} combinations of choices, each {COMPARED['repeats']} times", file=sys.stderr)
+        for refused in REFUSED:
+            words = ", ".join(value for key, value in refused.items() if key != "reason")
+            print(f"left out: {words} ({refused['reason']})", file=sys.stderr)
