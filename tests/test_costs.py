@@ -164,3 +164,14 @@ def test_finer_windows_and_extractions_cost_more():
     assert costs.heatmap_seconds("occlusion", {"stride_mm": 27}, "rieke2018", 8.5) == wide
     plain = costs.registration_mb(registration(), 1)
     assert costs.registration_mb(registration(extract="hd-bet -i {scan} -o {brain}"), 1) == plain + costs.EXTRACTION_MB
+
+
+@pytest.mark.parametrize(
+    ("network", "megavoxels", "seconds"),
+    [("resnet18", 1.176, 77.9), ("resnet18", 0.147, 11.0), ("densenet121", 1.176, 128.8), ("densenet121", 0.147, 18.5)],
+)
+def test_occlusion_of_deep_networks_costs_what_was_measured(network, megavoxels, seconds):
+    """98 x 120 x 100 voxels of 2 mm and 49 x 60 x 50 of 3 mm, cubes of 40 mm in steps of 20 mm; processor seconds."""
+    assert 0.9 * seconds < costs.heatmap_seconds("occlusion", {}, network, megavoxels) < 2 * seconds
+    finer = costs.heatmap_seconds("occlusion", {"stride_mm": 10}, network, megavoxels)
+    assert finer == pytest.approx(8 * costs.heatmap_seconds("occlusion", {}, network, megavoxels), rel=0.01, abs=1)
