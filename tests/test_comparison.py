@@ -6,6 +6,7 @@ import json
 from functools import partial
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
@@ -160,7 +161,9 @@ def test_the_mean_auc_has_the_interval_of_subjects_drawn_together(cells):
         take = np.concatenate([[2 * k, 2 * k + 1] for k in drawn])
         frames = [pd.DataFrame(cell["predictions"]).iloc[take] for cell in own]
         means.append(np.mean([roc_auc_score(frame["label"] == "AD", frame["probability"]) for frame in frames]))
-    np.testing.assert_allclose(table.loc[0, ["auc_low", "auc_high"]], np.percentile(means, [2.5, 97.5]), atol=0.04)
+    np.testing.assert_allclose(
+        table.loc[0, ["auc_low", "auc_high"]].astype(float), np.percentile(means, [2.5, 97.5]), atol=0.04
+    )
 
 
 def test_repeats_with_other_cohorts_have_students_interval(cells):
@@ -175,9 +178,7 @@ def test_repeats_with_other_cohorts_have_students_interval(cells):
 def test_methods_are_summed_up_over_repeats(cells):
     cells[0]["truth"][0] |= {"region_auprc": 0.2, "found": False}
     found = found_table(method_table(cells), list(choice_columns(cells).values()))
-    row = found[
-        (found["transform"] == "affine") & (found["network"] == "small") & (found["method"] == METHODS[0])
-    ].iloc[0]
+    row = found.set_index(["transform", "network", "method"]).loc["affine", "small", METHODS[0]]
     assert (row["region_auprc"], row["least"], row["most"]) == pytest.approx((0.4, 0.2, 0.6))
     assert (row["n_found"], row["n_repeats"]) == (1, 2)
     assert found.loc[found["transform"] == "affine", "n_found"].sum() == 7
@@ -237,9 +238,7 @@ SETTINGS = {
 
 @pytest.mark.parametrize("question", ["choices", "null", "confounds"])
 def test_each_question_has_its_table_and_figure(question, cells, rng, tmp_path):
-    import nibabel as nib
-
-    t1, mask = make_template(6)
+    t1, _ = make_template(6)
     nib.save(t1, tmp_path / "t1.nii.gz")
     if question == "null":
         cells = [make_cell({}, k, rng) for k in range(1, 6)]

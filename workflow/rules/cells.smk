@@ -68,7 +68,11 @@ if CELLS:
     COMPARISON = [study(f"comparison/figures/{QUESTION}.png"), study(f"comparison/tables/{QUESTION}.md")]
     if workflow.is_main_process:
         n_combinations = len(CELLS) // COMPARED["repeats"]
-        print(f"{n_combinations} combinations of choices, each {COMPARED['repeats']} times", file=sys.stderr)
+        repeats = "1 repeat" if COMPARED["repeats"] == 1 else f"{COMPARED['repeats']} repeats"
+        print(
+            f"{n_combinations} {"combination" if n_combinations == 1 else "combinations"} of choices, {repeats} of each",
+            file=sys.stderr,
+        )
         for refused in REFUSED:
             words = ", ".join(value for key, value in refused.items() if key != "reason")
             print(f"left out: {words} ({refused['reason']})", file=sys.stderr)
