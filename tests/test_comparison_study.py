@@ -38,7 +38,7 @@ def compared(tmp_path_factory):
 
 
 def test_the_comparison_ends_with_its_table_and_figure(compared):
-    assert "3 combinations of choices, 1 repeat of each" in compared.text
+    assert "3 combinations, 1 repeat of each" in compared.text
     assert (
         "left out: affine, t1+log_jacobian (training.channels: log_jacobian follows from a deformation" in compared.text
     )

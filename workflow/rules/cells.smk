@@ -2,6 +2,8 @@
 The cells of a comparison: their settings, the code behind them, and what the comparison ends with. Functions only, no rules.
 """
 
+from voxelwhy.wording import count
+
 CELLS_BY_NAME = {cell.name: cell for cell in CELLS}
 COMPARED = config.get("compare", {})
 COMPARISON = []
@@ -68,10 +70,8 @@ if CELLS:
     COMPARISON = [study(f"comparison/figures/{QUESTION}.png"), study(f"comparison/tables/{QUESTION}.md")]
     if workflow.is_main_process:
         n_combinations = len(CELLS) // COMPARED["repeats"]
-        repeats = "1 repeat" if COMPARED["repeats"] == 1 else f"{COMPARED['repeats']} repeats"
         print(
-            f"{n_combinations} {"combination" if n_combinations == 1 else "combinations"} of choices, {repeats} of each",
-            file=sys.stderr,
+            f"{count(n_combinations, 'combination')}, {count(COMPARED['repeats'], 'repeat')} of each", file=sys.stderr
         )
         for refused in REFUSED:
             words = ", ".join(value for key, value in refused.items() if key != "reason")
