@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from voxelwhy.atlas_names import WORKS, works_of
+from voxelwhy.channels import in_words
 from voxelwhy.images import Grid
 from voxelwhy.wording import (
     OPTIMISERS,
@@ -100,6 +101,27 @@ CITATIONS = {
         "Statistics 6:65-70.",
         "",
     ),
+    "he2016": (
+        "He K, Zhang X, Ren S, Sun J (2016). Deep residual learning for image recognition. CVPR.",
+        "https://arxiv.org/abs/1512.03385",
+    ),
+    "huang2017": (
+        "Huang G, Liu Z, van der Maaten L, Weinberger KQ (2017). Densely connected convolutional networks. CVPR.",
+        "https://arxiv.org/abs/1608.06993",
+    ),
+    "cardoso2022": (
+        "Cardoso MJ, Li W, Brown R, et al. (2022). MONAI: an open-source framework for deep learning in healthcare.",
+        "https://arxiv.org/abs/2211.02701",
+    ),
+    "chung2001": (
+        "Chung MK, Worsley KJ, Paus T, et al. (2001). A unified statistical approach to deformation-based morphometry. "
+        "NeuroImage 14:595-606.",
+        _DOI + "10.1006/nimg.2001.0862",
+    ),
+    "ashburner2000": (
+        "Ashburner J, Friston KJ (2000). Voxel-based morphometry: the methods. NeuroImage 11:805-821.",
+        _DOI + "10.1006/nimg.2000.0582",
+    ),
     "molder2021": (
         "Mölder F, Jablonski KP, Letcher B, et al. (2021). Sustainable data analysis with Snakemake. "
         "F1000Research 10:33.",
@@ -119,6 +141,8 @@ OF_METHOD = {
     "guided_grad_cam": "selvaraju2017",
     "grad_cam_plusplus": "chattopadhay2018",
 }
+OF_NETWORK = {"resnet18": ("he2016", "cardoso2022"), "densenet121": ("huang2017", "cardoso2022")}
+OF_CHANNEL = {"log_jacobian": "chung2001", "grey_matter_modulated": "ashburner2000"}
 _ALWAYS = ("rieke2018", "avants2011", "fonov2011", "abraham2014", "molder2021")
 
 
@@ -134,6 +158,9 @@ def choose_citations(settings, *, simulated):
         OF_METHOD[name] for name in settings.get("heatmaps", {}).get("methods", {}) if name in OF_METHOD
     }
     keys |= set(works_of(settings.get("atlas", {}).get("name", "AAL")))
+    training = settings.get("training", {})
+    keys |= set(OF_NETWORK.get(training.get("network"), ()))
+    keys |= {OF_CHANNEL[name] for name in training.get("channels", ()) if name in OF_CHANNEL}
     if settings.get("registration", {}).get("n4"):
         keys.add("tustison2010")
     if simulated:
@@ -205,7 +232,8 @@ def _training(settings, splits):
     inside = f"options of the network {settings['options'] or 'none'}" if "options" in settings else None
     inside = inside or f"dropout {settings.get('dropout')}"
     return (
-        f"The network {settings.get('network')} was trained on {named}; subjects never cross folds. Outside "
+        f"The network {settings.get('network')} was trained on {named}; subjects never cross folds. It saw "
+        f"{in_words(settings.get('channels', ['t1']))} of each scan. Outside "
         f"{describe_mask(settings)} its input was 0. Optimiser {optimiser}, learning rate "
         f"{settings.get('learning_rate')}, batch size {settings.get('batch_size')}, {settings.get('epochs')} epochs, "
         f"{inside}, {describe_loss(settings)}; normalisation "
@@ -262,9 +290,11 @@ def _heatmaps(settings, atlas, model=None):
         if model
         else "Test scans were explained by the network of their own fold"
     )
+    most = settings.get("most_subjects")
+    limited = f" Of each class {count(most, 'subject')} at most were explained, drawn at random." if most else ""
     return (
         f"{explained}, for the {describe_target(settings)}: "
-        f"{described}. Relevance was summed "
+        f"{described}.{limited} Relevance was summed "
         f"over the regions of {atlas.get('name', 'AAL')}{', left and right as one' * atlas.get('merge_sides', False)}, "
         "brought to the grid through the affines with nearest neighbour; means over "
         "subjects have bootstrap intervals."
