@@ -7,6 +7,7 @@ import difflib
 import math
 import os
 import re
+from functools import lru_cache
 from pathlib import Path
 
 import yaml
@@ -42,7 +43,7 @@ def load_settings(config, schema_path):
         A misspelt key (the nearest right one is named), a value outside its range, a setting that is missing, or
         settings that do not go together.
     """
-    schema = yaml.safe_load(Path(schema_path).read_text(encoding="utf-8"))
+    schema = _read_schema(Path(schema_path))
     settings = _fill(config, schema, schema, "")
     for split in settings["splits"]:
         split.setdefault("name", split["kind"])
@@ -61,6 +62,12 @@ def load_settings(config, schema_path):
     check_others(settings)
     check_external(settings)
     return settings
+
+
+@lru_cache
+def _read_schema(path):
+    # A comparison has the settings of hundreds of studies checked.
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
 def resolve(schema, root):
