@@ -214,3 +214,15 @@ def test_one_person_has_one_id_however_a_source_writes_it():
     assert plain_subject("sub-ADNI023S0030") == plain_subject("023_S_0030") == plain_subject("sub-023S0030")
     assert plain_subject("sub-OASIS10061") == plain_subject("OAS1_0061") != plain_subject("OAS2_0061")
     assert plain_subject("023_S_0031") != plain_subject("023_S_0030")
+
+
+def test_a_cohort_without_the_images_that_the_models_see_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    wanted = {"registration": REGISTRATION | {"transform": "syn_cc", "maps": ["log_jacobian"]}}
+    there = put_cohort(tmp_path, transform="syn_cc", maps={"log_jacobian": {"hash": "a"}})
+    assert check(there, **wanted)["n_scans"] == 4
+    lacking = put_cohort(tmp_path, "other", transform="syn_cc")
+    with pytest.raises(
+        InputError, match=r"lack an image(.|\n)*made beside the intensities: none(.|\n)*registration\.maps"
+    ):
+        check(lacking, **wanted)
