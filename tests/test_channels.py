@@ -182,10 +182,8 @@ def test_an_image_that_is_gone_is_named(two_channels):
 def test_a_map_that_changed_changes_the_table_that_follows(tmp_path):
     """selected.tsv has a hash of the maps, so that trainings are run again when, and only when, one changed."""
     facts = {"session": None, "age": None, "sex": None, "scan_date": None, "image_id": None}
-    rows = [
-        facts | {"scan_id": f"s{k}", "subject_id": f"p{k}", "label": "AD" if k else "CN", "path": f"{k}"}
-        for k in (0, 1)
-    ]
+    names = [{"scan_id": f"s{k}", "subject_id": f"p{k}", "label": ("CN", "AD")[k], "path": f"{k}"} for k in (0, 1)]
+    rows = [facts | name for name in names]
     write_table(pd.DataFrame(rows), tmp_path / "scans.tsv", SCANS)
     scans = read_table(tmp_path / "scans.tsv", SCANS)
     nobody = pd.DataFrame(columns=["scan_id", "reason"])
@@ -203,9 +201,7 @@ def test_a_map_that_changed_changes_the_table_that_follows(tmp_path):
 
 
 @pytest.mark.parametrize("transform", ["rigid", "affine", "none"])
-@pytest.mark.parametrize(
-    "setting", ["training: {channels: [log_jacobian]}", "training: {channels: [t1, grey_matter_modulated]}"]
-)
+@pytest.mark.parametrize("channels", ["[log_jacobian]", "[t1, grey_matter_modulated]"])
 def test_channels_of_a_deformation_are_refused_without_one(transform, channels):
     settings = f"training: {{channels: {channels}}}, registration: {{transform: {transform}}}"
     given = yaml.safe_load(f"{{study: s, simulation: {{}}, {settings}}}")
