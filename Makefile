@@ -8,7 +8,7 @@ VENV := .venv
 READY := $(VENV)/requirements.txt
 CORES ?= all
 
-.PHONY: demo test test-slurm check docs bench scaling cost clean
+.PHONY: demo test test-slurm check docs bench scaling cost choices null confounds clean
 
 demo: $(READY)
 	@. $(VENV)/bin/activate && snakemake --cores $(CORES)
@@ -43,6 +43,12 @@ cost: $(READY)
 	@. $(VENV)/bin/activate && export PYTHONPATH=scripts:tests && mkdir -p results/bench \
 		&& python -m bench.cost_study > results/bench/cost.yaml \
 		&& snakemake --cores $(CORES) --configfile results/bench/cost.yaml && python -m bench.cost_page
+
+# What choices, chance and confounds do to heatmaps (an hour or so each; resumes): the figures and tables of
+# docs/choices.md, docs/null.md and docs/confounds.md.
+choices null confounds: $(READY)
+	@. $(VENV)/bin/activate && snakemake --cores $(CORES) --configfile config/$@.yaml \
+		&& cp results/$@/comparison/figures/$@.png results/$@/comparison/tables/$@.md docs/figures/
 
 # The stamp is a copy of the pins: a checkout that only touches the file's time sets nothing up again.
 $(READY): requirements.txt

@@ -185,6 +185,18 @@ def test_three_sentences_of_a_study_with_planted_truth(metrics):
     assert "not found by Grad-CAM" in third and "p = 0.400" in third
 
 
+def test_in_a_null_cohort_a_find_is_a_false_claim(metrics):
+    how = {"simulated": True, "classes": CLASSES, "planted": False}
+    _, second, third = three_sentences(metrics, truth_table(), **how)
+    assert (
+        "claimed by occlusion" in second
+        and "that is false" in second
+        and "effect of this simulated cohort is 0" in third
+    )
+    quiet = three_sentences(metrics, truth_table().assign(found=False), **how)
+    assert "No method claims" in quiet[1] and "that is right" in quiet[1]
+
+
 def test_three_sentences_without_truth_caution_about_few_people(metrics):
     regions = {"occlusion": pd.DataFrame({"group": "AD", "region": ["b", "a"], "rank": [2, 1]})}
     first, second, third = three_sentences(metrics, None, simulated=False, classes=CLASSES, regions=regions)

@@ -279,6 +279,17 @@ def test_swapping_the_labels_of_a_null_cohort_changes_no_byte(monkeypatch):
     assert len(set(images[0])) == len(images[0])
 
 
+def test_a_null_cohort_knows_where_a_find_would_be_false(coarse, tmp_path):
+    """Nothing is planted, and beside it lies what an effect of 1 would have planted, the same to the last voxel."""
+    null_world = scans.make_world(settings(effect=0))
+    simulation.write_truth(null_world, tmp_path / "null")
+    simulation.write_truth(coarse, tmp_path / "planted")
+    assert not nib.load(tmp_path / "null" / "log_jacobian.nii.gz").get_fdata().any()
+    reference = nib.load(tmp_path / "null" / "reference.nii.gz").get_fdata()
+    np.testing.assert_array_equal(reference, nib.load(tmp_path / "planted" / "log_jacobian.nii.gz").get_fdata())
+    assert not (tmp_path / "planted" / "reference.nii.gz").exists()
+
+
 def test_one_more_subject_changes_nobody_else(coarse):
     before = plan.plan_cohort(SETTINGS, 7)
     for group in ("CN", "MCI"):
