@@ -8,7 +8,7 @@ import numpy as np
 from voxelwhy.doors import door
 from voxelwhy.evaluation.truth import resample_log_jacobian, score_truth
 from voxelwhy.images import Grid, save_image
-from voxelwhy.tables import ATLAS, TRUTH, read_table, write_table
+from voxelwhy.tables import ATLAS, SHUFFLED, TRUTH, read_table, write_table
 
 with door(snakemake) as job:
     positive = job.settings["classes"]["positive"]
@@ -32,5 +32,6 @@ with door(snakemake) as job:
         threshold=job.settings["threshold"],
         n_permutations=job.settings["permutations"],
         seed=job.settings["seed"],
+        shuffled=[read_table(path, SHUFFLED) for path in job.input.shuffled],
     )
     write_table(truth, job.output.truth, TRUTH)

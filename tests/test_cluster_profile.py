@@ -22,7 +22,7 @@ SPLITS = [
 ]
 # Steps that are submissions of their own; every other rule is in a group. How many parts the heatmaps have, and who is
 # to be registered, is unknown before the table is read: compute_heatmaps and register_scan are in no dry run before it.
-ALONE = {"simulate_cohort", "parse_tables", "train_fold", "write_report"}
+ALONE = {"simulate_cohort", "parse_tables", "train_fold", "explain_shuffled", "write_report"}
 
 
 def dry_run(folder, config):

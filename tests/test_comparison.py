@@ -122,6 +122,7 @@ def make_cell(choices, repeat, rng, *, shift=1.0, found=False, p=0.3, density=No
     auc = roc_auc_score(label == "AD", probability)
     facts = {"value": auc, "low": auc - 0.1, "high": auc + 0.1, "n_subjects": n // 2, "n_scans": n}
     scores = {"region_auprc": 0.6, "region_chance": 0.3, "null_95": 0.42, "p": p, "p_holm": 2 * p, "found": found}
+    scores |= {"p_shuffled": 0.8 * p, "shuffled_auprc": 0.5}
     truth = [scores | {"method": method, "share_inside": 0.2, "share_chance": 0.1} for method in METHODS]
     density = density or {name: float(rng.random()) for name in REGIONS}
     return {
@@ -187,15 +188,16 @@ def test_methods_are_summed_up_over_repeats(cells):
 
 
 def test_claims_have_exact_intervals_and_the_binomial_test(rng):
-    cells = [make_cell({}, k, rng, p=0.01 if k <= 4 else 0.5, found=k <= 2) for k in range(1, 21)]
+    cells = [make_cell({}, k, rng, p=0.06 if k <= 4 else 0.5, found=k <= 2) for k in range(1, 21)]
     claims = claims_table(method_table(cells), []).set_index("method")
     row = claims.loc["occlusion"]
-    assert (row["n"], row["n_below"], row["n_claims"]) == (20, 4, 2)
+    assert (row["n"], row["n_permuted"], row["n_shuffled"], row["n_claims"]) == (20, 0, 4, 2)
     # Clopper and Pearson, from the beta distribution.
-    assert row["below_low"] == pytest.approx(stats.beta.ppf(0.025, 4, 17))
-    assert row["below_high"] == pytest.approx(stats.beta.ppf(0.975, 5, 16))
-    assert row["p_binomial"] == pytest.approx(stats.binomtest(4, 20, 0.05, alternative="greater").pvalue)
-    assert claims.loc["any method", "n_claims"] == 2 and np.isnan(claims.loc["any method", "n_below"])
+    assert row["shuffled_low"] == pytest.approx(stats.beta.ppf(0.025, 4, 17))
+    assert row["shuffled_high"] == pytest.approx(stats.beta.ppf(0.975, 5, 16))
+    assert (row["permuted_low"], row["permuted_high"]) == pytest.approx((0, stats.beta.ppf(0.975, 1, 20)))
+    assert row["p_shuffled"] == pytest.approx(stats.binomtest(4, 20, 0.05, alternative="greater").pvalue)
+    assert claims.loc["any method", "n_claims"] == 2 and np.isnan(claims.loc["any method", "n_shuffled"])
 
 
 def test_a_region_that_always_stands_first_is_told_from_those_that_change(rng):

@@ -4,7 +4,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import spearmanr
+from scipy.stats import spearmanr, ttest_ind
 from sklearn.metrics import average_precision_score
 from statsmodels.stats.multitest import multipletests
 
@@ -169,3 +169,46 @@ def test_log_jacobian_comes_to_the_grid_through_the_affines():
     assert moved.shape == coarse.shape
     own = coarse.affine[0, 3] + coarse.affine[0, 0] * np.arange(coarse.shape[0])
     np.testing.assert_allclose(moved[2:-2, 20, 16], own[2:-2], atol=1e-3)
+
+
+def shuffled_draws(atlas, rng, *, n=8, favoured=0.0):
+    """What networks that know nothing show: noise, and a method's liking for the regions that are truth."""
+    regions = np.arange(1, len(atlas[1]) + 1)
+    liking = favoured * (regions <= 10)
+    return [
+        pd.DataFrame({"method": "m", "region_id": regions, "relevance": liking + rng.random(len(regions))})
+        for _ in range(n)
+    ]
+
+
+def test_p_beside_shuffled_networks_is_students_of_one_more_draw(atlas, log_jacobian, rng):
+    draws = shuffled_draws(atlas, rng)
+    row = score({"m": np.abs(log_jacobian)}, log_jacobian, atlas, shuffled=draws).iloc[0]
+    truth = np.arange(64) < 10
+    values = [average_precision_score(truth, draw["relevance"]) for draw in draws]
+    assert row["shuffled_auprc"] == pytest.approx(np.mean(values))
+    assert row["shuffled_sd"] == pytest.approx(np.std(values, ddof=1))
+    # A two-sample t test with one observation on one side is the same.
+    expected = ttest_ind([1.0], values, alternative="greater").pvalue
+    assert row["region_auprc"] == pytest.approx(1) and row["p_shuffled"] == pytest.approx(expected)
+    assert row["found"] and row["p_holm"] == pytest.approx(expected)
+    assert row["n_shuffled"] == 8
+
+
+def test_what_a_method_likes_whatever_was_learnt_is_no_find(atlas, log_jacobian, rng):
+    """Permuted regions take a method's liking for a find; networks that know nothing show it too, so that it is none."""
+    liked = np.where(atlas[0] <= 10, 1.0, 0.0) * (atlas[0] > 0) + np.random.default_rng(5).random(atlas[0].shape) * 0.1
+    alone = score({"m": liked}, log_jacobian, atlas).iloc[0]
+    assert alone["found"] and alone["p"] < 0.01 and alone["n_shuffled"] == 0 and np.isnan(alone["p_shuffled"])
+    beside = score({"m": liked}, log_jacobian, atlas, shuffled=shuffled_draws(atlas, rng, favoured=1.0)).iloc[0]
+    assert beside["p"] == alone["p"]
+    assert not beside["found"] and beside["p_shuffled"] > 0.05
+
+
+def test_holm_corrects_what_decides(atlas, log_jacobian, rng):
+    maps = {name: np.abs(log_jacobian) + rng.random(log_jacobian.shape) for name in ("a", "b", "c")}
+    draws = [
+        pd.concat([draw.assign(method=name) for name in maps], ignore_index=True) for draw in shuffled_draws(atlas, rng)
+    ]
+    frame = score(maps, log_jacobian, atlas, shuffled=draws)
+    np.testing.assert_allclose(frame["p_holm"], multipletests(frame["p_shuffled"], method="holm")[1])

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from voxelwhy.publish import publish_table
-from voxelwhy.wording import interval, listing, method_title, number, p_value
+from voxelwhy.wording import interval, listing, method_title, number
 
 
 def publish_choices(combinations, found, columns, out, *, refused, same_scans, simulated):
@@ -46,10 +46,12 @@ def publish_choices(combinations, found, columns, out, *, refused, same_scans, s
 
 def publish_null(claims, regions, aucs, out, *, atlas, top, simulated):
     """One row a method: how often it claims an atrophy that is not there, and which regions it favours all the same."""
-    shown = pd.DataFrame({"method": [_title(name) for name in claims["method"]], "repeats": claims["n"]})
-    shown["p < 0.05"] = [_share(r.n_below, r.n, r.below_low, r.below_high) for r in claims.itertuples()]
-    shown["claims"] = [_share(r.n_claims, r.n, r.claims_low, r.claims_high) for r in claims.itertuples()]
-    shown["more often than 5 %?"] = ["" if np.isnan(p) else p_value(p) for p in claims["p_binomial"]]
+    shown = pd.DataFrame({"method": [_title(name) for name in claims["method"]]})
+    shown["AUPRC"] = claims["region_auprc"].map(number)
+    shown["of shuffled diagnoses"] = claims["shuffled_auprc"].map(number)
+    shown["permuted regions: p < 0.05"] = [_share(row, "permuted") for _, row in claims.iterrows()]
+    shown["shuffled diagnoses: p < 0.05"] = [_share(row, "shuffled") for _, row in claims.iterrows()]
+    shown["claims of a study"] = [_share(row, "claims") for _, row in claims.iterrows()]
     favoured = regions[regions["p_holm"] < 0.05]
     shown[f"too often among the first {top} regions"] = [
         listing([f"{r.region} ({r.n_top})" for r in favoured[favoured["method"] == name].itertuples()]) or "none"
@@ -57,14 +59,14 @@ def publish_null(claims, regions, aucs, out, *, atlas, top, simulated):
     ]
     mean, low, high = aucs
     caption = (
-        f"{'Simulated data; ' if simulated else ''}nothing was planted. Mean AUC {interval(mean, low, high)} over "
-        "repeats "
-        "(95 %, Student). p < 0.05: of the permutation test of a method by itself; claims: what a study would say, "
-        "Holm-corrected over methods; shares with exact 95 % intervals; then the binomial test that p < 0.05 comes "
-        "more "
-        f"often than one time in twenty. Regions of {atlas} (density of relevance in patients' maps) that are among "
-        "the "
-        f"first {top} more often than chance, Holm-corrected over regions, and in how many repeats."
+        f"{'Simulated data; ' if simulated else ''}nothing was planted, {int(claims['n'].max())} cohorts. Mean AUC "
+        f"{interval(mean, low, high)} (95 %, Student). AUPRC: of regions that an effect of 1 would have changed, mean "
+        f"(chance by permuted regions {claims['region_chance'].mean():.2f}), and the same of networks trained on "
+        "shuffled "
+        "diagnoses. p < 0.05: how often, by either null, of a method by itself; claims: what a study would say, "
+        "Holm-corrected over methods. With exact 95 % intervals; the nominal rate is 0.05. Regions "
+        f"of {atlas} (density of relevance in patients' maps) that are among the first {top} more often than chance, "
+        "Holm-corrected over regions, and in how many cohorts."
     )
     title = "What methods claim where there is nothing to find"
     return publish_table(claims, shown, out, title=title, caption=caption, category="comparison")
@@ -97,5 +99,7 @@ def _title(method):
     return "any method of a study" if method == "any method" else method_title(method)
 
 
-def _share(k, n, low, high):
-    return "" if np.isnan(k) else f"{int(k)} of {int(n)} ({low:.2f} to {high:.2f})"
+def _share(row, kind):
+    if np.isnan(row[f"n_{kind}"]):
+        return ""
+    return f"{int(row[f'n_{kind}'])} of {int(row['n'])} ({row[f'{kind}_low']:.2f} to {row[f'{kind}_high']:.2f})"

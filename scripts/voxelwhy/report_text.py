@@ -308,12 +308,14 @@ def _evaluation(settings, simulated):
         "subject together."
     )
     if simulated:
+        draws = settings.get("shuffled", 0)
+        beside = f", against {draws} draws of the same networks trained on shuffled diagnoses" if draws else ""
         text += (
             f" Truth is an absolute log-Jacobian of the disease above {settings.get('truth_threshold', 0.02)}; a "
             "region is truth when its mean "
             "is. A method found the atrophy when its regional AUPRC lay above the 95th percentile of "
             f"{settings.get('permutations', 10_000):,} permutations of the regions, left and right moving together, "
-            "with a Holm-corrected p below 0.05."
+            f"with a Holm-corrected p below 0.05{beside}."
         )
     return text
 

@@ -245,6 +245,15 @@ def _check_gpu(settings):
         )
 
 
+def _check_shuffled(settings):
+    if settings["evaluation"]["shuffled"] in (1, 2):
+        raise ConfigError(
+            "evaluation.shuffled: the spread of one or two draws says nothing",
+            found=settings["evaluation"]["shuffled"],
+            allowed="0, or at least 3",
+        )
+
+
 def _check_compare(settings):
     if "compare" not in settings:
         return
@@ -280,5 +289,6 @@ CHECKS = (
     _check_guided,
     _check_template,
     _check_gpu,
+    _check_shuffled,
     _check_compare,
 )

@@ -223,7 +223,8 @@ AGREEMENT = _schema(
     unique=["comparison", "scaling", "group", "first", "second"],
 )
 #: One row a method: how well its mean map of the positive class finds the planted disease; beside each figure what
-#: chance gives. `null_95` and `p` come from permutations of the regions, `p_holm` corrects over methods.
+#: chance gives. `null_95` and `p` come from permutations of the regions, `shuffled_auprc` (mean), `shuffled_sd` and
+#: `p_shuffled` from networks trained on shuffled diagnoses, where there are any; `p_holm` corrects over methods.
 TRUTH = _schema(
     {
         "method": _text(unique=True),
@@ -237,6 +238,10 @@ TRUTH = _schema(
         "spearman_chance": _real(nullable=True),
         "null_95": _real(nullable=True),
         "p": _real(nullable=True),
+        "n_shuffled": _whole(),
+        "shuffled_auprc": _real(nullable=True),
+        "shuffled_sd": _real(nullable=True),
+        "p_shuffled": _real(nullable=True),
         "p_holm": _real(nullable=True),
         "found": pa.Column(bool, coerce=True),
         "n_regions": _whole(),
@@ -247,6 +252,9 @@ TRUTH = _schema(
         "n_permutations": _whole(),
     }
 )
+#: What networks trained on shuffled diagnoses show in scans of the positive class: the positive part of their mean map,
+#: as mean over each region.
+SHUFFLED = _schema({"method": _text(), "region_id": _whole(), "relevance": _real()}, unique=["method", "region_id"])
 #: ROC curve of a model on a fixed lattice of false positive rates, with its pointwise bootstrap interval.
 ROC = _schema(
     {

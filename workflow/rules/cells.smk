@@ -62,6 +62,7 @@ DOORS_OF_NUMBERS = (
     "aggregate_regions",
     "evaluate_predictions",
     "compare_maps",
+    "explain_shuffled",
     "score_truth",
 )
 

@@ -4,6 +4,7 @@ Evaluation: how well the network does, how far the heatmaps agree, and whether t
 IN   predictions of the folds and of the baseline; mean maps by method; for the embedded cohort its truth
 OUT  splits/<split>/evaluation/metrics.tsv, roc.tsv    accuracy and AUC with intervals that resample subjects
      splits/<split>/evaluation/agreement.tsv           distances and rank correlations of mean maps
+     splits/<split>/shuffled/<draw>.tsv                what methods show of networks trained on shuffled diagnoses
      splits/<split>/evaluation/truth.tsv               each method against the planted disease (simulated cohorts only)
      splits/<split>/evaluation/log_jacobian.nii.gz     that disease on the study's grid
      splits/<split>/evaluation/summary.json            the three sentences that the study comes to
@@ -80,6 +81,48 @@ rule compare_maps:
 
 
 if SIMULATED:
+    # A method favours some regions whatever a network has learnt: what it shows of networks that know nothing.
+    DRAWS = range(1, config["evaluation"]["shuffled"] + 1)
+
+    rule explain_shuffled:
+        """Train on shuffled diagnoses, draw {wildcards.draw}, and explain {wildcards.split} by these networks."""
+        input:
+            selected=study("cohort/selected.tsv"),
+            folds=study("splits/{split}/folds.tsv"),
+            audit=study("splits/{split}/audit.json"),
+            mask=rules.prepare_template.output.mask,
+            network_mask=rules.prepare_mask.output.mask,
+            network=rules.check_network.output,
+            labels=study("atlas/labels.nii.gz"),
+            regions=study("atlas/regions.tsv"),
+        output:
+            study("splits/{split}/shuffled/{draw}.tsv"),
+        log:
+            study("logs/explain_shuffled/{split}/{draw}.log"),
+        benchmark:
+            study("benchmarks/explain_shuffled/{split}/{draw}.tsv")
+        wildcard_constraints:
+            split=OWN_SPLITS,
+            draw=r"\d+",
+        conda:
+            "../../envs/voxelwhy.yaml"
+        threads: config["training"]["threads"]
+        resources:
+            mem_mb=network_mem_mb,
+            runtime=shuffled_runtime,
+            device=config["training"]["device"],
+            gpu=GPUS,
+        params:
+            settings={
+                "training": RECORDED["training"],
+                "heatmaps": {key: HEATMAPS[key] for key in ("methods", "target", "output")}
+                | {"most_subjects": HEATMAPS.get("most_subjects")},
+                "classes": CLASSES,
+                "seed": SEED,
+            },
+            code=code("explain_shuffled.py", NETWORK_MODULE, *(METHODS[name] for name in METHODS_USED)),
+        script:
+            "../../scripts/explain_shuffled.py"
 
     rule score_truth:
         """Each method's map against the disease that was planted."""
@@ -89,6 +132,7 @@ if SIMULATED:
             mask=rules.prepare_template.output.mask,
             labels=study("atlas/labels.nii.gz"),
             regions=study("atlas/regions.tsv"),
+            shuffled=expand(study("splits/{{split}}/shuffled/{draw}.tsv"), draw=DRAWS),
         output:
             truth=study("splits/{split}/evaluation/truth.tsv"),
             log_jacobian=study("splits/{split}/evaluation/log_jacobian.nii.gz"),

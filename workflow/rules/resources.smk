@@ -120,6 +120,12 @@ def training_runtime(wildcards, attempt):
     return math.ceil(60 + 2 * seconds / 60)
 
 
+def shuffled_runtime(wildcards, attempt):
+    """As for all folds of a training and the heatmaps of a split. A second attempt trains on where the first ended."""
+    seconds = sum(map(heatmap_seconds, METHODS_USED)) * n_explained(wildcards.split)
+    return len(folds_of(wildcards.split)) * training_runtime(wildcards, attempt) + math.ceil(2 * seconds / 60) * attempt
+
+
 def predicting_runtime(wildcards, attempt):
     """As for one epoch: each scan is predicted once."""
     seconds = costs.step_seconds(config["training"]["network"], MEGAVOXELS) * n_tested(wildcards.split)

@@ -11,6 +11,8 @@ from statsmodels.stats.proportion import proportion_confint
 from voxelwhy.comparison_settings import short_names
 
 NOMINAL = 0.05
+#: Kinds of claims in a null: see `claims_table`.
+KINDS = ("permuted", "shuffled", "claims")
 
 
 def choice_columns(cells):
@@ -105,18 +107,21 @@ def claims_table(methods, columns):
 
     Returns
     -------
-    DataFrame, one row a method and one ("any method") for the whole: n (repeats), n_below (p < 0.05, uncorrected),
-        n_claims (Holm-corrected, as a study says it), their shares with exact 95 % intervals, and `p_binomial`: how
-        likely so many or more of n_below are at the nominal rate
+    DataFrame, one row a method and one ("any method") for the whole: n (repeats), and of each kind of claim its number
+        n_<kind>, share_<kind>, its exact 95 % interval <kind>_low and <kind>_high, and p_<kind>, how likely so many or
+        more are at the nominal rate. Kinds are permuted (p of permuted regions below 0.05), shuffled (p_shuffled below
+        0.05, against networks trained on shuffled diagnoses) and claims (found, as a study says it, Holm-corrected)
     """
     rows = []
     for method, own in methods.groupby("method", sort=False):
-        below, claims = int((own["p"] < NOMINAL).sum()), int(own["found"].sum())
-        rows.append(_rate(method, len(own), below, claims) | {"region_auprc": own["region_auprc"].mean()})
+        counts = {"permuted": (own["p"] < NOMINAL).sum(), "claims": own["found"].sum()}
+        if own["p_shuffled"].notna().any():
+            counts["shuffled"] = (own["p_shuffled"] < NOMINAL).sum()
+        auprc = {"region_auprc": own["region_auprc"].mean(), "shuffled_auprc": own["shuffled_auprc"].mean()}
+        rows.append(_rates(method, len(own), counts) | auprc | {"region_chance": own["region_chance"].mean()})
     cells = methods.groupby([*columns, "repeat"], sort=False)
-    # Some uncorrected p below 0.05 among several methods is no false claim of a study: it has no nominal rate.
-    whole = _rate("any method", cells.ngroups, 0, int(cells["found"].any().sum()))
-    rows.append(whole | dict.fromkeys(("n_below", "share_below", "below_low", "below_high", "p_binomial"), np.nan))
+    # That some uncorrected p is below 0.05 among several methods is no claim of a study, and has no nominal rate.
+    rows.append(_rates("any method", cells.ngroups, {"claims": cells["found"].any().sum()}))
     return pd.DataFrame(rows)
 
 
@@ -178,12 +183,16 @@ def weighted_auc(scores, positive, weights):
         return (of_positive * below).sum(axis=1) / (of_positive.sum(axis=1) * of_negative.sum(axis=1))
 
 
-def _rate(method, n, below, claims):
-    row = {"method": method, "n": n, "n_below": below, "n_claims": claims}
-    for name, k in (("below", below), ("claims", claims)):
-        low, high = proportion_confint(k, n, method="beta")
-        row |= {f"share_{name}": k / n, f"{name}_low": np.nan_to_num(low), f"{name}_high": np.nan_to_num(high, nan=1.0)}
-    return row | {"p_binomial": float(stats.binom.sf(below - 1, n, NOMINAL))}
+def _rates(method, n, counts):
+    row = {"method": method, "n": n}
+    for kind in KINDS:
+        k = int(counts[kind]) if kind in counts else None
+        low, high = (np.nan, np.nan) if k is None else proportion_confint(k, n, method="beta")
+        # Of none and of all the exact interval has one end only.
+        row |= {f"n_{kind}": np.nan if k is None else k, f"share_{kind}": np.nan if k is None else k / n}
+        row |= {f"{kind}_low": 0.0 if k == 0 else low, f"{kind}_high": 1.0 if k == n else high}
+        row |= {f"p_{kind}": np.nan if k is None else float(stats.binom.sf(k - 1, n, NOMINAL))}
+    return row
 
 
 def _choices(cell):

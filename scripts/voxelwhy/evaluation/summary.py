@@ -99,9 +99,11 @@ def _not_found(truth):
 def _figures(row):
     if not math.isfinite(row.region_auprc):
         return "regional AUPRC not defined"
-    return (
-        f"regional AUPRC {row.region_auprc:.2f}, chance {row.region_chance:.2f}, Holm-corrected {p_value(row.p_holm)}"
-    )
+    nothing = getattr(row, "shuffled_auprc", math.nan)
+    beside = f"chance {row.region_chance:.2f}"
+    if math.isfinite(nothing):
+        beside = f"of networks that learnt nothing {nothing:.2f}"
+    return f"regional AUPRC {row.region_auprc:.2f}, {beside}, Holm-corrected {p_value(row.p_holm)}"
 
 
 def largest_regions(regions, classes):

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from nilearn.image import resample_img
-from scipy.stats import rankdata
+from scipy.stats import rankdata, t
 from sklearn.metrics import average_precision_score
 from statsmodels.stats.multitest import multipletests
 
 from voxelwhy.errors import InputError, ShapeError
+from voxelwhy.region_means import region_means
 
 FOUND_BELOW = 0.05
 NULL_PERCENTILE = 95
@@ -39,7 +40,18 @@ def resample_log_jacobian(image, grid):
     return np.asarray(moved.dataobj, dtype=np.float32)
 
 
-def score_truth(maps, log_jacobian, brain_mask, labels, atlas_table, *, threshold=0.02, n_permutations=10_000, seed=0):
+def score_truth(
+    maps,
+    log_jacobian,
+    brain_mask,
+    labels,
+    atlas_table,
+    *,
+    threshold=0.02,
+    n_permutations=10_000,
+    seed=0,
+    shuffled=None,
+):
     """Score each method's mean map of the positive class against the planted disease.
 
     Parameters
@@ -61,9 +73,12 @@ def score_truth(maps, log_jacobian, brain_mask, labels, atlas_table, *, threshol
         AUPRC over brain voxels (chance: prevalence) and over regions, scored by relevance density (chance: mean over
         the permutations, which for few regions lies above the prevalence); share of the relevance inside the truth
         (chance: its share of the brain); Spearman correlation over regions of relevance and |log_jacobian| (chance:
-        mean over the permutations). `found`: regional AUPRC above the 95th percentile of permutations in which left
-        and right move together, and p = (1 + #>=) / (1 + n), Holm-corrected over methods, below 0.05. NaN where not
-        defined.
+        mean over the permutations). `p` is that of permutations of the regions in which left and right move together,
+        (1 + #>=) / (1 + n). A method favours some regions whatever a network has learnt, and neighbours look alike, so
+        that it alone finds too often. `p_shuffled` asks whether the regional AUPRC is above that of networks that can
+        know nothing: Student's t of one more draw of theirs. `found`: regional AUPRC above the 95th percentile of the
+        permutations, and p_shuffled (p, where there are no such networks), Holm-corrected over methods, below 0.05.
+        NaN where not defined.
 
     Raises
     ------
@@ -81,6 +96,7 @@ def score_truth(maps, log_jacobian, brain_mask, labels, atlas_table, *, threshol
     region_change = region_means(change, labels, mask, regions["region_id"])
     truth = region_change > threshold
     orders = permute_regions(regions["region"], n_permutations, np.random.default_rng(seed))
+    shuffled = [] if shuffled is None else shuffled
     sizes = {
         "n_regions": len(regions),
         "n_truth_regions": int(truth.sum()),
@@ -94,21 +110,10 @@ def score_truth(maps, log_jacobian, brain_mask, labels, atlas_table, *, threshol
         relevance = np.maximum(np.asarray(values, dtype=float), 0)
         by_region = region_means(relevance, labels, mask, regions["region_id"])
         row = _voxel_scores(relevance[mask], change[mask] > threshold)
-        rows.append({"method": method} | row | _region_scores(by_region, region_change, truth, orders) | sizes)
+        row |= _region_scores(by_region, region_change, truth, orders)
+        others = [_by_region(draw, method, regions["region_id"]) for draw in shuffled]
+        rows.append({"method": method} | row | _beside_shuffled(row["region_auprc"], others, truth) | sizes)
     return _decide(pd.DataFrame(rows))
-
-
-def region_means(values, labels, mask, region_ids):
-    """Mean of `values` over each region's voxels inside the mask: a density, so that large regions win nothing."""
-    inside = np.asarray(labels)[mask].astype(int)
-    length = int(max(inside.max(initial=0), np.max(region_ids))) + 1
-    sums = np.bincount(inside, weights=np.asarray(values, dtype=float)[mask], minlength=length)
-    counts = np.bincount(inside, minlength=length)
-    ids = np.asarray(region_ids, dtype=int)
-    means = sums[ids] / counts[ids]
-    # Sums over regions of different size differ in their last bits: without rounding a constant map would rank regions.
-    largest = np.abs(means).max(initial=0) or 1.0
-    return np.round(means / largest, 12) * largest
 
 
 def permute_regions(names, n_permutations, rng):
@@ -194,10 +199,28 @@ def _standardised_ranks(values):
     return ranks / np.linalg.norm(ranks)
 
 
+def _by_region(draw, method, region_ids):
+    own = draw[draw["method"] == method].set_index("region_id")["relevance"]
+    return own.loc[region_ids].to_numpy()
+
+
+def _beside_shuffled(observed, others, truth):
+    """The AUPRC of networks trained on shuffled diagnoses, and the p of one more such network reaching `observed`."""
+    scores = {"n_shuffled": len(others)} | dict.fromkeys(("shuffled_auprc", "shuffled_sd", "p_shuffled"), np.nan)
+    if others and np.isfinite(observed):
+        values = np.array([average_precision(relevance, truth[None])[0] for relevance in others])
+        mean, sd = values.mean(), values.std(ddof=1)
+        # Of a method that shows the same whatever was learnt, the last digits must decide nothing.
+        above = (observed - mean) / (max(sd, 1e-6) * np.sqrt(1 + 1 / len(values)))
+        scores |= {"shuffled_auprc": mean, "shuffled_sd": sd, "p_shuffled": float(t.sf(above, len(values) - 1))}
+    return scores
+
+
 def _decide(frame):
     frame["p_holm"] = np.nan
-    tested = frame["p"].notna().to_numpy()
+    deciding = "p_shuffled" if frame["p_shuffled"].notna().any() else "p"
+    tested = frame[deciding].notna().to_numpy()
     if tested.any():
-        frame.loc[tested, "p_holm"] = multipletests(frame.loc[tested, "p"], method="holm")[1]
+        frame.loc[tested, "p_holm"] = multipletests(frame.loc[tested, deciding], method="holm")[1]
     frame["found"] = (frame["p_holm"] < FOUND_BELOW) & (frame["region_auprc"] > frame["null_95"])
     return frame

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from voxelwhy.comparison.summary import NOMINAL, mean_interval
-from voxelwhy.figures.style import ACCENT, MUTED, RULE, WARN, new_figure, save_figure, styled
+from voxelwhy.figures.style import ACCENT, MUTED, RULE, SECOND, WARN, new_figure, save_figure, styled
 from voxelwhy.wording import interval, method_title
 
 
@@ -24,17 +24,18 @@ def draw_null(cells, methods, claims, out, *, simulated, dpi=150):
     """
     names = [name for name in claims["method"] if name in set(methods["method"])]
     fig, panels = new_figure(
-        1, 3, figsize=(9.6, 0.34 * max(len(names) + 1, 6) + 1.3), layout="constrained", width_ratios=(1.2, 1.4, 1.2)
+        1, 3, figsize=(9.6, 0.42 * max(len(names) + 1, 6) + 1.5), layout="constrained", width_ratios=(1.2, 1.4, 1.2)
     )
     mean = cells["auc"].mean()
     low, high = mean_interval(cells["auc"])
     _aucs(panels[0], cells, mean, low, high)
     places = np.arange(len(names))[::-1]
     for place, name in zip(places, names, strict=True):
-        own = np.sort(methods.loc[methods["method"] == name, "p"].to_numpy())
-        panels[1].plot(own, np.full(len(own), place), "|", color=ACCENT, ms=11, mew=1.3)
+        own = methods[methods["method"] == name]
+        for offset, colour, column in ((0.16, SECOND, "p"), (-0.16, ACCENT, "p_shuffled")):
+            panels[1].plot(own[column], np.full(len(own), place + offset), "|", color=colour, ms=8, mew=1.2)
     panels[1].axvspan(0, NOMINAL, color=WARN, alpha=0.12, lw=0)
-    panels[1].set(title="p of each repeat", xlim=(-0.02, 1.02))
+    panels[1].set(title="p of each cohort", xlim=(-0.02, 1.02))
     _claims(panels[2], claims, [*names, "any method"])
     for axes in panels[1:]:
         axes.grid(axis="x", color=RULE, lw=0.6)
@@ -42,18 +43,16 @@ def draw_null(cells, methods, claims, out, *, simulated, dpi=150):
         axes.tick_params(axis="y", length=0)
     panels[1].set_yticks(places, [method_title(name) for name in names])
     panels[1].set_ylim(-0.6, len(names) - 0.4)
-    n = len(cells)
+    fig.legend(*panels[2].get_legend_handles_labels(), loc="outside lower right", ncols=3)
     caption = (
-        f"{n} cohorts of {int(cells['n_subjects'].max())} subjects in which nothing was planted. Left: AUC of each "
-        "with "
-        f"its 95 % interval over subjects, and their mean, {interval(mean, low, high)} (95 %, Student; band); dotted: "
-        "0.5. "
-        "Middle: p of the permutation test of each method in each cohort, against the regions that an effect of 1 "
-        "would "
-        f"have changed; shaded: below {NOMINAL:g}. Right: share of cohorts with p below {NOMINAL:g} (blue), and with a "
-        "claim after Holm's correction over methods (red; below, of any method), with exact 95 % intervals; dashed: "
+        f"{len(cells)} cohorts of {int(cells['n_subjects'].max())} subjects in which nothing was planted. Left: AUC of "
+        f"each with its 95 % interval over subjects, and their mean, {interval(mean, low, high)} (95 %, Student; "
+        "band); "
+        "dotted: 0.5. Middle: p of each method in each cohort, against the regions that an effect of 1 would have "
+        f"changed; shaded: below {NOMINAL:g}. Right: share of cohorts with p below {NOMINAL:g}, and with a claim as a "
+        "study says it (Holm-corrected over methods; lowest row: of any method), with exact 95 % intervals; dashed: "
         "the "
-        "nominal rate."
+        "nominal rate. Orange: against permuted regions; blue: against networks trained on shuffled diagnoses."
     )
     title = "Where nothing was planted"
     return save_figure(fig, out, simulated=simulated, title=title, caption=caption, category="comparison", dpi=dpi)
@@ -73,12 +72,18 @@ def _aucs(axes, cells, mean, low, high):
 
 def _claims(axes, claims, names):
     places = np.arange(len(names))[::-1]
+    kinds = (
+        (0.2, SECOND, "permuted", "permuted regions"),
+        (0, ACCENT, "shuffled", "shuffled diagnoses"),
+        (-0.2, WARN, "claims", "claims of a study"),
+    )
     for place, name in zip(places, names, strict=True):
         row = claims[claims["method"] == name].iloc[0]
-        for offset, colour, kind in ((0.14, ACCENT, "below"), (-0.14, WARN, "claims")):
+        for offset, colour, kind, label in kinds:
             if np.isfinite(row[f"share_{kind}"]):
                 axes.hlines(place + offset, row[f"{kind}_low"], row[f"{kind}_high"], color=colour, lw=1.4)
-                axes.plot(row[f"share_{kind}"], place + offset, "o", color=colour, ms=4.5)
+                label = label if name == names[0] else None
+                axes.plot(row[f"share_{kind}"], place + offset, "o", color=colour, ms=4.5, label=label)
     axes.axvline(NOMINAL, color=MUTED, lw=0.9, ls="--")
-    axes.set(title="Share of repeats", xlim=(-0.02, 1.02), ylim=(-0.6, len(names) - 0.4))
+    axes.set(title="Share of cohorts", xlim=(-0.02, 1.02), ylim=(-0.6, len(names) - 0.4))
     axes.set_yticks(places, [method_title(name) if name != "any method" else "any of them" for name in names])

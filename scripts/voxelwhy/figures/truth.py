@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from voxelwhy.figures import slices as sl
-from voxelwhy.figures.style import ACCENT, INK, MUTED, RULE, new_figure, save_figure, styled
+from voxelwhy.figures.style import ACCENT, INK, MUTED, RULE, SECOND, new_figure, save_figure, styled
 from voxelwhy.wording import describe_target, listing, method_title, p_value, people
 
 
@@ -108,6 +108,8 @@ def draw_truth_scores(truth, out, *, settings, n_subjects, n_scans, group, simul
     panels[0].set_yticks(places, [method_title(name) for name in truth["method"]])
     panels[0].set_ylim(-0.6, len(truth) - 0.4)
     row = truth.iloc[0]
+    knowing = "; diamonds: networks trained on shuffled diagnoses, mean and SD of {} draws, against which p is"
+    knowing = knowing.format(row["n_shuffled"]) if row["n_shuffled"] else ""
     against = "the planted disease" if planted else "the disease that an effect of 1 would be (nothing was planted)"
     found = [method_title(name) for name in truth.loc[truth["found"], "method"]]
     caption = (
@@ -117,7 +119,7 @@ def draw_truth_scores(truth, out, *, settings, n_subjects, n_scans, group, simul
         f"{row['n_regions']} atlas regions, {row['n_truth_regions']} of them changed (mean |log-Jacobian| above "
         f"{row['threshold']:g}); "
         f"grey: up to the 95th percentile of {row['n_permutations']:,} permutations of the regions in which left and "
-        "right move together. "
+        f"right move together{knowing}. "
         f"p Holm-corrected over {len(truth)} methods. Filled: {'found the atrophy' if planted else 'a false claim'} "
         f"({listing(found) if found else 'no method'})."
     )
@@ -129,6 +131,9 @@ def _null_panel(axes, truth, places):
     axes.barh(places, truth["null_95"], color=RULE, height=0.5)
     axes.plot(truth["region_chance"], places, "|", color=MUTED, ms=11, mew=1.4)
     for place, row in zip(places, truth.itertuples(), strict=True):
+        axes.plot(row.shuffled_auprc, place, "D", color=SECOND, ms=4.5, mfc="none", mew=1.2)
+        spread = np.array([-1, 1]) * row.shuffled_sd
+        axes.hlines(place, *(row.shuffled_auprc + spread), color=SECOND, lw=1)
         axes.plot(row.region_auprc, place, "o", color=ACCENT, ms=6.5, mfc=ACCENT if row.found else "white", mew=1.4)
         end = np.nanmax([row.region_auprc, row.null_95, 0.0])
         axes.text(end + 0.04, place, p_value(row.p_holm), va="center", fontsize=7.5, color=MUTED)
