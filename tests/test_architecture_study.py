@@ -15,6 +15,7 @@ pytestmark = pytest.mark.study
 
 NAME = "own_net.nets:build"
 OWN = SMALL | {
+    "evaluation": SMALL["evaluation"] | {"shuffled": 0},
     "study": "own",
     "simulation": SMALL["simulation"]
     | {"subjects": {"Dementia": 4, "CN": 4, "MCI": 0, "converter": 0}, "visits": [["Screening"]]}

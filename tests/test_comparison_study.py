@@ -13,6 +13,7 @@ from test_study import SMALL, Study
 pytestmark = pytest.mark.study
 
 COMPARED = SMALL | {
+    "evaluation": SMALL["evaluation"] | {"shuffled": 0},
     "study": "compared",
     "compare": {
         "choices": {

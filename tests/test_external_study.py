@@ -20,6 +20,7 @@ pytestmark = pytest.mark.study
 SIMULATION = SMALL["simulation"] | {"visits": [["Screening"]], "missing_files": [], "truncated_files": []}
 CLASSES = {"positive": {"name": "AD", "values": ["AD"]}, "negative": {"name": "CN", "values": ["CN"]}}
 HERE = SMALL | {
+    "evaluation": SMALL["evaluation"] | {"shuffled": 0},
     "study": "here",
     "simulation": SIMULATION | {"subjects": {"Dementia": 3, "CN": 3, "MCI": 0, "converter": 0}},
     "splits": [{"kind": "kfold", "folds": 2}],

@@ -23,6 +23,7 @@ pytestmark = pytest.mark.study
 
 METHODS = ("grad_cam", "sensitivity_analysis")
 CONFIG = SMALL | {
+    "evaluation": SMALL["evaluation"] | {"shuffled": 0},
     "study": "faults",
     "simulation": SMALL["simulation"]
     | {"subjects": {"Dementia": 5, "CN": 5, "MCI": 0, "converter": 0}, "visits": [["Screening"]]}

@@ -28,6 +28,7 @@ OTHERS = [
     {"name": "occlusion", "file": "others.npz", "array": "cn", "group": "CN"},
 ]
 FOREIGN = SMALL | {
+    "evaluation": SMALL["evaluation"] | {"shuffled": 0},
     "study": "foreign",
     "simulation": SMALL["simulation"]
     | {"subjects": {"Dementia": 4, "CN": 4, "MCI": 0, "converter": 0}, "visits": [["Screening"]]}

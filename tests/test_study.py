@@ -45,7 +45,7 @@ SMALL = {
             "smoothgrad": {"n_samples": 2},
         },
     },
-    "evaluation": {"bootstrap": 100, "permutations": 200},
+    "evaluation": {"bootstrap": 100, "permutations": 200, "shuffled": 3},
 }
 
 
@@ -188,8 +188,8 @@ def test_the_seed_splits_and_trains_again_and_registers_nothing(small):
 
 def test_swapped_settings_are_noticed(small):
     """Snakemake compares params as a set of values without names: 100 and 200 would be the same as 200 and 100."""
-    assert SMALL["evaluation"] == {"bootstrap": 100, "permutations": 200}
-    jobs = small.would_run(SMALL | {"evaluation": {"bootstrap": 200, "permutations": 100}})
+    assert SMALL["evaluation"] == {"bootstrap": 100, "permutations": 200, "shuffled": 3}
+    jobs = small.would_run(SMALL | {"evaluation": {"bootstrap": 200, "permutations": 100, "shuffled": 3}})
     assert jobs["evaluate_predictions"] == jobs["score_truth"] == 1
     assert "compute_heatmaps" not in jobs
 

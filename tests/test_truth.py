@@ -196,7 +196,7 @@ def test_p_beside_shuffled_networks_is_students_of_one_more_draw(atlas, log_jaco
 
 
 def test_what_a_method_likes_whatever_was_learnt_is_no_find(atlas, log_jacobian, rng):
-    """Permuted regions take a method's liking for a find; networks that know nothing show it too, so that it is none."""
+    """Permuted regions take a method's liking for a find; networks that know nothing show it too: it is none."""
     liked = np.where(atlas[0] <= 10, 1.0, 0.0) * (atlas[0] > 0) + np.random.default_rng(5).random(atlas[0].shape) * 0.1
     alone = score({"m": liked}, log_jacobian, atlas).iloc[0]
     assert alone["found"] and alone["p"] < 0.01 and alone["n_shuffled"] == 0 and np.isnan(alone["p_shuffled"])

@@ -24,7 +24,9 @@ def settings():
     study, simulation = copy.deepcopy(config_of["adni_1.5t"]), config_of["config"]["simulation"]
     simulation |= {"resolution_mm": 1, "visits": [["Screening"]], "missing_files": [], "truncated_files": []}
     simulation["subjects"] = {"CN": SUBJECTS, "Dementia": SUBJECTS, "MCI": 0, "converter": 0}
+    # Networks on shuffled diagnoses are for simulated cohorts alone, and what ADNI takes is measured.
     study |= {"study": STUDY, "simulation": simulation, "cohort": {"source": "adni_merged"}}
+    study["evaluation"] = study.get("evaluation", {}) | {"shuffled": 0}
     study["splits"] = [{"name": "kfold", "kind": "kfold", "folds": FOLDS}]
     study["training"] |= {"epochs": 1, "threads": 1}
     return study

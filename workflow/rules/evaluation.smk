@@ -82,7 +82,8 @@ rule compare_maps:
 
 if SIMULATED:
     # A method favours some regions whatever a network has learnt: what it shows of networks that know nothing.
-    DRAWS = range(1, config["evaluation"]["shuffled"] + 1)
+    # Weights that are trained already cannot be trained on other labels.
+    DRAWS = range(1, 0 if MODEL else config["evaluation"]["shuffled"] + 1)
 
     rule explain_shuffled:
         """Train on shuffled diagnoses, draw {wildcards.draw}, and explain {wildcards.split} by these networks."""
