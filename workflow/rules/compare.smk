@@ -9,8 +9,8 @@ OUT  cells/<cell>/                           that study; its config.yaml gives i
      comparison/figures/<question>.*         its figure
 
 A cell is run by a Snakemake of its own, so that it is in every respect the study that its config says, resumes where it
-ended, and can be looked at by itself. Cohorts and registrations are shared through their stores. On one machine cells
-run one after another, each with all processors; on a cluster this controller starts them, and their jobs are submitted.
+ended, and can be looked at by itself. Cohorts and registrations are shared through their stores. On one machine as many
+cells run side by side as there are processors; on a cluster this controller starts them, and their jobs are submitted.
 """
 
 if CELLS:
@@ -29,7 +29,8 @@ if CELLS:
         localrule: True
         conda:
             "../../envs/voxelwhy.yaml"
-        threads: workflow.resource_settings.cores or 1
+        # Side by side: a study has stretches in which one step waits for another.
+        threads: max(1, (workflow.resource_settings.cores or 1) // len(CELLS))
         resources:
             mem_mb=table_mem_mb,
             runtime=60 * 24 * 7,
