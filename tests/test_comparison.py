@@ -122,7 +122,7 @@ def make_cell(choices, repeat, rng, *, shift=1.0, found=False, p=0.3, density=No
     auc = roc_auc_score(label == "AD", probability)
     facts = {"value": auc, "low": auc - 0.1, "high": auc + 0.1, "n_subjects": n // 2, "n_scans": n}
     scores = {"region_auprc": 0.6, "region_chance": 0.3, "null_95": 0.42, "p": p, "p_holm": 2 * p, "found": found}
-    scores |= {"p_shuffled": 0.8 * p, "shuffled_auprc": 0.5}
+    scores |= {"p_shuffled": 0.8 * p, "shuffled_auprc": 0.5, "shuffled_sd": 0.05, "n_shuffled": 4}
     truth = [scores | {"method": method, "share_inside": 0.2, "share_chance": 0.1} for method in METHODS]
     density = density or {name: float(rng.random()) for name in REGIONS}
     return {
@@ -185,6 +185,23 @@ def test_methods_are_summed_up_over_repeats(cells):
     assert found.loc[found["transform"] == "affine", "n_found"].sum() == 7
     assert found.loc[found["transform"] == "syn_quick", "n_found"].sum() == 0
     assert len(cell_table(cells)) == 8
+
+
+def test_a_combination_is_held_against_all_draws_of_shuffled_diagnoses(cells, rng):
+    """Student's t test of the repeats and the draws, from their values here and from means and deviations there."""
+    draws = rng.normal(0.45, 0.05, (2, 4))
+    for cell, own, auprc in zip(cells[:2], draws, (0.62, 0.66), strict=True):
+        facts = {"region_auprc": auprc, "shuffled_auprc": own.mean(), "shuffled_sd": own.std(ddof=1), "n_shuffled": 4}
+        cell["truth"][0] |= facts
+    found = found_table(method_table(cells), list(choice_columns(cells).values()))
+    row = found.set_index(["transform", "network", "method"]).loc["affine", "small", METHODS[0]]
+    # The two sets of draws lie a little apart, which their pooled deviation leaves out.
+    centred = np.concatenate([own - own.mean() + draws.mean() for own in draws])
+    spread = np.sqrt(np.mean([own.var(ddof=1) for own in draws]))
+    expected = stats.ttest_ind_from_stats(0.64, np.std([0.62, 0.66], ddof=1), 2, centred.mean(), spread, 8)
+    assert row["p_shuffled"] == pytest.approx(expected.pvalue / 2)
+    assert row["found"] and row["p_holm"] >= row["p_shuffled"]
+    assert not found.set_index(["transform", "network", "method"]).loc["syn_quick", "small", METHODS[0]]["p_holm"] > 1
 
 
 def test_claims_have_exact_intervals_and_the_binomial_test(rng):

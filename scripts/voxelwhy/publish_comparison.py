@@ -8,6 +8,9 @@ import pandas as pd
 from voxelwhy.publish import publish_table
 from voxelwhy.wording import interval, listing, method_title, number
 
+#: What the full table has of each method.
+FIGURES = ("region_auprc", "least", "most", "region_chance", "null_95", "shuffled_auprc", "p_shuffled", "p_holm")
+
 
 def publish_choices(combinations, found, columns, out, *, refused, same_scans, simulated):
     """One row a combination: AUC of network and baseline, and each method's AUPRC with its range and times found."""
@@ -21,10 +24,11 @@ def publish_choices(combinations, found, columns, out, *, refused, same_scans, s
         for method, own in found.groupby("method", sort=False):
             own = combinations[columns].merge(own, on=columns, how="left")
             shown[method_title(method)] = [
-                f"{row.region_auprc:.2f} ({row.least:.2f} to {row.most:.2f}), {row.n_found} of {row.n_repeats}"
+                f"{row.region_auprc:.2f}{'*' * row.found} ({row.least:.2f} to {row.most:.2f}; "
+                f"{number(row.shuffled_auprc)})"
                 for row in own.itertuples()
             ]
-            for name in ("region_auprc", "least", "most", "region_chance", "null_95", "share_outside", "n_found"):
+            for name in [*FIGURES, "found"]:
                 frame[f"{method}_{name}"] = own[name].to_numpy()
     caption = (
         f"{'Simulated data. ' if simulated else ''}AUC: mean over repeats with its 95 % interval "
@@ -32,9 +36,12 @@ def publish_choices(combinations, found, columns, out, *, refused, same_scans, s
     )
     if found is not None:
         caption += (
-            "Methods: AUPRC over regions against the planted atrophy, mean over repeats (least to most), and in how "
-            "many "
-            f"repeats it was found; chance {found['region_chance'].mean():.2f}, 95th percentile of permuted regions "
+            "Methods: AUPRC over regions against the planted atrophy, mean over repeats (least to most; mean of the "
+            "same "
+            "networks trained on shuffled diagnoses), * where it lies above these (Student's t test, Holm-corrected "
+            "over "
+            f"methods, below 0.05). By permuted regions chance is {found['region_chance'].mean():.2f}, its 95th "
+            "percentile "
             f"{found['null_95'].mean():.2f}. "
         )
     if refused:
@@ -79,7 +86,8 @@ def publish_confounds(combinations, table, columns, out, *, simulated):
     shown["AUC"] = [interval(row.auc, row.auc_low, row.auc_high) for row in full.itertuples()]
     shown["method"] = full["method"].map(method_title)
     shown["AUPRC of the planted regions"] = full["region_auprc"].map(number)
-    shown["found"] = [f"{row.n_found} of {row.n_repeats}" for row in full.itertuples()]
+    shown["of shuffled diagnoses"] = full["shuffled_auprc"].map(number)
+    shown["found"] = ["yes" if row.found else "no" for row in full.itertuples()]
     shown["relevance outside the brain"] = full["share_outside"].map(number)
     shown["like the first row"] = full["like_first"].map(number)
     shown["first regions"] = full["first_regions"]

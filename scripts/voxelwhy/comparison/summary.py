@@ -70,16 +70,48 @@ def combination_table(cells, *, same_scans, classes, n_bootstrap=1000, seed=0):
 
 
 def found_table(methods, columns):
-    """One row a combination and method: mean regional AUPRC over repeats, its range, what chance gives, times found."""
+    """One row a combination and method: mean regional AUPRC over repeats, its range, and what chance gives.
+
+    Returns
+    -------
+    DataFrame: region_auprc (mean), least, most; region_chance and null_95 of permuted regions; shuffled_auprc, the mean
+        over all draws of networks trained on shuffled diagnoses, and p_shuffled, of Student's t test that the repeats
+        lie above these draws (equal variances), p_holm over the methods of a combination; n_found, in how many repeats the
+        study says that it was found; found, of the combination as a whole: p_holm below 0.05, or without such draws in
+        most repeats; share_inside, share_chance, share_outside
+    """
     rows = []
     for key, own in methods.groupby([*columns, "method"], sort=False):
         values = own["region_auprc"]
         row = dict(zip([*columns, "method"], key, strict=True)) | {"n_repeats": len(own)}
         row |= {"region_auprc": values.mean(), "least": values.min(), "most": values.max()}
-        row |= {name: own[name].mean() for name in ("region_chance", "null_95", "share_inside", "share_chance")}
-        row |= {"share_outside": own["share_outside"].mean(), "n_found": int(own["found"].sum())}
-        rows.append(row)
-    return pd.DataFrame(rows)
+        names = ("region_chance", "null_95", "share_inside", "share_chance", "shuffled_auprc", "share_outside")
+        row |= {name: own[name].mean() for name in names}
+        rows.append(row | {"p_shuffled": _above_shuffled(own), "n_found": int(own["found"].sum())})
+    table = pd.DataFrame(rows)
+    table["p_holm"] = np.nan
+    combinations = table.groupby(columns, sort=False).indices.values() if columns else [np.arange(len(table))]
+    for place in combinations:
+        p = table["p_shuffled"].to_numpy()[place]
+        if np.isfinite(p).all():
+            table.loc[place, "p_holm"] = multipletests(p, method="holm")[1]
+    mostly = 2 * table["n_found"] > table["n_repeats"]
+    table["found"] = np.where(table["p_holm"].isna(), mostly, table["p_holm"] < NOMINAL)
+    return table
+
+
+def _above_shuffled(own):
+    """p of Student's t test that the AUPRC of the repeats lies above that of all draws of shuffled diagnoses."""
+    n = int(own["n_shuffled"].sum())
+    if not n or own["shuffled_auprc"].isna().any():
+        return np.nan
+    spread = np.sqrt((own["shuffled_sd"] ** 2).mean())
+    values = own["region_auprc"]
+    of_repeats = values.std(ddof=1) if len(values) > 1 else 0.0
+    # The repeats lie as far apart as such draws do, or nearly: one variance of both.
+    return stats.ttest_ind_from_stats(
+        values.mean(), of_repeats, len(values), own["shuffled_auprc"].mean(), spread, n, alternative="greater"
+    ).pvalue
 
 
 def confound_table(cells, methods, columns):

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.colors import TwoSlopeNorm
 
 from voxelwhy.figures.style import CYCLE, INK, MUTED, RULE, new_figure, save_figure, styled
-from voxelwhy.wording import count, listing, method_title
+from voxelwhy.wording import count, method_title
 
 
 @styled
@@ -71,7 +71,8 @@ def _accuracy(axes, combinations, rows_by, rows, panel_by, panels_by):
 
 
 def _truth(axes, found, rows_by, rows, methods, chance):
-    """A matrix of mean AUPRC; below each figure, in how many repeats the method found the atrophy."""
+    """A matrix of mean AUPRC; below each figure that of networks which learnt nothing, or in how many repeats it was "
+    "found."""
     values = np.full((len(rows), len(methods)), np.nan)
     for cell in found.itertuples():
         row = rows.index(tuple(getattr(cell, name) for name in rows_by))
@@ -79,19 +80,13 @@ def _truth(axes, found, rows_by, rows, methods, chance):
         values[row, column] = cell.region_auprc
         strong = abs(cell.region_auprc - chance) > 0.5 * (1 - chance if cell.region_auprc > chance else chance)
         colour = "white" if strong else INK
-        weight = "bold" if cell.n_found * 2 > cell.n_repeats else "normal"
-        axes.text(
-            column,
-            row - 0.12,
-            f"{cell.region_auprc:.2f}",
-            ha="center",
-            va="center",
-            fontsize=8,
-            weight=weight,
-            color=colour,
-        )
-        words = f"{cell.n_found} of {cell.n_repeats}"
-        axes.text(column, row + 0.26, words, ha="center", va="center", fontsize=5.5, color=colour)
+        weight = "bold" if cell.found else "normal"
+        middle = {"ha": "center", "va": "center", "color": colour}
+        below = f"{cell.shuffled_auprc:.2f}"
+        if np.isnan(cell.shuffled_auprc):
+            below = f"{cell.n_found} of {cell.n_repeats}"
+        axes.text(column, row - 0.12, f"{cell.region_auprc:.2f}", fontsize=8, weight=weight, **middle)
+        axes.text(column, row + 0.26, below, fontsize=5.5, **middle)
     drawn = axes.imshow(values, cmap="PuOr_r", norm=TwoSlopeNorm(chance, 0, 1), aspect="auto")
     titles = [method_title(name).replace(" ", "\n", 1) for name in methods]
     axes.set_xticks(range(len(methods)), titles, fontsize=6.5)
@@ -118,10 +113,15 @@ def _caption(combinations, found, same_scans, n_bootstrap, chance):
     if found is None:
         return words
     null = found["null_95"].mean()
+    below = (
+        "below, that of the same networks trained on shuffled diagnoses (bold: above these, Holm-corrected over "
+        "methods)"
+        if found["shuffled_auprc"].notna().all()
+        else "below, in how many of them the method found it (bold: in most)"
+    )
     return (
         f"{words} Right: how well the mean map of the positive class finds the planted atrophy, as area under the "
-        "precision-recall curve over regions, mean of the repeats; below, in how many of them the method found it "
-        "(above the 95th percentile of permuted regions, Holm-corrected p < 0.05; bold: in most). Chance is "
-        f"{chance:.2f} (white), its 95th percentile {null:.2f}. "
-        f"{listing(sorted(set(found['method'].map(method_title))))}."
+        f"precision-recall curve over regions, mean of the repeats; {below}. By permuted regions chance is "
+        f"{chance:.2f} "
+        f"(white), and its 95th percentile {null:.2f}."
     )
