@@ -75,10 +75,10 @@ def found_table(methods, columns):
     Returns
     -------
     DataFrame: region_auprc (mean), least, most; region_chance and null_95 of permuted regions; shuffled_auprc, the mean
-        over all draws of networks trained on shuffled diagnoses, and p_shuffled, of Student's t test that the repeats
-        lie above these draws (equal variances), p_holm over the methods of a combination; n_found, in how many repeats the
-        study says that it was found; found, of the combination as a whole: p_holm below 0.05, or without such draws in
-        most repeats; share_inside, share_chance, share_outside
+        over all draws of networks trained on shuffled diagnoses, p_shuffled, of Student's t test that the repeats lie
+        above these draws (equal variances), and p_holm over the methods of a combination; n_found, in how many repeats
+        the study says that it was found; found, of the combination as a whole: p_holm below 0.05, or without such draws
+        in most repeats; share_inside, share_chance, share_outside
     """
     rows = []
     for key, own in methods.groupby([*columns, "method"], sort=False):
