@@ -119,7 +119,7 @@ def test_what_is_not_asked_for_changes_nothing():
 
 def test_the_crop_is_counted_and_a_shift_out_of_the_volume_is_refused():
     box = (slice(3, 23), slice(0, 22), slice(2, 20))
-    volumes = SimpleNamespace(shape=SHAPE, box=box, grid=Grid.icbm(3))
+    volumes = SimpleNamespace(shape=SHAPE, box=box, grid=Grid.icbm(3), channels=("t1",))
     cropped = Augmentation.of({"flip": 1}, volumes)
     assert cropped.off_centre == pytest.approx(2 * (32 - (3 + 9.5)))
     with pytest.raises(ConfigError, match="less than 54 mm"):
@@ -139,7 +139,8 @@ def test_draws_follow_from_seed_epoch_and_scan_and_not_from_the_batch():
 
 
 SETTINGS = {
-    "network": "small", "crop": "brain", "normalisation": "scan", "optimiser": "adam", "learning_rate": 1e-3,
+    "network": "small", "channels": ["t1"], "crop": "brain", "normalisation": "scan", "optimiser": "adam",
+    "learning_rate": 1e-3,
     "weight_decay": 0.0, "batch_size": 4, "epochs": 3, "dropout": 0.5, "keep": "last", "threads": 1,
     "precision": "float32", "class_weights": "none", "augmentation": ALL,
 }  # fmt: skip

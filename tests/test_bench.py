@@ -202,7 +202,7 @@ def test_training_as_the_original_and_ours_see_the_same_scans(tmp_path):
     settings = training_rows._settings("small", 1, crop="none")
     data, _ = training_rows.load_fold(folds, paths, template[1], settings, fold=0, classes=training_rows.CLASSES)
     scans = training_rows.NiftiScans(
-        [f"{path}.gz" for path in paths.values()], data.targets, data.normaliser.mean, data.normaliser.scale
+        [f"{path}.gz" for path in paths.values()], data.targets, data.normaliser.mean[0], data.normaliser.scale[0]
     )
     ours, targets = data.batch([0, 1, 2, 3, 4, 5])
     assert targets.tolist() == [scans[n][1] for n in range(6)] == [1, 0] * 3

@@ -80,8 +80,8 @@ def training(least, *, repeats, full, template=None, network="rieke2018", n_scan
         folds, paths = write_scans(folder, n_scans, template)
         whole, _ = load_fold(folds, paths, mask, _settings(network, threads, crop="none"), fold=0, classes=CLASSES)
         seen = whole.volumes.mask
-        mean = np.where(seen, whole.normaliser.mean, 0)
-        scans = NiftiScans([f"{path}.gz" for path in paths.values()], whole.targets, mean, whole.normaliser.scale)
+        mean, scale = np.where(seen, whole.normaliser.mean[0], 0), whole.normaliser.scale[0]
+        scans = NiftiScans([f"{path}.gz" for path in paths.values()], whole.targets, mean, scale)
         model = build_network(network, mask.shape)
         ways = {"the original's way": timed(partial(train_as_original, model, scans, threads=threads))}
         for precision, crop in _ways():

@@ -33,7 +33,7 @@ if CELLS:
         threads: max(1, (workflow.resource_settings.cores or 1) // len(CELLS))
         resources:
             mem_mb=table_mem_mb,
-            runtime=60 * 24 * 7,
+            runtime=cell_runtime,
             profile=named_profile(),
             snakefile=str(workflow.main_snakefile),
         params:

@@ -74,6 +74,11 @@ def grid_runtime(wildcards, attempt):
     return SHORT_MINUTES * attempt
 
 
+def cell_runtime(wildcards, attempt):
+    """Minutes of a whole study, which runs where the comparison does: no limit of a scheduler."""
+    return 60 * 24 * 7
+
+
 def reading_runtime(wildcards, attempt):
     """Minutes of the reading of a cohort, whose size it is to find out."""
     return 60 * attempt

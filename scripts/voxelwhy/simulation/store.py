@@ -97,6 +97,9 @@ def _take(store, key, paths, linked):
     if content:
         scans = {name.partition("/")[2] for name in content["files"] if name.startswith("scans/")}
         remove_stale(paths["scans"], scans)
+        for path in paths["truth"].iterdir():  # of another effect
+            if f"truth/{path.name}" not in content["files"]:
+                path.unlink()
     return content is not None
 
 
