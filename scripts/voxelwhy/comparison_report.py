@@ -14,6 +14,7 @@ from voxelwhy.comparison.summary import (
     found_table,
     mean_interval,
     method_table,
+    methods_of,
 )
 from voxelwhy.figures.choices import draw_choices
 from voxelwhy.figures.confounds import draw_confounds
@@ -71,7 +72,7 @@ def _confounds(cells, methods, columns, template_path, out, settings):
         said = [f"{name} {getattr(row, name)}" for name in columns]
         said.append(f"AUC {interval(row.auc, row.auc_low, row.auc_high)}")
         rows.append({"key": cell["cell"], "label": "\n".join(said).replace("_", " ")})
-        for method in cell["methods"]:
+        for method in methods_of(cell):
             path = Path(cell["folder"], "heatmaps", method, "maps", f"mean_{positive}_scaled.nii.gz")
             maps[cell["cell"], method] = path
     place = {"axis": shown["axis"], "slice_mm": shown["slices_mm"][len(shown["slices_mm"]) // 2]}

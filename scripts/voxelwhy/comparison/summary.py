@@ -9,6 +9,7 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
 from voxelwhy.comparison_settings import short_names
+from voxelwhy.registry import METHODS
 
 NOMINAL = 0.05
 #: Kinds of claims in a null: see `claims_table`.
@@ -18,6 +19,11 @@ KINDS = ("permuted", "shuffled", "claims")
 def choice_columns(cells):
     """Names of the choices as columns: {setting: column}."""
     return short_names(list(cells[0]["choices"]))
+
+
+def methods_of(cell):
+    """The methods of a cell in the order in which they are known: JSON has them by name."""
+    return sorted(cell["methods"], key=list(METHODS).index)
 
 
 def cell_table(cells):
@@ -39,7 +45,8 @@ def method_table(cells):
     rows = []
     for cell in cells:
         truth = {row["method"]: row for row in cell["truth"]}
-        for method, facts in cell["methods"].items():
+        for method in methods_of(cell):
+            facts = cell["methods"][method]
             row = _choices(cell) | {"repeat": cell["repeat"], "method": method}
             rows.append(row | {"share_outside": facts["share_outside"]} | truth.get(method, {}))
     return pd.DataFrame(rows)
@@ -165,7 +172,7 @@ def false_regions(cells, *, top):
     DataFrame: method, region, n (repeats), n_top, expected (repeats), p (binomial, upper tail), p_holm (over regions)
     """
     rows = []
-    for method in cells[0]["methods"]:
+    for method in methods_of(cells[0]):
         tables = [pd.Series(cell["methods"][method]["density"]) for cell in cells]
         ranked = pd.DataFrame(tables).rank(axis=1, ascending=False, method="first")
         counts = (ranked <= top).sum()

@@ -67,7 +67,7 @@ def _aucs(axes, cells, mean, low, high):
     axes.axvline(0.5, color=MUTED, lw=0.8, ls=":")
     axes.hlines(places, ordered["auc_low"], ordered["auc_high"], color=MUTED, lw=0.9)
     axes.plot(ordered["auc"], places, "o", color=ACCENT, ms=3.5)
-    axes.set(title="AUC of each repeat", xlim=(0, 1), yticks=[])
+    axes.set(title="AUC of each cohort", xlim=(0, 1), yticks=[])
 
 
 def _claims(axes, claims, names):
