@@ -148,8 +148,8 @@ def test_arguments_are_those_of_the_script():
         script_arguments("f", "m", "elastic", "o")
 
 
-@pytest.mark.parametrize("transform", ["affine", "syn_quick", "syn_cc"])
-def test_equals_antsregistration_on_files(folder, tmp_path, transform, monkeypatch):
+@pytest.mark.parametrize(("transform", "kind"), [("affine", "[a]"), ("syn_quick", "[s]"), ("syn_cc", "Repro[s]")])
+def test_equals_antsregistration_on_files(folder, tmp_path, transform, kind, monkeypatch):
     fixed, moving = str(folder / "template.nii.gz"), str(folder / "scan.nii.gz")
     arguments = script_arguments(fixed, moving, transform, f"[{tmp_path}/x,{tmp_path}/warped.nii.gz]")
     assert ants.registration(arguments, None) == 0
@@ -163,11 +163,7 @@ def test_equals_antsregistration_on_files(folder, tmp_path, transform, monkeypat
     theirs = ants.registration(
         ants.image_read(fixed),
         ants.image_read(moving),
-        {
-            "affine": "antsRegistrationSyNQuick[a]",
-            "syn_quick": "antsRegistrationSyNQuick[s]",
-            "syn_cc": "antsRegistrationSyNQuickRepro[s]",
-        }[transform],
+        f"antsRegistrationSyNQuick{kind}",
         singleprecision=False,
     )["warpedmovout"].numpy()
     assert np.corrcoef(ours.ravel(), theirs.ravel())[0, 1] > 0.99

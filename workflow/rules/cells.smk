@@ -37,7 +37,8 @@ def cell_code(wildcards):
     """All code that a study's numbers depend on: the study itself then finds out what has changed."""
     settings = load_settings(CELLS_BY_NAME[wildcards.cell].config, SCHEMA)
     named = [METHODS[method] for method in settings["heatmaps"]["methods"]]
-    named += [NETWORKS[settings["training"]["network"]]] if "network" in settings["training"] else []
+    network = settings["training"].get("network") or settings["model"]["architecture"]
+    named += [NETWORKS.get(network, network.partition(":")[0])]
     named += [SOURCES[settings["cohort"]["source"]]]
     doors = ["run_cell.py", *(f"{name}.py" for name in DOORS_OF_NUMBERS)]
     return {module: digest for script in doors for module, digest in code(script, *named).items()}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pandas as pd
@@ -30,10 +29,6 @@ def run_study(config, *, snakefile, cores, profile=None):
     cores : int
     profile : str, optional, of the Snakemake that runs the comparison
 
-    Returns
-    -------
-    float, seconds
-
     Raises
     ------
     InputError : the study failed; its last lines are repeated.
@@ -49,7 +44,7 @@ def run_study(config, *, snakefile, cores, profile=None):
     # The lock of the comparison keeps others out of its cells; that of a cell would outlive a killed controller.
     command += ["--nolock", "numbers"]
     log.info("%s", " ".join(command))
-    started, lines = time.monotonic(), []
+    lines = []
     job = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
     try:
         for line in job.stdout:
@@ -66,7 +61,6 @@ def run_study(config, *, snakefile, cores, profile=None):
             file=path,
             hint=f"snakemake --cores all --configfile {path} numbers   runs it alone",
         )
-    return time.monotonic() - started
 
 
 def gather_study(study, *, split, methods, classes):
