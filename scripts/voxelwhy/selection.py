@@ -68,7 +68,7 @@ def select_scans(scans, dropped, qualities, t1_paths, *, limits=None, skip=None)
             out.append({name: scan[name] for name in ("scan_id", "subject_id", "session", "label")} | fault)
         else:
             figures = {name: quality[name] for name in (*_FIGURES, "voxel_hash", "t1_hash")}
-            figures["maps_hash"] = _maps_hash(quality["maps"])
+            figures["maps_hash"] = _maps_hash(quality.get("maps", {}))
             kept.append(scan | figures | {"t1": str(t1_paths[scan["scan_id"]])})
     selected = pd.DataFrame(kept, columns=list(SELECTED.columns))
     excluded = pd.DataFrame(out, columns=list(EXCLUDED.columns)).astype({"row": "Int64"})

@@ -58,7 +58,7 @@ def explain_shuffled(
     atlas : (label image, table by tables.ATLAS, brain mask image), all on the study's grid
     network_mask : nibabel image, what the networks see
     training : dict, `training` of the study
-    heatmaps : dict; methods with their options, target, output, most_subjects (or None)
+    heatmaps : dict; methods with their options, target, output, most_subjects (or None), scans (explained in any case)
     classes : {"positive": name, "negative": name}
     seed, draw : int; draws differ in labels and initial weights
     code : dict of str to str, the job's digest; checkpoints : path of a folder of this draw alone
@@ -84,7 +84,8 @@ def explain_shuffled(
             models[int(fold)] = scratch / f"fold-{fold}.pt"
             save_model(models[int(fold)], model, card)
             predictions.append(tested)
-        scans = choose_subjects(pd.concat(predictions, ignore_index=True), heatmaps["most_subjects"], seed=seed)
+        tested = pd.concat(predictions, ignore_index=True)
+        scans = choose_subjects(tested, heatmaps["most_subjects"], kept=heatmaps["scans"], seed=seed)
         scans = scans[scans["label"] == classes["positive"]]
         shared = {"target": heatmaps["target"], "output": heatmaps["output"], "scans": []}
         rows = []

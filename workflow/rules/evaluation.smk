@@ -116,7 +116,7 @@ if SIMULATED:
         params:
             settings={
                 "training": RECORDED["training"],
-                "heatmaps": {key: HEATMAPS[key] for key in ("methods", "target", "output")}
+                "heatmaps": {key: HEATMAPS[key] for key in ("methods", "target", "output", "scans")}
                 | {"most_subjects": HEATMAPS.get("most_subjects")},
                 "classes": CLASSES,
                 "seed": SEED,

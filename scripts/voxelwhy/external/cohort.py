@@ -161,11 +161,11 @@ def _require_registration(cohort, scan, quality, wanted):
 
 
 def _require_maps(cohort, scan, quality, maps):
-    if missing := [name for name in maps if name not in quality["maps"]]:
+    if missing := [name for name in maps if name not in quality.get("maps", ())]:
         raise InputError(
             f"the scans of {cohort} lack an image that the models of this study see",
             file=Path(scan.t1).with_name(f"{missing[0]}.nii"),
-            found="made beside the intensities: " + (", ".join(quality["maps"]) or "none"),
+            found="made beside the intensities: " + (", ".join(quality.get("maps", ())) or "none"),
             allowed=", ".join(maps),
             hint=f"set registration.maps: [{', '.join(maps)}] in its config, then " + register_command(cohort),
         )

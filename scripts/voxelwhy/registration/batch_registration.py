@@ -69,7 +69,11 @@ def read_finished(folder, key):
         quality = read_json(folder / "quality.json")
     except (OSError, ValueError):
         return None
-    names = ["check.png", *["t1.nii"] * (quality["status"] == "ok"), *(f"{name}.nii" for name in quality["maps"])]
+    names = [
+        "check.png",
+        *["t1.nii"] * (quality["status"] == "ok"),
+        *(f"{name}.nii" for name in quality.get("maps", ())),
+    ]
     whole = all((folder / name).exists() for name in names)
     return quality if key and quality.get("key") == key and whole else None
 
