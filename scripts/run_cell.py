@@ -1,8 +1,7 @@
 """Run one study of a comparison, and keep what the comparison needs of it."""
 
-from voxelwhy.comparison.cells import gather_study, run_study
+from voxelwhy.comparison.cells import gather_study, run_study, write_cell
 from voxelwhy.doors import door
-from voxelwhy.images import write_json
 
 with door(snakemake) as job:
     settings = job.settings
@@ -19,4 +18,4 @@ with door(snakemake) as job:
         classes=settings["classes"],
     )
     facts = {"cell": job.wildcards.cell, "choices": settings["choices"], "repeat": settings["repeat"]}
-    write_json(job.output[0], facts | kept)
+    write_cell(job.output[0], facts | kept)

@@ -14,9 +14,9 @@ import yaml
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
+from voxelwhy.comparison.cells import read_cell, write_cell
 from voxelwhy.comparison.summary import (
     cell_table,
-    choice_columns,
     claims_table,
     combination_table,
     confound_table,
@@ -24,7 +24,6 @@ from voxelwhy.comparison.summary import (
     found_table,
     mean_interval,
     method_table,
-    weighted_auc,
 )
 from voxelwhy.comparison_report import report_comparison
 from voxelwhy.comparison_settings import make_cells, short_names
@@ -36,6 +35,7 @@ ROOT = Path(__file__).resolve().parents[1]
 load = partial(load_settings, schema_path=ROOT / "workflow" / "schemas" / "config.schema.yaml")
 CLASSES = {"positive": "AD", "negative": "CN"}
 METHODS = ("occlusion", "grad_cam")
+COLUMNS = ["transform", "network"]
 REGIONS = [f"{name}_{side}" for name in ("Hippocampus", "Amygdala", "Insula", "Cuneus", "Lingual") for side in "LR"]
 
 
@@ -76,9 +76,12 @@ def test_the_comparisons_that_come_along_can_be_had(name):
 @pytest.mark.parametrize(
     ("choices", "words"),
     [
-        ({"training.netwrok": ["small"]}, "no setting"),
+        ({"training.netwrok": ["small"]}, "netwrok"),
+        ({"seed.folds": [1, 2]}, "no setting"),
+        ({"training.network": ["small", "resnet81"]}, "no combination can have this value"),
+        ({"study": ["a", "b"]}, "not study"),
+        ({"training.mask": ["a b.nii", "a_b.nii"]}, "one folder, a_b.nii-1"),
         ({"training.network": ["small", "small"]}, "each once"),
-        ({"study": ["a", "b"]}, "cannot be compared"),
         ({"registration.transform": ["affine"], "training.channels": [["log_jacobian"]]}, "no combination"),
     ],
 )
@@ -87,13 +90,31 @@ def test_choices_that_are_none_are_refused(choices, words):
         make_cells(config(choices=choices), load)
 
 
+def test_values_that_are_settings_themselves_are_told_apart_by_these():
+    strengths = [{"bias_field": 0.1}, {"bias_field": -0.1}, {}]
+    cells, _ = make_cells(config(choices={"simulation.confounds": strengths}), load)
+    assert [cell.name for cell in cells] == ["bias_field_0.1-1", "bias_field_minus0.1-1", "none-1"]
+    assert [load(cell.config)["simulation"]["confounds"]["bias_field"] for cell in cells] == [0.1, -0.1, 0]
+
+
+def test_images_that_the_config_asks_for_are_made_in_all_combinations():
+    asked = config() | {"registration": {"maps": ["grey_matter_modulated"]}}
+    asked["compare"] = {"choices": {"training.channels": [["t1"], ["log_jacobian"]]}}
+    asked["registration"]["transform"] = "syn_quick"
+    cells, _ = make_cells(asked, load)
+    assert [cell.config["registration"]["maps"] for cell in cells] == [["grey_matter_modulated", "log_jacobian"]] * 2
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
         ({"splits": [{"kind": "kfold", "heatmaps": False}]}, "no split has heatmaps"),
         ({"model": {"weights": "w.pt"}}, "owe nothing to choices"),
-        ({"compare": {"question": "null"}}, "something may be planted"),
+        ({"compare": {"question": "null"}}, "nothing was planted"),
+        ({"compare": {"question": "null", "repeated": ["seed"]}, "simulation": {"effect": 0}}, "simulation.seed among"),
         ({"compare": {"repeats": 0}}, "at least 1"),
+        ({"compare": {"repeats": 3}}, "nothing to compare"),
+        ({"keep": "results"}, "share their registrations"),
         ({"compare": {"repeated": ["training.seed"]}}, r"seed, simulation\.seed"),
     ],
 )
@@ -105,13 +126,6 @@ def test_comparisons_that_make_no_sense_are_refused(changes, words):
 def test_columns_have_the_last_part_of_a_setting_unless_two_share_it():
     assert list(short_names(["training.network", "seed"]).values()) == ["network", "seed"]
     assert list(short_names(["seed", "simulation.seed"]).values()) == ["seed", "simulation.seed"]
-
-
-def test_weighted_auc_is_that_of_scikit_learn(rng):
-    scores, positive = rng.integers(0, 12, 50) / 12, rng.random(50) < 0.4
-    weights = rng.integers(0, 4, (20, 50))
-    expected = [roc_auc_score(positive, scores, sample_weight=row) for row in weights]
-    np.testing.assert_allclose(weighted_auc(scores, positive, weights), expected, atol=1e-12)
 
 
 def make_cell(choices, repeat, rng, *, shift=1.0, found=False, p=0.3, density=None, folder=""):
@@ -178,7 +192,7 @@ def test_repeats_with_other_cohorts_have_students_interval(cells):
 
 def test_methods_are_summed_up_over_repeats(cells):
     cells[0]["truth"][0] |= {"region_auprc": 0.2, "found": False}
-    found = found_table(method_table(cells), list(choice_columns(cells).values()))
+    found = found_table(method_table(cells), COLUMNS, same_scans=True)
     row = found.set_index(["transform", "network", "method"]).loc["affine", "small", METHODS[0]]
     assert (row["region_auprc"], row["least"], row["most"]) == pytest.approx((0.4, 0.2, 0.6))
     assert (row["n_found"], row["n_repeats"]) == (1, 2)
@@ -187,21 +201,71 @@ def test_methods_are_summed_up_over_repeats(cells):
     assert len(cell_table(cells)) == 8
 
 
-def test_a_combination_is_held_against_all_draws_of_shuffled_diagnoses(cells, rng):
-    """Student's t test of the repeats and the draws, from their values here and from means and deviations there."""
+def with_draws(cells, draws, auprcs):
+    """Give the first method of the first cells its AUPRC, and that of its networks trained on shuffled diagnoses."""
+    for cell, own, auprc in zip(cells, draws, auprcs, strict=False):
+        facts = {"shuffled_auprc": own.mean(), "shuffled_sd": own.std(ddof=1), "n_shuffled": len(own)}
+        cell["truth"][0] |= facts | {"region_auprc": auprc}
+
+
+def first_found(cells, **options):
+    found = found_table(method_table(cells), COLUMNS, **options)
+    return found.set_index([*COLUMNS, "method"]).loc["affine", "small", METHODS[0]]
+
+
+def test_repeats_on_the_same_scans_count_as_one_more_draw(cells, rng):
+    """Their mean against the draws of all repeats: Student's t test of one value against n, from the values here."""
     draws = rng.normal(0.45, 0.05, (2, 4))
-    for cell, own, auprc in zip(cells[:2], draws, (0.62, 0.66), strict=True):
-        facts = {"region_auprc": auprc, "shuffled_auprc": own.mean(), "shuffled_sd": own.std(ddof=1), "n_shuffled": 4}
-        cell["truth"][0] |= facts
-    found = found_table(method_table(cells), list(choice_columns(cells).values()))
-    row = found.set_index(["transform", "network", "method"]).loc["affine", "small", METHODS[0]]
-    # The two sets of draws lie a little apart, which their pooled deviation leaves out.
-    centred = np.concatenate([own - own.mean() + draws.mean() for own in draws])
-    spread = np.sqrt(np.mean([own.var(ddof=1) for own in draws]))
-    expected = stats.ttest_ind_from_stats(0.64, np.std([0.62, 0.66], ddof=1), 2, centred.mean(), spread, 8)
-    assert row["p_shuffled"] == pytest.approx(expected.pvalue / 2)
+    with_draws(cells, draws, (0.66, 0.74))
+    row = first_found(cells, same_scans=True)
+    assert row["p_shuffled"] == pytest.approx(stats.ttest_ind([0.70], draws.ravel(), alternative="greater").pvalue)
+    assert (row["shuffled_auprc"], row["n_shuffled"]) == (pytest.approx(draws.mean()), 8)
     assert row["found"] and row["p_holm"] >= row["p_shuffled"]
-    assert not found.set_index(["transform", "network", "method"]).loc["syn_quick", "small", METHODS[0]]["p_holm"] > 1
+
+
+def test_repeats_with_other_cohorts_are_each_held_against_their_own_draws(cells, rng):
+    draws = rng.normal(0.45, 0.05, (2, 4))
+    with_draws(cells, draws, (0.66, 0.74))
+    above = np.array([0.66, 0.74]) - draws.mean(axis=1)
+    expected = stats.ttest_1samp(above, 0, alternative="greater").pvalue
+    assert first_found(cells, same_scans=False)["p_shuffled"] == pytest.approx(expected)
+
+
+def test_a_method_that_always_shows_the_same_is_not_found_by_its_last_digits(cells):
+    with_draws(cells, np.full((2, 4), 0.6), (0.6 + 1e-9, 0.6))
+    assert first_found(cells, same_scans=True)["p_shuffled"] == pytest.approx(0.5, abs=0.01)
+
+
+def test_what_lies_above_draws_but_not_above_permuted_regions_is_not_found(cells, rng):
+    draws = rng.normal(0.1, 0.01, (2, 4))
+    with_draws(cells, draws, (0.4, 0.4))  # null_95 is 0.42
+    row = first_found(cells, same_scans=True)
+    assert row["p_holm"] < 1e-5 and not row["found"]
+
+
+def test_a_method_that_was_not_measured_takes_no_part_in_the_correction(cells, rng):
+    with_draws(cells, rng.normal(0.45, 0.05, (2, 4)), (np.nan, np.nan))
+    found = found_table(method_table(cells), COLUMNS, same_scans=True)
+    first, second = (found[found["method"] == method].iloc[0] for method in METHODS)
+    assert np.isnan(first["p_holm"]) and not first["found"]
+    assert second["p_holm"] == second["p_shuffled"]
+
+
+def test_without_draws_a_combination_is_found_where_most_studies_say_so(cells):
+    for cell in cells:
+        for row in cell["truth"]:
+            row |= {"n_shuffled": 0, "shuffled_auprc": np.nan, "shuffled_sd": np.nan, "p_shuffled": np.nan}
+    found = found_table(method_table(cells), COLUMNS, same_scans=True)
+    assert (found["found"] == (found["transform"] == "affine")).all()
+
+
+def test_what_is_not_defined_survives_in_a_cell(tmp_path):
+    facts = {"auc": {"cnn": {"low": np.nan, "n_subjects": 3}}, "truth": [{"p": float("nan"), "method": "occlusion"}]}
+    write_cell(tmp_path / "cell.json", facts)
+    assert "NaN" not in (tmp_path / "cell.json").read_text()
+    kept = read_cell(tmp_path / "cell.json")
+    assert np.isnan(kept["auc"]["cnn"]["low"]) and np.isnan(kept["truth"][0]["p"])
+    assert (kept["auc"]["cnn"]["n_subjects"], kept["truth"][0]["method"]) == (3, "occlusion")
 
 
 def test_claims_have_exact_intervals_and_the_binomial_test(rng):
@@ -236,7 +300,9 @@ def test_maps_of_a_confound_are_held_against_those_without(rng):
         make_cell({"simulation.confounds": name}, 1, rng, density=density)
         for name, density in (("none", same), ("age", same), ("noise", other))
     ]
-    table = confound_table(cells, method_table(cells), ["confounds"]).set_index(["confounds", "method"])
+    table = confound_table(cells, method_table(cells), ["confounds"], same_scans=True).set_index(
+        ["confounds", "method"]
+    )
     assert table.loc[("age", "occlusion"), "like_first"] == pytest.approx(1)
     assert table.loc[("noise", "occlusion"), "like_first"] == pytest.approx(-1)
     assert table.loc[("age", "occlusion"), "first_regions"] == ", ".join(REGIONS[:-4:-1])
@@ -244,6 +310,7 @@ def test_maps_of_a_confound_are_held_against_those_without(rng):
 
 SETTINGS = {
     "refused": [{"registration.transform": "affine", "reason": "no"}],
+    "repeated": ["seed"],
     "same_scans": True,
     "classes": CLASSES,
     "bootstrap": 100,

@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn import metrics as sk
+from sklearn.metrics import roc_auc_score
 
 from voxelwhy.errors import InputError
-from voxelwhy.evaluation.metrics import by_subject, confusion, roc_band, score_predictions
+from voxelwhy.evaluation.metrics import by_subject, confusion, roc_band, score_predictions, weighted_auc
 from voxelwhy.tables import METRICS, ROC, write_table
 
 CLASSES = {"positive": "AD", "negative": "CN"}
@@ -179,3 +180,10 @@ def test_batches_of_resamples_draw_what_one_draw_gives(monkeypatch):
     monkeypatch.setattr("voxelwhy.evaluation.metrics.BATCH_VALUES", 7 * 60)
     pd.testing.assert_frame_equal(score_predictions(predictions, **how), whole, check_exact=True)
     pd.testing.assert_frame_equal(roc_band(predictions, **how), band, check_exact=True)
+
+
+def test_weighted_auc_is_that_of_scikit_learn(rng):
+    scores, positive = rng.integers(0, 12, 50) / 12, rng.random(50) < 0.4
+    weights = rng.integers(0, 4, (20, 50))
+    expected = [roc_auc_score(positive, scores, sample_weight=row) for row in weights]
+    np.testing.assert_allclose(weighted_auc(scores, positive, weights), expected, atol=1e-12)

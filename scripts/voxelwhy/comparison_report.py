@@ -31,7 +31,7 @@ def report_comparison(cells, template_path, out, settings):
     cells : list of dict, of `comparison.cells.gather_study` with choices and repeat
     template_path : path of the template on the study's grid
     out : dict of paths: cells, methods (tables), table, figure (without suffix)
-    settings : dict; question, refused, same_scans, classes, bootstrap, seed, top, shown, simulated, atlas
+    settings : dict; question, refused, repeated, same_scans, classes, bootstrap, seed, top, shown, simulated, atlas
     """
     columns = list(choice_columns(cells).values())
     methods = method_table(cells)
@@ -45,7 +45,10 @@ def report_comparison(cells, template_path, out, settings):
 def _choices(cells, methods, columns, template_path, out, settings):
     how = {"same_scans": settings["same_scans"], "simulated": settings["simulated"]}
     combinations = _combinations(cells, settings)
-    found = found_table(methods, columns) if "region_auprc" in methods else None
+    found = None
+    if "region_auprc" in methods:
+        found = found_table(methods, columns, same_scans=settings["same_scans"])
+    how |= {"repeated": settings["repeated"]}
     publish_choices(combinations, found, columns, out["table"], refused=settings["refused"], **how)
     look = {"n_bootstrap": settings["bootstrap"], "dpi": settings["shown"]["dpi"]}
     draw_choices(combinations, found, columns, out["figure"], **how, **look)
@@ -64,13 +67,13 @@ def _null(cells, methods, columns, template_path, out, settings):
 def _confounds(cells, methods, columns, template_path, out, settings):
     positive, shown = settings["classes"]["positive"], settings["shown"]
     combinations = _combinations(cells, settings)
-    table = confound_table(cells, methods, columns)
+    table = confound_table(cells, methods, columns, same_scans=settings["same_scans"])
     publish_confounds(combinations, table, columns, out["table"], simulated=settings["simulated"])
     first = [cell for cell in cells if cell["repeat"] == 1]
     rows, maps = [], {}
-    for cell, row in zip(first, combinations.itertuples(), strict=True):
-        said = [f"{name} {getattr(row, name)}" for name in columns]
-        said.append(f"AUC {interval(row.auc, row.auc_low, row.auc_high)}")
+    for cell, row in zip(first, combinations.to_dict("records"), strict=True):
+        said = [f"{name} {row[name]}" for name in columns]
+        said.append(f"AUC {interval(row['auc'], row['auc_low'], row['auc_high'])}")
         rows.append({"key": cell["cell"], "label": "\n".join(said).replace("_", " ")})
         for method in methods_of(cell):
             path = Path(cell["folder"], "heatmaps", method, "maps", f"mean_{positive}_scaled.nii.gz")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import re
+from collections import Counter
 from dataclasses import dataclass
 
 from voxelwhy.channels import WARPS, maps_needed
@@ -36,14 +37,12 @@ def make_cells(config, load):
 
     Raises
     ------
-    ConfigError : a setting or a seed that the config names is none; two values of a choice have one name; all
-        combinations are refused.
+    ConfigError : a value of a choice can be had in no combination (a setting that is none, a value that it does not
+        take); two values or two combinations would have one name.
     """
     section = load(config)["compare"]
     base = {key: value for key, value in config.items() if key != "compare"}
     named = {setting: _labels(setting, values) for setting, values in section["choices"].items()}
-    for setting in (*named, *section["repeated"]):
-        _require_setting(base, setting, load)
     combinations = [dict(zip(named, values, strict=True)) for values in itertools.product(*named.values())]
     kept, refused = [], []
     for labels in combinations:
@@ -54,37 +53,80 @@ def make_cells(config, load):
             kept.append((labels, changed, load(changed)))
         except ConfigError as error:
             refused.append(labels | {"reason": f"{error.problem}"})
-    if not kept:
-        raise ConfigError(
-            "compare.choices: there is no combination that can be had",
-            found=refused[0]["reason"],
-            allowed="at least one",
-        )
-    maps = sorted({name for _, _, settings in kept for name in maps_needed(settings["training"]["channels"])})
-    cells = []
-    for labels, changed, settings in kept:
-        if settings["registration"]["transform"] in WARPS:  # studies of one transform then share registrations
-            put(changed, "registration.maps", maps)
-        for repeat in range(section["repeats"]):
-            cells.append(_cell(config["study"], labels, changed, settings, repeat, section["repeated"]))
+    _require_each_value(named, kept, refused)
+    if "registration.maps" not in named:
+        _share_maps(kept)
+    cells = [
+        _cell(config["study"], labels, changed, settings, repeat, section["repeated"])
+        for labels, changed, settings in kept
+        for repeat in range(section["repeats"])
+    ]
+    _require_own_names(cells)
+    load(max(cells, key=lambda cell: len(cell.name)).config)  # the longest name may be too long for a study
     return cells, refused
+
+
+def _require_each_value(named, kept, refused):
+    """A value that no combination can have is an error in the config, and its reason is the error."""
+    for setting, values in named.items():
+        had = {labels[setting] for labels, _, _ in kept}
+        for label in values:
+            if label not in had:
+                reason = next(row["reason"] for row in refused if row[setting] == label)
+                raise ConfigError(
+                    "compare.choices: no combination can have this value",
+                    found=f"{setting}: {label} ({reason})",
+                    allowed="settings of a study, and values that at least one combination can have",
+                )
+
+
+def _require_own_names(cells):
+    name, times = Counter(cell.name for cell in cells).most_common(1)[0]
+    if times > 1:
+        raise ConfigError(
+            f"compare.choices: combinations would have one folder, {name}",
+            found="; ".join(", ".join(cell.choices.values()) for cell in cells if cell.name == name),
+            allowed="values that differ in letters or digits",
+        )
+
+
+def _share_maps(kept):
+    """Have all combinations that deform scans make the same images, so that studies of one transform share these."""
+    deforming = [(changed, settings) for _, changed, settings in kept if settings["registration"]["transform"] in WARPS]
+    needed = {
+        name
+        for _, settings in deforming
+        for name in maps_needed(settings["training"]["channels"], settings["registration"]["maps"])
+    }
+    for changed, _ in deforming:
+        put(changed, "registration.maps", sorted(needed))
 
 
 def _cell(study, labels, changed, settings, repeat, repeated):
     own = copy.deepcopy(changed)
     for setting in repeated:
         put(own, setting, take(settings, setting) + repeat)
-    name = "-".join([re.sub(r"[^A-Za-z0-9.]+", "_", label) for label in labels.values()] + [f"{repeat + 1}"])
+    words = [
+        re.sub(r"[^A-Za-z0-9.]+", "_", re.sub(r"(?<![A-Za-z0-9])-(?=\d)", "minus", label)).strip("_.")
+        for label in labels.values()
+    ]
+    name = "-".join([*(word or "none" for word in words), f"{repeat + 1}"])
     return Cell(name, labels, repeat + 1, own | {"study": f"{study}/cells/{name}"})
 
 
 def put(config, setting, value):
-    """Set a value by its dotted name, making the sections on the way."""
+    """Set a value by its dotted name, making the sections on the way; ConfigError where one on the way is a value."""
     *sections, last = setting.split(".")
     for section in sections:
         if config.get(section) is None:
             config[section] = {}
         config = config[section]
+        if not isinstance(config, dict):
+            raise ConfigError(
+                "compare: this is no setting of the study",
+                found=f"{setting}, and {section} is {config}",
+                allowed="a setting by its sections, such as training.network or simulation.effect",
+            )
     config[last] = value
 
 
@@ -102,33 +144,22 @@ def short_names(settings):
 
 
 def _labels(setting, values):
-    named = {}
-    for value in values:
-        label = _in_words(value)
-        if label in named or f"{setting}".split(".")[0] in ("study", "compare", "keep", "use_gpu"):
-            raise ConfigError(
-                "compare.choices: a value that cannot be compared",
-                found=f"{setting}: {value}",
-                allowed="values of a setting, each once; not study, keep or use_gpu",
-            )
-        named[label] = value
-    return named
+    """The values of a choice by the words for each: of settings within it their names, where these tell enough."""
+    words = [_in_words(value) for value in values]
+    if len(set(words)) < len(words):
+        words = [_in_words(value, within=True) for value in values]
+    if len(set(words)) < len(words) or setting.split(".")[0] in ("study", "compare", "keep", "use_gpu"):
+        raise ConfigError(
+            "compare.choices: values that cannot be compared",
+            found=f"{setting}: {', '.join(words)}",
+            allowed="values of a setting, each once; not study, keep or use_gpu",
+        )
+    return dict(zip(words, values, strict=True))
 
 
-def _in_words(value):
+def _in_words(value, *, within=False):
     if isinstance(value, dict):
-        return "+".join(map(str, value)) or "none"
+        return "+".join(f"{key}={_in_words(own)}" if within else f"{key}" for key, own in value.items()) or "none"
     if isinstance(value, list):
         return "+".join(map(_in_words, value)) or "none"
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _require_setting(base, setting, load):
-    try:
-        take(load(base), setting)
-    except (KeyError, TypeError) as error:
-        raise ConfigError(
-            "compare: this is no setting of the study",
-            found=setting,
-            allowed="a setting by its sections, such as training.network, seed or simulation.seed",
-        ) from error

@@ -6,14 +6,17 @@ import numpy as np
 import pandas as pd
 
 from voxelwhy.publish import publish_table
-from voxelwhy.wording import interval, listing, method_title, number
+from voxelwhy.wording import describe_repeats, interval, listing, method_title, number
 
 #: What the full table has of each method.
 FIGURES = ("region_auprc", "least", "most", "region_chance", "null_95", "shuffled_auprc", "p_shuffled", "p_holm")
 
 
-def publish_choices(combinations, found, columns, out, *, refused, same_scans, simulated):
-    """One row a combination: AUC of network and baseline, and each method's AUPRC with its range and times found."""
+def publish_choices(combinations, found, columns, out, *, refused, repeated, same_scans, simulated):
+    """One row a combination: AUC of network and baseline, and each method's AUPRC with its range and what chance gives.
+
+    The full table (tsv) has more of each method: `FIGURES`, in how many repeats it was found, and whether as a whole.
+    """
     shown = combinations[columns].copy()
     shown["repeats"] = combinations["n_repeats"]
     shown["subjects"] = combinations["n_subjects"]
@@ -23,25 +26,17 @@ def publish_choices(combinations, found, columns, out, *, refused, same_scans, s
     if found is not None:
         for method, own in found.groupby("method", sort=False):
             own = combinations[columns].merge(own, on=columns, how="left")
-            shown[method_title(method)] = [
-                f"{row.region_auprc:.2f}{'*' * row.found} ({row.least:.2f} to {row.most:.2f}; "
-                f"{number(row.shuffled_auprc)})"
-                for row in own.itertuples()
-            ]
-            for name in [*FIGURES, "found"]:
+            shown[method_title(method)] = [_found(row) for row in own.to_dict("records")]
+            for name in [*FIGURES, "n_found", "found"]:
                 frame[f"{method}_{name}"] = own[name].to_numpy()
     caption = (
-        f"{'Simulated data. ' if simulated else ''}AUC: mean over repeats with its 95 % interval "
-        f"({'over resampled subjects' if same_scans else 'Student, over repeats'}). "
+        f"{'Simulated data. ' if simulated else ''}AUC: mean over repeats ({describe_repeats(repeated)}) with its 95 % "
+        f"interval ({'over resampled subjects' if same_scans else 'Student, over repeats'}). "
     )
     if found is not None:
+        caption += f"Methods: AUPRC over regions against the planted atrophy, mean over repeats {_beside(found)} "
         caption += (
-            "Methods: AUPRC over regions against the planted atrophy, mean over repeats (least to most; mean of the "
-            "same "
-            "networks trained on shuffled diagnoses), * where it lies above these (Student's t test, Holm-corrected "
-            "over "
-            f"methods, below 0.05). By permuted regions chance is {found['region_chance'].mean():.2f}, its 95th "
-            "percentile "
+            f"By permuted regions chance is {found['region_chance'].mean():.2f}, its 95th percentile "
             f"{found['null_95'].mean():.2f}. "
         )
     if refused:
@@ -49,6 +44,23 @@ def publish_choices(combinations, found, columns, out, *, refused, same_scans, s
         caption += f"Not to be had: {listing([f'({word})' for word in words])}."
     title = "Accuracy and heatmaps by choice"
     return publish_table(frame, shown, out, title=title, caption=caption.strip(), category="comparison")
+
+
+def _found(row):
+    null = f"; {row['shuffled_auprc']:.2f}" if row["n_shuffled"] else f"; {row['n_found']} of {row['n_repeats']}"
+    return f"{number(row['region_auprc'])}{'*' * row['found']} ({number(row['least'])} to {number(row['most'])}{null})"
+
+
+def _beside(found):
+    if (found["n_shuffled"] > 0).all():
+        return (
+            "(least to most; mean of the same networks trained on shuffled diagnoses), * where it lies above these "
+            "(Student's t, Holm-corrected over methods, below 0.05) and above the 95th percentile of permuted regions."
+        )
+    return (
+        "(least to most; in how many repeats a study by itself says that it was found, by permuted regions), * where "
+        "in most."
+    )
 
 
 def publish_null(claims, regions, aucs, out, *, atlas, top, simulated):
@@ -69,8 +81,7 @@ def publish_null(claims, regions, aucs, out, *, atlas, top, simulated):
         f"{'Simulated data; ' if simulated else ''}nothing was planted, {int(claims['n'].max())} cohorts. Mean AUC "
         f"{interval(mean, low, high)} (95 %, Student). AUPRC: of regions that an effect of 1 would have changed, mean "
         f"(chance by permuted regions {claims['region_chance'].mean():.2f}), and the same of networks trained on "
-        "shuffled "
-        "diagnoses. p < 0.05: how often, by either null, of a method by itself; claims: what a study would say, "
+        "shuffled diagnoses. p < 0.05: how often, by either null, of a method by itself; claims: what a study would say, "
         "Holm-corrected over methods. With exact 95 % intervals; the nominal rate is 0.05. Regions "
         f"of {atlas} (density of relevance in patients' maps) that are among the first {top} more often than chance, "
         "Holm-corrected over regions, and in how many cohorts."
@@ -93,11 +104,9 @@ def publish_confounds(combinations, table, columns, out, *, simulated):
     shown["first regions"] = full["first_regions"]
     caption = (
         f"{'Simulated data. ' if simulated else ''}AUC: mean over repeats with its 95 % interval over subjects. AUPRC "
-        "over "
-        f"regions against the regions of the disease (with effect 0 those that it would have); chance "
+        f"over regions against the regions of the disease (with effect 0 those that it would have); chance "
         f"{full['region_chance'].mean():.2f}. Like the first row: Spearman's correlation over regions with the map of "
-        "the "
-        "same method in the first combination. First regions: largest density of relevance in patients' maps."
+        "the same method in the first combination. First regions: largest density of relevance in patients' maps."
     )
     title = "What methods point at where something else tells the classes apart"
     return publish_table(full, shown, out, title=title, caption=caption, category="comparison")

@@ -269,11 +269,31 @@ def _check_compare(settings):
             found=f"model.weights: {settings['model']['weights']}",
             allowed="a comparison that trains, or a study of these weights",
         )
-    if settings["compare"]["question"] == "null" and settings.get("simulation", {}).get("effect") != 0:
+    if settings["keep"] != "all":
         raise ConfigError(
-            "compare.question is null, and something may be planted",
-            found="simulation.effect: " + str(settings.get("simulation", {}).get("effect", "no simulation")),
-            allowed="simulation.effect: 0",
+            "compare: cells share their registrations, and are gone on with where a choice is added",
+            found=f"keep: {settings['keep']}",
+            allowed="keep: all",
+        )
+    _check_question(settings["compare"], settings.get("simulation", {}))
+
+
+def _check_question(compare, simulation):
+    question, choices, repeated = (compare[key] for key in ("question", "choices", "repeated"))
+    if question == "null" and (simulation.get("effect") != 0 or choices or "simulation.seed" not in repeated):
+        raise ConfigError(
+            "compare.question is null, which asks of many cohorts in which nothing was planted",
+            found=f"simulation.effect: {simulation.get('effect', 'no simulation')}, "
+            f"{len(choices)} choices, repeated: {', '.join(repeated)}",
+            allowed="simulation.effect: 0, no choices, and simulation.seed among repeated",
+        )
+    if question != "null" and not choices:
+        raise ConfigError("compare: there is nothing to compare", found="no choices", allowed="one choice or more")
+    if not simulation and (question == "confounds" or "simulation.seed" in repeated):
+        raise ConfigError(
+            "compare: this takes a simulated cohort",
+            found=f"question: {question}, repeated: {', '.join(repeated)}, and no simulation",
+            allowed="a section simulation, or question: choices and repeated: [seed]",
         )
 
 

@@ -73,6 +73,12 @@ def describe_method(name, options):
     return method_title(name) + (f" ({', '.join(parts)})" if parts else "")
 
 
+def describe_repeats(repeated):
+    """What differs from repeat to repeat, in words."""
+    words = {"seed": "other folds and initial weights", "simulation.seed": "another cohort"}
+    return "each with " + listing([words[setting] for setting in repeated])
+
+
 def describe_target(settings):
     """What the relevance explains, from the heatmap settings: "probability of the predicted class"."""
     target = {"predicted": "the predicted class", "true": "the true class"}

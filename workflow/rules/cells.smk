@@ -19,9 +19,21 @@ def named_profile():
     return ""
 
 
+def settings_of(wildcards):
+    return load_settings(CELLS_BY_NAME[wildcards.cell].config, SCHEMA)
+
+
+def cell_inputs(wildcards):
+    """The files of others that a cell begins with; scans it looks at itself, whenever it is run."""
+    settings = settings_of(wildcards)
+    tables = [] if "simulation" in settings else tables_of(settings["cohort"])
+    atlas = [settings["atlas"][part] for part in ("image", "table") if part in settings["atlas"]]
+    mask = settings["training"]["mask"]
+    return [*tables, *atlas, *([] if mask in MASKS else [mask])]
+
+
 def cell_settings(wildcards):
-    cell = CELLS_BY_NAME[wildcards.cell]
-    settings = load_settings(cell.config, SCHEMA)
+    cell, settings = CELLS_BY_NAME[wildcards.cell], settings_of(wildcards)
     explained = [split["name"] for split in settings["splits"] if split["heatmaps"]]
     return {
         "config": cell.config,
@@ -35,7 +47,7 @@ def cell_settings(wildcards):
 
 def cell_code(wildcards):
     """All code that a study's numbers depend on: the study itself then finds out what has changed."""
-    settings = load_settings(CELLS_BY_NAME[wildcards.cell].config, SCHEMA)
+    settings = settings_of(wildcards)
     named = [METHODS[method] for method in settings["heatmaps"]["methods"]]
     network = settings["training"].get("network") or settings["model"]["architecture"]
     named += [NETWORKS.get(network, network.partition(":")[0])]

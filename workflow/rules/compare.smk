@@ -17,6 +17,8 @@ if CELLS:
 
     rule run_cell:
         """Run the study {wildcards.cell} to its numbers."""
+        input:
+            cell_inputs,
         output:
             study("cells/{cell}.json"),
         log:
@@ -74,7 +76,7 @@ if CELLS:
                 "seed": SEED,
                 "top": config["figures"]["top_regions"],
                 "shown": SHOWN,
-                "simulated": SIMULATED,
+                "simulated": MARK,
                 "atlas": ATLAS_TITLE,
             },
             code=code("compare_cells.py"),

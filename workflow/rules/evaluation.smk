@@ -109,7 +109,7 @@ if SIMULATED:
             "../../envs/voxelwhy.yaml"
         threads: config["training"]["threads"]
         resources:
-            mem_mb=network_mem_mb,
+            mem_mb=shuffled_mem_mb,
             runtime=shuffled_runtime,
             device=config["training"]["device"],
             gpu=GPUS,

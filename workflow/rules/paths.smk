@@ -9,6 +9,7 @@ from voxelwhy.channels import maps_needed
 from voxelwhy.atlas_names import FETCHED
 from voxelwhy.costs import registrations_per_job
 from voxelwhy.registration.batches import divide_scans
+from voxelwhy.wording import MASKS
 
 METHODS_USED = list(config["heatmaps"]["methods"])
 # Settings of registration that change no number: where results are shared, and how the work is cut into jobs.
@@ -32,7 +33,7 @@ RECORDED = {key: value for key, value in config.items() if key not in ("use_gpu"
 }
 RECORDED |= {"simulation": SIMULATION} if SIMULATED else {}
 # The user's own mask of the network, if the config names one.
-NETWORK_MASK_FILE = [config["training"]["mask"]] if config["training"]["mask"] not in ("brain", "grey_white") else []
+NETWORK_MASK_FILE = [config["training"]["mask"]] if config["training"]["mask"] not in MASKS else []
 # What weights that are trained already still take from it.
 ADOPTING = NETWORK | {
     key: config["training"][key] for key in ("crop", "normalisation", "batch_size", "precision", "threads")
@@ -63,8 +64,12 @@ COHORT_FIGURES = ["flow", "registration", "quality"]
 
 
 def cohort_tables(wildcards):
-    """What parse_tables depends on: tables, and where the entries are files, the folders that get new ones."""
-    cohort = config["cohort"]
+    """What parse_tables depends on."""
+    return tables_of(config["cohort"])
+
+
+def tables_of(cohort):
+    """The tables of a cohort, and where the entries are files, the folders that get new ones."""
     named = [cohort[key] for key in ("table", "adnimerge") if key in cohort]
     folder = Path(cohort.get("data_dir", "."))
     if cohort["source"] == "bids":

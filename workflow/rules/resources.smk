@@ -125,6 +125,11 @@ def training_runtime(wildcards, attempt):
     return math.ceil(60 + 2 * seconds / 60)
 
 
+def shuffled_mem_mb(wildcards, attempt):
+    """Memory of a job that first trains and then explains."""
+    return max(network_mem_mb(wildcards, attempt), heatmap_mem_mb(wildcards, attempt))
+
+
 def shuffled_runtime(wildcards, attempt):
     """As for all folds of a training and the heatmaps of a split. A second attempt trains on where the first ended."""
     seconds = sum(map(heatmap_seconds, METHODS_USED)) * n_explained(wildcards.split)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,8 @@ import pandas as pd
 import yaml
 
 from voxelwhy.errors import InputError
-from voxelwhy.tables import METRICS, PREDICTIONS, REGIONS, TRUTH, read_table
+from voxelwhy.images import read_json, write_json
+from voxelwhy.tables import FOLDS, METRICS, PREDICTIONS, REGIONS, TRUTH, read_table
 
 log = logging.getLogger(__name__)
 
@@ -59,12 +61,31 @@ def run_study(config, *, snakefile, cores, profile=None):
         raise InputError(
             f"the study {config['study']} failed\n  " + "\n  ".join(lines[-SHOWN_LINES:]),
             file=path,
-            hint=f"snakemake --cores all --configfile {path} numbers   runs it alone",
+            hint=f"snakemake --cores all --configfile {path} numbers   runs it alone (a network of your own: with the "
+            "folder of its module on PYTHONPATH)",
         )
 
 
+def write_cell(path, facts):
+    """Keep a cell as JSON, in which what is not defined (NaN) is null."""
+    write_json(path, _replace(facts, lambda value: isinstance(value, float) and math.isnan(value), None))
+
+
+def read_cell(path):
+    """A cell as it was given to `write_cell`."""
+    return _replace(read_json(path), lambda value: value is None, math.nan)
+
+
+def _replace(content, applies, new):
+    if isinstance(content, dict):
+        return {key: _replace(value, applies, new) for key, value in content.items()}
+    if isinstance(content, list):
+        return [_replace(value, applies, new) for value in content]
+    return new if applies(content) else content
+
+
 def gather_study(study, *, split, methods, classes):
-    """What a comparison keeps of one study, as JSON can hold it.
+    """What a comparison keeps of one study.
 
     Parameters
     ----------
@@ -87,8 +108,10 @@ def gather_study(study, *, split, methods, classes):
     folder = Path("results", study, "splits", split)
     metrics = read_table(folder / "evaluation" / "metrics.tsv", METRICS)
     pooled = metrics[(metrics["metric"] == "auc") & (metrics["level"] == "scan") & (metrics["fold"] == "all")]
+    # Not the folders that are there: a run with more folds may have left some.
+    folds = sorted(read_table(folder / "folds.tsv", FOLDS)["fold"].unique())
     predictions = pd.concat(
-        [read_table(path, PREDICTIONS) for path in sorted(folder.glob("fold-*/predictions.tsv"))], ignore_index=True
+        [read_table(folder / f"fold-{fold}" / "predictions.tsv", PREDICTIONS) for fold in folds], ignore_index=True
     )
     truth = folder / "evaluation" / "truth.tsv"
     return {

@@ -9,9 +9,12 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
 from voxelwhy.comparison_settings import short_names
+from voxelwhy.evaluation.metrics import INTERVAL, subject_weights, weighted_auc
 from voxelwhy.registry import METHODS
 
 NOMINAL = 0.05
+#: Of a method that shows the same whatever was learnt, the last digits must decide nothing.
+LEAST_SD = 1e-6
 #: Kinds of claims in a null: see `claims_table`.
 KINDS = ("permuted", "shuffled", "claims")
 
@@ -27,7 +30,7 @@ def methods_of(cell):
 
 
 def cell_table(cells):
-    """One row a cell: choices, repeat, AUC of the network and of the baseline, each with its interval, n, seconds."""
+    """One row a cell: choices, repeat, AUC of the network and of the baseline, each with its interval, and n."""
     rows = []
     for cell in cells:
         row = _choices(cell) | {"repeat": cell["repeat"]}
@@ -76,16 +79,25 @@ def combination_table(cells, *, same_scans, classes, n_bootstrap=1000, seed=0):
     return pd.DataFrame(rows)
 
 
-def found_table(methods, columns):
+def found_table(methods, columns, *, same_scans):
     """One row a combination and method: mean regional AUPRC over repeats, its range, and what chance gives.
+
+    Parameters
+    ----------
+    methods : DataFrame of `method_table`
+    columns : names of the choices
+    same_scans : bool; whether repeats study the same scans. Then their mean counts as one more draw beside all draws of
+        networks trained on shuffled diagnoses: repeats share the true diagnoses, so that they are not independent. Else
+        each repeat is a cohort, and what it has above its own draws is one value of a one-sample t test
 
     Returns
     -------
     DataFrame: region_auprc (mean), least, most; region_chance and null_95 of permuted regions; shuffled_auprc, the mean
-        over all draws of networks trained on shuffled diagnoses, p_shuffled, of Student's t test that the repeats lie
-        above these draws (equal variances), and p_holm over the methods of a combination; n_found, in how many repeats
-        the study says that it was found; found, of the combination as a whole: p_holm below 0.05, or without such draws
-        in most repeats; share_inside, share_chance, share_outside
+        over all draws of shuffled diagnoses, and n_shuffled, their number; p_shuffled, that the AUPRC is above these
+        (Student's t), and p_holm over the methods of a combination; n_found, in how many repeats the study itself says
+        that it was found; found, of the combination as a whole, by the rule of a study (`evaluation.truth`): mean AUPRC
+        above the mean null_95 and p_holm below 0.05; without such draws, found in most repeats; share_inside,
+        share_chance, share_outside
     """
     rows = []
     for key, own in methods.groupby([*columns, "method"], sort=False):
@@ -94,40 +106,43 @@ def found_table(methods, columns):
         row |= {"region_auprc": values.mean(), "least": values.min(), "most": values.max()}
         names = ("region_chance", "null_95", "share_inside", "share_chance", "shuffled_auprc", "share_outside")
         row |= {name: own[name].mean() for name in names}
-        rows.append(row | {"p_shuffled": _above_shuffled(own), "n_found": int(own["found"].sum())})
+        row |= {"n_shuffled": int(own["n_shuffled"].sum()), "p_shuffled": _above_shuffled(own, same_scans)}
+        rows.append(row | {"n_found": int(own["found"].sum())})
     table = pd.DataFrame(rows)
     table["p_holm"] = np.nan
     combinations = table.groupby(columns, sort=False).indices.values() if columns else [np.arange(len(table))]
     for place in combinations:
-        p = table["p_shuffled"].to_numpy()[place]
-        if np.isfinite(p).all():
-            table.loc[place, "p_holm"] = multipletests(p, method="holm")[1]
+        tested = place[np.isfinite(table["p_shuffled"].to_numpy()[place])]
+        if len(tested):
+            table.loc[tested, "p_holm"] = multipletests(table.loc[tested, "p_shuffled"], method="holm")[1]
     mostly = 2 * table["n_found"] > table["n_repeats"]
-    table["found"] = np.where(table["p_holm"].isna(), mostly, table["p_holm"] < NOMINAL)
+    above = (table["p_holm"] < NOMINAL) & (table["region_auprc"] > table["null_95"])
+    table["found"] = np.where(table["n_shuffled"] > 0, above, mostly)
     return table
 
 
-def _above_shuffled(own):
-    """p of Student's t test that the AUPRC of the repeats lies above that of all draws of shuffled diagnoses."""
-    n = int(own["n_shuffled"].sum())
-    if not n or own["shuffled_auprc"].isna().any():
+def _above_shuffled(own, same_scans):
+    """p that the AUPRC of the repeats lies above that of networks trained on shuffled diagnoses."""
+    draws = own["n_shuffled"]
+    if not draws.all() or own[["region_auprc", "shuffled_auprc"]].isna().any(axis=None):
         return np.nan
-    spread = np.sqrt((own["shuffled_sd"] ** 2).mean())
-    values = own["region_auprc"]
-    of_repeats = values.std(ddof=1) if len(values) > 1 else 0.0
-    # The repeats lie as far apart as such draws do, or nearly: one variance of both.
-    return stats.ttest_ind_from_stats(
-        values.mean(), of_repeats, len(values), own["shuffled_auprc"].mean(), spread, n, alternative="greater"
-    ).pvalue
+    above = own["region_auprc"] - own["shuffled_auprc"]
+    if len(own) > 1 and not same_scans:
+        return stats.t.sf(above.mean() / max(above.sem(), LEAST_SD), len(own) - 1)
+    n, mean = draws.sum(), np.average(own["shuffled_auprc"], weights=draws)
+    within = ((draws - 1) * own["shuffled_sd"] ** 2).sum()
+    between = (draws * (own["shuffled_auprc"] - mean) ** 2).sum()
+    spread = max(np.sqrt((within + between) / (n - 1)), LEAST_SD)
+    return stats.t.sf((own["region_auprc"].mean() - mean) / (spread * np.sqrt(1 + 1 / n)), n - 1)
 
 
-def confound_table(cells, methods, columns):
+def confound_table(cells, methods, columns, *, same_scans):
     """`found_table`, and of each combination and method the three regions of the largest mean density.
 
     `like_first` is Spearman's correlation over regions with the map of the first combination: near 1 where a method
     says the same of this cohort as of that one.
     """
-    table = found_table(methods, columns)
+    table = found_table(methods, columns, same_scans=same_scans)
     means = {}
     for cell in _first_of_each(cells):
         own = [other for other in cells if other["choices"] == cell["choices"]]
@@ -196,30 +211,17 @@ def mean_interval(values):
 
 def _bootstrap_of_means(cells, classes, n_bootstrap, seed):
     """Interval of the mean AUC over repeats: every resample of subjects gives an AUC in each repeat."""
-    subjects = np.unique([s for cell in cells for s in cell["predictions"]["subject_id"]])
-    weights = np.random.default_rng(seed).multinomial(
-        len(subjects), np.full(len(subjects), 1 / len(subjects)), n_bootstrap
-    )
-    sums, counts = np.zeros(n_bootstrap), np.zeros(n_bootstrap)
-    for cell in cells:
-        frame = pd.DataFrame(cell["predictions"])
-        own = weights[:, np.searchsorted(subjects, frame["subject_id"])]
-        auc = weighted_auc(frame["probability"].to_numpy(), (frame["label"] == classes["positive"]).to_numpy(), own)
-        known = np.isfinite(auc)
-        sums += np.where(known, auc, 0)
-        counts += known
-    return tuple(np.percentile(sums[counts > 0] / counts[counts > 0], [2.5, 97.5]))
-
-
-def weighted_auc(scores, positive, weights):
-    """AUC of scores under each row of weights, (resamples, scans): the share of pairs in order, ties counting half."""
-    order = np.argsort(scores, kind="stable")
-    starts = np.flatnonzero(np.append(True, np.diff(scores[order]) > 0))
-    of_negative = np.add.reduceat(weights[:, order] * ~positive[order], starts, axis=1)
-    of_positive = np.add.reduceat(weights[:, order] * positive[order], starts, axis=1)
-    below = np.cumsum(of_negative, axis=1) - of_negative / 2
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return (of_positive * below).sum(axis=1) / (of_positive.sum(axis=1) * of_negative.sum(axis=1))
+    pooled = pd.concat([pd.DataFrame(cell["predictions"]).assign(of=k) for k, cell in enumerate(cells)])
+    scores, positive = pooled["probability"].to_numpy(), (pooled["label"] == classes["positive"]).to_numpy()
+    own = [(pooled["of"] == k).to_numpy() for k in range(len(cells))]
+    means = [
+        np.ma.masked_invalid([weighted_auc(scores[rows], positive[rows], weights[:, rows]) for rows in own]).mean(
+            axis=0
+        )
+        for weights in subject_weights(pooled["subject_id"], n_bootstrap, seed)
+    ]
+    known = np.ma.concatenate(means).compressed()
+    return tuple(np.percentile(known, INTERVAL)) if len(known) else (np.nan, np.nan)
 
 
 def _rates(method, n, counts):

@@ -84,7 +84,7 @@ def roc_band(predictions, *, model, classes, n_bootstrap=1000, seed=0):
     ends = np.append(np.flatnonzero(np.diff(probability[order])), len(order) - 1)
     lattice = np.linspace(0, 1, ROC_POINTS)
     curves = []
-    for weights in (np.ones((1, len(order))), *_subject_weights(predictions, n_bootstrap, seed)):
+    for weights in (np.ones((1, len(order))), *subject_weights(predictions["subject_id"], n_bootstrap, seed)):
         true = np.cumsum(weights[:, order] * positive[order], axis=1)[:, ends]
         false = np.cumsum(weights[:, order] * ~positive[order], axis=1)[:, ends]
         batch = np.full((len(weights), ROC_POINTS), np.nan)
@@ -141,32 +141,39 @@ def _resampled_values(rows, classes, n_bootstrap, seed):
     truth = (rows["label"] == classes["positive"]).to_numpy()
     probability = rows["probability"].to_numpy(dtype=float)
     right = (probability >= 0.5) == truth
-    order = np.argsort(probability, kind="stable")
-    starts = np.flatnonzero(np.append(True, np.diff(probability[order]) > 0))
     batches = []
-    for weights in _subject_weights(rows, n_bootstrap, seed):
-        of_positive, of_negative = weights[:, truth].sum(axis=1), weights[:, ~truth].sum(axis=1)
+    for weights in subject_weights(rows["subject_id"], n_bootstrap, seed):
         with np.errstate(invalid="ignore", divide="ignore"):
-            sensitivity = weights[:, truth & right].sum(axis=1) / of_positive
-            specificity = weights[:, ~truth & right].sum(axis=1) / of_negative
+            sensitivity = weights[:, truth & right].sum(axis=1) / weights[:, truth].sum(axis=1)
+            specificity = weights[:, ~truth & right].sum(axis=1) / weights[:, ~truth].sum(axis=1)
             accuracy = weights[:, right].sum(axis=1) / weights.sum(axis=1)
-            # AUC is the share of pairs (positive, negative) in the right order, ties counting half.
-            tied = np.add.reduceat(weights[:, order] * ~truth[order], starts, axis=1)
-            below = np.cumsum(tied, axis=1) - tied / 2
-            ahead = (np.add.reduceat(weights[:, order] * truth[order], starts, axis=1) * below).sum(axis=1)
-            auc = ahead / (of_positive * of_negative)
+        auc = weighted_auc(probability, truth, weights)
         batches.append((accuracy, (sensitivity + specificity) / 2, sensitivity, specificity, auc))
     return {name: np.concatenate(parts) for name, parts in zip(METRIC_NAMES, zip(*batches, strict=True), strict=True)}
 
 
-def _subject_weights(rows, n_bootstrap, seed):
+def weighted_auc(scores, positive, weights):
+    """AUC of scores under each row of weights, (resamples, scans): the share of pairs in order, ties counting half.
+
+    NaN where a class has no weight.
+    """
+    order = np.argsort(scores, kind="stable")
+    starts = np.flatnonzero(np.append(True, np.diff(scores[order]) > 0))
+    of_negative = np.add.reduceat(weights[:, order] * ~positive[order], starts, axis=1)
+    of_positive = np.add.reduceat(weights[:, order] * positive[order], starts, axis=1)
+    below = np.cumsum(of_negative, axis=1) - of_negative / 2
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (of_positive * below).sum(axis=1) / (of_positive.sum(axis=1) * of_negative.sum(axis=1))
+
+
+def subject_weights(subject_ids, n_bootstrap, seed):
     """Yield how often each row's subject was drawn, (resamples, rows): all rows of a subject are drawn together.
 
     A batch of resamples has at most BATCH_VALUES values, so that memory does not grow with the number of subjects.
     """
-    subjects, index = np.unique(rows["subject_id"].to_numpy(dtype=str), return_inverse=True)
+    subjects, index = np.unique(np.asarray(subject_ids, dtype=str), return_inverse=True)
     n, rng = len(subjects), np.random.default_rng(seed)
-    size = max(1, BATCH_VALUES // max(n, len(rows)))
+    size = max(1, BATCH_VALUES // max(n, len(index)))
     for start in range(0, n_bootstrap, size):
         drawn = rng.integers(n, size=(min(size, n_bootstrap - start), n))
         cells = (np.arange(len(drawn))[:, None] * n + drawn).ravel()

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from itertools import cycle
+
 import numpy as np
 from matplotlib.colors import TwoSlopeNorm
+from matplotlib.lines import Line2D
 
 from voxelwhy.figures.style import CYCLE, INK, MUTED, RULE, new_figure, save_figure, styled
-from voxelwhy.wording import count, method_title
+from voxelwhy.wording import count, describe_repeats, method_title, number
 
 
 @styled
-def draw_choices(combinations, found, columns, out, *, simulated, same_scans, n_bootstrap, dpi=150):
+def draw_choices(combinations, found, columns, out, *, simulated, repeated, same_scans, n_bootstrap, dpi=150):
     """AUC with its interval by combination of choices, and beside it how well each method finds what was planted.
 
     Parameters
@@ -19,6 +22,7 @@ def draw_choices(combinations, found, columns, out, *, simulated, same_scans, n_
         is known: the accuracy alone is drawn)
     columns : names of the choices; the last tells colours and panels apart, the others make the rows
     out : path without suffix
+    repeated : list of str, the seeds that differ between repeats
     same_scans : bool; whether the repeats study the same scans
 
     Returns
@@ -47,8 +51,9 @@ def draw_choices(combinations, found, columns, out, *, simulated, same_scans, n_
         bar = fig.colorbar(drawn, ax=panels[0][1:].tolist(), shrink=0.8, pad=0.01, ticks=[0, round(chance, 2), 0.5, 1])
         bar.set_label("AUPRC over regions")
         bar.outline.set_visible(False)
-    fig.legend(*panels[0][0].get_legend_handles_labels(), loc="outside upper left", ncols=len(panels_by))
-    caption = _caption(combinations, found, same_scans, n_bootstrap, chance)
+    marks = [Line2D([], [], color=colour, marker="o", ms=5.5) for colour, _ in zip(cycle(CYCLE), panels_by)]
+    fig.legend(marks, panels_by, loc="outside upper left", ncols=len(panels_by))
+    caption = _caption(combinations, found, repeated, same_scans, n_bootstrap, chance)
     title = "What accuracy and heatmaps owe to choices made before them"
     return save_figure(fig, out, simulated=simulated, title=title, caption=caption, category="comparison", dpi=dpi)
 
@@ -56,12 +61,12 @@ def draw_choices(combinations, found, columns, out, *, simulated, same_scans, n_
 def _accuracy(axes, combinations, rows_by, rows, panel_by, panels_by):
     offsets = np.linspace(0.17, -0.17, len(panels_by)) if len(panels_by) > 1 else [0]
     for place, row in zip(range(len(rows))[::-1], rows, strict=True):
-        for colour, offset, value in zip(CYCLE, offsets, panels_by, strict=False):
-            own = combinations[(combinations[panel_by] == value)]
+        for colour, offset, value in zip(cycle(CYCLE), offsets, panels_by, strict=False):
+            own = combinations[combinations[panel_by] == value]
             own = own[(own[rows_by].to_numpy() == np.array(row)).all(axis=1)] if rows_by else own
             for cell in own.itertuples():
                 axes.hlines(place + offset, cell.auc_low, cell.auc_high, color=colour, lw=1.6)
-                axes.plot(cell.auc, place + offset, "o", color=colour, ms=5.5, label=value if place == 0 else None)
+                axes.plot(cell.auc, place + offset, "o", color=colour, ms=5.5)
     axes.axvline(0.5, color=MUTED, lw=0.8, ls=":")
     axes.set(title="AUC", xlim=(0.25, 1.02), ylim=(-0.6, len(rows) - 0.4))
     axes.set_yticks(range(len(rows))[::-1], [" · ".join(row) for row in rows])
@@ -71,21 +76,17 @@ def _accuracy(axes, combinations, rows_by, rows, panel_by, panels_by):
 
 
 def _truth(axes, found, rows_by, rows, methods, chance):
-    """A matrix of mean AUPRC; below each figure that of networks which learnt nothing, or in how many repeats it was "
-    "found."""
+    """A matrix of mean AUPRC; below each that of networks which learnt nothing, or in how many repeats it was found."""
     values = np.full((len(rows), len(methods)), np.nan)
-    for cell in found.itertuples():
-        row = rows.index(tuple(getattr(cell, name) for name in rows_by))
-        column = methods.index(cell.method)
-        values[row, column] = cell.region_auprc
-        strong = abs(cell.region_auprc - chance) > 0.5 * (1 - chance if cell.region_auprc > chance else chance)
-        colour = "white" if strong else INK
-        weight = "bold" if cell.found else "normal"
-        middle = {"ha": "center", "va": "center", "color": colour}
-        below = f"{cell.shuffled_auprc:.2f}"
-        if np.isnan(cell.shuffled_auprc):
-            below = f"{cell.n_found} of {cell.n_repeats}"
-        axes.text(column, row - 0.12, f"{cell.region_auprc:.2f}", fontsize=8, weight=weight, **middle)
+    for cell in found.to_dict("records"):
+        row = rows.index(tuple(cell[name] for name in rows_by))
+        column = methods.index(cell["method"])
+        auprc = values[row, column] = cell["region_auprc"]
+        strong = abs(auprc - chance) > 0.5 * (1 - chance if auprc > chance else chance)
+        middle = {"ha": "center", "va": "center", "color": "white" if strong else INK}
+        below = f"{cell['shuffled_auprc']:.2f}" if cell["n_shuffled"] else f"{cell['n_found']} of {cell['n_repeats']}"
+        weight = "bold" if cell["found"] else "normal"
+        axes.text(column, row - 0.12, number(auprc), fontsize=8, weight=weight, **middle)
         axes.text(column, row + 0.26, below, fontsize=5.5, **middle)
     drawn = axes.imshow(values, cmap="PuOr_r", norm=TwoSlopeNorm(chance, 0, 1), aspect="auto")
     titles = [method_title(name).replace(" ", "\n", 1) for name in methods]
@@ -97,7 +98,7 @@ def _truth(axes, found, rows_by, rows, methods, chance):
     return drawn
 
 
-def _caption(combinations, found, same_scans, n_bootstrap, chance):
+def _caption(combinations, found, repeated, same_scans, n_bootstrap, chance):
     repeats, subjects = combinations["n_repeats"], combinations["n_subjects"]
     each = count(int(repeats.max()), "repeat")
     how = (
@@ -106,8 +107,7 @@ def _caption(combinations, found, same_scans, n_bootstrap, chance):
         else "by Student's t over repeats, each with a cohort of its own"
     )
     words = (
-        f"Left: AUC out of sample by combination of choices, mean of {each} with other folds and initial weights, with "
-        "the "
+        f"Left: AUC out of sample by combination of choices, mean of {each} ({describe_repeats(repeated)}), with the "
         f"95 % interval {how} ({int(subjects.max())} subjects); dotted: 0.5."
     )
     if found is None:
@@ -115,13 +115,12 @@ def _caption(combinations, found, same_scans, n_bootstrap, chance):
     null = found["null_95"].mean()
     below = (
         "below, that of the same networks trained on shuffled diagnoses (bold: above these, Holm-corrected over "
-        "methods)"
-        if found["shuffled_auprc"].notna().all()
+        "methods, and above the 95th percentile of permuted regions)"
+        if (found["n_shuffled"] > 0).all()
         else "below, in how many of them the method found it (bold: in most)"
     )
     return (
         f"{words} Right: how well the mean map of the positive class finds the planted atrophy, as area under the "
         f"precision-recall curve over regions, mean of the repeats; {below}. By permuted regions chance is "
-        f"{chance:.2f} "
-        f"(white), and its 95th percentile {null:.2f}."
+        f"{chance:.2f} (white), and its 95th percentile {null:.2f}."
     )
