@@ -81,9 +81,9 @@ def publish_null(claims, regions, aucs, out, *, atlas, top, simulated):
         f"{'Simulated data; ' if simulated else ''}nothing was planted, {int(claims['n'].max())} cohorts. Mean AUC "
         f"{interval(mean, low, high)} (95 %, Student). AUPRC: of regions that an effect of 1 would have changed, mean "
         f"(chance by permuted regions {claims['region_chance'].mean():.2f}), and the same of networks trained on "
-        "shuffled diagnoses. p < 0.05: how often, by either null, of a method by itself; claims: what a study would say, "
-        "Holm-corrected over methods. With exact 95 % intervals; the nominal rate is 0.05. Regions "
-        f"of {atlas} (density of relevance in patients' maps) that are among the first {top} more often than chance, "
+        "shuffled diagnoses. p < 0.05: how often, by either null, of a method by itself; claims: what a study would "
+        "say, Holm-corrected over methods. With exact 95 % intervals; the nominal rate is 0.05. Regions of "
+        f"{atlas} (density of relevance in patients' maps) that are among the first {top} more often than chance, "
         "Holm-corrected over regions, and in how many cohorts."
     )
     title = "What methods claim where there is nothing to find"

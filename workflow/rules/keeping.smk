@@ -2,7 +2,7 @@
 Keeping: what is removed once it has been used, in a study whose config says `keep: results`.
 
 IN   report.html, cohort/selected.tsv
-OUT  cohort/dropped_images.json    how many registered images (registered/<scan_id>/t1.nii) were removed
+OUT  cohort/dropped_images.json    how many registered images (t1.nii and maps in registered/<scan_id>/) were removed
 
 The sums of the parts of heatmaps are temporary outputs in such a study (kept() in paths.smk). Everything else stays:
 tables, quality figures and pictures of registrations, models, maps, figures.
