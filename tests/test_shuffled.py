@@ -20,6 +20,7 @@ HEATMAPS = {
     "target": "predicted",
     "output": "probability",
     "most_subjects": None,
+    "scans": [],
 }
 
 
@@ -92,6 +93,23 @@ def test_only_the_training_labels_differ_from_the_study(small_cohort, classes, a
     for region in (1, 2):
         expected = (total / n)[brain & (labels == region)].mean()
         assert found["sensitivity_analysis", region] == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_scans_are_those_that_the_study_explains(small_cohort, classes, atlas, tmp_path, monkeypatch):
+    """One subject of each class by the seed, and the scans whose own map is asked for."""
+    tested = small_cohort[2].query("side == 'test'").rename(columns={"fold": "of"})
+    positive = tested[tested["label"] == classes["positive"]]
+    drawn = shuffled.choose_subjects(tested, 1, seed=3)["scan_id"]
+    asked = next(scan for scan in positive["scan_id"] if scan not in set(drawn))
+    seen, explained = [], shuffled.explain_scans
+    monkeypatch.setattr(
+        shuffled, "explain_scans", lambda method, models, scans, *rest, **options: seen.append(set(scans["scan_id"]))
+        or explained(method, models, scans, *rest, **options),
+    )  # fmt: skip
+    monkeypatch.setitem(HEATMAPS, "most_subjects", 1)
+    monkeypatch.setitem(HEATMAPS, "scans", [asked])
+    explain(small_cohort, classes, atlas, tmp_path / "c")
+    assert seen == [{asked} | set(drawn) & set(positive["scan_id"])] * len(HEATMAPS["methods"])
 
 
 def shuffled_volumes(path, brain):
