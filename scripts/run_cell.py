@@ -1,5 +1,7 @@
 """Run one study of a comparison, and keep what the comparison needs of it."""
 
+import os
+
 from voxelwhy.comparison.cells import gather_study, run_study, write_cell
 from voxelwhy.doors import door
 
@@ -9,7 +11,7 @@ with door(snakemake) as job:
         settings["config"],
         snakefile=snakemake.resources.snakefile,
         cores=job.threads,
-        profile=snakemake.resources.profile,
+        profiles=snakemake.resources.profiles.split(os.pathsep) if snakemake.resources.profiles else [],
     )
     kept = gather_study(
         settings["config"]["study"],

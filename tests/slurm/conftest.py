@@ -9,7 +9,7 @@ import faults
 import pytest
 from cluster import Cluster
 from packages import Unavailable
-from studies import CONFIG, ClusterStudy, Study
+from studies import COMPARED_CONFIG, CONFIG, ClusterStudy, Study
 
 
 @pytest.fixture(scope="session")
@@ -34,6 +34,8 @@ def started(cluster, request, tmp_path_factory):
     names = sorted({item.originalname.removeprefix("test_") for item in faulty})
     whole = ClusterStudy(tmp_path_factory.mktemp("whole"), cluster)
     whole.start()
+    compared = ClusterStudy(tmp_path_factory.mktemp("compared"), cluster, COMPARED_CONFIG)
+    compared.start()
     here = Study(tmp_path_factory.mktemp("here"), CONFIG)
     pool = ThreadPoolExecutor(max_workers=8)
     try:
@@ -41,7 +43,7 @@ def started(cluster, request, tmp_path_factory):
         copies = {name: ClusterStudy.copy_of(here, tmp_path_factory.mktemp(name), cluster) for name in names}
         # A node that is away disturbs every job that starts meanwhile, so that one comes last and by itself.
         disturbed = {name: pool.submit(getattr(faults, name), copies[name]) for name in names if name != "node_killed"}
-        yield SimpleNamespace(here=here, whole=whole, copies=copies, disturbed=disturbed)
+        yield SimpleNamespace(here=here, whole=whole, compared=compared, copies=copies, disturbed=disturbed)
     finally:
         ClusterStudy.stop_all()
         pool.shutdown()

@@ -34,6 +34,8 @@ CONFIG = SMALL | {
     "heatmaps": {"methods": METHODS},
 }
 PROFILE = yaml.safe_load((ROOT / "workflow" / "profiles" / "slurm" / "config.yaml").read_text())
+#: The same study as the only cell of a comparison.
+COMPARED_CONFIG = CONFIG | {"study": "compared", "compare": {"choices": {"training.network": ["small"]}}}
 #: What this cluster is like, as somebody would write it down for theirs, in a profile beside the workflow's.
 SITE = {
     "slurm-status-command": "squeue",
@@ -46,7 +48,7 @@ SITE = {
 # A step in a dry run; the steps of a group are indented.
 STEP = r"^( *)(?:rule|checkpoint) (\w+):\n((?:\1 +\S.*\n)+)"
 CONTROLLERS, STOPPED = [], threading.Event()
-COMPARED = (".nii", ".gz", ".npy", ".npz", ".pt", ".tsv", ".csv", ".json", ".png", ".svg", ".md", ".tex")
+COMPARED = (".nii", ".gz", ".npy", ".npz", ".pt", ".tsv", ".csv", ".json", ".png", ".svg", ".md", ".tex", ".yaml")
 
 
 class ClusterStudy(Study):
@@ -135,9 +137,9 @@ class ClusterStudy(Study):
         return {path: (self.result("") / path).stat().st_mtime_ns for path in fingerprints(self)}
 
 
-def fingerprints(study):
-    """Hashes of all results that must not depend on where they are made, by path."""
-    root, found = study.result(""), {}
+def fingerprints(study, cell=""):
+    """Hashes of all results of a study, or of a cell of it, that must not depend on where they are made, by path."""
+    root, found = study.result(cell), {}
     for path in sorted(root.rglob("*")):
         relative = path.relative_to(root)
         if path.is_dir() or relative.parts[0] in ("logs", "benchmarks") or relative.name == "report.html":

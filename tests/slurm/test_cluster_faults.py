@@ -56,7 +56,8 @@ def test_controller_killed(started):
 def test_node_killed(started):
     for run in started.disturbed.values():
         run.result()
-    started.whole.controller.wait()
+    for study in (started.whole, started.compared):
+        study.controller.wait()
     outcome = faults.node_killed(started.copies["node_killed"])
     hold(outcome, started.here)
     assert states(outcome) == ["COMPLETED"], "no attempt is lost"

@@ -9,14 +9,14 @@ COMPARED = config.get("compare", {})
 COMPARISON = []
 
 
-def named_profile():
-    """The profile that this Snakemake was called with, which the cells are to have too."""
-    for number, word in enumerate(sys.argv):
-        if word == "--profile":
-            return sys.argv[number + 1]
-        if word.startswith("--profile="):
-            return word.partition("=")[2]
-    return ""
+def named_profiles(words):
+    """The profiles that this Snakemake was called with, in their order: its cells are to have them too."""
+    following = zip(words, words[1:], strict=False)
+    return [
+        word.partition("=")[2] if "=" in word else after
+        for word, after in [*following, (words[-1], "")]
+        if word == "--profile" or word.startswith("--profile=")
+    ]
 
 
 def settings_of(wildcards):
@@ -79,7 +79,13 @@ DOORS_OF_NUMBERS = (
     "score_truth",
 )
 
+PROFILES = named_profiles(sys.argv)
+
 if CELLS:
+    if workflow.is_main_process and not (workflow.local_exec or PROFILES or os.environ.get("SNAKEMAKE_PROFILE")):
+        sys.exit(
+            "\na comparison on a cluster needs a profile, which its cells get too: --profile workflow/profiles/slurm\n"
+        )
     QUESTION = COMPARED["question"]
     COMPARISON = [study(f"comparison/figures/{QUESTION}.png"), study(f"comparison/tables/{QUESTION}.md")]
     if workflow.is_main_process:

@@ -36,7 +36,7 @@ if CELLS:
         resources:
             mem_mb=table_mem_mb,
             runtime=cell_runtime,
-            profile=named_profile(),
+            profiles=os.pathsep.join(PROFILES),
             snakefile=str(workflow.main_snakefile),
         params:
             settings=cell_settings,

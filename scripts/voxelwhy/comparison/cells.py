@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 SHOWN_LINES = 12
 
 
-def run_study(config, *, snakefile, cores, profile=None):
+def run_study(config, *, snakefile, cores, profiles=()):
     """Run a study to its figures (the rule `numbers`); what is there already is not made again.
 
     Parameters
@@ -29,7 +29,7 @@ def run_study(config, *, snakefile, cores, profile=None):
     config : dict, of the study; written to results/<study>/config.yaml, so that its report can be asked for
     snakefile : path
     cores : int
-    profile : str, optional, of the Snakemake that runs the comparison
+    profiles : list of str, of the Snakemake that runs the comparison, in their order
 
     Raises
     ------
@@ -42,7 +42,7 @@ def run_study(config, *, snakefile, cores, profile=None):
     if not path.exists() or path.read_text(encoding="utf-8") != text:
         path.write_text(text, encoding="utf-8")
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(snakefile), "--configfile", str(path)]
-    command += ["--profile", profile] if profile else ["--cores", str(cores)]
+    command += [word for profile in profiles for word in ("--profile", profile)] or ["--cores", str(cores)]
     # The lock of the comparison keeps others out of its cells; that of a cell would outlive a killed controller.
     command += ["--nolock", "numbers"]
     log.info("%s", " ".join(command))
