@@ -33,7 +33,7 @@ def draw_choices(combinations, found, columns, out, *, simulated, repeated, same
     rows = list(dict.fromkeys(map(tuple, combinations[rows_by].to_numpy().tolist())))
     panels_by = list(dict.fromkeys(combinations[panel_by]))
     methods = [] if found is None else list(dict.fromkeys(found["method"]))
-    widths = [2.4] + [0.62 * len(methods)] * (len(panels_by) if methods else 0)
+    widths = [2.4] + [0.74 * len(methods)] * (len(panels_by) if methods else 0)
     fig, panels = new_figure(
         1,
         len(widths),
@@ -49,7 +49,8 @@ def draw_choices(combinations, found, columns, out, *, simulated, repeated, same
         axes.set_title(value)
     if methods:
         bar = fig.colorbar(drawn, ax=panels[0][1:].tolist(), shrink=0.8, pad=0.01, ticks=[0, round(chance, 2), 0.5, 1])
-        bar.set_label("AUPRC over regions")
+        below = "of shuffled diagnoses" if (found["n_shuffled"] > 0).all() else "repeats that found it"
+        bar.set_label(f"AUPRC over regions; below it {below}; bold: found", fontsize=7.5)
         bar.outline.set_visible(False)
     marks = [Line2D([], [], color=colour, marker="o", ms=5.5) for colour, _ in zip(cycle(CYCLE), panels_by)]
     fig.legend(marks, panels_by, loc="outside upper left", ncols=len(panels_by))
@@ -90,7 +91,7 @@ def _truth(axes, found, rows_by, rows, methods, chance):
         axes.text(column, row + 0.26, below, fontsize=5.5, **middle)
     drawn = axes.imshow(values, cmap="PuOr_r", norm=TwoSlopeNorm(chance, 0, 1), aspect="auto")
     titles = [method_title(name).replace(" ", "\n", 1) for name in methods]
-    axes.set_xticks(range(len(methods)), titles, fontsize=6.5)
+    axes.set_xticks(range(len(methods)), titles, fontsize=6.5, linespacing=1.1)
     axes.set_yticks([])
     axes.tick_params(length=0)
     for spine in axes.spines.values():
