@@ -1,14 +1,12 @@
 """Put the cells of a comparison together: tables and figure."""
 
+from pathlib import Path
+
 from voxelwhy.comparison.cells import read_cell
 from voxelwhy.comparison_report import report_comparison
 from voxelwhy.doors import door
 
 with door(snakemake) as job:
-    out = job.output.stems()
-    report_comparison(
-        [read_cell(path) for path in job.input.cells],
-        job.input.t1,
-        {"cells": job.output.cells, "methods": job.output.methods, "table": out["table"], "figure": out["figure"]},
-        job.settings,
-    )
+    out = {name: Path(getattr(job.output, name)[0]).with_suffix("") for name in ("table", "figure")}
+    out |= {"cells": job.output.cells, "methods": job.output.methods, "regions": next(iter(job.output.regions), None)}
+    report_comparison([read_cell(path) for path in job.input.cells], job.input.t1, out, job.settings)

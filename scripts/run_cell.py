@@ -7,14 +7,15 @@ from voxelwhy.doors import door
 
 with door(snakemake) as job:
     settings = job.settings
+    config = snakemake.config["cells"][job.wildcards.cell]
     run_study(
-        settings["config"],
+        config,
         snakefile=snakemake.resources.snakefile,
-        cores=job.threads,
+        cores=job.threads if snakemake.resources.local else None,
         profiles=snakemake.resources.profiles.split(os.pathsep) if snakemake.resources.profiles else [],
     )
     kept = gather_study(
-        settings["config"]["study"],
+        config["study"],
         split=settings["split"],
         methods=settings["methods"],
         classes=settings["classes"],

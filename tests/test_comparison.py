@@ -80,6 +80,9 @@ def test_the_comparisons_that_come_along_can_be_had(name):
         ({"seed.folds": [1, 2]}, "no setting"),
         ({"training.network": ["small", "resnet81"]}, "no combination can have this value"),
         ({"study": ["a", "b"]}, "not study"),
+        ({"training.network": ["small", "resnet18"], "training": [{"epochs": 3}]}, "take its place"),
+        ({"cohort.classes.positive": [{"name": "X", "values": ["Dementia"]}]}, "no combination"),
+        ({"splits": [[{"kind": "kfold", "heatmaps": False}], [{"kind": "kfold"}]]}, "no split has heatmaps"),
         ({"training.mask": ["a b.nii", "a_b.nii"]}, "one folder, a_b.nii-1"),
         ({"training.network": ["small", "small"]}, "each once"),
         ({"registration.transform": ["affine"], "training.channels": [["log_jacobian"]]}, "no combination"),
@@ -91,6 +94,9 @@ def test_choices_that_are_none_are_refused(choices, words):
 
 
 def test_values_that_are_settings_themselves_are_told_apart_by_these():
+    nested = [{"head_position": {"pitch_deg": 5}}, {"head_position": {"pitch_deg": 10}}]
+    cells, _ = make_cells(config(choices={"simulation.confounds": nested}), load)
+    assert [cell.name for cell in cells] == ["head_position_pitch_deg_5-1", "head_position_pitch_deg_10-1"]
     strengths = [{"bias_field": 0.1}, {"bias_field": -0.1}, {}]
     cells, _ = make_cells(config(choices={"simulation.confounds": strengths}), load)
     assert [cell.name for cell in cells] == ["bias_field_0.1-1", "bias_field_minus0.1-1", "none-1"]
@@ -114,6 +120,7 @@ def test_images_that_the_config_asks_for_are_made_in_all_combinations():
         ({"compare": {"question": "null", "repeated": ["seed"]}, "simulation": {"effect": 0}}, "simulation.seed among"),
         ({"compare": {"repeats": 0}}, "at least 1"),
         ({"compare": {"repeats": 3}}, "nothing to compare"),
+        ({"compare": {"question": "confounds", "choices": {"atlas.name": ["aal"]}}}, "not laid side by side"),
         ({"keep": "results"}, "share their registrations"),
         ({"compare": {"repeated": ["training.seed"]}}, r"seed, simulation\.seed"),
     ],
@@ -126,6 +133,7 @@ def test_comparisons_that_make_no_sense_are_refused(changes, words):
 def test_columns_have_the_last_part_of_a_setting_unless_two_share_it():
     assert list(short_names(["training.network", "seed"]).values()) == ["network", "seed"]
     assert list(short_names(["seed", "simulation.seed"]).values()) == ["seed", "simulation.seed"]
+    assert list(short_names(["simulation.subjects"]).values()) == ["simulation.subjects"]  # a table has subjects anyway
 
 
 def make_cell(choices, repeat, rng, *, shift=1.0, found=False, p=0.3, density=None, folder=""):
@@ -293,6 +301,13 @@ def test_a_region_that_always_stands_first_is_told_from_those_that_change(rng):
     assert (table["p_holm"] < 0.05).sum() == len(METHODS)
 
 
+def test_regions_without_relevance_are_among_the_first_of_nothing(rng):
+    cells = [make_cell({}, k, rng, density=dict.fromkeys(REGIONS, 0.0) | {REGIONS[k]: 1.0}) for k in range(1, 6)]
+    counts = false_regions(cells, top=3).groupby("region")["n_top"].max()
+    assert (counts[REGIONS[1:6]] == 1).all() and counts.sum() == 5
+    assert (false_regions(cells, top=99)["p"] == 1).all()
+
+
 def test_maps_of_a_confound_are_held_against_those_without(rng):
     same = {name: float(k) for k, name in enumerate(REGIONS)}
     other = {name: -float(k) for k, name in enumerate(REGIONS)}
@@ -322,6 +337,37 @@ SETTINGS = {
 }
 
 
+def report(cells, folder, **changes):
+    out = {name: folder / f"{name}.tsv" for name in ("cells", "methods", "regions")}
+    out |= {"table": folder / "table", "figure": folder / "figure"}
+    asked = {"question": "choices", "choices": list(cells[0]["choices"])}
+    report_comparison(cells, None, out, SETTINGS | asked | changes)
+    return pd.read_csv(folder / "table.tsv", sep="\t"), (folder / "table.md").read_text()
+
+
+def test_the_config_says_which_choice_comes_first(cells, tmp_path):
+    """JSON has them by name."""
+    table, _ = report(cells, tmp_path, choices=["training.network", "registration.transform"])
+    assert list(table.columns[:2]) == ["network", "transform"]
+
+
+def test_a_method_that_some_combinations_lack_is_a_dash_in_these(cells, tmp_path):
+    for cell in cells[:2]:
+        del cell["methods"]["grad_cam"]
+        cell["truth"] = [row for row in cell["truth"] if row["method"] != "grad_cam"]
+    table, text = report(cells, tmp_path)
+    assert np.isnan(table.loc[0, "grad_cam_region_auprc"]) and table.loc[1, "grad_cam_region_auprc"] == 0.6
+    assert next(line for line in text.splitlines() if line.startswith("| affine")).split("|")[-2].strip() == "–"
+
+
+def test_where_no_region_counts_as_diseased_there_are_dashes(cells, tmp_path):
+    for cell in cells:
+        for row in cell["truth"]:
+            row |= dict.fromkeys(("region_auprc", "region_chance", "null_95", "p_shuffled", "shuffled_auprc"), np.nan)
+    _, text = report(cells, tmp_path)
+    assert "nan" not in text
+
+
 @pytest.mark.parametrize("question", ["choices", "null", "confounds"])
 def test_each_question_has_its_table_and_figure(question, cells, rng, tmp_path):
     t1, _ = make_template(6)
@@ -337,9 +383,11 @@ def test_each_question_has_its_table_and_figure(question, cells, rng, tmp_path):
             place.mkdir(parents=True, exist_ok=True)
             data = rng.random(t1.shape).astype(np.float32)
             nib.save(nib.Nifti1Image(data, t1.affine), place / "mean_AD_scaled.nii.gz")
-    out = {name: tmp_path / f"{name}.tsv" for name in ("cells", "methods")}
+    out = {name: tmp_path / f"{name}.tsv" for name in ("cells", "methods", "regions")}
     out |= {"table": tmp_path / "tables" / question, "figure": tmp_path / "figures" / question}
-    report_comparison(cells, tmp_path / "t1.nii.gz", out, SETTINGS | {"question": question})
+    choices = list(cells[0]["choices"])
+    report_comparison(cells, tmp_path / "t1.nii.gz", out, SETTINGS | {"question": question, "choices": choices})
+    assert out["regions"].exists() == (question == "null")
     assert len(pd.read_csv(out["cells"], sep="\t")) == len(cells)
     assert len(pd.read_csv(out["methods"], sep="\t")) == len(cells) * len(METHODS)
     caption = json.loads(Path(f"{out['figure']}.json").read_text())["caption"]

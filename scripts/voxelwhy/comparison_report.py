@@ -30,9 +30,14 @@ def report_comparison(cells, template_path, out, settings):
     ----------
     cells : list of dict, of `comparison.cells.gather_study` with choices and repeat
     template_path : path of the template on the study's grid
-    out : dict of paths: cells, methods (tables), table, figure (without suffix)
-    settings : dict; question, refused, repeated, same_scans, classes, bootstrap, seed, top, shown, simulated, atlas
+    out : dict of paths: cells, methods, of a null regions (tables), table, figure (without suffix)
+    settings : dict; question, choices (settings, in their order), refused, repeated, same_scans, classes, bootstrap,
+        seed, top, shown, simulated, atlas
     """
+    # JSON has keys by name; which choice comes last decides what the figure's panels are.
+    cells = [
+        cell | {"choices": {setting: cell["choices"][setting] for setting in settings["choices"]}} for cell in cells
+    ]
     columns = list(choice_columns(cells).values())
     methods = method_table(cells)
     for name, frame in (("cells", cell_table(cells)), ("methods", methods)):
@@ -57,7 +62,7 @@ def _choices(cells, methods, columns, template_path, out, settings):
 def _null(cells, methods, columns, template_path, out, settings):
     claims, table = claims_table(methods, columns), cell_table(cells)
     regions = false_regions(cells, top=settings["top"])
-    regions.to_csv(Path(out["cells"]).with_name("regions.tsv"), sep="\t", index=False, float_format="%.10g")
+    regions.to_csv(out["regions"], sep="\t", index=False, lineterminator="\n", float_format="%.10g")
     aucs = (table["auc"].mean(), *mean_interval(table["auc"]))
     how = {"atlas": settings["atlas"], "top": settings["top"], "simulated": settings["simulated"]}
     publish_null(claims, regions, aucs, out["table"], **how)
@@ -68,7 +73,8 @@ def _confounds(cells, methods, columns, template_path, out, settings):
     positive, shown = settings["classes"]["positive"], settings["shown"]
     combinations = _combinations(cells, settings)
     table = confound_table(cells, methods, columns, same_scans=settings["same_scans"])
-    publish_confounds(combinations, table, columns, out["table"], simulated=settings["simulated"])
+    how = {"same_scans": settings["same_scans"], "simulated": settings["simulated"]}
+    publish_confounds(combinations, table, columns, out["table"], **how)
     first = [cell for cell in cells if cell["repeat"] == 1]
     rows, maps = [], {}
     for cell, row in zip(first, combinations.to_dict("records"), strict=True):
@@ -79,8 +85,7 @@ def _confounds(cells, methods, columns, template_path, out, settings):
             path = Path(cell["folder"], "heatmaps", method, "maps", f"mean_{positive}_scaled.nii.gz")
             maps[cell["cell"], method] = path
     place = {"axis": shown["axis"], "slice_mm": shown["slices_mm"][len(shown["slices_mm"]) // 2]}
-    look = {"simulated": settings["simulated"], "dpi": shown["dpi"]}
-    draw_confounds(rows, maps, template_path, out["figure"], **place, **look)
+    draw_confounds(rows, maps, template_path, out["figure"], **place, **how, dpi=shown["dpi"])
 
 
 def _combinations(cells, settings):

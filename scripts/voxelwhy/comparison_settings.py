@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from voxelwhy.channels import WARPS, maps_needed
 from voxelwhy.errors import ConfigError
 
+#: Columns that the tables of a comparison have of their own.
+TAKEN = ("subjects", "repeats", "repeat", "method", "folder", "found")
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -40,9 +43,11 @@ def make_cells(config, load):
     ConfigError : a value of a choice can be had in no combination (a setting that is none, a value that it does not
         take); two values or two combinations would have one name.
     """
-    section = load(config)["compare"]
+    given = load(config)
+    section, classes = given["compare"], _class_names(given)
     base = {key: value for key, value in config.items() if key != "compare"}
     named = {setting: _labels(setting, values) for setting, values in section["choices"].items()}
+    _require_apart(named)
     combinations = [dict(zip(named, values, strict=True)) for values in itertools.product(*named.values())]
     kept, refused = [], []
     for labels in combinations:
@@ -50,7 +55,10 @@ def make_cells(config, load):
         for setting, label in labels.items():
             put(changed, setting, copy.deepcopy(named[setting][label]))
         try:
-            kept.append((labels, changed, load(changed)))
+            # With the section, so that what a comparison cannot be made of is refused of each combination.
+            settings = load(changed | {"compare": config["compare"]})
+            _require_classes(settings, classes)
+            kept.append((labels, changed, settings))
         except ConfigError as error:
             refused.append(labels | {"reason": f"{error.problem}"})
     _require_each_value(named, kept, refused)
@@ -62,8 +70,32 @@ def make_cells(config, load):
         for repeat in range(section["repeats"])
     ]
     _require_own_names(cells)
-    load(max(cells, key=lambda cell: len(cell.name)).config)  # the longest name may be too long for a study
+    for last in cells[section["repeats"] - 1 :: section["repeats"]]:
+        load(last.config)  # its name may be too long for a study, its seed too large
     return cells, refused
+
+
+def _class_names(settings):
+    return {side: settings["cohort"]["classes"][side]["name"] for side in ("positive", "negative")}
+
+
+def _require_classes(settings, classes):
+    if _class_names(settings) != classes:
+        raise ConfigError(
+            "compare.choices: what is compared has the same classes",
+            found=", ".join(_class_names(settings).values()),
+            allowed=", ".join(classes.values()),
+        )
+
+
+def _require_apart(settings):
+    for one, other in itertools.permutations(settings, 2):
+        if other.startswith(f"{one}."):
+            raise ConfigError(
+                "compare.choices: one choice is part of another, which would take its place",
+                found=f"{one} and {other}",
+                allowed="settings that do not hold one another",
+            )
 
 
 def _require_each_value(named, kept, refused):
@@ -138,9 +170,12 @@ def take(settings, setting):
 
 
 def short_names(settings):
-    """Dotted names of settings as columns of a table: their last part where that tells them apart."""
+    """Dotted names of settings as columns of a table: their last part where no other column has it."""
     last = [setting.rsplit(".", 1)[-1] for setting in settings]
-    return {setting: name if last.count(name) == 1 else setting for setting, name in zip(settings, last, strict=True)}
+    return {
+        setting: name if last.count(name) == 1 and name not in TAKEN else setting
+        for setting, name in zip(settings, last, strict=True)
+    }
 
 
 def _labels(setting, values):
@@ -159,7 +194,8 @@ def _labels(setting, values):
 
 def _in_words(value, *, within=False):
     if isinstance(value, dict):
-        return "+".join(f"{key}={_in_words(own)}" if within else f"{key}" for key, own in value.items()) or "none"
+        words = [f"{key}={_in_words(own, within=True)}" if within else f"{key}" for key, own in value.items()]
+        return "+".join(words) or "none"
     if isinstance(value, list):
-        return "+".join(map(_in_words, value)) or "none"
+        return "+".join(_in_words(own, within=within) for own in value) or "none"
     return str(value).lower() if isinstance(value, bool) else str(value)

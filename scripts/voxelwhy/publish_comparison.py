@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from voxelwhy.publish import publish_table
-from voxelwhy.wording import describe_repeats, interval, listing, method_title, number
+from voxelwhy.wording import describe_planted, describe_repeats, interval, listing, method_title, number
 
 #: What the full table has of each method.
 FIGURES = ("region_auprc", "least", "most", "region_chance", "null_95", "shuffled_auprc", "p_shuffled", "p_holm")
@@ -34,10 +34,10 @@ def publish_choices(combinations, found, columns, out, *, refused, repeated, sam
         f"interval ({'over resampled subjects' if same_scans else 'Student, over repeats'}). "
     )
     if found is not None:
-        caption += f"Methods: AUPRC over regions against the planted atrophy, mean over repeats {_beside(found)} "
         caption += (
-            f"By permuted regions chance is {found['region_chance'].mean():.2f}, its 95th percentile "
-            f"{found['null_95'].mean():.2f}. "
+            f"Methods: AUPRC over regions against {describe_planted(columns)}, mean over repeats {_beside(found)} By "
+            f"permuted regions chance is {number(found['region_chance'].mean())}, its 95th percentile "
+            f"{number(found['null_95'].mean())}. "
         )
     if refused:
         words = [", ".join(value for key, value in row.items() if key != "reason") for row in refused]
@@ -47,12 +47,15 @@ def publish_choices(combinations, found, columns, out, *, refused, repeated, sam
 
 
 def _found(row):
-    null = f"; {row['shuffled_auprc']:.2f}" if row["n_shuffled"] else f"; {row['n_found']} of {row['n_repeats']}"
-    return f"{number(row['region_auprc'])}{'*' * row['found']} ({number(row['least'])} to {number(row['most'])}{null})"
+    if not row["n_repeats"] > 0:
+        return "–"  # a combination without this method
+    null = number(row["shuffled_auprc"]) if row["n_shuffled"] else f"{row['n_found']:.0f} of {row['n_repeats']:.0f}"
+    star = "*" if row["found"] else ""
+    return f"{number(row['region_auprc'])}{star} ({number(row['least'])} to {number(row['most'])}; {null})"
 
 
 def _beside(found):
-    if (found["n_shuffled"] > 0).all():
+    if (found["n_shuffled"] > 0).any():
         return (
             "(least to most; mean of the same networks trained on shuffled diagnoses), * where it lies above these "
             "(Student's t, Holm-corrected over methods, below 0.05) and above the 95th percentile of permuted regions."
@@ -77,20 +80,21 @@ def publish_null(claims, regions, aucs, out, *, atlas, top, simulated):
         for name in claims["method"]
     ]
     mean, low, high = aucs
+    drawn = claims["shuffled_auprc"].notna().any()
+    shuffled = ", and the same of networks trained on shuffled diagnoses" if drawn else "; without shuffled diagnoses"
     caption = (
         f"{'Simulated data; ' if simulated else ''}nothing was planted, {int(claims['n'].max())} cohorts. Mean AUC "
         f"{interval(mean, low, high)} (95 %, Student). AUPRC: of regions that an effect of 1 would have changed, mean "
-        f"(chance by permuted regions {claims['region_chance'].mean():.2f}), and the same of networks trained on "
-        "shuffled diagnoses. p < 0.05: how often, by either null, of a method by itself; claims: what a study would "
-        "say, Holm-corrected over methods. With exact 95 % intervals; the nominal rate is 0.05. Regions of "
-        f"{atlas} (density of relevance in patients' maps) that are among the first {top} more often than chance, "
-        "Holm-corrected over regions, and in how many cohorts."
+        f"(chance by permuted regions {claims['region_chance'].mean():.2f}){shuffled}. p < 0.05: how often, of a "
+        "method by itself; claims: what a study would say, Holm-corrected over methods. With exact 95 % intervals; the "
+        f"nominal rate is 0.05. Regions of {atlas} (density of relevance in patients' maps) that are among the first "
+        f"{top} more often than chance, Holm-corrected over regions, and in how many cohorts."
     )
     title = "What methods claim where there is nothing to find"
     return publish_table(claims, shown, out, title=title, caption=caption, category="comparison")
 
 
-def publish_confounds(combinations, table, columns, out, *, simulated):
+def publish_confounds(combinations, table, columns, out, *, same_scans, simulated):
     """One row a combination and method: accuracy, what the method points at, and whether that is the disease."""
     full = combinations[[*columns, "auc", "auc_low", "auc_high", "n_subjects"]].merge(table, on=columns)
     shown = full[columns].copy()
@@ -103,10 +107,11 @@ def publish_confounds(combinations, table, columns, out, *, simulated):
     shown["like the first row"] = full["like_first"].map(number)
     shown["first regions"] = full["first_regions"]
     caption = (
-        f"{'Simulated data. ' if simulated else ''}AUC: mean over repeats with its 95 % interval over subjects. AUPRC "
-        f"over regions against the regions of the disease (with effect 0 those that it would have); chance "
-        f"{full['region_chance'].mean():.2f}. Like the first row: Spearman's correlation over regions with the map of "
-        "the same method in the first combination. First regions: largest density of relevance in patients' maps."
+        f"{'Simulated data. ' if simulated else ''}AUC: mean over repeats with its 95 % interval "
+        f"({'over subjects' if same_scans else 'Student, over repeats'}). AUPRC over regions against those of the "
+        f"disease (with effect 0 those that it would have); chance {number(full['region_chance'].mean())}. Like the "
+        "first row: Spearman's correlation over regions with the map of the same method in the first combination. "
+        "First regions: largest density of relevance in patients' maps."
     )
     title = "What methods point at where something else tells the classes apart"
     return publish_table(full, shown, out, title=title, caption=caption, category="comparison")

@@ -278,6 +278,10 @@ def _check_compare(settings):
     _check_question(settings["compare"], settings.get("simulation", {}))
 
 
+#: What must be the same where maps and their regions are held against each other.
+ONE_GRID = ("registration.resolution_mm", "registration.grid", "atlas", "heatmaps.methods")
+
+
 def _check_question(compare, simulation):
     question, choices, repeated = (compare[key] for key in ("question", "choices", "repeated"))
     if question == "null" and (simulation.get("effect") != 0 or choices or "simulation.seed" not in repeated):
@@ -286,6 +290,12 @@ def _check_question(compare, simulation):
             found=f"simulation.effect: {simulation.get('effect', 'no simulation')}, "
             f"{len(choices)} choices, repeated: {', '.join(repeated)}",
             allowed="simulation.effect: 0, no choices, and simulation.seed among repeated",
+        )
+    if question == "confounds" and (grid := [setting for setting in choices if setting.startswith(ONE_GRID)]):
+        raise ConfigError(
+            "compare: maps of these are not laid side by side",
+            found=f"question: confounds, choices: {', '.join(grid)}",
+            allowed="question: choices; or choices that leave grid, atlas and methods as they are",
         )
     if question != "null" and not choices:
         raise ConfigError("compare: there is nothing to compare", found="no choices", allowed="one choice or more")

@@ -79,6 +79,12 @@ def describe_repeats(repeated):
     return "each with " + listing([words[setting] for setting in repeated])
 
 
+def describe_planted(choices):
+    """What methods of simulated studies are held against, by the columns of the choices that were compared."""
+    other = any(name.rpartition(".")[2] == "effect" for name in choices)
+    return "the planted atrophy" + " (of effect 0 that which effect 1 would plant)" * other
+
+
 def describe_target(settings):
     """What the relevance explains, from the heatmap settings: "probability of the predicted class"."""
     target = {"predicted": "the predicted class", "true": "the true class"}

@@ -28,15 +28,17 @@ def cell_inputs(wildcards):
     settings = settings_of(wildcards)
     tables = [] if "simulation" in settings else tables_of(settings["cohort"])
     atlas = [settings["atlas"][part] for part in ("image", "table") if part in settings["atlas"]]
-    mask = settings["training"]["mask"]
-    return [*tables, *atlas, *([] if mask in MASKS else [mask])]
+    mask, template = settings["training"]["mask"], settings["scans"].get("template")
+    own = [*([] if mask in MASKS else [mask]), *([template] if template and os.path.exists(template) else [])]
+    return [*tables, *atlas, *own]
 
 
 def cell_settings(wildcards):
+    """What a cell's figures depend on: its settings with their defaults, which may change."""
     cell, settings = CELLS_BY_NAME[wildcards.cell], settings_of(wildcards)
     explained = [split["name"] for split in settings["splits"] if split["heatmaps"]]
     return {
-        "config": cell.config,
+        "study": recorded(settings),
         "choices": cell.choices,
         "repeat": cell.repeat,
         "split": explained[0],
@@ -82,6 +84,13 @@ DOORS_OF_NUMBERS = (
 PROFILES = named_profiles(sys.argv)
 
 if CELLS:
+    # As the YAML of each: for the script, and in no params, where settings that change no number would run cells again.
+    config["cells"] = {cell.name: cell.config for cell in CELLS}
+    # A confound that not all cells have is said in the words of the choice.
+    MARKS = {
+        describe_confounds(load_settings(cell.config, SCHEMA)["simulation"]["confounds"]) for cell in CELLS if SIMULATED
+    }
+    CELLS_MARK = SIMULATED and ((MARKS.pop() if len(MARKS) == 1 else None) or True)
     if workflow.is_main_process and not (workflow.local_exec or PROFILES or os.environ.get("SNAKEMAKE_PROFILE")):
         sys.exit(
             "\na comparison on a cluster needs a profile, which its cells get too: --profile workflow/profiles/slurm\n"

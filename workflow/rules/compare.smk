@@ -5,6 +5,7 @@ IN   the config; each combination of its choices, and each repeat of it, is a st
 OUT  cells/<cell>/                           that study; its config.yaml gives its report too
      cells/<cell>.json                       what the comparison keeps of it
      comparison/cells.tsv, methods.tsv       one row a cell; one a cell and method
+     comparison/regions.tsv                  of a null: which regions stand too often among the first of a method
      comparison/tables/<question>.*          the table of the comparison
      comparison/figures/<question>.*         its figure
 
@@ -36,6 +37,7 @@ if CELLS:
         resources:
             mem_mb=table_mem_mb,
             runtime=cell_runtime,
+            local=int(workflow.local_exec),
             profiles=os.pathsep.join(PROFILES),
             snakefile=str(workflow.main_snakefile),
         params:
@@ -52,6 +54,7 @@ if CELLS:
         output:
             cells=study("comparison/cells.tsv"),
             methods=study("comparison/methods.tsv"),
+            regions=[study("comparison/regions.tsv")] if QUESTION == "null" else [],
             table=table_files(f"comparison/tables/{QUESTION}"),
             figure=figure(f"comparison/figures/{QUESTION}", "comparison"),
         log:
@@ -68,6 +71,7 @@ if CELLS:
         params:
             settings={
                 "question": QUESTION,
+                "choices": list(COMPARED["choices"]),
                 "refused": REFUSED,
                 "repeated": COMPARED["repeated"],
                 "same_scans": not any(name.startswith("simulation.") for name in COMPARED["repeated"]),
@@ -76,7 +80,7 @@ if CELLS:
                 "seed": SEED,
                 "top": config["figures"]["top_regions"],
                 "shown": SHOWN,
-                "simulated": MARK,
+                "simulated": CELLS_MARK,
                 "atlas": ATLAS_TITLE,
             },
             code=code("compare_cells.py"),

@@ -24,14 +24,19 @@ if "extract" in config["scans"]:
 SIMULATION = {key: value for key, value in config.get("simulation", {}).items() if key != "store"}
 # How many registrations a cluster gets in one submission; the profile knows these groups by name.
 REGISTRATION_GROUP = f"register_{registrations_per_job(REGISTRATION)}"
-# Settings of training that change no number.
-TRAINING_ONLY = ("device",)
-# The settings as the report has them: without those that change no number.
-RECORDED = {key: value for key, value in config.items() if key not in ("use_gpu", "keep")} | {
-    "training": {key: value for key, value in config["training"].items() if key not in TRAINING_ONLY},
-    "registration": REGISTERED_HOW,
-}
-RECORDED |= {"simulation": SIMULATION} if SIMULATED else {}
+
+
+def recorded(settings):
+    """The settings as the report has them: without those that change no number."""
+    unrecorded = {"training": ("device",), "registration": ("store", "batch"), "simulation": ("store",)}
+    kept = {key: value for key, value in settings.items() if key not in ("use_gpu", "keep")}
+    for section, names in unrecorded.items():
+        if section in kept:
+            kept[section] = {key: value for key, value in kept[section].items() if key not in names}
+    return kept
+
+
+RECORDED = recorded(config)
 # The user's own mask of the network, if the config names one.
 NETWORK_MASK_FILE = [config["training"]["mask"]] if config["training"]["mask"] not in MASKS else []
 # What weights that are trained already still take from it.

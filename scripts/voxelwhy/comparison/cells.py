@@ -21,14 +21,14 @@ log = logging.getLogger(__name__)
 SHOWN_LINES = 12
 
 
-def run_study(config, *, snakefile, cores, profiles=()):
+def run_study(config, *, snakefile, cores=None, profiles=()):
     """Run a study to its figures (the rule `numbers`); what is there already is not made again.
 
     Parameters
     ----------
     config : dict, of the study; written to results/<study>/config.yaml, so that its report can be asked for
     snakefile : path
-    cores : int
+    cores : int, of this machine; None where jobs are submitted to a cluster
     profiles : list of str, of the Snakemake that runs the comparison, in their order
 
     Raises
@@ -42,8 +42,9 @@ def run_study(config, *, snakefile, cores, profiles=()):
     if not path.exists() or path.read_text(encoding="utf-8") != text:
         path.write_text(text, encoding="utf-8")
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(snakefile), "--configfile", str(path)]
-    command += [word for profile in profiles for word in ("--profile", profile)] or ["--cores", str(cores)]
-    # The lock of the comparison keeps others out of its cells; that of a cell would outlive a killed controller.
+    command += [word for profile in profiles for word in ("--profile", profile)]
+    command += ["--cores", str(cores)] if cores else []
+    # A lock of a cell would outlive a killed controller, whose own lock is the one that people know how to remove.
     command += ["--nolock", "numbers"]
     log.info("%s", " ".join(command))
     lines = []

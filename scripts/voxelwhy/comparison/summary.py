@@ -189,9 +189,10 @@ def false_regions(cells, *, top):
     rows = []
     for method in methods_of(cells[0]):
         tables = [pd.Series(cell["methods"][method]["density"]) for cell in cells]
-        ranked = pd.DataFrame(tables).rank(axis=1, ascending=False, method="first")
+        # Regions that are equal have the last of their ranks: what has no relevance is among the first of nothing.
+        ranked = pd.DataFrame(tables).rank(axis=1, ascending=False, method="max")
         counts = (ranked <= top).sum()
-        share = top / ranked.shape[1]
+        share = min(top / ranked.shape[1], 1.0)
         p = stats.binom.sf(counts - 1, len(cells), share)
         frame = pd.DataFrame({"region": counts.index, "n_top": counts.to_numpy(), "p": p})
         frame["p_holm"] = multipletests(p, method="holm")[1]

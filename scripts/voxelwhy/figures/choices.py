@@ -9,7 +9,7 @@ from matplotlib.colors import TwoSlopeNorm
 from matplotlib.lines import Line2D
 
 from voxelwhy.figures.style import CYCLE, INK, MUTED, RULE, new_figure, save_figure, styled
-from voxelwhy.wording import count, describe_repeats, method_title, number
+from voxelwhy.wording import count, describe_planted, describe_repeats, method_title, number
 
 
 @styled
@@ -43,18 +43,18 @@ def draw_choices(combinations, found, columns, out, *, simulated, repeated, same
         width_ratios=widths,
     )
     _accuracy(panels[0][0], combinations, rows_by, rows, panel_by, panels_by)
-    chance = 0.5 if found is None else float(found["region_chance"].mean())
+    chance = 0.5 if found is None or found["region_chance"].isna().all() else float(found["region_chance"].mean())
     for axes, value in zip(panels[0][1:], panels_by, strict=False):
         drawn = _truth(axes, found[found[panel_by] == value], rows_by, rows, methods, chance)
         axes.set_title(value)
     if methods:
         bar = fig.colorbar(drawn, ax=panels[0][1:].tolist(), shrink=0.8, pad=0.01, ticks=[0, round(chance, 2), 0.5, 1])
-        below = "of shuffled diagnoses" if (found["n_shuffled"] > 0).all() else "repeats that found it"
+        below = "of shuffled diagnoses" if (found["n_shuffled"] > 0).any() else "repeats that found it"
         bar.set_label(f"AUPRC over regions; below it {below}; bold: found", fontsize=7.5)
         bar.outline.set_visible(False)
     marks = [Line2D([], [], color=colour, marker="o", ms=5.5) for colour, _ in zip(cycle(CYCLE), panels_by)]
     fig.legend(marks, panels_by, loc="outside upper left", ncols=len(panels_by))
-    caption = _caption(combinations, found, repeated, same_scans, n_bootstrap, chance)
+    caption = _caption(combinations, found, describe_planted(columns), repeated, same_scans, n_bootstrap, chance)
     title = "What accuracy and heatmaps owe to choices made before them"
     return save_figure(fig, out, simulated=simulated, title=title, caption=caption, category="comparison", dpi=dpi)
 
@@ -99,7 +99,7 @@ def _truth(axes, found, rows_by, rows, methods, chance):
     return drawn
 
 
-def _caption(combinations, found, repeated, same_scans, n_bootstrap, chance):
+def _caption(combinations, found, planted, repeated, same_scans, n_bootstrap, chance):
     repeats, subjects = combinations["n_repeats"], combinations["n_subjects"]
     each = count(int(repeats.max()), "repeat")
     how = (
@@ -117,11 +117,11 @@ def _caption(combinations, found, repeated, same_scans, n_bootstrap, chance):
     below = (
         "below, that of the same networks trained on shuffled diagnoses (bold: above these, Holm-corrected over "
         "methods, and above the 95th percentile of permuted regions)"
-        if (found["n_shuffled"] > 0).all()
+        if (found["n_shuffled"] > 0).any()
         else "below, in how many of them the method found it (bold: in most)"
     )
     return (
-        f"{words} Right: how well the mean map of the positive class finds the planted atrophy, as area under the "
+        f"{words} Right: how well the mean map of the positive class finds {planted}, as area under the "
         f"precision-recall curve over regions, mean of the repeats; {below}. By permuted regions chance is "
-        f"{chance:.2f} (white), and its 95th percentile {null:.2f}."
+        f"{chance:.2f} (white), and its 95th percentile {number(null)}."
     )

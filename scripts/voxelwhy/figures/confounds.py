@@ -10,7 +10,7 @@ from voxelwhy.wording import method_title
 
 
 @styled
-def draw_confounds(rows, maps, template_path, out, *, axis, slice_mm, simulated, dpi=150):
+def draw_confounds(rows, maps, template_path, out, *, axis, slice_mm, same_scans, simulated, dpi=150):
     """One slice of the mean map of the positive class, a row a combination of choices, a column a method.
 
     Parameters
@@ -19,6 +19,7 @@ def draw_confounds(rows, maps, template_path, out, *, axis, slice_mm, simulated,
     maps : {(key, method): path of the NIfTI of the mean map}; relevance is its positive part
     template_path : path; brain, 0 outside
     slice_mm : float, along `axis`
+    same_scans : bool; whether repeats study the same scans
 
     Returns
     -------
@@ -50,9 +51,9 @@ def draw_confounds(rows, maps, template_path, out, *, axis, slice_mm, simulated,
         axes.set_title(method_title(method), fontsize=8, loc="center")
     panels[-1][0].set_xlabel(sl.slice_label(affine, number, index), fontsize=7, color=MUTED)
     caption = (
-        "Mean relevance of patients' scans, each map to its own 99.5th percentile, shown above 35 % of it: where each "
-        "method says the network looked. "
-        f"One {axis} slice at {sl.slice_label(affine, number, index)}; AUC with its 95 % interval over subjects."
+        "Mean relevance of patients' scans (first repeat), each map to its own 99.5th percentile, shown above 35 % of "
+        f"it: where each method says the network looked. One {axis} slice at {sl.slice_label(affine, number, index)}; "
+        f"AUC: mean over repeats with its 95 % interval ({'over subjects' if same_scans else 'Student, over repeats'})."
     )
     title = "What methods point at where something else tells the classes apart"
     return save_figure(fig, out, simulated=simulated, title=title, caption=caption, category="comparison", dpi=dpi)

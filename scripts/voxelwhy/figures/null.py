@@ -50,8 +50,8 @@ def draw_null(cells, methods, claims, out, *, simulated, dpi=150):
         "band); dotted: 0.5. Middle: p of each method in each cohort, against the regions that an effect of 1 would "
         f"have changed; shaded: below {NOMINAL:g}. Right: share of cohorts with p below {NOMINAL:g}, and with a claim "
         "as a study says it (Holm-corrected over methods; lowest row: of any method), with exact 95 % intervals; "
-        "dashed: the nominal rate. Orange: against permuted regions; blue: against networks trained on shuffled "
-        "diagnoses."
+        "dashed: the nominal rate. Orange: against permuted regions"
+        f"{'; blue: against networks trained on shuffled diagnoses' * bool(methods['p_shuffled'].notna().any())}."
     )
     title = "Where nothing was planted"
     return save_figure(fig, out, simulated=simulated, title=title, caption=caption, category="comparison", dpi=dpi)
