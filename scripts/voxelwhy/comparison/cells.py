@@ -62,7 +62,7 @@ def run_study(config, *, snakefile, cores=None, profiles=()):
         raise InputError(
             f"the study {config['study']} failed\n  " + "\n  ".join(lines[-SHOWN_LINES:]),
             file=path,
-            hint=f"snakemake --cores all --configfile {path} numbers   runs it alone (a network of your own: with the "
+            hint=f"snakemake numbers --cores all --configfile {path}   runs it alone (a network of your own: with the "
             "folder of its module on PYTHONPATH)",
         )
 
