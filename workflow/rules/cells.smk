@@ -5,6 +5,7 @@ The cells of a comparison: their settings, the code behind them, and what the co
 from voxelwhy.wording import count
 
 CELLS_BY_NAME = {cell.name: cell for cell in CELLS}
+CELL_SETTINGS = {cell.name: load_settings(cell.config, SCHEMA) for cell in CELLS}
 COMPARED = config.get("compare", {})
 COMPARISON = []
 
@@ -19,13 +20,9 @@ def named_profiles(words):
     ]
 
 
-def settings_of(wildcards):
-    return load_settings(CELLS_BY_NAME[wildcards.cell].config, SCHEMA)
-
-
 def cell_inputs(wildcards):
     """The files of others that a cell begins with; scans it looks at itself, whenever it is run."""
-    settings = settings_of(wildcards)
+    settings = CELL_SETTINGS[wildcards.cell]
     tables = [] if "simulation" in settings else tables_of(settings["cohort"])
     atlas = [settings["atlas"][part] for part in ("image", "table") if part in settings["atlas"]]
     mask, template = settings["training"]["mask"], settings["scans"].get("template")
@@ -35,7 +32,7 @@ def cell_inputs(wildcards):
 
 def cell_settings(wildcards):
     """What a cell's figures depend on: its settings with their defaults, which may change."""
-    cell, settings = CELLS_BY_NAME[wildcards.cell], settings_of(wildcards)
+    cell, settings = CELLS_BY_NAME[wildcards.cell], CELL_SETTINGS[wildcards.cell]
     explained = [split["name"] for split in settings["splits"] if split["heatmaps"]]
     return {
         "study": recorded(settings),
@@ -49,7 +46,7 @@ def cell_settings(wildcards):
 
 def cell_code(wildcards):
     """All code that a study's numbers depend on: the study itself then finds out what has changed."""
-    settings = settings_of(wildcards)
+    settings = CELL_SETTINGS[wildcards.cell]
     named = [METHODS[method] for method in settings["heatmaps"]["methods"]]
     network = settings["training"].get("network") or settings["model"]["architecture"]
     named += [NETWORKS.get(network, network.partition(":")[0])]
@@ -88,7 +85,7 @@ if CELLS:
     config["cells"] = {cell.name: cell.config for cell in CELLS}
     # A confound that not all cells have is said in the words of the choice.
     MARKS = {
-        describe_confounds(load_settings(cell.config, SCHEMA)["simulation"]["confounds"]) for cell in CELLS if SIMULATED
+        describe_confounds(settings["simulation"]["confounds"]) for settings in CELL_SETTINGS.values() if SIMULATED
     }
     CELLS_MARK = SIMULATED and ((MARKS.pop() if len(MARKS) == 1 else None) or True)
     if workflow.is_main_process and not (workflow.local_exec or PROFILES or os.environ.get("SNAKEMAKE_PROFILE")):

@@ -10,11 +10,10 @@ from statsmodels.stats.proportion import proportion_confint
 
 from voxelwhy.comparison_settings import short_names
 from voxelwhy.evaluation.metrics import INTERVAL, subject_weights, weighted_auc
+from voxelwhy.evaluation.truth import LEAST_SD, p_of_one_more_draw
 from voxelwhy.registry import METHODS
 
 NOMINAL = 0.05
-#: Of a method that shows the same whatever was learnt, the last digits must decide nothing.
-LEAST_SD = 1e-6
 #: Kinds of claims in a null: see `claims_table`.
 KINDS = ("permuted", "shuffled", "claims")
 
@@ -132,8 +131,7 @@ def _above_shuffled(own, same_scans):
     n, mean = draws.sum(), np.average(own["shuffled_auprc"], weights=draws)
     within = ((draws - 1) * own["shuffled_sd"] ** 2).sum()
     between = (draws * (own["shuffled_auprc"] - mean) ** 2).sum()
-    spread = max(np.sqrt((within + between) / (n - 1)), LEAST_SD)
-    return stats.t.sf((own["region_auprc"].mean() - mean) / (spread * np.sqrt(1 + 1 / n)), n - 1)
+    return p_of_one_more_draw(own["region_auprc"].mean(), mean, np.sqrt((within + between) / (n - 1)), n)
 
 
 def confound_table(cells, methods, columns, *, same_scans):

@@ -14,6 +14,8 @@ from voxelwhy.region_means import region_means
 
 FOUND_BELOW = 0.05
 NULL_PERCENTILE = 95
+#: Of a method that shows the same whatever was learnt, the last digits must decide nothing.
+LEAST_SD = 1e-6
 
 
 def resample_log_jacobian(image, grid):
@@ -210,10 +212,14 @@ def _beside_shuffled(observed, others, truth):
     if others and np.isfinite(observed):
         values = np.array([average_precision(relevance, truth[None])[0] for relevance in others])
         mean, sd = values.mean(), values.std(ddof=1)
-        # Of a method that shows the same whatever was learnt, the last digits must decide nothing.
-        above = (observed - mean) / (max(sd, 1e-6) * np.sqrt(1 + 1 / len(values)))
-        scores |= {"shuffled_auprc": mean, "shuffled_sd": sd, "p_shuffled": float(t.sf(above, len(values) - 1))}
+        p = p_of_one_more_draw(observed, mean, sd, len(values))
+        scores |= {"shuffled_auprc": mean, "shuffled_sd": sd, "p_shuffled": p}
     return scores
+
+
+def p_of_one_more_draw(value, mean, sd, n):
+    """p that one more draw beside n with this mean and standard deviation reaches `value`, by Student's t."""
+    return float(t.sf((value - mean) / (max(sd, LEAST_SD) * np.sqrt(1 + 1 / n)), n - 1))
 
 
 def _decide(frame):
