@@ -60,7 +60,7 @@ def make_cells(config, load):
             _require_classes(settings, classes)
             kept.append((labels, changed, settings))
         except ConfigError as error:
-            refused.append(labels | {"reason": f"{error.problem}"})
+            refused.append((labels, error))
     _require_each_value(named, kept, refused)
     if "registration.maps" not in named:
         _share_maps(kept)
@@ -72,7 +72,7 @@ def make_cells(config, load):
     _require_own_names(cells)
     for last in cells[section["repeats"] - 1 :: section["repeats"]]:
         load(last.config)  # its name may be too long for a study, its seed too large
-    return cells, refused
+    return cells, [labels | {"reason": error.problem} for labels, error in refused]
 
 
 def _class_names(settings):
@@ -99,17 +99,15 @@ def _require_apart(settings):
 
 
 def _require_each_value(named, kept, refused):
-    """A value that no combination can have is an error in the config, and its reason is the error."""
+    """A value that no combination can have is an error in the config, and what it was refused for is said in full."""
+    if not kept:
+        raise ConfigError(f"compare.choices: no combination can be had: {refused[0][1]}")
     for setting, values in named.items():
         had = {labels[setting] for labels, _, _ in kept}
         for label in values:
             if label not in had:
-                reason = next(row["reason"] for row in refused if row[setting] == label)
-                raise ConfigError(
-                    "compare.choices: no combination can have this value",
-                    found=f"{setting}: {label} ({reason})",
-                    allowed="settings of a study, and values that at least one combination can have",
-                )
+                error = next(error for labels, error in refused if labels[setting] == label)
+                raise ConfigError(f"compare.choices: no combination can have {setting}: {label}: {error}")
 
 
 def _require_own_names(cells):
