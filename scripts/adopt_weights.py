@@ -2,11 +2,11 @@
 
 import nibabel as nib
 
-from voxelwhy.doors import door
-from voxelwhy.foreign_weights import adopt_weights
-from voxelwhy.models.weights import save_model
-from voxelwhy.tables import FOLDS, PREDICTIONS, SELECTED, read_table, write_table
-from voxelwhy.volumes import registered_paths
+from voxelwhy.io.tables import FOLDS, PREDICTIONS, SELECTED, read_table, write_table
+from voxelwhy.jobs.doors import door
+from voxelwhy.networks.weights import save_model
+from voxelwhy.training.existing_weights import adopt_weights
+from voxelwhy.training.volumes import registered_paths
 
 with door(snakemake) as job:
     selected = read_table(job.input.selected, SELECTED)

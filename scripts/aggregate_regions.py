@@ -1,8 +1,8 @@
 """Relevance by atlas region and group of scans, with bootstrap intervals over subjects."""
 
-from voxelwhy.doors import door
-from voxelwhy.regions import aggregate_regions
-from voxelwhy.tables import ATLAS, REGIONS, RELEVANCE, read_pieces, read_table, write_table
+from voxelwhy.io.tables import ATLAS, REGIONS, RELEVANCE, read_pieces, read_table, write_table
+from voxelwhy.jobs.doors import door
+from voxelwhy.regions.aggregate import aggregate_regions
 
 with door(snakemake) as job:
     regions = aggregate_regions(

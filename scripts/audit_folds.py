@@ -1,10 +1,10 @@
 """Look for leaks between the sides of each fold; a split that fails goes no further."""
 
-from voxelwhy.audit import audit_folds, require_passed
-from voxelwhy.doors import door
-from voxelwhy.images import write_json
-from voxelwhy.table1 import cohort_table
-from voxelwhy.tables import FOLDS, SELECTED, TABLE1, read_table, write_table
+from voxelwhy.io.images import write_json
+from voxelwhy.io.tables import FOLDS, SELECTED, TABLE1, read_table, write_table
+from voxelwhy.jobs.doors import door
+from voxelwhy.splits.audit import audit_folds, require_passed
+from voxelwhy.splits.table1 import cohort_table
 
 with door(snakemake) as job:
     selected, folds = read_table(job.input.selected, SELECTED), read_table(job.input.folds, FOLDS)

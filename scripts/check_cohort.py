@@ -2,10 +2,10 @@
 
 import nibabel as nib
 
-from voxelwhy.doors import door
-from voxelwhy.external.cohort import check_cohort, require_cohort
-from voxelwhy.images import Grid, read_json, write_json
-from voxelwhy.tables import SELECTED, read_table
+from voxelwhy.evaluation.external.cohort import check_cohort, require_cohort
+from voxelwhy.io.images import Grid, read_json, write_json
+from voxelwhy.io.tables import SELECTED, read_table
+from voxelwhy.jobs.doors import door
 
 with door(snakemake) as job:
     cohort, settings = job.wildcards.cohort, job.settings

@@ -3,10 +3,10 @@
 import nibabel as nib
 import numpy as np
 
-from voxelwhy.doors import door
-from voxelwhy.images import write_json
-from voxelwhy.models.networks import build_network
-from voxelwhy.volumes import Volumes
+from voxelwhy.io.images import write_json
+from voxelwhy.jobs.doors import door
+from voxelwhy.networks.build import build_network
+from voxelwhy.training.volumes import Volumes
 
 with door(snakemake) as job:
     brain = np.asarray(nib.load(job.input.mask).dataobj) > 0

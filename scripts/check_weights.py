@@ -2,9 +2,9 @@
 
 import nibabel as nib
 
-from voxelwhy.doors import door
-from voxelwhy.foreign_weights import open_weights
-from voxelwhy.images import write_json
+from voxelwhy.io.images import write_json
+from voxelwhy.jobs.doors import door
+from voxelwhy.training.existing_weights import open_weights
 
 with door(snakemake) as job:
     settings = job.settings

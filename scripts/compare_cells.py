@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from voxelwhy.comparison.cells import read_cell
-from voxelwhy.comparison_report import report_comparison
-from voxelwhy.doors import door
+from voxelwhy.comparison.report import report_comparison
+from voxelwhy.jobs.doors import door
 
 with door(snakemake) as job:
     out = {name: Path(getattr(job.output, name)[0]).with_suffix("") for name in ("table", "figure")}

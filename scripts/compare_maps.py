@@ -5,9 +5,9 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from voxelwhy.doors import door
 from voxelwhy.evaluation.agreement import compare_maps
-from voxelwhy.tables import AGREEMENT, write_table
+from voxelwhy.io.tables import AGREEMENT, write_table
+from voxelwhy.jobs.doors import door
 
 with door(snakemake) as job:
     groups = list(job.settings["classes"].values())

@@ -5,12 +5,12 @@ from pathlib import Path
 import nibabel as nib
 import pandas as pd
 
-from voxelwhy.doors import door
-from voxelwhy.provenance import software_versions
+from voxelwhy.heatmaps.explain_scans import choose_subjects, explain_scans, part_of, write_part
+from voxelwhy.io.provenance import software_versions
+from voxelwhy.io.tables import ATLAS, PREDICTIONS, SELECTED, read_table
+from voxelwhy.jobs.doors import door
 from voxelwhy.registry import METHODS, load
-from voxelwhy.study_heatmaps import choose_subjects, explain_scans, part_of, write_part
-from voxelwhy.tables import ATLAS, PREDICTIONS, SELECTED, read_table
-from voxelwhy.volumes import registered_paths
+from voxelwhy.training.volumes import registered_paths
 
 with door(snakemake) as job:
     method = job.wildcards.method

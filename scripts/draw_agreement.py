@@ -2,10 +2,10 @@
 
 import pandas as pd
 
-from voxelwhy.doors import door
-from voxelwhy.figures.agreement import draw_agreement
-from voxelwhy.figures.relevance import draw_saturation
-from voxelwhy.tables import AGREEMENT, read_table
+from voxelwhy.io.tables import AGREEMENT, read_table
+from voxelwhy.jobs.doors import door
+from voxelwhy.report.figures.agreement import draw_agreement
+from voxelwhy.report.figures.relevance import draw_saturation
 
 with door(snakemake) as job:
     out, group = job.output.stems(), job.settings["classes"]["positive"]

@@ -2,10 +2,10 @@
 
 import pandas as pd
 
-from voxelwhy.doors import door
-from voxelwhy.figures.cohort import count_flow, draw_flow, draw_quality, draw_registration_page
+from voxelwhy.io.tables import DROPPED, EXCLUDED, SCANS, SELECTED, read_table
+from voxelwhy.jobs.doors import door
 from voxelwhy.registration.manifests import read_registered
-from voxelwhy.tables import DROPPED, EXCLUDED, SCANS, SELECTED, read_table
+from voxelwhy.report.figures.cohort import count_flow, draw_flow, draw_quality, draw_registration_page
 
 with door(snakemake) as job:
     classes, out = job.settings["classes"], job.output.stems()

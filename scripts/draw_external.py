@@ -1,8 +1,8 @@
 """AUC and balanced accuracy on the study's own test scans and on other cohorts, side by side."""
 
-from voxelwhy.doors import door
-from voxelwhy.figures.external import draw_external
-from voxelwhy.tables import METRICS, read_table
+from voxelwhy.io.tables import METRICS, read_table
+from voxelwhy.jobs.doors import door
+from voxelwhy.report.figures.external import draw_external
 
 with door(snakemake) as job:
     settings = job.settings

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from voxelwhy.doors import door
-from voxelwhy.figures.relevance import draw_group_maps
+from voxelwhy.jobs.doors import door
+from voxelwhy.report.figures.relevance import draw_group_maps
 
 with door(snakemake) as job:
     heatmaps = job.settings["heatmaps"]

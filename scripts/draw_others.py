@@ -1,8 +1,8 @@
 """Average heatmaps of others, by group, over the template."""
 
-from voxelwhy.doors import door
-from voxelwhy.figures.others import draw_others
-from voxelwhy.images import read_json
+from voxelwhy.io.images import read_json
+from voxelwhy.jobs.doors import door
+from voxelwhy.report.figures.others import draw_others
 
 with door(snakemake) as job:
     cards = [read_json(path) for path in job.input.cards]

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from voxelwhy.doors import door
 from voxelwhy.evaluation.metrics import confusion
-from voxelwhy.figures.performance import draw_confusion, draw_learning_curves, draw_metrics, draw_roc
-from voxelwhy.tables import HISTORY, METRICS, PREDICTIONS, ROC, read_table
+from voxelwhy.io.tables import HISTORY, METRICS, PREDICTIONS, ROC, read_table
+from voxelwhy.jobs.doors import door
+from voxelwhy.report.figures.performance import draw_confusion, draw_learning_curves, draw_metrics, draw_roc
 
 with door(snakemake) as job:
     out, titles = job.output.stems(), job.settings["titles"]

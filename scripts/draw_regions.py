@@ -1,8 +1,8 @@
 """The regions with the most relevance, by method, for the patients and for the controls."""
 
-from voxelwhy.doors import door
-from voxelwhy.figures.relevance import draw_region_ranking
-from voxelwhy.tables import REGIONS, read_table
+from voxelwhy.io.tables import REGIONS, read_table
+from voxelwhy.jobs.doors import door
+from voxelwhy.report.figures.relevance import draw_region_ranking
 
 with door(snakemake) as job:
     methods = job.settings["heatmaps"]["methods"]

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from voxelwhy.doors import door
-from voxelwhy.figures.relevance import draw_scan_maps
-from voxelwhy.tables import PREDICTIONS, SELECTED, read_table
-from voxelwhy.volumes import registered_paths
+from voxelwhy.io.tables import PREDICTIONS, SELECTED, read_table
+from voxelwhy.jobs.doors import door
+from voxelwhy.report.figures.relevance import draw_scan_maps
+from voxelwhy.training.volumes import registered_paths
 
 with door(snakemake) as job:
     heatmaps, out = job.settings["heatmaps"], Path(job.output[0])

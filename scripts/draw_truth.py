@@ -2,9 +2,9 @@
 
 import pandas as pd
 
-from voxelwhy.doors import door
-from voxelwhy.figures.truth import draw_truth_map, draw_truth_scores
-from voxelwhy.tables import TRUTH, read_table
+from voxelwhy.io.tables import TRUTH, read_table
+from voxelwhy.jobs.doors import door
+from voxelwhy.report.figures.truth import draw_truth_map, draw_truth_scores
 
 with door(snakemake) as job:
     out, group, shown = job.output.stems(), job.settings["classes"]["positive"], job.settings["shown"]

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from voxelwhy.doors import door
-from voxelwhy.images import write_json
-from voxelwhy.keeping import drop_images
+from voxelwhy.io.images import write_json
+from voxelwhy.jobs.doors import door
+from voxelwhy.jobs.keeping import drop_images
 
 with door(snakemake) as job:
     registered = Path(job.input.selected).parents[1] / "registered"

@@ -2,9 +2,9 @@
 
 import pandas as pd
 
-from voxelwhy.doors import door
 from voxelwhy.evaluation.metrics import roc_band, score_predictions
-from voxelwhy.tables import METRICS, PREDICTIONS, ROC, read_table, write_table
+from voxelwhy.io.tables import METRICS, PREDICTIONS, ROC, read_table, write_table
+from voxelwhy.jobs.doors import door
 
 with door(snakemake) as job:
     classes = job.settings["classes"]

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import nibabel as nib
 
-from voxelwhy.doors import door
-from voxelwhy.shuffled import explain_shuffled
-from voxelwhy.tables import ATLAS, FOLDS, SELECTED, SHUFFLED, read_table, write_table
-from voxelwhy.volumes import registered_paths
+from voxelwhy.evaluation.shuffled import explain_shuffled
+from voxelwhy.io.tables import ATLAS, FOLDS, SELECTED, SHUFFLED, read_table, write_table
+from voxelwhy.jobs.doors import door
+from voxelwhy.training.volumes import registered_paths
 
 split, draw = snakemake.wildcards.split, snakemake.wildcards.draw
 checkpoints = Path(snakemake.output[0]).parents[3] / "checkpoints" / split / f"shuffled-{draw}"

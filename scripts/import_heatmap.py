@@ -2,10 +2,10 @@
 
 import nibabel as nib
 
-from voxelwhy.doors import door
-from voxelwhy.images import Grid, save_image
-from voxelwhy.others import import_heatmap
-from voxelwhy.tables import ATLAS, OTHERS, read_table, write_table
+from voxelwhy.heatmaps.imported import import_heatmap
+from voxelwhy.io.images import Grid, save_image
+from voxelwhy.io.tables import ATLAS, OTHERS, read_table, write_table
+from voxelwhy.jobs.doors import door
 
 with door(snakemake) as job:
     mask, labels = nib.load(job.input.mask), nib.load(job.input.labels)

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import nibabel as nib
 
-from voxelwhy.doors import door
-from voxelwhy.heatmap_parts import merge_parts, remove_other_parts
-from voxelwhy.provenance import software_versions
-from voxelwhy.volumes import counted_voxels
+from voxelwhy.heatmaps.merge_parts import merge_parts, remove_other_parts
+from voxelwhy.io.provenance import software_versions
+from voxelwhy.jobs.doors import door
+from voxelwhy.training.volumes import counted_voxels
 
 with door(snakemake) as job:
     brain = nib.load(job.input.mask)

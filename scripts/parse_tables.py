@@ -1,11 +1,11 @@
 """Read the diagnosis table into the one table of scans; every row that is not used gets a reason."""
 
 from voxelwhy.cohort.parse import parse_tables
-from voxelwhy.doors import door
-from voxelwhy.images import write_json
-from voxelwhy.selection import require_known
-from voxelwhy.skull_stripping import judge_cohort
-from voxelwhy.tables import DROPPED, SCANS, write_table
+from voxelwhy.cohort.skull_stripping import judge_cohort
+from voxelwhy.io.images import write_json
+from voxelwhy.io.tables import DROPPED, SCANS, write_table
+from voxelwhy.jobs.doors import door
+from voxelwhy.registration.selection import require_known
 
 with door(snakemake) as job:
     scans, dropped, _ = parse_tables(job.settings["cohort"])

@@ -2,10 +2,10 @@
 
 import nibabel as nib
 
-from voxelwhy.doors import door
-from voxelwhy.external.predictions import predict_external
-from voxelwhy.tables import FOLDS, PREDICTIONS, SELECTED, read_table, write_table
-from voxelwhy.volumes import registered_paths
+from voxelwhy.evaluation.external.predictions import predict_external
+from voxelwhy.io.tables import FOLDS, PREDICTIONS, SELECTED, read_table, write_table
+from voxelwhy.jobs.doors import door
+from voxelwhy.training.volumes import registered_paths
 
 with door(snakemake) as job:
     selected = read_table(job.input.selected, SELECTED)

@@ -2,10 +2,10 @@
 
 import nibabel as nib
 
-from voxelwhy.baseline import region_features
-from voxelwhy.doors import door
-from voxelwhy.external.baseline import predict_external_baseline
-from voxelwhy.tables import ATLAS, FOLDS, PREDICTIONS, SELECTED, read_table, write_table
+from voxelwhy.evaluation.external.baseline import predict_external_baseline
+from voxelwhy.io.tables import ATLAS, FOLDS, PREDICTIONS, SELECTED, read_table, write_table
+from voxelwhy.jobs.doors import door
+from voxelwhy.training.baseline import region_features
 
 with door(snakemake) as job:
     atlas = nib.load(job.input.mask), nib.load(job.input.labels), read_table(job.input.regions, ATLAS)

@@ -3,10 +3,10 @@
 import nibabel as nib
 import numpy as np
 
-from voxelwhy.doors import door
-from voxelwhy.images import save_image
-from voxelwhy.provenance import software_versions
-from voxelwhy.registration.network_mask import make_network_mask
+from voxelwhy.io.images import save_image
+from voxelwhy.io.provenance import software_versions
+from voxelwhy.jobs.doors import door
+from voxelwhy.training.network_mask import make_network_mask
 
 with door(snakemake) as job:
     brain = nib.load(job.input.mask)

@@ -2,9 +2,9 @@
 
 import nibabel as nib
 
-from voxelwhy.doors import door
-from voxelwhy.images import write_json
-from voxelwhy.provenance import software_versions
+from voxelwhy.io.images import write_json
+from voxelwhy.io.provenance import software_versions
+from voxelwhy.jobs.doors import door
 from voxelwhy.registration.template import make_template
 
 with door(snakemake) as job:

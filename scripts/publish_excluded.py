@@ -1,8 +1,8 @@
 """What the study does not use, by stage, reason and class."""
 
-from voxelwhy.doors import door
-from voxelwhy.publish import publish_excluded
-from voxelwhy.tables import EXCLUDED, read_table
+from voxelwhy.io.tables import EXCLUDED, read_table
+from voxelwhy.jobs.doors import door
+from voxelwhy.report.tables import publish_excluded
 
 with door(snakemake) as job:
     excluded = read_table(job.input.excluded, EXCLUDED)

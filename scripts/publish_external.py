@@ -1,8 +1,8 @@
 """Every metric on the study's own test scans and on other cohorts, as tsv, md and tex."""
 
-from voxelwhy.doors import door
-from voxelwhy.publish_external import publish_external
-from voxelwhy.tables import METRICS, read_table
+from voxelwhy.io.tables import METRICS, read_table
+from voxelwhy.jobs.doors import door
+from voxelwhy.report.tables import publish_external
 
 with door(snakemake) as job:
     settings = job.settings

@@ -1,9 +1,9 @@
 """The regions with the most relevance in average heatmaps of others, by group."""
 
-from voxelwhy.doors import door
-from voxelwhy.images import read_json
-from voxelwhy.publish import publish_others
-from voxelwhy.tables import OTHERS, read_table
+from voxelwhy.io.images import read_json
+from voxelwhy.io.tables import OTHERS, read_table
+from voxelwhy.jobs.doors import door
+from voxelwhy.report.tables import publish_others
 
 with door(snakemake) as job:
     cards = [read_json(path) for path in job.input.cards]

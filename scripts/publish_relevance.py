@@ -2,9 +2,9 @@
 
 import pandas as pd
 
-from voxelwhy.doors import door
-from voxelwhy.publish import publish_agreement, publish_regions, publish_truth
-from voxelwhy.tables import AGREEMENT, REGIONS, TRUTH, read_table
+from voxelwhy.io.tables import AGREEMENT, REGIONS, TRUTH, read_table
+from voxelwhy.jobs.doors import door
+from voxelwhy.report.tables import publish_agreement, publish_regions, publish_truth
 
 with door(snakemake) as job:
     out, settings = job.output.stems(), job.settings

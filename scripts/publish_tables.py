@@ -1,8 +1,8 @@
 """Who is in a split, and how well the network does, as tsv, md and tex."""
 
-from voxelwhy.doors import door
-from voxelwhy.publish import publish_metrics, publish_table1
-from voxelwhy.tables import METRICS, TABLE1, read_table
+from voxelwhy.io.tables import METRICS, TABLE1, read_table
+from voxelwhy.jobs.doors import door
+from voxelwhy.report.tables import publish_metrics, publish_table1
 
 with door(snakemake) as job:
     out, settings = job.output.stems(), job.settings

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from voxelwhy.doors import door
+from voxelwhy.io.tables import REGISTERED, write_table
+from voxelwhy.jobs.doors import door
 from voxelwhy.registration.batch_registration import register_batch
-from voxelwhy.tables import REGISTERED, write_table
 
 # The scans' folders are not declared: Snakemake would delete those that are done when a job dies.
 registered = Path(snakemake.output.manifest).parents[1] / "registered"

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from voxelwhy.doors import door
+from voxelwhy.jobs.doors import door
 from voxelwhy.registration.store import register_shared
 
 with door(snakemake) as job:

@@ -3,7 +3,7 @@
 import os
 
 from voxelwhy.comparison.cells import gather_study, run_study, write_cell
-from voxelwhy.doors import door
+from voxelwhy.jobs.doors import door
 
 with door(snakemake) as job:
     settings = job.settings

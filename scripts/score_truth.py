@@ -5,10 +5,10 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from voxelwhy.doors import door
 from voxelwhy.evaluation.truth import resample_log_jacobian, score_truth
-from voxelwhy.images import Grid, save_image
-from voxelwhy.tables import ATLAS, SHUFFLED, TRUTH, read_table, write_table
+from voxelwhy.io.images import Grid, save_image
+from voxelwhy.io.tables import ATLAS, SHUFFLED, TRUTH, read_table, write_table
+from voxelwhy.jobs.doors import door
 
 with door(snakemake) as job:
     positive = job.settings["classes"]["positive"]

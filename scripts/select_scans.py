@@ -1,9 +1,9 @@
 """Keep what was registered; say of everything else why it is not used."""
 
-from voxelwhy.doors import door
+from voxelwhy.io.tables import DROPPED, EXCLUDED, SCANS, SELECTED, read_table, write_table
+from voxelwhy.jobs.doors import door
 from voxelwhy.registration.manifests import read_registered
-from voxelwhy.selection import require_known, select_scans
-from voxelwhy.tables import DROPPED, EXCLUDED, SCANS, SELECTED, read_table, write_table
+from voxelwhy.registration.selection import require_known, select_scans
 
 with door(snakemake) as job:
     folders, qualities = read_registered(job.input.registered)

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from voxelwhy.doors import door
-from voxelwhy.simulation.store import simulate_shared
+from voxelwhy.cohort.simulation.store import simulate_shared
+from voxelwhy.jobs.doors import door
 
 registered = Path(snakemake.output.table).parents[1] / "registered"
 

@@ -1,10 +1,10 @@
 """Let each model of a split judge each scan of another study, unless a person or an image is in both studies."""
 
-from voxelwhy.doors import door
-from voxelwhy.external.folds import audit_external, external_folds, require_disjoint
-from voxelwhy.images import write_json
-from voxelwhy.table1 import cohort_table
-from voxelwhy.tables import FOLDS, SELECTED, TABLE1, read_table, write_table
+from voxelwhy.evaluation.external.folds import audit_external, external_folds, require_disjoint
+from voxelwhy.io.images import write_json
+from voxelwhy.io.tables import FOLDS, SELECTED, TABLE1, read_table, write_table
+from voxelwhy.jobs.doors import door
+from voxelwhy.splits.table1 import cohort_table
 
 with door(snakemake) as job:
     settings = job.settings

@@ -1,8 +1,8 @@
 """Split the subjects into folds."""
 
-from voxelwhy.doors import door
-from voxelwhy.folds import split_folds
-from voxelwhy.tables import FOLDS, SELECTED, read_table, write_table
+from voxelwhy.io.tables import FOLDS, SELECTED, read_table, write_table
+from voxelwhy.jobs.doors import door
+from voxelwhy.splits.folds import split_folds
 
 with door(snakemake) as job:
     selected = read_table(job.input.selected, SELECTED)

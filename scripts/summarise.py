@@ -1,9 +1,9 @@
 """The three sentences that the study comes to."""
 
-from voxelwhy.doors import door
-from voxelwhy.evaluation.summary import three_sentences
-from voxelwhy.images import write_json
-from voxelwhy.tables import METRICS, REGIONS, TRUTH, read_table
+from voxelwhy.io.images import write_json
+from voxelwhy.io.tables import METRICS, REGIONS, TRUTH, read_table
+from voxelwhy.jobs.doors import door
+from voxelwhy.report.sentences import three_sentences
 
 with door(snakemake) as job:
     regions = zip(job.settings["methods"], job.input.regions, strict=True)

@@ -2,9 +2,9 @@
 
 import nibabel as nib
 
-from voxelwhy.baseline import predict_baseline, region_features
-from voxelwhy.doors import door
-from voxelwhy.tables import ATLAS, FOLDS, PREDICTIONS, SELECTED, read_table, write_table
+from voxelwhy.io.tables import ATLAS, FOLDS, PREDICTIONS, SELECTED, read_table, write_table
+from voxelwhy.jobs.doors import door
+from voxelwhy.training.baseline import predict_baseline, region_features
 
 with door(snakemake) as job:
     features = region_features(

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import nibabel as nib
 
-from voxelwhy.doors import door
-from voxelwhy.fold_training import train_fold
-from voxelwhy.models.weights import save_model
-from voxelwhy.tables import FOLDS, HISTORY, PREDICTIONS, SELECTED, read_table, write_table
-from voxelwhy.volumes import registered_paths
+from voxelwhy.io.tables import FOLDS, HISTORY, PREDICTIONS, SELECTED, read_table, write_table
+from voxelwhy.jobs.doors import door
+from voxelwhy.networks.weights import save_model
+from voxelwhy.training.fold import train_fold
+from voxelwhy.training.volumes import registered_paths
 
 # results/<study>/checkpoints/<split>/fold-<k>: outside the declared outputs, which are deleted when a job dies.
 model_path = Path(snakemake.output.model)

@@ -2,14 +2,15 @@
 
 from pathlib import Path
 
-from voxelwhy.doors import door
-from voxelwhy.images import read_json
-from voxelwhy.provenance import software_versions
-from voxelwhy.report import write_report
-from voxelwhy.report_costs import cost_section
-from voxelwhy.report_sections import collect_sections
-from voxelwhy.report_text import choose_citations, external_text, methods_text
-from voxelwhy.tables import SELECTED, read_table
+from voxelwhy.io.images import read_json
+from voxelwhy.io.provenance import software_versions
+from voxelwhy.io.tables import SELECTED, read_table
+from voxelwhy.jobs.doors import door
+from voxelwhy.report.citations import choose_citations
+from voxelwhy.report.costs import cost_section
+from voxelwhy.report.methods_text import external_text, methods_text
+from voxelwhy.report.page import write_report
+from voxelwhy.report.sections import collect_sections
 
 OTHERS = "heatmaps of others"  # a heading of its own; no split can have this name
 

@@ -100,5 +100,5 @@ def ants_runs(monkeypatch):
         runs.append(1)
         return registration(*arguments)
 
-    monkeypatch.setattr("voxelwhy.registration.ants_scripts.ants.registration", counted)
+    monkeypatch.setattr("voxelwhy.registration.ants.ants.registration", counted)
     return runs

@@ -21,8 +21,8 @@ from torch import nn
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[1] / "scripts"))
 
-from voxelwhy.figures.style import ACCENT, INK, MUTED, RULE, SECOND, new_figure, styled  # noqa: E402
-from voxelwhy.heatmaps.receptive_fields import Field  # noqa: E402
+from voxelwhy.explain._shared.receptive_fields import Field  # noqa: E402
+from voxelwhy.report.figures.style import ACCENT, INK, MUTED, RULE, SECOND, new_figure, styled  # noqa: E402
 
 #: What is drawn: the paper's network and grid, its window, and one place of it.
 NETWORK, SHAPE, CENTRE = "rieke2018", (193, 229, 193), 100
@@ -57,7 +57,7 @@ class Layer(NamedTuple):
 def layers_of(network, spatial_shape):
     """The layers of a network of voxelwhy that are a chain, in the order in which they run."""
     with torch.device("meta"):
-        model = importlib.import_module(f"voxelwhy.models.{network}").build(spatial_shape).eval()
+        model = importlib.import_module(f"voxelwhy.networks.{network}").build(spatial_shape).eval()
         values, layers = torch.empty(1, 1, *spatial_shape), []
         for name, module in model.named_children():
             values = module(values)

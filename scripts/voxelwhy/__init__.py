@@ -10,16 +10,16 @@ from voxelwhy.registry import METHODS
 __version__ = "0.1.0"
 
 _LOADERS = {
-    "load_network": "voxelwhy.models.files",
-    "load_onnx": "voxelwhy.models.onnx_import",
-    "load_torchscript": "voxelwhy.models.torchscript",
-    "load_exported": "voxelwhy.models.exported",
+    "load_network": "voxelwhy.networks.files.load_network",
+    "load_onnx": "voxelwhy.networks.files.onnx_import",
+    "load_torchscript": "voxelwhy.networks.files.torchscript",
+    "load_exported": "voxelwhy.networks.files.exported",
 }
 _PICTURES = {
-    "plot_slices": "voxelwhy.slices",
-    "animate_slices": "voxelwhy.slices",
-    "average_over_dataset": "voxelwhy.averages",
-    "heatmap_distance": "voxelwhy.averages",
+    "plot_slices": "voxelwhy.explain.plotting.slices",
+    "animate_slices": "voxelwhy.explain.plotting.slices",
+    "average_over_dataset": "voxelwhy.explain.plotting.averages",
+    "heatmap_distance": "voxelwhy.explain.plotting.averages",
 }
 _EXPORTS = METHODS | _PICTURES | _LOADERS
 __all__ = ["__version__", *_EXPORTS]

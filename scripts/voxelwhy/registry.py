@@ -8,7 +8,7 @@ import importlib
 from voxelwhy.errors import ConfigError
 
 METHODS = {
-    name: f"voxelwhy.heatmaps.{name}"
+    name: f"voxelwhy.explain.{name}"
     for name in (
         "sensitivity_analysis",
         "guided_backprop",
@@ -24,10 +24,12 @@ METHODS = {
     )
 }
 NETWORKS = {
-    name: f"voxelwhy.models.{name}"
+    name: f"voxelwhy.networks.{name}"
     for name in ("rieke2018", "small", "korolev2017", "small_dataset", "resnet18", "densenet121")
 }
-SOURCES = {name: f"voxelwhy.cohort.{name}" for name in ("adni_merged", "adni_collection", "bids", "oasis", "folder")}
+SOURCES = {
+    name: f"voxelwhy.cohort.readers.{name}" for name in ("adni_merged", "adni_collection", "bids", "oasis", "folder")
+}
 
 
 def load(table, name, kind):

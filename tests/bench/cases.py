@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from voxelwhy.atlases import atlas_on_grid, load_atlas
-from voxelwhy.images import Grid
-from voxelwhy.models.networks import build_network
+from voxelwhy.io.images import Grid
+from voxelwhy.networks.build import build_network
+from voxelwhy.regions.atlases import atlas_on_grid, load_atlas
 from voxelwhy.registration.template import make_template
 
 RESOLUTION_MM = 1  # 193 x 229 x 193 voxels, the grid of the paper

@@ -13,8 +13,8 @@ import yaml
 
 from bench import cost_study
 from bench.results import ROOT, machine
-from voxelwhy.costs import PART_MINUTES, PART_SCANS
-from voxelwhy.tables import FOLDS, read_table
+from voxelwhy.io.tables import FOLDS, read_table
+from voxelwhy.jobs.costs import PART_MINUTES, PART_SCANS
 
 TEMPLATE = Path(__file__).with_name("cost.md.j2")
 PAGE, PIECES = ROOT / "docs" / "cost.md", ROOT / "results" / "bench" / "cost.json"

@@ -12,8 +12,8 @@ import torch
 
 from bench.memory import PASS, extra_memory
 from bench.timing import Spread
-from voxelwhy.incremental.engine import Incremental
-from voxelwhy.incremental.steps import Windowed, channels_of, grid_of
+from voxelwhy.explain.incremental.engine import Incremental
+from voxelwhy.explain.incremental.steps import Windowed, channels_of, grid_of
 
 MOST_TIME, MOST_MEMORY = 2.5, 2e9
 REPEATS = 5

@@ -24,7 +24,7 @@ import psutil
 import yaml
 
 from bench.results import ROOT, machine
-from voxelwhy.images import save_int16
+from voxelwhy.io.images import save_int16
 from voxelwhy.registration.template import make_template
 
 FOLDER = ROOT / "results" / "scaling"

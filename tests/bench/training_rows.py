@@ -21,14 +21,14 @@ from bench import cases
 from bench.original_training import BATCH_SIZE, LEARNING_RATE, NiftiScans, train_as_original
 from bench.results import FOLDER, ROOT, Line, code_of
 from bench.timing import Spread, in_turn, ratios, timed
-from voxelwhy.checkpoints import checkpoint_key
+from voxelwhy.config.settings import load_settings
 from voxelwhy.evaluation.metrics import score_predictions
-from voxelwhy.fold_training import load_fold, predict
-from voxelwhy.images import save_image, save_int16
-from voxelwhy.models.networks import build_network
-from voxelwhy.settings import load_settings
-from voxelwhy.tables import FOLDS, SELECTED, read_table
-from voxelwhy.training import has_bfloat16, train_network
+from voxelwhy.io.images import save_image, save_int16
+from voxelwhy.io.tables import FOLDS, SELECTED, read_table
+from voxelwhy.networks.build import build_network
+from voxelwhy.training.checkpoints import checkpoint_key
+from voxelwhy.training.fold import load_fold, predict
+from voxelwhy.training.loop import has_bfloat16, train_network
 
 CLASSES = {"positive": "AD", "negative": "CN"}
 N_SCANS = 5  # one step an epoch; a whole volume in plain float32 takes half a minute a step on two cores

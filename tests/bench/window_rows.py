@@ -15,8 +15,8 @@ from bench.peers import TARGET
 from bench.plan_rows import plan
 from bench.results import LEAST_TOP, compare, faster
 from bench.timing import Outcome, in_turn, timed
-from voxelwhy.heatmaps.blanking import Part, drops
-from voxelwhy.heatmaps.occlusion import occlusion
+from voxelwhy.explain._shared.blanking import Part, drops
+from voxelwhy.explain.occlusion import occlusion
 
 ENGINE = "incremental"  # also for a few windows, of which the plain loop would make less work
 LOOP, CAPTUM, MONAI = "one by one", "Captum Occlusion", "MONAI OcclusionSensitivity"

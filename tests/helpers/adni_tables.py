@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from voxelwhy.settings import load_settings
+from voxelwhy.config.settings import load_settings
 
 SCHEMA = Path(__file__).parents[1] / "workflow/schemas/config.schema.yaml"
 HEADER = "RID,PTID,VISCODE,DX,EXAMDATE,Image.ID,Scan.Date,Sequence,Visit,Month_bl,Screen.Diagnosis,Study.ID,Series.ID"

@@ -7,7 +7,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from voxelwhy.atlas_names import FETCHED
+from voxelwhy.config.atlas_names import FETCHED
 
 #: Millimetres of the first voxel; voxels are 4 mm wide.
 ORIGIN = (-40, -30, -20)

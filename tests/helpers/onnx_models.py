@@ -8,7 +8,7 @@ import onnxruntime
 import torch
 from onnx import helper, numpy_helper
 
-from voxelwhy.models.onnx_import import load_onnx
+from voxelwhy.networks.files.onnx_import import load_onnx
 
 KINDS = {2: (9, 11), 3: (9, 8, 11)}
 

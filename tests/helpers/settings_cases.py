@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from voxelwhy.settings import load_settings
+from voxelwhy.config.settings import load_settings
 
 SCHEMA_PATH = Path(__file__).parents[1] / "workflow/schemas/config.schema.yaml"
 SCHEMA = yaml.safe_load(SCHEMA_PATH.read_text())

@@ -123,7 +123,7 @@ def test_what_the_picture_calls_reached_is_what_changes(picture, kernel, stride,
 
 
 def test_the_picture_and_the_engine_agree_on_what_is_reached(picture):
-    from voxelwhy.incremental.boxes import Boxes, Window
+    from voxelwhy.explain.incremental.boxes import Boxes, Window
 
     layers = [layer for layer in picture.layers_of("rieke2018", (193, 229, 193)) if layer.cells]
     assert len(layers) == 8

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from voxelwhy.images import Grid
-from voxelwhy.settings import load_settings
+from voxelwhy.config.settings import load_settings
+from voxelwhy.io.images import Grid
 
 ROOT = Path(__file__).resolve().parents[1]
 SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from voxelwhy.tables import SELECTED
+from voxelwhy.io.tables import SELECTED
 
 ROOT = Path(__file__).resolve().parents[1]
 PROFILE = ROOT / "workflow" / "profiles" / "slurm"

@@ -13,9 +13,9 @@ import pytest
 import yaml
 from trees import ADNI_3T, ADNI_15T, adni_merged, bids, named_files, oasis1
 
-from voxelwhy.images import Grid
-from voxelwhy.models.networks import build_network
-from voxelwhy.settings import load_settings
+from voxelwhy.config.settings import load_settings
+from voxelwhy.io.images import Grid
+from voxelwhy.networks.build import build_network
 
 ROOT = Path(__file__).resolve().parents[1]
 SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"

@@ -13,7 +13,7 @@ import torch
 from test_study import SMALL, Study
 
 from voxelwhy import sensitivity_analysis
-from voxelwhy.models.weights import load_model
+from voxelwhy.networks.weights import load_model
 
 pytestmark = pytest.mark.study
 
@@ -202,7 +202,7 @@ def test_both_figures_stand_side_by_side_in_the_report_and_at_the_end(tested):
 
 
 def test_the_modules_that_a_job_loads_are_those_that_its_digest_names(tested):
-    silent = {"voxelwhy.errors", "voxelwhy.logs", "voxelwhy.registry"}
+    silent = {"voxelwhy.errors", "voxelwhy.jobs.logs", "voxelwhy.registry"}
     parts = (tested.folder / "scripts/voxelwhy").glob("*/__init__.py")
     packages = {"voxelwhy"} | {f"voxelwhy.{part.parent.name}" for part in parts}
     assert {job["rule"] for job in tested.loaded} == set(tested.jobs)

@@ -14,8 +14,8 @@ import torch
 from test_study import SMALL, Study
 from torch import nn
 
-from voxelwhy.images import Grid, save_image
-from voxelwhy.models.networks import build_network
+from voxelwhy.io.images import Grid, save_image
+from voxelwhy.networks.build import build_network
 
 pytestmark = pytest.mark.study
 
@@ -162,7 +162,7 @@ def test_maps_of_others_are_in_the_report_and_marked(foreign):
 
 
 def test_the_modules_that_a_job_loads_are_those_that_its_digest_names(foreign):
-    silent = {"voxelwhy.errors", "voxelwhy.logs", "voxelwhy.registry"}
+    silent = {"voxelwhy.errors", "voxelwhy.jobs.logs", "voxelwhy.registry"}
     parts = (foreign.folder / "scripts/voxelwhy").glob("*/__init__.py")
     packages = {"voxelwhy"} | {f"voxelwhy.{part.parent.name}" for part in parts}
     rules = {"check_weights", "adopt_weights", "import_heatmap", "draw_others", "publish_others"}

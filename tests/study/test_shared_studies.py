@@ -17,8 +17,8 @@ from test_registration import TRUE_AFFINE, moved_scan
 from test_store import contents, entries
 from test_study import Study
 
-from voxelwhy.code_digest import SILENT
-from voxelwhy.images import save_image
+from voxelwhy.io.images import save_image
+from voxelwhy.jobs.code_digest import SILENT
 
 pytestmark = pytest.mark.study
 
@@ -141,7 +141,7 @@ def test_what_a_registration_is_made_of_decides_what_is_registered(together, dat
         assert run("changed") == 1
     finally:
         write_scan(data, 6)
-    module = together.folder / "scripts/voxelwhy/registration/ants_scripts.py"
+    module = together.folder / "scripts/voxelwhy/registration/ants.py"
     source = module.read_text()
     try:
         module.write_text("# only a comment\n" + source)
@@ -194,7 +194,7 @@ def test_the_modules_that_a_batch_loads_are_those_that_its_digest_names(batches)
         packages = {"voxelwhy", "voxelwhy.registration"}
         named = {name for name in job["named"] if name.startswith("voxelwhy.")}
         assert set(job["loaded"]) - packages - SILENT == named
-        assert "voxelwhy.registration.ants_scripts" in named
+        assert "voxelwhy.registration.ants" in named
 
 
 def test_one_scan_more_or_twice_as_many_batches_register_no_other(batches, data):

@@ -162,7 +162,7 @@ def test_region_shares_are_those_of_the_maps(small):
 
 
 def test_the_modules_that_a_job_loads_are_those_that_its_digest_names(small):
-    silent = {"voxelwhy.errors", "voxelwhy.logs", "voxelwhy.registry"}
+    silent = {"voxelwhy.errors", "voxelwhy.jobs.logs", "voxelwhy.registry"}
     packages = {"voxelwhy"} | {f"voxelwhy.{p.parent.name}" for p in (ROOT / "scripts/voxelwhy").glob("*/__init__.py")}
     assert {job["rule"] for job in small.loaded} >= {"register_scan", "train_fold", "compute_heatmaps", "write_report"}
     for job in small.loaded:
@@ -195,7 +195,7 @@ def test_swapped_settings_are_noticed(small):
 
 
 def test_a_changed_heatmap_module_runs_that_method_and_what_follows(small):
-    module = small.folder / "scripts/voxelwhy/heatmaps/grad_cam.py"
+    module = small.folder / "scripts/voxelwhy/explain/grad_cam.py"
     source = module.read_text()
     try:
         module.write_text(source + "\nCHANGED = 1\n")

@@ -2,7 +2,7 @@
 The cells of a comparison: their settings, the code behind them, and what the comparison ends with. Functions only, no rules.
 """
 
-from voxelwhy.wording import count
+from voxelwhy.io.text import count
 
 CELLS_BY_NAME = {cell.name: cell for cell in CELLS}
 CELL_SETTINGS = {cell.name: load_settings(cell.config, SCHEMA) for cell in CELLS}

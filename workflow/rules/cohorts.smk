@@ -5,8 +5,8 @@ Of another study its table of registered scans is read, results/<study>/cohort/s
 scans; nothing is written there.
 """
 
-from voxelwhy.external.cohort import CONFIG_FOLDERS, is_simulated, planted_in_cohort, require_cohort, selected_path
-from voxelwhy.wording import of_cohort
+from voxelwhy.evaluation.external.cohort import CONFIG_FOLDERS, is_simulated, planted_in_cohort, require_cohort, selected_path
+from voxelwhy.io.text import of_cohort
 
 OWN_EXPLAINED = [split for split in EXPLAINED if split not in EXTERNAL]
 SPLIT_TITLES = {"all_scans": "all scans"} | {

@@ -26,16 +26,16 @@ os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, IMPORTED_FROM)))
 os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(4 * 1024**3))
 os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(2 * 1024**3))
 
-from voxelwhy.code_digest import code_digest
+from voxelwhy.jobs.code_digest import code_digest
 from voxelwhy.cohort.recognise import settle_source
-from voxelwhy.comparison_settings import make_cells
+from voxelwhy.comparison.combinations import make_cells
 from voxelwhy.errors import VoxelwhyError, require_writable
-from voxelwhy.external_settings import reported_splits
-from voxelwhy.foreign_settings import network_settings
-from voxelwhy.progress import show_progress
+from voxelwhy.config.splits import reported_splits
+from voxelwhy.config.model import network_settings
+from voxelwhy.jobs.progress import show_progress
 from voxelwhy.registry import METHODS, NETWORKS, SOURCES
-from voxelwhy.settings import load_settings
-from voxelwhy.wording import describe_confounds
+from voxelwhy.config.settings import load_settings
+from voxelwhy.cohort.simulation.confounds import describe_confounds
 
 SCHEMA = Path(workflow.basedir, "schemas", "config.schema.yaml")
 try:

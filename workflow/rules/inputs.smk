@@ -5,11 +5,11 @@ What the rules read and write where that depends on the cohort or on the config.
 import csv
 from functools import lru_cache
 
-from voxelwhy.channels import maps_needed
-from voxelwhy.atlas_names import FETCHED
-from voxelwhy.costs import registrations_per_job
-from voxelwhy.registration.batches import divide_scans
-from voxelwhy.wording import MASKS
+from voxelwhy.io.channels import maps_needed
+from voxelwhy.config.atlas_names import FETCHED
+from voxelwhy.jobs.costs import registrations_per_job
+from voxelwhy.jobs.batches import divide_scans
+from voxelwhy.report.wording import MASKS
 
 METHODS_USED = list(config["heatmaps"]["methods"])
 # Settings of registration that change no number: where results are shared, and how the work is cut into jobs.

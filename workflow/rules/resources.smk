@@ -1,14 +1,14 @@
 """
 What jobs ask a scheduler for: memory, time, and how the heatmaps of a split are cut into parts. Functions only, no rules.
 
-The figures behind it are measured (voxelwhy/costs.py, docs/cost.md). Each grows with the study's grid, with the number
+The figures behind it are measured (voxelwhy/jobs/costs.py, docs/cost.md). Each grows with the study's grid, with the number
 of scans where a job holds something of each, and with the attempt: a job that was killed for memory or time asks for more.
 """
 
 import math
 
-from voxelwhy import costs
-from voxelwhy.images import Grid
+from voxelwhy.jobs import costs
+from voxelwhy.io.images import Grid
 
 GRID = Grid.named(config["registration"]["grid"], config["registration"]["resolution_mm"])
 MEGAVOXELS = math.prod(GRID.shape) / 1e6

@@ -8,7 +8,7 @@ import pandas as pd
 
 from voxelwhy import registry
 from voxelwhy.errors import InputError
-from voxelwhy.tables import DROPPED, SCANS
+from voxelwhy.io.tables import DROPPED, SCANS
 
 LOG = logging.getLogger(__name__)
 

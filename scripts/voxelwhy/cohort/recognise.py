@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import re
 
-from voxelwhy.cohort import _class_names as class_names
-from voxelwhy.cohort import _files as files
-from voxelwhy.cohort import _reading as reading
+from voxelwhy.cohort.readers import _class_names as class_names
+from voxelwhy.cohort.readers import _files as files
+from voxelwhy.cohort.readers import _reading as reading
+from voxelwhy.config.settings import place_tables
 from voxelwhy.errors import ConfigError, InputError
-from voxelwhy.settings import place_tables
 
 #: Sets of columns of which one must be there whole, by source.
 COLUMNS = {

@@ -7,7 +7,7 @@ import logging
 import numpy as np
 
 from voxelwhy.errors import InputError
-from voxelwhy.scans import looks_skull_stripped, read_scan
+from voxelwhy.io.scans import looks_skull_stripped, read_scan
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ def require_one_kind(kinds):
     if all(sides.values()):
         raise InputError(
             "the cohort mixes brains and whole heads, and a network would learn the difference",
-            # Without voxelwhy.wording, with which a new caption of a figure would read the table anew, and train again.
+            # Without voxelwhy.report.wording, with which a new caption of a figure would read the table anew, and train again.
             found="; ".join(
                 f"{len(scans):,} {word}{'s' * (len(scans) != 1)}: {_some(scans)}" for word, scans in sides.items()
             ),

@@ -12,8 +12,8 @@ import pandas as pd
 import yaml
 
 from voxelwhy.errors import InputError
-from voxelwhy.images import read_json, write_json
-from voxelwhy.tables import FOLDS, METRICS, PREDICTIONS, REGIONS, TRUTH, read_table
+from voxelwhy.io.images import read_json, write_json
+from voxelwhy.io.tables import FOLDS, METRICS, PREDICTIONS, REGIONS, TRUTH, read_table
 
 log = logging.getLogger(__name__)
 

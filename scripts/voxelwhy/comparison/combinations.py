@@ -8,8 +8,8 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 
-from voxelwhy.channels import WARPS, maps_needed
 from voxelwhy.errors import ConfigError
+from voxelwhy.io.channels import WARPS, maps_needed
 
 #: Columns that the tables of a comparison have of their own.
 TAKEN = ("subjects", "repeats", "repeat", "method", "folder", "found")

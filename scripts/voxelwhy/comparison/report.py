@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from voxelwhy.comparison.figures.choices import draw_choices
+from voxelwhy.comparison.figures.confounds import draw_confounds
+from voxelwhy.comparison.figures.null import draw_null
 from voxelwhy.comparison.summary import (
     cell_table,
     choice_columns,
@@ -16,11 +19,8 @@ from voxelwhy.comparison.summary import (
     method_table,
     methods_of,
 )
-from voxelwhy.figures.choices import draw_choices
-from voxelwhy.figures.confounds import draw_confounds
-from voxelwhy.figures.null import draw_null
-from voxelwhy.publish_comparison import publish_choices, publish_confounds, publish_null
-from voxelwhy.wording import interval
+from voxelwhy.comparison.tables import publish_choices, publish_confounds, publish_null
+from voxelwhy.io.text import interval
 
 
 def report_comparison(cells, template_path, out, settings):

@@ -8,7 +8,7 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
-from voxelwhy.comparison_settings import short_names
+from voxelwhy.comparison.combinations import short_names
 from voxelwhy.evaluation.metrics import INTERVAL, subject_weights, weighted_auc
 from voxelwhy.evaluation.truth import LEAST_SD, p_of_one_more_draw
 from voxelwhy.registry import METHODS

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from voxelwhy.publish import publish_table
-from voxelwhy.wording import describe_planted, describe_repeats, interval, listing, method_title, number
+from voxelwhy.io.text import interval, listing, method_title, number
+from voxelwhy.report.tables import publish_table
+from voxelwhy.report.wording import describe_planted, describe_repeats
 
 #: What the full table has of each method.
 FIGURES = ("region_auprc", "least", "most", "region_chance", "null_95", "shuffled_auprc", "p_shuffled", "p_holm")

@@ -6,14 +6,14 @@ import difflib
 import hashlib
 from pathlib import Path
 
-from voxelwhy.atlas_names import FETCHED, PACKAGED, choices
-from voxelwhy.channels import WARPS, maps_needed
+from voxelwhy.config.atlas_names import FETCHED, PACKAGED, choices
 from voxelwhy.errors import ConfigError
-from voxelwhy.images import Grid
+from voxelwhy.io.channels import WARPS, maps_needed
+from voxelwhy.io.images import Grid
 
 RESERVED_NAMES = ("all", "TP", "FP", "TN", "FN")
 GUIDED = ("guided_backprop", "guided_grad_cam")
-#: As voxelwhy.simulation.plan has it: years that are left for later visits.
+#: As voxelwhy.cohort.simulation.plan has it: years that are left for later visits.
 LAST_VISIT_YEARS = 2.1
 #: The largest simulation.intensity.noise that the schema allows.
 MOST_NOISE = 0.2
@@ -322,3 +322,32 @@ CHECKS = (
     _check_shuffled,
     _check_compare,
 )
+
+
+def check_others(settings):
+    """Raise ConfigError unless each entry of `heatmaps.others` has a place of its own and a file that can be read."""
+    seen = set()
+    for other in settings["heatmaps"]["others"]:
+        key = (other["name"].lower(), other["group"].lower())
+        if key in seen:
+            raise ConfigError(
+                "heatmaps.others: two maps have one name and group",
+                found=f"name {other['name']}, group {other['group']}",
+                allowed="a name of its own for each map of a group",
+            )
+        seen.add(key)
+        if not other["file"].endswith((".npz", ".nii", ".nii.gz")):
+            raise ConfigError(
+                "heatmaps.others: a file of a kind that is not read", found=other["file"], allowed=".npz, .nii, .nii.gz"
+            )
+        if "array" in other and not other["file"].endswith(".npz"):
+            raise ConfigError(
+                "heatmaps.others: an array is named in a file that is not .npz", found=other["file"], allowed="no array"
+            )
+        n_subjects = other.get("n_subjects", 1)
+        if other.get("n_scans", n_subjects) < n_subjects:
+            raise ConfigError(
+                f"heatmaps.others: {other['name']} has fewer scans than subjects",
+                found=other["n_scans"],
+                allowed=f"n_scans of at least {n_subjects}",
+            )

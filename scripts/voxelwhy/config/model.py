@@ -2,27 +2,12 @@
 
 from __future__ import annotations
 
+from voxelwhy.config.own_modules import find_module
+from voxelwhy.config.splits import ALL_SCANS
 from voxelwhy.errors import ConfigError
-from voxelwhy.own_code import find_module
 
 #: Kinds of normalisation that learn nothing from scans, and so can be named for any weights.
 STATELESS = ("scan", "none")
-#: Kind and name of the split for weights of which nobody says where they were trained: all scans, and none trains.
-ALL_SCANS = "all_scans"
-
-
-def studied_splits(settings):
-    """The splits that are explained and reported, by name: those of the config, unless it brings weights.
-
-    Weights are one model: that of the one split that `model.trained_on` names. Without that name any scan may be one
-    that they were trained on, and all scans are explained.
-    """
-    splits = {split["name"]: split for split in settings["splits"]}
-    if "weights" not in settings.get("model", {}):
-        return splits
-    if (name := settings["model"].get("trained_on")) is not None:
-        return {name: splits[name]}
-    return {ALL_SCANS: {"kind": ALL_SCANS, "name": ALL_SCANS, "validation_fraction": 0}}
 
 
 def check_model(settings):
@@ -132,32 +117,3 @@ def network_settings(settings, folder="."):
             "PYTHONPATH, or installed",
         )
     return {"network": model["architecture"], "options": model.get("options", {})}
-
-
-def check_others(settings):
-    """Raise ConfigError unless each entry of `heatmaps.others` has a place of its own and a file that can be read."""
-    seen = set()
-    for other in settings["heatmaps"]["others"]:
-        key = (other["name"].lower(), other["group"].lower())
-        if key in seen:
-            raise ConfigError(
-                "heatmaps.others: two maps have one name and group",
-                found=f"name {other['name']}, group {other['group']}",
-                allowed="a name of its own for each map of a group",
-            )
-        seen.add(key)
-        if not other["file"].endswith((".npz", ".nii", ".nii.gz")):
-            raise ConfigError(
-                "heatmaps.others: a file of a kind that is not read", found=other["file"], allowed=".npz, .nii, .nii.gz"
-            )
-        if "array" in other and not other["file"].endswith(".npz"):
-            raise ConfigError(
-                "heatmaps.others: an array is named in a file that is not .npz", found=other["file"], allowed="no array"
-            )
-        n_subjects = other.get("n_subjects", 1)
-        if other.get("n_scans", n_subjects) < n_subjects:
-            raise ConfigError(
-                f"heatmaps.others: {other['name']} has fewer scans than subjects",
-                found=other["n_scans"],
-                allowed=f"n_scans of at least {n_subjects}",
-            )

@@ -13,10 +13,10 @@ from pathlib import Path
 import yaml
 from jsonschema import Draft202012Validator
 
+from voxelwhy.config.checks import check_others, check_settings
+from voxelwhy.config.model import check_model, place_architecture
+from voxelwhy.config.splits import check_external
 from voxelwhy.errors import ConfigError
-from voxelwhy.external_settings import check_external
-from voxelwhy.foreign_settings import check_model, check_others, place_architecture
-from voxelwhy.settings_checks import check_settings
 
 #: Dropout of the networks that have another than the paper's, where the config names none.
 DROPOUT = {"korolev2017": 0.7, "small_dataset": 0, "resnet18": 0, "densenet121": 0}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from voxelwhy.errors import ConfigError
-from voxelwhy.foreign_settings import ALL_SCANS, studied_splits
+
+#: Kind and name of the split for weights of which nobody says where they were trained: all scans, and none trains.
+ALL_SCANS = "all_scans"
 
 
 def external_splits(settings):
@@ -66,3 +68,17 @@ def check_external(settings):
                 allowed="another name for the split",
             )
         taken.add(name.lower())
+
+
+def studied_splits(settings):
+    """The splits that are explained and reported, by name: those of the config, unless it brings weights.
+
+    Weights are one model: that of the one split that `model.trained_on` names. Without that name any scan may be one
+    that they were trained on, and all scans are explained.
+    """
+    splits = {split["name"]: split for split in settings["splits"]}
+    if "weights" not in settings.get("model", {}):
+        return splits
+    if (name := settings["model"].get("trained_on")) is not None:
+        return {name: splits[name]}
+    return {ALL_SCANS: {"kind": ALL_SCANS, "name": ALL_SCANS, "validation_fraction": 0}}

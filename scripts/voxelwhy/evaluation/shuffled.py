@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from voxelwhy.fold_training import train_fold
-from voxelwhy.heatmap_parts import group_maps, group_table
-from voxelwhy.models.weights import save_model
-from voxelwhy.region_means import region_means
+from voxelwhy.heatmaps.explain_scans import choose_subjects, explain_scans
+from voxelwhy.heatmaps.merge_parts import group_maps, group_table
+from voxelwhy.heatmaps.region_sums import region_means
+from voxelwhy.networks.weights import save_model
 from voxelwhy.registry import METHODS, load
-from voxelwhy.study_heatmaps import choose_subjects, explain_scans
-from voxelwhy.volumes import counted_voxels
+from voxelwhy.training.fold import train_fold
+from voxelwhy.training.volumes import counted_voxels
 
 log = logging.getLogger(__name__)
 

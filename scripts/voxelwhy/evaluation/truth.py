@@ -10,7 +10,7 @@ from sklearn.metrics import average_precision_score
 from statsmodels.stats.multitest import multipletests
 
 from voxelwhy.errors import InputError, ShapeError
-from voxelwhy.region_means import region_means
+from voxelwhy.heatmaps.region_sums import region_means
 
 FOUND_BELOW = 0.05
 NULL_PERCENTILE = 95
@@ -24,7 +24,7 @@ def resample_log_jacobian(image, grid):
     Parameters
     ----------
     image : nibabel image, log volume relative to the template
-    grid : object with `shape` and `affine` (voxelwhy.images.Grid)
+    grid : object with `shape` and `affine` (voxelwhy.io.images.Grid)
 
     Returns
     -------

@@ -7,8 +7,8 @@ import torch
 from scipy import ndimage
 
 from voxelwhy.errors import InputError, ShapeError
-from voxelwhy.heatmaps.blanking import MAX_BYTES, Part, drops
-from voxelwhy.heatmaps.prepare import each_image
+from voxelwhy.explain._shared.blanking import MAX_BYTES, Part, drops
+from voxelwhy.explain._shared.prepare import each_image
 
 #: Labels beyond are numbered anew, which takes seconds: boxes are listed for each number up to the largest.
 LARGEST_LABEL = 1_000_000

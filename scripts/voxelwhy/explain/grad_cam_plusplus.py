@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from voxelwhy.heatmaps.cam import draw, look, positive_sum
-from voxelwhy.heatmaps.placement import check_interpolation
-from voxelwhy.heatmaps.prepare import class_score, each_image
+from voxelwhy.explain._shared.cam import draw, look, positive_sum
+from voxelwhy.explain._shared.placement import check_interpolation
+from voxelwhy.explain._shared.prepare import class_score, each_image
 
 
 def grad_cam_plusplus(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from voxelwhy.heatmaps.gradients import check_postprocess, combine_channels
-from voxelwhy.heatmaps.guiding import guided_gradient
-from voxelwhy.heatmaps.prepare import each_image
+from voxelwhy.explain._shared.gradients import check_postprocess, combine_channels
+from voxelwhy.explain._shared.guiding import guided_gradient
+from voxelwhy.explain._shared.prepare import each_image
 
 
 def guided_backprop(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch
 
-from voxelwhy.heatmaps.cam import channel_weights, draw, look, positive_sum
-from voxelwhy.heatmaps.gradients import check_postprocess, combine_channels
-from voxelwhy.heatmaps.guiding import guided_gradient
-from voxelwhy.heatmaps.placement import check_interpolation
-from voxelwhy.heatmaps.prepare import class_score, each_image
+from voxelwhy.explain._shared.cam import channel_weights, draw, look, positive_sum
+from voxelwhy.explain._shared.gradients import check_postprocess, combine_channels
+from voxelwhy.explain._shared.guiding import guided_gradient
+from voxelwhy.explain._shared.placement import check_interpolation
+from voxelwhy.explain._shared.prepare import class_score, each_image
 
 
 def guided_grad_cam(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from voxelwhy.heatmaps.gradients import input_gradient, keep_sign
-from voxelwhy.heatmaps.prepare import each_image
+from voxelwhy.explain._shared.gradients import input_gradient, keep_sign
+from voxelwhy.explain._shared.prepare import each_image
 
 
 def input_x_gradient(

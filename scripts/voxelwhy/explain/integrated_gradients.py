@@ -7,8 +7,8 @@ import logging
 import torch
 
 from voxelwhy.errors import ShapeError
-from voxelwhy.heatmaps.gradients import keep_sign
-from voxelwhy.heatmaps.prepare import check_count, class_score, each_image, pick_target, progress, run_model
+from voxelwhy.explain._shared.gradients import keep_sign
+from voxelwhy.explain._shared.prepare import check_count, class_score, each_image, pick_target, progress, run_model
 
 log = logging.getLogger(__name__)
 

@@ -10,11 +10,11 @@ from numbers import Real
 import torch
 
 from voxelwhy.errors import ConfigError
-from voxelwhy.heatmaps.gradients import keep_sign
-from voxelwhy.heatmaps.lrp_graph import Operators, exported_graph
-from voxelwhy.heatmaps.lrp_layers import steps_of
-from voxelwhy.heatmaps.lrp_rules import AlphaBeta, Epsilon, leaves_of
-from voxelwhy.heatmaps.prepare import class_score, each_image, pick_target, run_model
+from voxelwhy.explain._shared.gradients import keep_sign
+from voxelwhy.explain._shared.lrp_graph import Operators, exported_graph
+from voxelwhy.explain._shared.lrp_layers import steps_of
+from voxelwhy.explain._shared.lrp_rules import AlphaBeta, Epsilon, leaves_of
+from voxelwhy.explain._shared.prepare import class_score, each_image, pick_target, run_model
 
 log = logging.getLogger(__name__)
 RULES = ("epsilon", "alpha_beta")
@@ -49,7 +49,7 @@ def lrp(
         is left as it was.
     image : numpy, torch or nibabel; one image or a batch, 2D or 3D, (channels, *spatial) or channels last.
     target_class : the class to explain, or one for each image of a batch; None is the predicted one.
-    rule : "epsilon" or "alpha_beta", see `voxelwhy.heatmaps.lrp_rules`.
+    rule : "epsilon" or "alpha_beta", see `voxelwhy.explain._shared.lrp_rules`.
     epsilon : above 0, in units of the layers' outputs: what weaker outputs hand on is damped.
     alpha, beta : weights of contributions of the output's own sign, and of the other; alpha - beta = 1, alpha 1 or
         more. beta None is alpha - 1.

@@ -7,9 +7,9 @@ from itertools import product
 import numpy as np
 
 from voxelwhy.errors import ConfigError
-from voxelwhy.heatmaps.blanking import MAX_BYTES, Part, drops
-from voxelwhy.heatmaps.placement import check_interpolation, draw_at_centres, window_centres
-from voxelwhy.heatmaps.prepare import each_image
+from voxelwhy.explain._shared.blanking import MAX_BYTES, Part, drops
+from voxelwhy.explain._shared.placement import check_interpolation, draw_at_centres, window_centres
+from voxelwhy.explain._shared.prepare import each_image
 
 
 def occlusion(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from voxelwhy.heatmaps.gradients import check_postprocess, combine_channels, input_gradient
-from voxelwhy.heatmaps.prepare import each_image
+from voxelwhy.explain._shared.gradients import check_postprocess, combine_channels, input_gradient
+from voxelwhy.explain._shared.prepare import each_image
 
 
 def sensitivity_analysis(

@@ -8,8 +8,8 @@ from numbers import Real
 import torch
 
 from voxelwhy.errors import ConfigError
-from voxelwhy.heatmaps.gradients import check_postprocess, combine_channels
-from voxelwhy.heatmaps.prepare import check_count, class_score, each_image, pick_target, progress, run_model
+from voxelwhy.explain._shared.gradients import check_postprocess, combine_channels
+from voxelwhy.explain._shared.prepare import check_count, class_score, each_image, pick_target, progress, run_model
 
 
 def smoothgrad(

@@ -11,14 +11,13 @@ import numpy as np
 import pandas as pd
 
 from voxelwhy.errors import ConfigError
-from voxelwhy.images import Grid, save_image, write_json
-from voxelwhy.map_cards import method_card
-from voxelwhy.map_sums import MapSums
-from voxelwhy.models.layers import in_channels_last
-from voxelwhy.models.weights import load_model
-from voxelwhy.relevance import relevance_by_region
-from voxelwhy.tables import RELEVANCE, write_table
-from voxelwhy.volumes import Normaliser, Volumes, counted_voxels
+from voxelwhy.heatmaps.region_sums import relevance_by_region
+from voxelwhy.heatmaps.sums import MapSums, method_card
+from voxelwhy.io.images import Grid, save_image, write_json
+from voxelwhy.io.tables import RELEVANCE, write_table
+from voxelwhy.networks.layers import in_channels_last
+from voxelwhy.networks.weights import load_model
+from voxelwhy.training.volumes import Normaliser, Volumes, counted_voxels
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +79,7 @@ def explain_scans(
 
     Parameters
     ----------
-    function : one of the methods of voxelwhy.heatmaps
+    function : one of the methods of voxelwhy.explain
     models : dict, fold to path of its model
     scans : DataFrame by tables.PREDICTIONS: which scan is tested in which fold
     t1_paths : dict, scan_id to path of the registered scan

@@ -8,10 +8,10 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from voxelwhy.arrays import read_arrays
 from voxelwhy.errors import InputError, ShapeError
-from voxelwhy.images import Grid, read_volume
-from voxelwhy.relevance import relevance_by_region
+from voxelwhy.heatmaps.region_sums import relevance_by_region
+from voxelwhy.io.arrays import read_arrays
+from voxelwhy.io.images import Grid, read_volume
 
 
 def import_heatmap(entry, labels, regions, mask):

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from voxelwhy.errors import InputError
-from voxelwhy.groups import cells_in, cells_of, group_names, groups_of
-from voxelwhy.images import Grid, read_json, save_image, sidecar_of
-from voxelwhy.map_cards import method_card
+from voxelwhy.heatmaps.groups import cells_in, cells_of, group_names, groups_of
+from voxelwhy.heatmaps.sums import method_card
+from voxelwhy.io.images import Grid, read_json, save_image, sidecar_of
 
 #: How the columns of a part's scans.tsv are read.
 FACT_TYPES = {"scan_id": str, "subject_id": str, "label": str, "saturated": bool}

@@ -44,3 +44,16 @@ def relevance_by_region(heatmap, labels, table, grid):
     share = inside / whole if whole > 0 else np.full(len(ids), np.nan)
     density = total / table["volume_mm3"].to_numpy()
     return table[["region_id", "region"]].assign(total=total, share=share, density=density)
+
+
+def region_means(values, labels, mask, region_ids):
+    """Mean of `values` over each region's voxels inside the mask: a density, so that large regions win nothing."""
+    inside = np.asarray(labels)[mask].astype(int)
+    length = int(max(inside.max(initial=0), np.max(region_ids))) + 1
+    sums = np.bincount(inside, weights=np.asarray(values, dtype=float)[mask], minlength=length)
+    counts = np.bincount(inside, minlength=length)
+    ids = np.asarray(region_ids, dtype=int)
+    means = sums[ids] / counts[ids]
+    # Sums over regions of different size differ in their last bits: without rounding a constant map would rank regions.
+    largest = np.abs(means).max(initial=0) or 1.0
+    return np.round(means / largest, 12) * largest

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from voxelwhy.groups import cell_of, cells_of
+from voxelwhy.heatmaps.groups import cell_of, cells_of
 
 #: What is summed over scans: the map and its square, and the same of the map scaled to absolute values that sum to 1.
 MOMENTS = ("raw", "raw_square", "scaled", "scaled_square")
@@ -52,3 +52,28 @@ class MapSums:
     def facts(self):
         """One row a scan, in the order in which they were added."""
         return pd.DataFrame(self.rows, columns=list(FACTS))
+
+
+def method_card(method, settings, digests, versions, *, scaled=False, **numbers):
+    """The card of a map.
+
+    Parameters
+    ----------
+    method : str, its name
+    settings : dict, that of `study_heatmaps.explain_scans`
+    digests : {fold: SHA-256 of the weights}
+    versions : dict, of the software, or None
+    scaled : bool, whether each scan's map was scaled so that its absolute values sum to 1
+    numbers : what else is known, such as n_scans
+    """
+    explained = "class probability" if settings["output"] == "probability" else "logit"
+    return {
+        "method": method,
+        "options": settings["options"],
+        "explained_class": settings["target"],
+        "output": settings["output"],
+        "scaled": scaled,
+        "units": "share of each scan's absolute relevance" if scaled else f"relevance for the {explained}",
+        "models_sha256": digests,
+        "versions": versions or {},
+    } | numbers

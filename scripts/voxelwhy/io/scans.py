@@ -13,7 +13,7 @@ import numpy as np
 from scipy.ndimage import binary_fill_holes, distance_transform_edt
 
 from voxelwhy.errors import InputError
-from voxelwhy.images import read_volume
+from voxelwhy.io.images import read_volume
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from voxelwhy.images import read_json, write_json
+from voxelwhy.io.images import read_json, write_json
 
 log = logging.getLogger(__name__)
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import grimp
 
 import voxelwhy
-from voxelwhy.own_code import imports, source_files
+from voxelwhy.config.own_modules import imports, source_files
 
 #: Modules that change no number: messages, log lines, tables of names (the named modules count themselves).
-SILENT = {"voxelwhy.errors", "voxelwhy.logs", "voxelwhy.registry"}
+SILENT = {"voxelwhy.errors", "voxelwhy.jobs.logs", "voxelwhy.registry"}
 
 
 def code_digest(script, named=()):

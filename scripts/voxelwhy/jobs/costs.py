@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from voxelwhy.channels import WARPS
+from voxelwhy.io.channels import WARPS
 
 #: Seconds of one SyNQuick registration on one processor thread, by voxel edge in mm.
 SYN_QUICK_SECONDS = {1: 200, 2: 11, 3: 3, 4: 1}

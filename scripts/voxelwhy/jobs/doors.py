@@ -17,7 +17,7 @@ from types import SimpleNamespace
 
 import voxelwhy
 from voxelwhy.errors import AGAIN, InputError, VoxelwhyError, explain
-from voxelwhy.logs import start_log
+from voxelwhy.jobs.logs import start_log
 
 RECORD = "VOXELWHY_RECORD_MODULES"
 #: What ends a job from outside, and who sends it.

@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass, field
 
 from voxelwhy.errors import explain
-from voxelwhy.logs import event_of, last_lines
+from voxelwhy.jobs.logs import event_of, last_lines
 
 #: Failed jobs that are shown in full, and the lines of each one's log.
 SHOWN, LINES = 5, 15

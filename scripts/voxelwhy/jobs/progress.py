@@ -12,9 +12,9 @@ import time
 from collections import defaultdict
 from dataclasses import dataclass
 
-from voxelwhy.failures import FailedJobs
-from voxelwhy.logs import event_of, last_lines
-from voxelwhy.wording import duration
+from voxelwhy.io.text import duration
+from voxelwhy.jobs.failures import FailedJobs
+from voxelwhy.jobs.logs import event_of, last_lines
 
 #: Snakemake's own lines that the stage lines and the summary at the end replace on the screen; its log keeps them all.
 REPLACED = {"job_info", "job_started", "job_finished", "progress", "resources_info", "run_info", "shellcmd"}

@@ -7,8 +7,8 @@ import inspect
 from torch import nn
 
 from voxelwhy.errors import ConfigError, ModelError
-from voxelwhy.models.architecture import is_own, own_network
-from voxelwhy.models.layers import smallest_axis, smallest_tried_axis
+from voxelwhy.networks.layers import smallest_axis, smallest_tried_axis
+from voxelwhy.networks.own_network import is_own, own_network
 from voxelwhy.registry import NETWORKS, load
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from monai.networks.nets.densenet import DenseNet
 
-from voxelwhy.models.layers import require_grid
+from voxelwhy.networks.layers import require_grid
 
 DEPTHS = (6, 12, 24, 16)
 GROWTH = 32

@@ -5,7 +5,7 @@ from __future__ import annotations
 from monai.networks.nets.resnet import ResNet
 from torch import nn
 
-from voxelwhy.models.layers import require_grid
+from voxelwhy.networks.layers import require_grid
 
 LAYERS = (2, 2, 2, 2)
 CHANNELS = (64, 128, 256, 512)

@@ -6,7 +6,7 @@ from collections import OrderedDict
 
 from torch import nn
 
-from voxelwhy.models.layers import flat_size
+from voxelwhy.networks.layers import flat_size
 
 CHANNELS = (8, 16, 32, 64)
 POOLS = (2, 3, 2, 3)

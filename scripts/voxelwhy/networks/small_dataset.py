@@ -6,7 +6,7 @@ from collections import OrderedDict
 
 from torch import nn
 
-from voxelwhy.models.layers import flat_size
+from voxelwhy.networks.layers import flat_size
 
 CHANNELS = 64
 POOLS = (3, 3, None, 3)

@@ -14,9 +14,9 @@ import torch
 from torch import nn
 
 from voxelwhy.errors import InputError, ModelError
-from voxelwhy.models.architecture import is_own
-from voxelwhy.models.devices import pick_device
-from voxelwhy.models.networks import build_network
+from voxelwhy.networks.build import build_network
+from voxelwhy.networks.devices import pick_device
+from voxelwhy.networks.own_network import is_own
 
 NEEDED = ("network", "options", "spatial_shape")
 #: Where checkpoints of others keep their state dict, and what DataParallel puts before every name.

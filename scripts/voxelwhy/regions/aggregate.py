@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from voxelwhy.errors import InputError
-from voxelwhy.groups import cell_of, cells_in, group_names
-from voxelwhy.tables import REGIONS
+from voxelwhy.heatmaps.groups import cell_of, cells_in, group_names
+from voxelwhy.io.tables import REGIONS
 
 FIGURES = ("total", "share", "density")
 #: Resamples are drawn so many values at a time, so that memory does not grow with the number of subjects.

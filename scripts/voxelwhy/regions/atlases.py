@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 from nilearn.image import resample_img
 
-from voxelwhy.atlas_names import FETCHED, PACKAGED, choices
+from voxelwhy.config.atlas_names import FETCHED, PACKAGED, choices
 from voxelwhy.errors import ConfigError, InputError
-from voxelwhy.fetched_atlases import fetch_atlas
-from voxelwhy.images import read_volume
+from voxelwhy.io.images import read_volume
+from voxelwhy.regions.fetched_atlases import fetch_atlas
 
 log = logging.getLogger(__name__)
 

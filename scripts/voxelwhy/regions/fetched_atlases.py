@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 
 import pandas as pd
 
-from voxelwhy.atlas_names import FETCHED, PACKAGED
+from voxelwhy.config.atlas_names import FETCHED, PACKAGED
 from voxelwhy.errors import InputError
 
 log = logging.getLogger(__name__)

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from voxelwhy.images import read_json
+from voxelwhy.io.images import read_json
+from voxelwhy.io.tables import REGISTERED
 from voxelwhy.registration.store import register_shared, registration_key
-from voxelwhy.tables import REGISTERED
 
 log = logging.getLogger(__name__)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from voxelwhy.errors import InputError
-from voxelwhy.images import read_json
-from voxelwhy.tables import REGISTERED, read_table
+from voxelwhy.io.images import read_json
+from voxelwhy.io.tables import REGISTERED, read_table
 
 
 def read_registered(paths):

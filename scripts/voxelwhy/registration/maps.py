@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from voxelwhy.registration.ants_scripts import ants, jacobian
+from voxelwhy.registration.ants import ants, jacobian
 from voxelwhy.registration.whole_head import brain_mask_of_scan
 
 #: A warp that folds has a Jacobian below 0, which has no logarithm: it counts as this share of the volume.

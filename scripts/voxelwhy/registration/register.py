@@ -11,14 +11,14 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from voxelwhy.channels import WARPS
 from voxelwhy.errors import ConfigError, InputError, explain, require_room
-from voxelwhy.images import Grid, hash_voxels, read_volume, save_image, save_int16, write_json
-from voxelwhy.registration.ants_scripts import ants, correct_bias, jacobian, register, require_transform, to_ants
+from voxelwhy.io.channels import WARPS
+from voxelwhy.io.images import Grid, hash_voxels, read_volume, save_image, save_int16, write_json
+from voxelwhy.io.scans import looks_skull_stripped, read_scan
+from voxelwhy.registration.ants import ants, correct_bias, jacobian, register, require_transform, to_ants
 from voxelwhy.registration.check_picture import add_title, draw_failure, draw_panels
 from voxelwhy.registration.maps import make_maps
 from voxelwhy.registration.whole_head import brain_mask_of_scan, extract_brain
-from voxelwhy.scans import looks_skull_stripped, read_scan
 
 log = logging.getLogger(__name__)
 

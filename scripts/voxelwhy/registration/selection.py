@@ -8,9 +8,9 @@ import logging
 
 import pandas as pd
 
+from voxelwhy.cohort.skull_stripping import require_one_kind
 from voxelwhy.errors import ConfigError, InputError
-from voxelwhy.skull_stripping import require_one_kind
-from voxelwhy.tables import EXCLUDED, SELECTED
+from voxelwhy.io.tables import EXCLUDED, SELECTED
 
 log = logging.getLogger(__name__)
 

@@ -8,9 +8,9 @@ import logging
 import os
 from pathlib import Path
 
-from voxelwhy.provenance import software_versions
-from voxelwhy.registration.ants_registration import make_registration, name_registration
-from voxelwhy.shared_store import Store, hash_file, place_file
+from voxelwhy.io.provenance import software_versions
+from voxelwhy.io.store import Store, hash_file, place_file
+from voxelwhy.registration.register import make_registration, name_registration
 
 log = logging.getLogger(__name__)
 
@@ -19,13 +19,13 @@ FORMAT = 1
 #: Modules in a job's digest that make no image but keep, list and pass on. A registration imports none of them.
 BOOKKEEPING = frozenset(
     {
-        "voxelwhy.doors",
-        "voxelwhy.tables",
+        "voxelwhy.jobs.doors",
+        "voxelwhy.io.tables",
         "voxelwhy.registration.batch_registration",
-        "voxelwhy.registration.batches",
+        "voxelwhy.jobs.batches",
         "voxelwhy.registration.manifests",
         "voxelwhy.registration.store",
-        "voxelwhy.shared_store",
+        "voxelwhy.io.store",
     }
 )
 #: What else the bytes depend on; matplotlib and pillow draw the check picture.

@@ -11,8 +11,8 @@ from nilearn.datasets import fetch_icbm152_2009, load_mni152_brain_mask, load_mn
 from nilearn.image import resample_img, smooth_img
 
 from voxelwhy.errors import ConfigError, InputError
-from voxelwhy.images import Grid
-from voxelwhy.scans import looks_skull_stripped, read_scan
+from voxelwhy.io.images import Grid
+from voxelwhy.io.scans import looks_skull_stripped, read_scan
 
 # Below a millimetre the template would be interpolated from nothing; above 10 mm no anatomy is left to register.
 FINEST_MM, COARSEST_MM = 0.5, 10.0

@@ -10,8 +10,8 @@ import nibabel as nib
 import numpy as np
 
 from voxelwhy.errors import ConfigError, InputError
-from voxelwhy.registration.ants_scripts import ants, to_ants
-from voxelwhy.scans import looks_skull_stripped, read_scan
+from voxelwhy.io.scans import looks_skull_stripped, read_scan
+from voxelwhy.registration.ants import ants, to_ants
 
 
 def extract_brain(scan, command, folder):

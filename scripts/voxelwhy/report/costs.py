@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from voxelwhy.report_sections import Item, Section
-from voxelwhy.wording import count, duration, number
+from voxelwhy.io.text import count, duration, number
+from voxelwhy.report.sections import Item, Section
 
 #: Columns of `sum_costs`. Seconds and, for `memory_mb`, MB; `unmeasured` jobs ended before they could be looked at.
 COLUMNS = ["rule", "jobs", "wall_s", "cpu_s", "longest_s", "memory_mb", "unmeasured"]

@@ -10,7 +10,7 @@ import matplotlib.image
 from jinja2 import Environment, StrictUndefined
 
 from voxelwhy.errors import InputError
-from voxelwhy.wording import listing
+from voxelwhy.io.text import listing
 
 #: Figures are saved at more dots an inch than they are shown at, and so stay sharp.
 SHOWN_DPI = 100
@@ -22,7 +22,7 @@ def write_report(sections, out_path, *, title, simulated, sentences, versions, c
 
     Parameters
     ----------
-    sections : list of voxelwhy.report_sections.Section, in the order of reading
+    sections : list of voxelwhy.report.sections.Section, in the order of reading
     out_path : path of the HTML file
     title : str, the study's name
     simulated : bool, or str; if so, a banner on the page's face says so, and the words that are given: which confound

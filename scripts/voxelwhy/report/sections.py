@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from voxelwhy.errors import InputError
-from voxelwhy.images import read_json
+from voxelwhy.io.images import read_json
 
 #: Order and wording of the report; a section without items is left out.
 SECTIONS = {

@@ -7,17 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from voxelwhy.images import write_json
-from voxelwhy.wording import (
-    METRIC_TITLES,
-    count,
-    describe_other,
-    describe_settings,
-    interval,
-    method_title,
-    number,
-    people,
-)
+from voxelwhy.io.images import write_json
+from voxelwhy.io.text import count, interval, listing, method_title, number, people
+from voxelwhy.report.wording import METRIC_TITLES, describe_other, describe_settings
 
 #: Columns of the Markdown and LaTeX tables hold text only: what is rounded is rounded here, once.
 _TEX_ESCAPES = {character: f"\\{character}" for character in "&%_#{}$"} | {
@@ -44,7 +36,7 @@ def publish_table(frame, shown, out, *, title, caption, category):
     shown : DataFrame of str, the same rows as people read them, for md, tex and the report
     out : path without suffix; writes .tsv, .md, .tex, .json
     title, caption : str; the caption gives n, method and settings
-    category : str, the report's section (voxelwhy.report_sections.SECTIONS)
+    category : str, the report's section (voxelwhy.report.sections.SECTIONS)
 
     Returns
     -------
@@ -261,3 +253,38 @@ def publish_excluded(excluded, out, *, classes):
     shown = pd.DataFrame(rows, columns=["Stage", "Reason", *names, "other or unknown", "all"])
     caption = f"Rows and scans that the study does not use (n = {len(excluded)}), by stage, reason and class."
     return publish_table(excluded, shown, out, title="Left out", caption=caption, category="cohort")
+
+
+def publish_external(tables, out, *, split, n_models, model_titles, n_bootstrap):
+    """Every metric by scan with its interval, a row a cohort and model; the tsv holds single models as well.
+
+    Parameters
+    ----------
+    tables : {cohort: DataFrame by the METRICS schema}; the study's own test scans first
+    out : path without suffix
+    split : str, whose models are tested; n_models : int
+    model_titles : {model: name for people}
+
+    Returns
+    -------
+    str, the caption
+    """
+    rows = []
+    for cohort, table in tables.items():
+        pooled = table[(table["fold"] == "all") & (table["level"] == "scan")]
+        for model, title in model_titles.items():
+            part = pooled[pooled["model"] == model].set_index("metric")
+            n = part.iloc[0]
+            row = {"Tested on": cohort, "Subjects": n["n_subjects"], "Scans": n["n_scans"], "Model": title}
+            rows.append(
+                row | {name: interval(*part.loc[key, ["value", "low", "high"]]) for key, name in METRIC_TITLES.items()}
+            )
+    caption = (
+        f"The {count(n_models, 'model')} of {split} out of sample, by scan, on {listing(tables)}; models "
+        f"pooled, with 95 % intervals from {n_bootstrap:,} resamples of subjects (all judgements of a subject's scans "
+        "together). "
+        "Scans of another study are judged by each of the models, normalised as its training scans were."
+    )
+    frame = pd.concat([table.assign(tested_on=cohort) for cohort, table in tables.items()], ignore_index=True)
+    title = f"Internal and external performance, {split}"
+    return publish_table(frame, pd.DataFrame(rows), out, title=title, caption=caption, category="external")

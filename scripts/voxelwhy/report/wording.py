@@ -2,21 +2,8 @@
 
 from __future__ import annotations
 
-import math
+from voxelwhy.io.text import count, listing, method_title
 
-METHOD_TITLES = {
-    "sensitivity_analysis": "Sensitivity analysis",
-    "guided_backprop": "Guided backpropagation",
-    "occlusion": "Occlusion",
-    "area_occlusion": "Area occlusion",
-    "grad_cam": "Grad-CAM",
-    "input_x_gradient": "Input x gradient",
-    "integrated_gradients": "Integrated gradients",
-    "smoothgrad": "SmoothGrad",
-    "lrp": "LRP",
-    "guided_grad_cam": "Guided Grad-CAM",
-    "grad_cam_plusplus": "Grad-CAM++",
-}
 METRIC_TITLES = {
     "accuracy": "Accuracy",
     "balanced_accuracy": "Balanced accuracy",
@@ -35,28 +22,7 @@ ONE_LOGIT = ("korolev2017", "small_dataset")  # networks with one logit; all oth
 OPTIMISERS = {"adam": "Adam", "rmsprop": "RMSprop"}
 MASKS = {"brain": "the template's brain", "grey_white": "the template's grey and white matter"}
 NORMALISATIONS = {"voxelwise_sd": "voxelwise by the SD alone"}
-#: What patients have by a confound of simulated data, by its strength.
-CONFOUND_WORDS = {
-    "head_position.pitch_deg": lambda x: f"heads pitched by {abs(x):g}° (chin {'up' if x > 0 else 'down'})",
-    "head_position.shift_mm": lambda x: (
-        f"heads {abs(x):g} mm {'farther from' if x > 0 else 'nearer to'} the feet's end"
-    ),
-    "bias_field": lambda x: f"scans brighter towards the {'feet' if x > 0 else 'crown'} (bias field {abs(x):g})",
-    "age": lambda x: f"{abs(x):g} years {'more' if x > 0 else 'less'} of age",
-    "noise": lambda x: f"{abs(100 * x):g} % {'more' if x > 0 else 'less'} noise",
-}
 UNITS = {"size_mm": "mm cube", "stride_mm": "mm stride"}
-
-
-def method_title(name):
-    """The method's name as people write it; an unknown one has its underscores removed."""
-    return METHOD_TITLES.get(name, name.replace("_", " ").capitalize())
-
-
-def method_name(name):
-    """The method's name inside a sentence: in small letters, unless it is a proper name."""
-    title = method_title(name)
-    return title if "-" in title else title[0].lower() + title[1:]
 
 
 def group_title(group):
@@ -138,77 +104,9 @@ def describe_settings(settings):
     return f"Relevance for the {describe_target(settings)}. {methods}."
 
 
-def describe_confounds(confounds):
-    """What was planted beside the disease, which and how strong; "" for none.
-
-    Parameters
-    ----------
-    confounds : dict, the section simulation.confounds, or strengths by dotted name as simulation/confounds.tsv has them
-    """
-    head = confounds.get("head_position", {})
-    strengths = {f"head_position.{key}": value for key, value in head.items()} | confounds
-    words = [how(x) for name, how in CONFOUND_WORDS.items() if (x := float(strengths.get(name, 0)))]
-    planted = "a confound was planted" if len(words) == 1 else f"{len(words)} confounds were planted"
-    return f"{planted}: patients have {listing(words)}" if words else ""
-
-
-def count(number, noun, plural=None):
-    """A number with its noun: "1 scan", "2 scans"."""
-    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
-
-
-def people(n_subjects, n_scans, of=""):
-    """The n of a figure: "40 subjects, 60 scans", and where they are another study's, `of` (`of_cohort`)."""
-    return f"{count(n_subjects, 'subject')}, {count(n_scans, 'scan')}{of}"
-
-
-def judged_by(split, n_models):
-    """Who judges the scans of another study: "each judged by each of the 5 models of kfold"."""
-    return "each judged by " + (
-        f"each of the {n_models} models of {split}" if n_models > 1 else f"the model of {split}"
-    )
-
-
-def of_cohort(cohort, split, n_models):
-    """Whose scans they are and who judges them: " of the cohort oasis1, each judged by the model of holdout"."""
-    return f" of the cohort {cohort}, {judged_by(split, n_models)}"
-
-
 def describe_other(card):
     """A map of others with what is known of it: "Occlusion (maps.npz, array ad; 30 subjects, 40 scans)"."""
     named = [count(card[key], noun) for key, noun in (("n_subjects", "subject"), ("n_scans", "scan")) if card[key]]
     source = card["file"] + (f", array {card['array']}" if card["array"] else "")
     parts = [source, ", ".join(named) or "n not given", *([card["note"]] if card["note"] else [])]
     return f"{method_title(card['name'])} ({'; '.join(parts)})"
-
-
-def duration(seconds):
-    """Seconds as people say them: '40 s', '3 min', '2.5 h'."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def number(value, digits=2):
-    """A figure with fixed decimals, never "-0.00"; a dash where it is not defined."""
-    return "–" if value is None or not math.isfinite(value) else f"{value:z.{digits}f}"
-
-
-def interval(value, low, high, digits=2):
-    """A figure with its 95 % interval: "0.82 (0.71 to 0.91)"."""
-    if not math.isfinite(value):
-        return "not defined"
-    return f"{number(value, digits)} ({number(low, digits)} to {number(high, digits)})"
-
-
-def p_value(p):
-    """A p in words that never says 0: "p = 0.031" or "p < 0.001"."""
-    if not math.isfinite(p):
-        return "p not defined"
-    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
-
-
-def listing(words):
-    """Words as a list in a sentence: "a, b and c"."""
-    words = list(words)
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from voxelwhy.errors import InputError
-from voxelwhy.tables import SIDES
+from voxelwhy.io.tables import SIDES
 
 
 def audit_folds(folds, selected, *, classes, trains=True):

@@ -7,7 +7,7 @@ import pandas as pd
 from sklearn.model_selection import StratifiedKFold, train_test_split
 
 from voxelwhy.errors import ConfigError, InputError
-from voxelwhy.subjects import subject_classes
+from voxelwhy.splits.subjects import subject_classes
 
 STAGE = "split_folds"
 

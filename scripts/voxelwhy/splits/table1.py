@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from voxelwhy.subjects import subject_classes
-from voxelwhy.tables import SIDES, TABLE1
+from voxelwhy.io.tables import SIDES, TABLE1
+from voxelwhy.splits.subjects import subject_classes
 
 
 def cohort_table(folds, selected, classes):

@@ -9,7 +9,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from voxelwhy.volumes import Volumes, registered_paths
+from voxelwhy.training.volumes import Volumes, registered_paths
 
 MODELS = ("logistic_regression", "linear_svm")
 
@@ -20,7 +20,7 @@ def region_means(volumes, labels, region_ids):
 
     Parameters
     ----------
-    volumes : voxelwhy.volumes.Volumes, on the grid of `labels`, not cropped
+    volumes : voxelwhy.training.volumes.Volumes, on the grid of `labels`, not cropped
     labels : int array (x, y, z)
     region_ids : sequence of int
 

@@ -9,16 +9,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from voxelwhy.arrays import read_arrays
+from voxelwhy.config.model import STATELESS
 from voxelwhy.errors import ConfigError, InputError
-from voxelwhy.fold_training import hash_subjects, load_fold, predict
-from voxelwhy.foreign_settings import STATELESS
-from voxelwhy.images import Grid, hash_voxels
-from voxelwhy.models.layers import in_channels_last
-from voxelwhy.models.networks import build_network
-from voxelwhy.models.weights import fit_weights, hash_weights, read_weights
-from voxelwhy.provenance import software_versions
-from voxelwhy.volumes import Normaliser, Volumes, inverse_spread
+from voxelwhy.io.arrays import read_arrays
+from voxelwhy.io.images import Grid, hash_voxels
+from voxelwhy.io.provenance import software_versions
+from voxelwhy.networks.build import build_network
+from voxelwhy.networks.layers import in_channels_last
+from voxelwhy.networks.weights import fit_weights, hash_weights, read_weights
+from voxelwhy.training.fold import hash_subjects, load_fold, predict
+from voxelwhy.training.volumes import Normaliser, Volumes, inverse_spread
 
 
 def open_weights(model_settings, training, mask, *, classes):

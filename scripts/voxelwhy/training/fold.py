@@ -8,16 +8,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from voxelwhy.channels import channel_path
-from voxelwhy.checkpoints import checkpoint_key
-from voxelwhy.images import Grid, hash_voxels
-from voxelwhy.models.devices import pick_device
-from voxelwhy.models.networks import network_options
-from voxelwhy.models.weights import hash_weights
-from voxelwhy.provenance import software_versions
-from voxelwhy.tables import SIDES
-from voxelwhy.training import FoldData, predict_logits, train_network
-from voxelwhy.volumes import Normaliser, Volumes
+from voxelwhy.io.channels import channel_path
+from voxelwhy.io.images import Grid, hash_voxels
+from voxelwhy.io.provenance import software_versions
+from voxelwhy.io.tables import SIDES
+from voxelwhy.networks.build import network_options
+from voxelwhy.networks.devices import pick_device
+from voxelwhy.networks.weights import hash_weights
+from voxelwhy.training.checkpoints import checkpoint_key
+from voxelwhy.training.loop import FoldData, predict_logits, train_network
+from voxelwhy.training.volumes import Normaliser, Volumes
 
 
 def load_fold(folds, t1_paths, mask, settings, *, fold, classes):

@@ -12,15 +12,14 @@ import pandas as pd
 import torch
 from torch.nn.functional import cross_entropy
 
-from voxelwhy.augmentation import Augmentation
-from voxelwhy.checkpoints import all_finite, resume, save_checkpoint
 from voxelwhy.errors import InputError
-from voxelwhy.models.bfloat16 import refuse_wrong_gradients
-from voxelwhy.models.devices import pick_device
-from voxelwhy.models.layers import in_channels_last, takes_lone_scan
-from voxelwhy.models.networks import build_network, network_options
-from voxelwhy.models.two_classes import two_logits
-from voxelwhy.volumes import Normaliser
+from voxelwhy.networks.build import build_network, network_options
+from voxelwhy.networks.devices import pick_device
+from voxelwhy.networks.layers import in_channels_last, takes_lone_scan
+from voxelwhy.training.augmentation import Augmentation
+from voxelwhy.training.bfloat16 import refuse_wrong_gradients
+from voxelwhy.training.checkpoints import all_finite, resume, save_checkpoint
+from voxelwhy.training.volumes import Normaliser
 
 log = logging.getLogger(__name__)
 
@@ -275,3 +274,12 @@ def _warn_of_slow_precision(settings, device):
 def has_bfloat16():
     """Whether the convolutions of this processor work in bfloat16, or every number is converted there and back."""
     return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
+def two_logits(logits) -> torch.Tensor:
+    """Logits (n, 2) of the negative and the positive class; one logit z of the positive class is -z/2 and z/2.
+
+    Then their softmax is 1 - sigmoid(z) and sigmoid(z), and their cross-entropy is the binary cross-entropy of z: all
+    that works on two logits works on one. Logits of two or more classes come back as they are.
+    """
+    return torch.cat([-logits / 2, logits / 2], dim=1) if logits.shape[1] == 1 else logits

@@ -7,7 +7,7 @@ import numpy as np
 from nilearn.datasets import load_mni152_gm_template, load_mni152_wm_template
 
 from voxelwhy.errors import InputError
-from voxelwhy.images import Grid, read_volume
+from voxelwhy.io.images import Grid, read_volume
 from voxelwhy.registration.template import on_grid
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import nibabel as nib
 import numpy as np
 
-from voxelwhy.channels import channel_path
 from voxelwhy.errors import ConfigError, InputError
-from voxelwhy.images import Grid
+from voxelwhy.io.channels import channel_path
+from voxelwhy.io.images import Grid
 
 #: A voxel whose training SD is below this share of the median SD carries no contrast, only z-scores that explode.
 LEAST_SPREAD = 0.01

@@ -8,10 +8,10 @@ import random
 import pytest
 from adni_tables import COLLECTION, N3, cohort_settings, image, reasons, write_collection
 
-from voxelwhy.cohort.adni_collection import comparable
 from voxelwhy.cohort.parse import parse_tables
+from voxelwhy.cohort.readers.adni_collection import comparable
 from voxelwhy.errors import ConfigError, InputError
-from voxelwhy.tables import DROPPED, SCANS, read_table, write_table
+from voxelwhy.io.tables import DROPPED, SCANS, read_table, write_table
 
 FULL = "MPR; GradWarp; B1 Correction; N3; Scaled"
 AD, CN = "011_S_0003", "011_S_0005"

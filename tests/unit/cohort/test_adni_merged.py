@@ -10,7 +10,7 @@ from adni_tables import N3, ROWS, changed, reasons, write_merged
 
 from voxelwhy.cohort.parse import parse_tables
 from voxelwhy.errors import ConfigError, InputError
-from voxelwhy.tables import DROPPED, SCANS, read_table, write_table
+from voxelwhy.io.tables import DROPPED, SCANS, read_table, write_table
 
 
 def test_every_row_is_kept_or_dropped_with_its_reason(tmp_path, caplog):

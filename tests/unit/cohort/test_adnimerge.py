@@ -7,8 +7,8 @@ import logging
 import pytest
 from adni_tables import ADNIMERGE, N3, image, reasons, visit, write_adnimerge, write_collection, write_merged
 
-from voxelwhy.cohort._adnimerge import diagnosed_state, visit_code
 from voxelwhy.cohort.parse import parse_tables
+from voxelwhy.cohort.readers._adnimerge import diagnosed_state, visit_code
 from voxelwhy.errors import InputError
 
 ONE, TWO = "011_S_0003", "011_S_0005"

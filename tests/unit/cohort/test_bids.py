@@ -11,7 +11,7 @@ from bids_dataset import CLASSES, add_images, write_bids, write_tsv
 
 from voxelwhy.cohort.parse import parse_tables
 from voxelwhy.errors import InputError
-from voxelwhy.tables import DROPPED, SCANS, read_table, write_table
+from voxelwhy.io.tables import DROPPED, SCANS, read_table, write_table
 
 
 def drops(dropped):

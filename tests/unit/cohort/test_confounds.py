@@ -16,18 +16,18 @@ import pytest
 import yaml
 from test_simulation import SETTINGS, settings
 
-from voxelwhy import settings_checks
+from voxelwhy.cohort.simulation import confounds, plan, scans, variation
+from voxelwhy.cohort.simulation.cohort import simulate_cohort
+from voxelwhy.cohort.simulation.confounds import describe_confounds
+from voxelwhy.cohort.simulation.deform import sample
+from voxelwhy.config import checks as settings_checks
+from voxelwhy.config.settings import load_settings
 from voxelwhy.errors import ConfigError
-from voxelwhy.external.cohort import planted_in_cohort
-from voxelwhy.figures.style import new_figure, save_figure
-from voxelwhy.report import write_report
-from voxelwhy.report_text import methods_text
-from voxelwhy.settings import load_settings
-from voxelwhy.simulation import confounds, plan, scans, variation
-from voxelwhy.simulation.cohort import simulate_cohort
-from voxelwhy.simulation.deform import sample
-from voxelwhy.tables import CONFOUNDS, read_table
-from voxelwhy.wording import describe_confounds
+from voxelwhy.evaluation.external.cohort import planted_in_cohort
+from voxelwhy.io.tables import CONFOUNDS, read_table
+from voxelwhy.report.figures.style import new_figure, save_figure
+from voxelwhy.report.methods_text import methods_text
+from voxelwhy.report.page import write_report
 
 ROOT = Path(__file__).resolve().parents[1]
 SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"

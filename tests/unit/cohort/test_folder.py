@@ -12,7 +12,7 @@ from folder_scans import NAMED, PLAIN, touch, write_named, write_plain
 
 from voxelwhy.cohort.parse import parse_tables
 from voxelwhy.errors import InputError
-from voxelwhy.tables import DROPPED, SCANS, read_table, write_table
+from voxelwhy.io.tables import DROPPED, SCANS, read_table, write_table
 
 
 def test_a_plain_table_of_two_columns(tmp_path, caplog):

@@ -15,10 +15,10 @@ import yaml
 from adni_tables import SCHEMA, cohort_settings, image, reasons, write_collection
 from loni_tree import make_loni_tree
 
-from voxelwhy.cohort import _loni
 from voxelwhy.cohort.parse import parse_tables
+from voxelwhy.cohort.readers import _loni
+from voxelwhy.config.settings import load_settings
 from voxelwhy.errors import InputError
-from voxelwhy.settings import load_settings
 
 ROOT = Path(__file__).resolve().parents[1]
 ONE = "ADNI/011_S_0003/MPR__GradWarp__B1_Correction__N3__Scaled/2005-09-01_09_58_59.0"

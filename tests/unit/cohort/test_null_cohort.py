@@ -4,8 +4,8 @@ import nibabel as nib
 import numpy as np
 from test_simulation import SETTINGS, settings
 
-from voxelwhy.simulation import cohort as simulation
-from voxelwhy.simulation import plan, scans
+from voxelwhy.cohort.simulation import cohort as simulation
+from voxelwhy.cohort.simulation import plan, scans
 
 
 def test_swapping_the_labels_of_a_null_cohort_changes_no_byte(monkeypatch):

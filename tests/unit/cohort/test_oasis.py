@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from adni_tables import reasons
 
-from voxelwhy.cohort import oasis
 from voxelwhy.cohort.parse import parse_tables
+from voxelwhy.cohort.readers import oasis
 from voxelwhy.errors import ConfigError, InputError
-from voxelwhy.tables import DROPPED, SCANS, write_table
+from voxelwhy.io.tables import DROPPED, SCANS, write_table
 
 CLASSES = {
     "positive": {"name": "AD", "values": [0.5, 1, 2]},

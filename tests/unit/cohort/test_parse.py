@@ -8,12 +8,12 @@ import pytest
 from adni_tables import HEADER, ROWS, write_merged
 from folder_scans import write_named, write_plain
 
-from voxelwhy.cohort import adni_merged
-from voxelwhy.cohort import folder as folder_reader
-from voxelwhy.cohort._reading import read_rows
 from voxelwhy.cohort.parse import parse_tables
+from voxelwhy.cohort.readers import adni_merged
+from voxelwhy.cohort.readers import folder as folder_reader
+from voxelwhy.cohort.readers._reading import read_rows
 from voxelwhy.errors import ConfigError, InputError
-from voxelwhy.tables import DROPPED, SCANS
+from voxelwhy.io.tables import DROPPED, SCANS
 
 
 @pytest.mark.parametrize(

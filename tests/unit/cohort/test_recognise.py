@@ -16,8 +16,8 @@ from test_oasis import ONE, TWO
 
 from voxelwhy import registry
 from voxelwhy.cohort.recognise import COLUMNS, recognise_source, settle_source
+from voxelwhy.config.settings import load_settings
 from voxelwhy.errors import ConfigError, InputError
-from voxelwhy.settings import load_settings
 
 ROOT = Path(__file__).resolve().parents[1]
 SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
@@ -195,9 +195,9 @@ def test_the_workflow_says_once_what_it_recognised_and_writes_it_down(tmp_path):
     assert sentence in (tmp_path / "results/x/logs/parse_tables.log").read_text()
     assert len((tmp_path / "results/x/cohort/scans.tsv").read_text().splitlines()) == 3
     job = json.loads(next((tmp_path / "loaded").iterdir()).read_text())
-    silent = {"voxelwhy", "voxelwhy.cohort", "voxelwhy.errors", "voxelwhy.logs", "voxelwhy.registry"}
+    silent = {"voxelwhy", "voxelwhy.cohort", "voxelwhy.errors", "voxelwhy.jobs.logs", "voxelwhy.registry"}
     assert set(job["loaded"]) - silent == {name for name in job["named"] if name.startswith("voxelwhy.")}
-    assert "voxelwhy.cohort.bids" in job["loaded"]
+    assert "voxelwhy.cohort.readers.bids" in job["loaded"]
     assert "Nothing to be done" in snakemake(tmp_path, config, "results/x/cohort/scans.tsv", "--dry-run")[1]
     touch(tmp_path / "data", "sub-03/anat/sub-03_T1w.nii")
     assert "parse_tables" in snakemake(tmp_path, config, "results/x/cohort/scans.tsv", "--dry-run")[1]

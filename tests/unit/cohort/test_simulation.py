@@ -12,12 +12,12 @@ import pandas as pd
 import pytest
 from scipy import linalg, stats
 
+from voxelwhy.cohort.simulation import anatomy, atrophy, deform, plan, scans, variation
+from voxelwhy.cohort.simulation import cohort as simulation
+from voxelwhy.cohort.simulation.cohort import simulate_cohort, write_scans
 from voxelwhy.errors import ConfigError, InputError
-from voxelwhy.images import Grid, read_volume
-from voxelwhy.simulation import anatomy, atrophy, deform, plan, scans, variation
-from voxelwhy.simulation import cohort as simulation
-from voxelwhy.simulation.cohort import simulate_cohort, write_scans
-from voxelwhy.tables import TRUTH_REGIONS, read_table
+from voxelwhy.io.images import Grid, read_volume
+from voxelwhy.io.tables import TRUTH_REGIONS, read_table
 
 SETTINGS = {
     "resolution_mm": 4,

@@ -17,12 +17,12 @@ from test_simulation import settings
 from test_store import contents, entries
 from test_study import SMALL, Study
 
-from voxelwhy.code_digest import code_digest
-from voxelwhy.simulation import cohort
-from voxelwhy.simulation.store import BOOKKEEPING, LIBRARIES, PARTS, simulate_shared, simulation_key
+from voxelwhy.cohort.simulation import cohort
+from voxelwhy.cohort.simulation.store import BOOKKEEPING, LIBRARIES, PARTS, simulate_shared, simulation_key
+from voxelwhy.jobs.code_digest import code_digest
 
 ROOT = Path(__file__).resolve().parents[1]
-CODE = {"simulate_cohort.py": "a", "voxelwhy.doors": "b", "voxelwhy.simulation.deform": "c"}
+CODE = {"simulate_cohort.py": "a", "voxelwhy.jobs.doors": "b", "voxelwhy.cohort.simulation.deform": "c"}
 FEW = settings(
     resolution_mm=6,
     subjects={"CN": 2, "Dementia": 2},
@@ -119,26 +119,26 @@ def test_a_study_that_has_registered_gets_changed_scans_that_are_new_and_keeps_t
 
 def test_the_key_is_made_of_settings_seed_code_and_libraries(monkeypatch):
     same = simulation_key(FEW, 7, code=CODE)
-    moved_door = CODE | {"simulate_cohort.py": "z", "voxelwhy.doors": "z", "voxelwhy.shared_store": "z"}
+    moved_door = CODE | {"simulate_cohort.py": "z", "voxelwhy.jobs.doors": "z", "voxelwhy.io.store": "z"}
     assert simulation_key(FEW, 7, code=moved_door) == same
     others = [
         simulation_key(FEW, 8, code=CODE),
         simulation_key(FEW | {"effect": 0.5}, 7, code=CODE),
-        simulation_key(FEW, 7, code=CODE | {"voxelwhy.simulation.deform": "d"}),
+        simulation_key(FEW, 7, code=CODE | {"voxelwhy.cohort.simulation.deform": "d"}),
     ]
-    monkeypatch.setattr("voxelwhy.provenance.version", lambda name: "0.0")
+    monkeypatch.setattr("voxelwhy.io.provenance.version", lambda name: "0.0")
     others.append(simulation_key(FEW, 7, code=CODE))
-    monkeypatch.setattr("voxelwhy.simulation.store.zlib.ZLIB_RUNTIME_VERSION", "0.0")
+    monkeypatch.setattr("voxelwhy.cohort.simulation.store.zlib.ZLIB_RUNTIME_VERSION", "0.0")
     others.append(simulation_key(FEW, 7, code=CODE))
     assert len({same, *others}) == 6
 
 
 def test_what_keeps_and_passes_on_makes_no_scan():
     graph = grimp.build_graph("voxelwhy", cache_dir=None)
-    reached = graph.find_upstream_modules("voxelwhy.simulation.cohort") | {"voxelwhy.simulation.cohort"}
-    assert graph.modules >= BOOKKEEPING and BOOKKEEPING & reached == {"voxelwhy.tables"}
+    reached = graph.find_upstream_modules("voxelwhy.cohort.simulation.cohort") | {"voxelwhy.cohort.simulation.cohort"}
+    assert graph.modules >= BOOKKEEPING and BOOKKEEPING & reached == {"voxelwhy.io.tables"}
     counted = set(code_digest(ROOT / "scripts" / "simulate_cohort.py")) - BOOKKEEPING - {"simulate_cohort.py"}
-    assert counted <= reached and {"voxelwhy.simulation.scans", "voxelwhy.images"} <= counted
+    assert counted <= reached and {"voxelwhy.cohort.simulation.scans", "voxelwhy.io.images"} <= counted
     for library in LIBRARIES:
         assert version(library), "a misspelt one would be left out of the key"
 
@@ -188,7 +188,7 @@ def test_a_store_that_cannot_be_written_costs_time_and_no_result(tmp_path, rende
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr("voxelwhy.shared_store.shutil.copyfile", full)
+        patched.setattr("voxelwhy.io.store.shutil.copyfile", full)
         simulate(tmp_path / "b", store=tmp_path / "store")
     assert "No space left" in caplog.text and contents(tmp_path / "store") == {}
     assert contents(tmp_path / "a") == contents(tmp_path / "b") == contents(tmp_path / "without")
@@ -199,7 +199,7 @@ def test_without_links_scans_are_copied(tmp_path, rendered, monkeypatch):
     def refuse(*_, **__):
         raise OSError(errno.EXDEV, "Invalid cross-device link")
 
-    monkeypatch.setattr("voxelwhy.shared_store.os.link", refuse)
+    monkeypatch.setattr("voxelwhy.io.store.os.link", refuse)
     for name in "ab":
         simulate(tmp_path / name, store=tmp_path / "store", linked=True)
     assert len(rendered) == N_SCANS and contents(tmp_path / "a") == contents(tmp_path / "b")
@@ -211,7 +211,7 @@ import sys, time
 from pathlib import Path
 sys.path[:0] = {paths}
 from test_cohort_store import simulate
-from voxelwhy.simulation import cohort
+from voxelwhy.cohort.simulation import cohort
 make = cohort.make_scan
 def slow(*arguments):
     Path({started!r}).touch()

@@ -15,6 +15,8 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from voxelwhy.comparison.cells import read_cell, write_cell
+from voxelwhy.comparison.combinations import make_cells, short_names
+from voxelwhy.comparison.report import report_comparison
 from voxelwhy.comparison.summary import (
     cell_table,
     claims_table,
@@ -25,11 +27,9 @@ from voxelwhy.comparison.summary import (
     mean_interval,
     method_table,
 )
-from voxelwhy.comparison_report import report_comparison
-from voxelwhy.comparison_settings import make_cells, short_names
+from voxelwhy.config.settings import load_settings
 from voxelwhy.errors import ConfigError
 from voxelwhy.registration.template import make_template
-from voxelwhy.settings import load_settings
 
 ROOT = Path(__file__).resolve().parents[1]
 load = partial(load_settings, schema_path=ROOT / "workflow" / "schemas" / "config.schema.yaml")

@@ -10,8 +10,8 @@ from jsonschema import Draft202012Validator
 from settings_cases import MINIMAL, SCHEMA, SCHEMA_PATH, SEXES, load
 
 from voxelwhy import registry
+from voxelwhy.config.settings import _all_keys, load_settings, resolve
 from voxelwhy.errors import ConfigError
-from voxelwhy.settings import _all_keys, load_settings, resolve
 
 
 def _nodes(node, path=""):

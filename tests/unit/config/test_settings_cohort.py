@@ -7,8 +7,8 @@ import yaml
 from jsonschema import Draft202012Validator
 from settings_cases import MINIMAL, SCHEMA, SCHEMA_PATH, SEXES, load
 
+from voxelwhy.config.settings import load_settings
 from voxelwhy.errors import ConfigError
-from voxelwhy.settings import load_settings
 
 
 def test_one_table_or_several():

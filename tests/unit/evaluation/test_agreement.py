@@ -6,7 +6,7 @@ from scipy.stats import rankdata
 
 from voxelwhy.errors import InputError, ShapeError
 from voxelwhy.evaluation.agreement import compare_maps
-from voxelwhy.tables import AGREEMENT, write_table
+from voxelwhy.io.tables import AGREEMENT, write_table
 
 CLASSES = {"positive": "AD", "negative": "CN"}
 

@@ -7,13 +7,13 @@ import pandas as pd
 import pytest
 from settings_cases import load
 
+from voxelwhy.config.splits import external_splits, reported_splits
 from voxelwhy.errors import ConfigError, InputError
-from voxelwhy.external.cohort import check_cohort, is_simulated, register_command, require_cohort
-from voxelwhy.external.folds import audit_external, external_folds, plain_subject, require_disjoint
-from voxelwhy.external_settings import external_splits, reported_splits
-from voxelwhy.images import Grid, save_int16, write_json
-from voxelwhy.table1 import cohort_table
-from voxelwhy.tables import FOLDS, SELECTED, TABLE1, write_table
+from voxelwhy.evaluation.external.cohort import check_cohort, is_simulated, register_command, require_cohort
+from voxelwhy.evaluation.external.folds import audit_external, external_folds, plain_subject, require_disjoint
+from voxelwhy.io.images import Grid, save_int16, write_json
+from voxelwhy.io.tables import FOLDS, SELECTED, TABLE1, write_table
+from voxelwhy.splits.table1 import cohort_table
 
 CLASSES = {"positive": "AD", "negative": "CN"}
 GRID = Grid.icbm(8)

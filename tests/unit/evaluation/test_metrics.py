@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 
 from voxelwhy.errors import InputError
 from voxelwhy.evaluation.metrics import by_subject, confusion, roc_band, score_predictions, weighted_auc
-from voxelwhy.tables import METRICS, ROC, write_table
+from voxelwhy.io.tables import METRICS, ROC, write_table
 
 CLASSES = {"positive": "AD", "negative": "CN"}
 

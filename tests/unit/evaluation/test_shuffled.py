@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 from test_training import SETTINGS
 
-from voxelwhy import shuffled
-from voxelwhy.checkpoints import checkpoint_key
-from voxelwhy.fold_training import train_fold
-from voxelwhy.images import Grid
-from voxelwhy.tables import SHUFFLED, write_table
+from voxelwhy.evaluation import shuffled
+from voxelwhy.io.images import Grid
+from voxelwhy.io.tables import SHUFFLED, write_table
+from voxelwhy.training.checkpoints import checkpoint_key
+from voxelwhy.training.fold import train_fold
 
 TRAINING = SETTINGS | {"normalisation": "scan", "epochs": 2, "dropout": 0.0}
 HEATMAPS = {
@@ -113,14 +113,14 @@ def test_the_scans_are_those_that_the_study_explains(small_cohort, classes, atla
 
 
 def shuffled_volumes(path, brain):
-    from voxelwhy.volumes import Normaliser, Volumes
+    from voxelwhy.training.volumes import Normaliser, Volumes
 
     volumes = Volumes([path], brain)
     return Normaliser("scan")(volumes[0], volumes.mask)
 
 
 def shuffled_map(model, image, target):
-    from voxelwhy.heatmaps.sensitivity_analysis import sensitivity_analysis
+    from voxelwhy.explain.sensitivity_analysis import sensitivity_analysis
 
     return sensitivity_analysis(model, image, target_class=target, device="cpu")
 

@@ -10,8 +10,8 @@ from statsmodels.stats.multitest import multipletests
 
 from voxelwhy.errors import ShapeError
 from voxelwhy.evaluation import truth as tr
-from voxelwhy.images import Grid
-from voxelwhy.tables import TRUTH, write_table
+from voxelwhy.io.images import Grid
+from voxelwhy.io.tables import TRUTH, write_table
 
 N_PAIRS, N_SINGLE, VOXELS = 30, 4, 8
 

@@ -8,9 +8,9 @@ from heatmap_cases import CONV, SHAPES, Guided, assert_same, network, picture
 from torch import nn
 
 from voxelwhy.errors import ConfigError, ModelError
-from voxelwhy.heatmaps.grad_cam import grad_cam
-from voxelwhy.heatmaps.grad_cam_plusplus import grad_cam_plusplus
-from voxelwhy.heatmaps.guided_grad_cam import guided_grad_cam
+from voxelwhy.explain.grad_cam import grad_cam
+from voxelwhy.explain.grad_cam_plusplus import grad_cam_plusplus
+from voxelwhy.explain.guided_grad_cam import guided_grad_cam
 
 each_case = pytest.mark.parametrize("ndim", [2, 3])
 each_output = pytest.mark.parametrize("apply_softmax", [True, False], ids=["probability", "logit"])

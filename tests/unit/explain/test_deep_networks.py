@@ -11,19 +11,19 @@ from heatmap_cases import Guided, assert_same
 from networks_elsewhere import unsure
 from torch import nn
 
-from voxelwhy.heatmaps.area_occlusion import area_occlusion
-from voxelwhy.heatmaps.grad_cam import grad_cam
-from voxelwhy.heatmaps.grad_cam_plusplus import grad_cam_plusplus
-from voxelwhy.heatmaps.guided_backprop import guided_backprop
-from voxelwhy.heatmaps.guided_grad_cam import guided_grad_cam
-from voxelwhy.heatmaps.input_x_gradient import input_x_gradient
-from voxelwhy.heatmaps.integrated_gradients import integrated_gradients
-from voxelwhy.heatmaps.lrp import lrp
-from voxelwhy.heatmaps.occlusion import occlusion
-from voxelwhy.heatmaps.sensitivity_analysis import sensitivity_analysis
-from voxelwhy.heatmaps.smoothgrad import smoothgrad
-from voxelwhy.models.layers import in_channels_last
-from voxelwhy.models.networks import build_network
+from voxelwhy.explain.area_occlusion import area_occlusion
+from voxelwhy.explain.grad_cam import grad_cam
+from voxelwhy.explain.grad_cam_plusplus import grad_cam_plusplus
+from voxelwhy.explain.guided_backprop import guided_backprop
+from voxelwhy.explain.guided_grad_cam import guided_grad_cam
+from voxelwhy.explain.input_x_gradient import input_x_gradient
+from voxelwhy.explain.integrated_gradients import integrated_gradients
+from voxelwhy.explain.lrp import lrp
+from voxelwhy.explain.occlusion import occlusion
+from voxelwhy.explain.sensitivity_analysis import sensitivity_analysis
+from voxelwhy.explain.smoothgrad import smoothgrad
+from voxelwhy.networks.build import build_network
+from voxelwhy.networks.layers import in_channels_last
 
 #: On these grids ResNet-18 ends in 2 x 2 x 2 cells, and DenseNet-121 in one: its last convolution that has places
 #: lies before the last block.

@@ -7,10 +7,10 @@ from heatmap_cases import SHAPES, assert_same, network, picture
 from torch import nn
 
 from voxelwhy.errors import ConfigError, ModelError
-from voxelwhy.heatmaps import blanking
-from voxelwhy.heatmaps.area_occlusion import area_occlusion
-from voxelwhy.heatmaps.occlusion import occlusion
-from voxelwhy.incremental import engine as incremental
+from voxelwhy.explain._shared import blanking
+from voxelwhy.explain.area_occlusion import area_occlusion
+from voxelwhy.explain.incremental import engine as incremental
+from voxelwhy.explain.occlusion import occlusion
 
 OPTIONS = {"size": (8, 6, 4), "stride": (4, 3, 5), "resize": False, "positive_only": False, "target_class": 1}
 

@@ -10,8 +10,8 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from voxelwhy.errors import ConfigError, ModelError
-from voxelwhy.heatmaps.grad_cam import grad_cam
-from voxelwhy.models.networks import build_network
+from voxelwhy.explain.grad_cam import grad_cam
+from voxelwhy.networks.build import build_network
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 

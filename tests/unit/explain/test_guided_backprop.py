@@ -10,8 +10,8 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from voxelwhy.errors import ModelError
-from voxelwhy.heatmaps.guided_backprop import guided_backprop
-from voxelwhy.heatmaps.sensitivity_analysis import sensitivity_analysis
+from voxelwhy.explain.guided_backprop import guided_backprop
+from voxelwhy.explain.sensitivity_analysis import sensitivity_analysis
 
 CONV = {2: nn.Conv2d, 3: nn.Conv3d}
 SHAPES = {2: (12, 10), 3: (9, 8, 10)}

@@ -9,17 +9,17 @@ from heatmap_cases import SHAPES, assert_same, linear, network, picture
 from torch import nn
 
 from voxelwhy.errors import ConfigError, InputError, ModelError, ShapeError
-from voxelwhy.heatmaps.area_occlusion import area_occlusion
-from voxelwhy.heatmaps.grad_cam import grad_cam
-from voxelwhy.heatmaps.grad_cam_plusplus import grad_cam_plusplus
-from voxelwhy.heatmaps.guided_backprop import guided_backprop
-from voxelwhy.heatmaps.guided_grad_cam import guided_grad_cam
-from voxelwhy.heatmaps.input_x_gradient import input_x_gradient
-from voxelwhy.heatmaps.integrated_gradients import integrated_gradients
-from voxelwhy.heatmaps.lrp import lrp
-from voxelwhy.heatmaps.occlusion import occlusion
-from voxelwhy.heatmaps.sensitivity_analysis import sensitivity_analysis
-from voxelwhy.heatmaps.smoothgrad import smoothgrad
+from voxelwhy.explain.area_occlusion import area_occlusion
+from voxelwhy.explain.grad_cam import grad_cam
+from voxelwhy.explain.grad_cam_plusplus import grad_cam_plusplus
+from voxelwhy.explain.guided_backprop import guided_backprop
+from voxelwhy.explain.guided_grad_cam import guided_grad_cam
+from voxelwhy.explain.input_x_gradient import input_x_gradient
+from voxelwhy.explain.integrated_gradients import integrated_gradients
+from voxelwhy.explain.lrp import lrp
+from voxelwhy.explain.occlusion import occlusion
+from voxelwhy.explain.sensitivity_analysis import sensitivity_analysis
+from voxelwhy.explain.smoothgrad import smoothgrad
 
 METHODS = {
     "sensitivity_analysis": sensitivity_analysis,

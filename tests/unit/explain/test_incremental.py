@@ -16,14 +16,14 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from voxelwhy.heatmaps import blanking
-from voxelwhy.heatmaps.occlusion import occlusion
-from voxelwhy.incremental.boxes import Window, around, union
-from voxelwhy.incremental.engine import Incremental, TooLarge
-from voxelwhy.incremental.graph import Graph, NotExportable
-from voxelwhy.incremental.plan import Plan, alike, spans
-from voxelwhy.incremental.steps import steps_of
-from voxelwhy.models import rieke2018
+from voxelwhy.explain._shared import blanking
+from voxelwhy.explain.incremental.boxes import Window, around, union
+from voxelwhy.explain.incremental.engine import Incremental, TooLarge
+from voxelwhy.explain.incremental.graph import Graph, NotExportable
+from voxelwhy.explain.incremental.plan import Plan, alike, spans
+from voxelwhy.explain.incremental.steps import steps_of
+from voxelwhy.explain.occlusion import occlusion
+from voxelwhy.networks import rieke2018
 
 # ------------------------------------------------------------------ boxes
 

@@ -7,10 +7,10 @@ from heatmap_cases import network, picture
 from onnx_models import KINDS, channels_last, images
 from test_exported import export
 
-from voxelwhy.incremental.engine import Incremental
-from voxelwhy.incremental.graph import NotExportable
-from voxelwhy.models.exported import load_exported
-from voxelwhy.models.onnx_import import load_onnx
+from voxelwhy.explain.incremental.engine import Incremental
+from voxelwhy.explain.incremental.graph import NotExportable
+from voxelwhy.networks.files.exported import load_exported
+from voxelwhy.networks.files.onnx_import import load_onnx
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from networks_elsewhere import EfficientNet, ResNet, unsure
 
-from voxelwhy.incremental.engine import Incremental
-from voxelwhy.models import korolev2017, rieke2018
+from voxelwhy.explain.incremental.engine import Incremental
+from voxelwhy.networks import korolev2017, rieke2018
 
 N_WINDOWS, SIZE = 6, 20
 #: The smallest grids on which these networks work, and what cannot be computed window by window in them.

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from random_networks import Several, networks
 
-from voxelwhy.incremental.engine import Incremental
+from voxelwhy.explain.incremental.engine import Incremental
 
 TOLERANCE = 1e-10  # of the largest change that any part makes
 GRIDS = {2: [(9, 12), (14, 7), (11, 11)], 3: [(7, 6, 8), (9, 5, 6), (6, 6, 6)]}

@@ -14,9 +14,9 @@ from torch import nn
 
 import voxelwhy
 from voxelwhy.errors import ConfigError, InputError, ModelError, ShapeError
-from voxelwhy.heatmaps.inputs import read_images
-from voxelwhy.heatmaps.occlusion import occlusion
-from voxelwhy.heatmaps.sensitivity_analysis import sensitivity_analysis
+from voxelwhy.explain._shared.inputs import read_images
+from voxelwhy.explain.occlusion import occlusion
+from voxelwhy.explain.sensitivity_analysis import sensitivity_analysis
 
 
 def convolution(ndim, channels):

@@ -12,8 +12,8 @@ from heatmap_cases import CONV, SHAPES, assert_same, network, picture
 from lrp_cases import RULES, each_case, each_rule, little, relevance_by_loop, residual
 from torch import nn
 
-from voxelwhy.heatmaps.input_x_gradient import input_x_gradient
-from voxelwhy.heatmaps.lrp import lrp
+from voxelwhy.explain.input_x_gradient import input_x_gradient
+from voxelwhy.explain.lrp import lrp
 
 
 def maps_of(net, image, targets, **options):

@@ -9,7 +9,7 @@ from lrp_cases import RULES, each_case, relevance_by_loop, residual
 from torch import nn
 
 from voxelwhy.errors import ConfigError, ModelError, ShapeError
-from voxelwhy.heatmaps.lrp import lrp
+from voxelwhy.explain.lrp import lrp
 
 
 class Activated(nn.Module):

@@ -11,9 +11,9 @@ from torch import nn
 
 import voxelwhy
 from voxelwhy.errors import ConfigError, ShapeError
-from voxelwhy.heatmaps.input_x_gradient import input_x_gradient
-from voxelwhy.heatmaps.integrated_gradients import integrated_gradients
-from voxelwhy.heatmaps.smoothgrad import smoothgrad
+from voxelwhy.explain.input_x_gradient import input_x_gradient
+from voxelwhy.explain.integrated_gradients import integrated_gradients
+from voxelwhy.explain.smoothgrad import smoothgrad
 from voxelwhy.registry import METHODS, load
 
 #: 3 x 3 pools and windows of 6 lie on these sizes without a remainder, so that a flip moves every cell onto another.

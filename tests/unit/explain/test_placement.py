@@ -11,11 +11,11 @@ from scipy.ndimage import zoom
 from torch import nn
 
 from voxelwhy.errors import ModelError
-from voxelwhy.heatmaps.grad_cam import grad_cam
-from voxelwhy.heatmaps.occlusion import occlusion
-from voxelwhy.heatmaps.placement import draw_at_centres, window_centres
-from voxelwhy.heatmaps.receptive_fields import ReceptiveFields
-from voxelwhy.models.networks import build_network
+from voxelwhy.explain._shared.placement import draw_at_centres, window_centres
+from voxelwhy.explain._shared.receptive_fields import ReceptiveFields
+from voxelwhy.explain.grad_cam import grad_cam
+from voxelwhy.explain.occlusion import occlusion
+from voxelwhy.networks.build import build_network
 
 # ------------------------------------------------------------------ drawing
 

@@ -10,10 +10,10 @@ from heatmap_cases import SHAPES, assert_same, linear, network, picture
 from scipy.interpolate import RegularGridInterpolator
 from torch import nn
 
-from voxelwhy.heatmaps import area_occlusion as of_areas
-from voxelwhy.heatmaps import occlusion as of_windows
-from voxelwhy.heatmaps.grad_cam import grad_cam
-from voxelwhy.heatmaps.sensitivity_analysis import sensitivity_analysis
+from voxelwhy.explain import area_occlusion as of_areas
+from voxelwhy.explain import occlusion as of_windows
+from voxelwhy.explain.grad_cam import grad_cam
+from voxelwhy.explain.sensitivity_analysis import sensitivity_analysis
 
 occlusion = partial(of_windows.occlusion, positive_only=False)
 area_occlusion = partial(of_areas.area_occlusion, positive_only=False)

@@ -9,16 +9,16 @@ import pytest
 import torch
 
 from voxelwhy.errors import ConfigError, InputError
-from voxelwhy.fold_training import train_fold
-from voxelwhy.heatmap_parts import group_maps, group_table, merge_parts
-from voxelwhy.heatmaps.area_occlusion import area_occlusion
-from voxelwhy.heatmaps.occlusion import occlusion
-from voxelwhy.heatmaps.sensitivity_analysis import sensitivity_analysis
-from voxelwhy.map_sums import MapSums
-from voxelwhy.models.weights import load_model, save_model
-from voxelwhy.study_heatmaps import choose_subjects, explain_scans, method_options, part_of, write_part
-from voxelwhy.tables import RELEVANCE, read_table
-from voxelwhy.volumes import Normaliser, Volumes, counted_voxels
+from voxelwhy.explain.area_occlusion import area_occlusion
+from voxelwhy.explain.occlusion import occlusion
+from voxelwhy.explain.sensitivity_analysis import sensitivity_analysis
+from voxelwhy.heatmaps.explain_scans import choose_subjects, explain_scans, method_options, part_of, write_part
+from voxelwhy.heatmaps.merge_parts import group_maps, group_table, merge_parts
+from voxelwhy.heatmaps.sums import MapSums
+from voxelwhy.io.tables import RELEVANCE, read_table
+from voxelwhy.networks.weights import load_model, save_model
+from voxelwhy.training.fold import train_fold
+from voxelwhy.training.volumes import Normaliser, Volumes, counted_voxels
 
 TRAINING = {
     "network": "small",

@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from voxelwhy.config.settings import load_settings
 from voxelwhy.errors import ConfigError, InputError, ShapeError
-from voxelwhy.figures.others import draw_others
-from voxelwhy.images import save_image
-from voxelwhy.others import import_heatmap
-from voxelwhy.publish import publish_others
-from voxelwhy.settings import load_settings
-from voxelwhy.tables import OTHERS, write_table
+from voxelwhy.heatmaps.imported import import_heatmap
+from voxelwhy.io.images import save_image
+from voxelwhy.io.tables import OTHERS, write_table
+from voxelwhy.report.figures.others import draw_others
+from voxelwhy.report.tables import publish_others
 
 SCHEMA = Path(__file__).parents[1] / "workflow" / "schemas" / "config.schema.yaml"
 AFFINE = np.array([[4.0, 0, 0, -20], [0, 4, 0, -40], [0, 0, 4, -12], [0, 0, 0, 1]])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from voxelwhy.errors import InputError, ShapeError
-from voxelwhy.images import Grid, hash_voxels, read_json, read_volume, save_image, save_int16, sidecar_of, write_json
+from voxelwhy.io.images import Grid, hash_voxels, read_json, read_volume, save_image, save_int16, sidecar_of, write_json
 
 
 @pytest.fixture

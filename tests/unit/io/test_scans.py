@@ -14,8 +14,8 @@ from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 from scipy.ndimage import binary_dilation, distance_transform_edt, gaussian_filter
 
 from voxelwhy.errors import InputError
+from voxelwhy.io.scans import looks_skull_stripped, read_scan
 from voxelwhy.registration.template import make_template
-from voxelwhy.scans import looks_skull_stripped, read_scan
 
 
 @pytest.fixture(scope="module")

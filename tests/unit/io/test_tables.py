@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from voxelwhy.errors import InputError
-from voxelwhy.tables import DROPPED, EXCLUDED, FOLDS, SCANS, read_table, write_table
+from voxelwhy.io.tables import DROPPED, EXCLUDED, FOLDS, SCANS, read_table, write_table
 
 
 @pytest.fixture

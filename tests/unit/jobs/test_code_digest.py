@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 import voxelwhy
-from voxelwhy import code_digest as subject
-from voxelwhy.code_digest import code_digest
+from voxelwhy.jobs import code_digest as subject
+from voxelwhy.jobs.code_digest import code_digest
 from voxelwhy.registry import METHODS
 
 SCRIPTS = Path(voxelwhy.__file__).parents[1]
@@ -40,17 +40,19 @@ def test_a_string_that_is_no_docstring_counts(tmp_path, fresh):
 
 def test_a_method_brings_itself_and_not_the_others():
     digest = code_digest(SCRIPTS / "compute_heatmaps.py", [METHODS["grad_cam"]])
-    assert "voxelwhy.heatmaps.grad_cam" in digest
-    assert "voxelwhy.heatmaps.occlusion" not in digest
-    assert "voxelwhy.study_heatmaps" in digest
-    assert "voxelwhy.training" not in digest
-    assert not any(name.startswith("voxelwhy.figures") for name in digest)
+    assert "voxelwhy.explain.grad_cam" in digest
+    assert "voxelwhy.explain.occlusion" not in digest
+    assert "voxelwhy.heatmaps.explain_scans" in digest
+    assert "voxelwhy.training.loop" not in digest
+    assert not any(name.startswith("voxelwhy.report.figures") for name in digest)
 
 
 def test_messages_and_tables_of_names_do_not_count():
     digest = code_digest(SCRIPTS / "train_fold.py")
-    assert "voxelwhy.training" in digest
-    assert not {"voxelwhy.errors", "voxelwhy.logs", "voxelwhy.registry", "voxelwhy", "voxelwhy.models"} & set(digest)
+    assert "voxelwhy.training.loop" in digest
+    assert not {"voxelwhy.errors", "voxelwhy.jobs.logs", "voxelwhy.registry", "voxelwhy", "voxelwhy.networks"} & set(
+        digest
+    )
 
 
 @pytest.mark.parametrize(
@@ -58,7 +60,7 @@ def test_messages_and_tables_of_names_do_not_count():
 )
 def test_new_words_in_a_figure_train_nothing_again(script):
     digest = code_digest(SCRIPTS / script)
-    assert not {"voxelwhy.wording", "voxelwhy.publish", "voxelwhy.report_text"} & digest.keys()
+    assert not {"voxelwhy.report.wording", "voxelwhy.report.tables", "voxelwhy.report.methods_text"} & digest.keys()
 
 
 def test_a_changed_module_changes_the_digests_that_name_it(tmp_path, fresh):

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from voxelwhy import costs
-from voxelwhy.costs import GROUP_SIZES, START_UP_SECONDS, registration_seconds, registrations_per_job
+from voxelwhy.jobs import costs
+from voxelwhy.jobs.costs import GROUP_SIZES, START_UP_SECONDS, registration_seconds, registrations_per_job
 from voxelwhy.registry import NETWORKS
 
 PROFILE = Path(__file__).resolve().parents[1] / "workflow" / "profiles" / "slurm" / "config.yaml"

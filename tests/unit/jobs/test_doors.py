@@ -14,9 +14,9 @@ from types import SimpleNamespace
 import pytest
 
 import voxelwhy
-from voxelwhy import doors
-from voxelwhy.doors import door
 from voxelwhy.errors import InputError
+from voxelwhy.jobs import doors
+from voxelwhy.jobs.doors import door
 
 SCRIPTS = Path(voxelwhy.__file__).parents[1]
 

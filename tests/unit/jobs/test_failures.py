@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from voxelwhy.failures import FailedJobs
+from voxelwhy.jobs.failures import FailedJobs
 
 
 def record(**fields):

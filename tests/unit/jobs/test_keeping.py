@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from voxelwhy.errors import InputError
-from voxelwhy.keeping import drop_images
-from voxelwhy.volumes import registered_paths
+from voxelwhy.jobs.keeping import drop_images
+from voxelwhy.training.volumes import registered_paths
 
 
 def place(path, text):

@@ -6,9 +6,9 @@ import os
 
 import pytest
 
-from voxelwhy import progress
-from voxelwhy.progress import StageProgress
-from voxelwhy.wording import duration
+from voxelwhy.io.text import duration
+from voxelwhy.jobs import progress
+from voxelwhy.jobs.progress import StageProgress
 
 
 def record(**fields):

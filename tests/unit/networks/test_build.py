@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 from voxelwhy.errors import ConfigError, InputError, ModelError
-from voxelwhy.models.devices import pick_device
-from voxelwhy.models.layers import grid_after
-from voxelwhy.models.networks import build_network, smallest_grid
-from voxelwhy.models.weights import hash_weights, load_model, save_model
+from voxelwhy.networks.build import build_network, smallest_grid
+from voxelwhy.networks.devices import pick_device
+from voxelwhy.networks.layers import grid_after
+from voxelwhy.networks.weights import hash_weights, load_model, save_model
 from voxelwhy.registry import NETWORKS
 
 SHAPE = (17, 20, 16)

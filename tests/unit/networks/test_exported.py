@@ -12,13 +12,13 @@ from torch import nn
 
 import voxelwhy
 from voxelwhy.errors import InputError, ModelError, ShapeError
-from voxelwhy.heatmaps.guided_backprop import guided_backprop
-from voxelwhy.heatmaps.occlusion import occlusion
-from voxelwhy.heatmaps.sensitivity_analysis import sensitivity_analysis
-from voxelwhy.models.exported import load_exported
-from voxelwhy.models.files import load_network
-from voxelwhy.models.networks import build_network
-from voxelwhy.models.weights import save_model
+from voxelwhy.explain.guided_backprop import guided_backprop
+from voxelwhy.explain.occlusion import occlusion
+from voxelwhy.explain.sensitivity_analysis import sensitivity_analysis
+from voxelwhy.networks.build import build_network
+from voxelwhy.networks.files.exported import load_exported
+from voxelwhy.networks.files.load_network import load_network
+from voxelwhy.networks.weights import save_model
 
 DIM = torch.export.Dim
 BATCHES = {

@@ -11,12 +11,12 @@ from networks_elsewhere import ResNet, unsure
 from torch import nn
 from torch.nn import functional as F
 
+from voxelwhy.config.checks import NETWORKS_WITHOUT_RELU
 from voxelwhy.errors import ModelError
-from voxelwhy.models.layers import takes_lone_scan
-from voxelwhy.models.networks import build_network, smallest_grid
+from voxelwhy.networks.build import build_network, smallest_grid
+from voxelwhy.networks.layers import takes_lone_scan
 from voxelwhy.registry import NETWORKS
-from voxelwhy.settings_checks import NETWORKS_WITHOUT_RELU
-from voxelwhy.wording import ONE_LOGIT
+from voxelwhy.report.wording import ONE_LOGIT
 
 PAPER, MNI_2MM = (193, 229, 193), (91, 109, 91)
 SCHEMA = Path(__file__).parents[1] / "workflow/schemas/config.schema.yaml"
@@ -207,7 +207,7 @@ def test_a_network_of_monai_trains_on_its_smallest_grid_and_has_its_dropout(name
 
 
 def test_without_monai_its_networks_say_what_to_install(monkeypatch):
-    monkeypatch.delitem(sys.modules, "voxelwhy.models.resnet18", raising=False)
+    monkeypatch.delitem(sys.modules, "voxelwhy.networks.resnet18", raising=False)
     for name in [name for name in sys.modules if name.partition(".")[0] == "monai"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(sys, "meta_path", [_Without("monai"), *sys.meta_path])

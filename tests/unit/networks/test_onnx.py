@@ -12,7 +12,7 @@ from onnx_models import KINDS, Maker, assert_same, images, run
 from torch import nn
 
 from voxelwhy.errors import InputError, ModelError
-from voxelwhy.models.onnx_import import load_onnx
+from voxelwhy.networks.files.onnx_import import load_onnx
 
 
 def classifier(axes, *, shape=None, dtype=np.float32):

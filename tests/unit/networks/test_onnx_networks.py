@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from onnx_models import KINDS, Maker, assert_same, channels_last, images, run
 
 from voxelwhy.errors import ConfigError
-from voxelwhy.heatmaps.grad_cam import grad_cam
-from voxelwhy.heatmaps.guided_backprop import guided_backprop
-from voxelwhy.heatmaps.occlusion import occlusion
-from voxelwhy.heatmaps.sensitivity_analysis import sensitivity_analysis
-from voxelwhy.models.files import load_network
-from voxelwhy.models.onnx_import import load_onnx
+from voxelwhy.explain.grad_cam import grad_cam
+from voxelwhy.explain.guided_backprop import guided_backprop
+from voxelwhy.explain.occlusion import occlusion
+from voxelwhy.explain.sensitivity_analysis import sensitivity_analysis
+from voxelwhy.networks.files.load_network import load_network
+from voxelwhy.networks.files.onnx_import import load_onnx
 
 # ------------------------------------------------------------------ channels last
 

@@ -9,16 +9,16 @@ from heatmap_cases import assert_same, network, picture
 from torch import nn
 
 from voxelwhy.errors import InputError, ModelError
-from voxelwhy.heatmaps.area_occlusion import area_occlusion
-from voxelwhy.heatmaps.grad_cam import grad_cam
-from voxelwhy.heatmaps.guided_backprop import guided_backprop
-from voxelwhy.heatmaps.input_x_gradient import input_x_gradient
-from voxelwhy.heatmaps.integrated_gradients import integrated_gradients
-from voxelwhy.heatmaps.occlusion import occlusion
-from voxelwhy.heatmaps.sensitivity_analysis import sensitivity_analysis
-from voxelwhy.heatmaps.smoothgrad import smoothgrad
-from voxelwhy.models.files import load_network
-from voxelwhy.models.torchscript import load_torchscript
+from voxelwhy.explain.area_occlusion import area_occlusion
+from voxelwhy.explain.grad_cam import grad_cam
+from voxelwhy.explain.guided_backprop import guided_backprop
+from voxelwhy.explain.input_x_gradient import input_x_gradient
+from voxelwhy.explain.integrated_gradients import integrated_gradients
+from voxelwhy.explain.occlusion import occlusion
+from voxelwhy.explain.sensitivity_analysis import sensitivity_analysis
+from voxelwhy.explain.smoothgrad import smoothgrad
+from voxelwhy.networks.files.load_network import load_network
+from voxelwhy.networks.files.torchscript import load_torchscript
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 WAYS = {

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from voxelwhy.errors import InputError, ModelError
-from voxelwhy.models.networks import build_network
-from voxelwhy.models.weights import check_weights, fit_weights, hash_weights, read_weights, save_model
+from voxelwhy.networks.build import build_network
+from voxelwhy.networks.weights import check_weights, fit_weights, hash_weights, read_weights, save_model
 
 SHAPE = (20, 20, 20)
 LEGACY = {"_use_new_zipfile_serialization": False}

@@ -10,11 +10,11 @@ from nilearn.maskers import NiftiLabelsMasker
 from scipy import stats
 
 from voxelwhy.errors import InputError, ShapeError
-from voxelwhy.groups import cell_of, cells_in, group_names, groups_of
-from voxelwhy.images import Grid
-from voxelwhy.regions import aggregate_regions, bootstrap_means
-from voxelwhy.relevance import relevance_by_region
-from voxelwhy.tables import ATLAS, REGIONS, RELEVANCE, read_pieces, write_table
+from voxelwhy.heatmaps.groups import cell_of, cells_in, group_names, groups_of
+from voxelwhy.heatmaps.region_sums import relevance_by_region
+from voxelwhy.io.images import Grid
+from voxelwhy.io.tables import ATLAS, REGIONS, RELEVANCE, read_pieces, write_table
+from voxelwhy.regions.aggregate import aggregate_regions, bootstrap_means
 
 IDS = [2, 5, 9]
 NAMES = ["Hippocampus_L", "Amygdala_L", "Precuneus_L"]
@@ -188,7 +188,7 @@ def test_a_table_in_pieces_is_the_whole_table(relevance, table, classes, tmp_pat
 
 def test_batches_of_resamples_draw_what_one_draw_gives(relevance, table, classes, monkeypatch):
     whole = aggregate(relevance, table, classes)
-    monkeypatch.setattr("voxelwhy.regions.BATCH_VALUES", 24)
+    monkeypatch.setattr("voxelwhy.regions.aggregate.BATCH_VALUES", 24)
     pd.testing.assert_frame_equal(aggregate(relevance, table, classes), whole, rtol=1e-12)
 
 

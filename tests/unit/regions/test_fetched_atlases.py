@@ -17,14 +17,15 @@ from fetched_files import ORIGIN, write_fetched, write_image
 from nilearn import datasets
 from settings_cases import load
 
-from voxelwhy import fetched_atlases
-from voxelwhy.atlas_names import FETCHED, PACKAGED, WORKS, choices, works_of
-from voxelwhy.atlases import atlas_on_grid, load_atlas, merge_sides
+from voxelwhy.config.atlas_names import FETCHED, PACKAGED, choices
 from voxelwhy.errors import ConfigError, InputError
-from voxelwhy.fetched_atlases import tidy_name
-from voxelwhy.images import Grid
-from voxelwhy.report_text import choose_citations, methods_text
-from voxelwhy.tables import ATLAS, read_table, write_table
+from voxelwhy.io.images import Grid
+from voxelwhy.io.tables import ATLAS, read_table, write_table
+from voxelwhy.regions.aggregate import fetched_atlases
+from voxelwhy.regions.atlases import atlas_on_grid, load_atlas, merge_sides
+from voxelwhy.regions.fetched_atlases import tidy_name
+from voxelwhy.report.citations import WORKS, choose_citations, works_of
+from voxelwhy.report.methods_text import methods_text
 
 ROOT = Path(__file__).resolve().parents[1]
 PAIRED = [name for name, spec in FETCHED.items() if not spec.unpaired]

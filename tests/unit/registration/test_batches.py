@@ -15,11 +15,11 @@ from test_registration import TRUE_AFFINE, moved_scan
 from test_store import contents
 
 from voxelwhy.errors import InputError
-from voxelwhy.images import read_json, save_image, write_json
+from voxelwhy.io.images import read_json, save_image, write_json
+from voxelwhy.io.tables import REGISTERED, SELECTED, read_table, write_table
+from voxelwhy.jobs.batches import divide_scans
 from voxelwhy.registration.batch_registration import register_batch
-from voxelwhy.registration.batches import divide_scans
 from voxelwhy.registration.manifests import read_registered
-from voxelwhy.tables import REGISTERED, SELECTED, read_table, write_table
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = [f"sub-{number:05d}_ses-1" for number in range(12_000)]
@@ -94,7 +94,7 @@ def register(images_6mm, tmp_path):
 
     def register(scans, out="registered", **options):
         images = images_6mm / "template.nii.gz", images_6mm / "mask.nii.gz"
-        return register_batch(scans, *images, settings, tmp_path / out, code={"voxelwhy.images": "1"}, **options)
+        return register_batch(scans, *images, settings, tmp_path / out, code={"voxelwhy.io.images": "1"}, **options)
 
     return register
 
@@ -149,7 +149,7 @@ def test_a_batch_that_was_killed_goes_on_where_it_was(register, scans, tmp_path,
         return registration(*arguments)
 
     with monkeypatch.context() as patched:
-        patched.setattr("voxelwhy.registration.ants_scripts.ants.registration", killed)
+        patched.setattr("voxelwhy.registration.ants.ants.registration", killed)
         with pytest.raises(KeyboardInterrupt):
             register(scans)
     registered = tmp_path / "registered"

@@ -8,10 +8,10 @@ import pytest
 from scipy.ndimage import map_coordinates
 
 from voxelwhy.errors import ConfigError
-from voxelwhy.images import Grid, hash_voxels, read_json, save_image
-from voxelwhy.registration.ants_registration import register_scan
-from voxelwhy.registration.ants_scripts import ants, register, to_ants
+from voxelwhy.io.images import Grid, hash_voxels, read_json, save_image
+from voxelwhy.registration.ants import ants, register, to_ants
 from voxelwhy.registration.maps import LEAST_JACOBIAN, make_maps, segment_grey_matter
+from voxelwhy.registration.register import register_scan
 from voxelwhy.registration.template import make_template
 
 CENTRE_MM, SIGMA_MM = np.array([28.0, -26.0, 0.0]), 20.0

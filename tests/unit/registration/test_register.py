@@ -15,9 +15,9 @@ from nilearn.datasets import load_mni152_template
 from scipy.ndimage import gaussian_filter, map_coordinates
 
 from voxelwhy.errors import ConfigError, ShapeError
-from voxelwhy.images import Grid, hash_voxels, read_json, save_image
-from voxelwhy.registration.ants_registration import register_scan
-from voxelwhy.registration.ants_scripts import jacobian, register, script_arguments, to_ants
+from voxelwhy.io.images import Grid, hash_voxels, read_json, save_image
+from voxelwhy.registration.ants import jacobian, register, script_arguments, to_ants
+from voxelwhy.registration.register import register_scan
 from voxelwhy.registration.template import make_template
 
 LINEAR = (
@@ -307,7 +307,7 @@ def test_a_full_disk_is_no_fault_of_the_scan(folder, tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("voxelwhy.registration.ants_scripts.ants.registration", full)
+    monkeypatch.setattr("voxelwhy.registration.ants.ants.registration", full)
     with pytest.raises(OSError, match="No space left"):
         run(folder, tmp_path)
     assert not (tmp_path / "quality.json").exists()
@@ -317,7 +317,7 @@ def test_what_ants_raises_is_a_result(folder, tmp_path, monkeypatch):
     def give_up(*args):
         raise RuntimeError("Registration failed with error code 1")
 
-    monkeypatch.setattr("voxelwhy.registration.ants_scripts.ants.registration", give_up)
+    monkeypatch.setattr("voxelwhy.registration.ants.ants.registration", give_up)
     quality = run(folder, tmp_path)
     assert quality["reason"] == "registration failed: Registration failed with error code 1"
     assert not (tmp_path / "t1.nii").exists()

@@ -20,7 +20,7 @@ GIB = 1024**3
 
 OURS = """
 import json, resource, sys
-from voxelwhy.registration.ants_registration import register_scan
+from voxelwhy.registration.register import register_scan
 folder, scan = sys.argv[1:]
 quality = register_scan(scan, folder + "/template.nii.gz", folder + "/mask.nii.gz",
                         {"transform": "syn_quick", "n4": False}, folder + "/ours", scan_id="s1")
@@ -28,7 +28,7 @@ print(json.dumps({"peak": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_max
 """
 DIRECT = """
 import sys
-from voxelwhy.registration.ants_scripts import ants, script_arguments
+from voxelwhy.registration.ants import ants, script_arguments
 folder, scan = sys.argv[1:]
 output = f"[{folder}/x,{folder}/direct.nii.gz]"
 assert ants.registration(script_arguments(folder + "/template.nii.gz", scan, "syn_quick", output), None) == 0

@@ -9,8 +9,8 @@ import pytest
 
 from voxelwhy import errors
 from voxelwhy.errors import InputError
-from voxelwhy.registration import ants_registration
-from voxelwhy.registration.ants_registration import register_scan
+from voxelwhy.registration import register as ants_registration
+from voxelwhy.registration.register import register_scan
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from voxelwhy.errors import ConfigError, InputError
-from voxelwhy.selection import exclusion_counts, require_known, select_scans
-from voxelwhy.tables import DROPPED, EXCLUDED, SCANS, SELECTED, read_table, write_table
+from voxelwhy.io.tables import DROPPED, EXCLUDED, SCANS, SELECTED, read_table, write_table
+from voxelwhy.registration.selection import exclusion_counts, require_known, select_scans
 
 
 @pytest.fixture

@@ -19,14 +19,14 @@ import pytest
 from filelock import FileLock
 from test_registration import TRUE_AFFINE, moved_scan
 
-from voxelwhy.code_digest import SILENT, code_digest
-from voxelwhy.images import read_json, save_image
+from voxelwhy.io.images import read_json, save_image
+from voxelwhy.io.store import Store
+from voxelwhy.jobs.code_digest import SILENT, code_digest
 from voxelwhy.registration import store as stores
 from voxelwhy.registration.store import BOOKKEEPING, hash_scan, register_shared, registration_key
-from voxelwhy.shared_store import Store
 
 ROOT = Path(__file__).resolve().parents[1]
-CODE = {"register_scan.py": "a", "voxelwhy.doors": "b", "voxelwhy.registration.ants_scripts": "c"}
+CODE = {"register_scan.py": "a", "voxelwhy.jobs.doors": "b", "voxelwhy.registration.ants": "c"}
 IMAGES = {"template_path": "template.nii.gz", "mask_path": "mask.nii.gz"}
 
 
@@ -110,7 +110,7 @@ def test_the_key_is_made_of_content_settings_and_code(folder, tmp_path):
     same = key(folder)
     shutil.copy(folder / "scan.nii.gz", tmp_path / "other.nii.gz")
     assert key(folder, scan=tmp_path / "other.nii.gz") == same
-    moved_door = CODE | {"register_batch.py": "z", "voxelwhy.doors": "z", "voxelwhy.registration.store": "z"}
+    moved_door = CODE | {"register_batch.py": "z", "voxelwhy.jobs.doors": "z", "voxelwhy.registration.store": "z"}
     assert key(folder, code=moved_door) == same
     (tmp_path / "plain.nii").write_bytes(gzip.decompress((folder / "scan.nii.gz").read_bytes()))
     voxel = bytearray((tmp_path / "plain.nii").read_bytes())
@@ -129,14 +129,14 @@ def test_the_key_is_made_of_content_settings_and_code(folder, tmp_path):
         key(folder, transform="affine"),
         key(folder, n4=True),
         key(folder, keep_transforms=True),
-        key(folder, code=CODE | {"voxelwhy.registration.ants_scripts": "d"}),
+        key(folder, code=CODE | {"voxelwhy.registration.ants": "d"}),
     ]
     assert len({same, *others}) == 11
 
 
 def test_another_version_of_a_library_is_another_key(folder, monkeypatch):
     before = key(folder)
-    monkeypatch.setattr("voxelwhy.provenance.version", lambda name: "0.0")
+    monkeypatch.setattr("voxelwhy.io.provenance.version", lambda name: "0.0")
     assert key(folder) != before
 
 
@@ -167,9 +167,9 @@ def test_what_keeps_and_lists_makes_no_image():
         counted.append({n: h for n, h in digest.items() if n.startswith("voxelwhy.") and n not in BOOKKEEPING})
     assert counted[0] == counted[1]
     graph = grimp.build_graph("voxelwhy", cache_dir=None)
-    reached = graph.find_upstream_modules("voxelwhy.registration.ants_registration")
+    reached = graph.find_upstream_modules("voxelwhy.registration.register")
     assert graph.modules >= BOOKKEEPING and not BOOKKEEPING & reached
-    assert {"voxelwhy.registration.ants_scripts", "voxelwhy.images", "voxelwhy.scans"} <= reached
+    assert {"voxelwhy.registration.ants", "voxelwhy.io.images", "voxelwhy.io.scans"} <= reached
     assert reached - set(counted[0]) <= SILENT | {"voxelwhy", "voxelwhy.registration"}
 
 
@@ -233,7 +233,7 @@ def test_without_links_files_are_copied(folder, tmp_path, ants_runs, monkeypatch
         raise OSError(code, os.strerror(code))
 
     share(folder, tmp_path / "without")
-    monkeypatch.setattr("voxelwhy.shared_store.os.link", refuse)
+    monkeypatch.setattr("voxelwhy.io.store.os.link", refuse)
     for name in "ab":
         share(folder, tmp_path / name, store=tmp_path / "store")
     assert len(ants_runs) == 2
@@ -255,8 +255,8 @@ def test_a_store_that_cannot_be_written_costs_time_and_no_result(folder, tmp_pat
 
     store = tmp_path / "store"
     with monkeypatch.context() as patched:
-        patched.setattr("voxelwhy.shared_store.os.link", full)
-        patched.setattr("voxelwhy.shared_store.shutil.copyfile", full)
+        patched.setattr("voxelwhy.io.store.os.link", full)
+        patched.setattr("voxelwhy.io.store.shutil.copyfile", full)
         share(folder, tmp_path / "b", store=store)
     assert contents(tmp_path / "b") == wanted and "No space left" in caplog.text
     assert contents(store) == {}
@@ -301,7 +301,7 @@ from pathlib import Path
 sys.path[:0] = {paths}
 import ants
 from test_store import share
-from voxelwhy.registration import ants_scripts
+from voxelwhy.registration import ants as ants_scripts
 registration = ants.registration
 def slow(*arguments):
     Path({started!r}).touch()

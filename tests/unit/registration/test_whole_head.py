@@ -16,11 +16,11 @@ import pytest
 import yaml
 from scipy.ndimage import distance_transform_edt, map_coordinates
 
+from voxelwhy.cohort.skull_stripping import judge_cohort, require_one_kind
 from voxelwhy.errors import ConfigError, InputError, ShapeError
-from voxelwhy.images import Grid, read_json, save_image
-from voxelwhy.registration.ants_registration import register_scan
+from voxelwhy.io.images import Grid, read_json, save_image
+from voxelwhy.registration.register import register_scan
 from voxelwhy.registration.template import find_head, make_head_template, make_template
-from voxelwhy.skull_stripping import judge_cohort, require_one_kind
 
 ROOT = Path(__file__).resolve().parents[1]
 MRICRON = Path("/usr/share/mricron/templates")
@@ -138,7 +138,7 @@ def test_a_failed_head_leaves_no_mask(folder, tmp_path, monkeypatch):
     def fail(*_):
         raise RuntimeError("no mask")
 
-    monkeypatch.setattr("voxelwhy.registration.ants_registration.brain_mask_of_scan", fail)
+    monkeypatch.setattr("voxelwhy.registration.register.brain_mask_of_scan", fail)
     assert run(folder, tmp_path)["reason"] == "registration failed: no mask"
     assert {path.name for path in tmp_path.iterdir()} == {"quality.json", "check.png"}
 

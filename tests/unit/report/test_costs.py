@@ -2,8 +2,8 @@
 
 import pytest
 
-from voxelwhy.report import write_report
-from voxelwhy.report_costs import cost_section, jobs_without, sum_costs
+from voxelwhy.report.costs import cost_section, jobs_without, sum_costs
+from voxelwhy.report.page import write_report
 
 HEADER = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time"
 

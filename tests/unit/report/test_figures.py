@@ -10,9 +10,9 @@ from voxelwhy.errors import InputError, ShapeError
 from voxelwhy.evaluation.agreement import compare_maps
 from voxelwhy.evaluation.metrics import confusion, roc_band, score_predictions
 from voxelwhy.evaluation.truth import score_truth
-from voxelwhy.figures import agreement, cohort, external, performance, relevance, slices, truth
-from voxelwhy.figures.style import new_figure, save_figure, styled
-from voxelwhy.images import Grid, save_image
+from voxelwhy.io.images import Grid, save_image
+from voxelwhy.report.figures import agreement, cohort, external, performance, relevance, slices, truth
+from voxelwhy.report.figures.style import new_figure, save_figure, styled
 
 CLASSES = {"positive": "AD", "negative": "CN"}
 SETTINGS = {

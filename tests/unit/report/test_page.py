@@ -8,14 +8,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from voxelwhy import publish
 from voxelwhy.errors import InputError
 from voxelwhy.evaluation.metrics import score_predictions
-from voxelwhy.evaluation.summary import three_sentences
-from voxelwhy.figures.style import new_figure, save_figure
-from voxelwhy.report import write_report
-from voxelwhy.report_sections import SECTIONS, collect_sections
-from voxelwhy.report_text import choose_citations, methods_text
+from voxelwhy.report import tables as publish
+from voxelwhy.report.citations import choose_citations
+from voxelwhy.report.figures.style import new_figure, save_figure
+from voxelwhy.report.methods_text import methods_text
+from voxelwhy.report.page import write_report
+from voxelwhy.report.sections import SECTIONS, collect_sections
+from voxelwhy.report.sentences import three_sentences
 
 CLASSES = {"positive": "AD", "negative": "CN"}
 HEATMAPS = {"target": "predicted", "output": "probability", "methods": {"occlusion": {"size_mm": 40}}}

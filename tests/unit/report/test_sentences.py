@@ -10,22 +10,22 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from voxelwhy import publish
 from voxelwhy.errors import InputError
-from voxelwhy.evaluation.external import external_sentences
+from voxelwhy.evaluation.external.baseline import predict_external_baseline
+from voxelwhy.evaluation.external.folds import external_folds
+from voxelwhy.evaluation.external.predictions import predict_external
 from voxelwhy.evaluation.metrics import by_subject, confusion, score_predictions
-from voxelwhy.external.baseline import predict_external_baseline
-from voxelwhy.external.folds import external_folds
-from voxelwhy.external.predictions import predict_external
-from voxelwhy.figures.performance import draw_confusion
-from voxelwhy.fold_training import train_fold
-from voxelwhy.images import save_int16
-from voxelwhy.models.weights import load_model, save_model
-from voxelwhy.publish_external import publish_external
-from voxelwhy.regions import aggregate_regions
-from voxelwhy.report_text import external_text
-from voxelwhy.tables import METRICS, PREDICTIONS, write_table
-from voxelwhy.wording import of_cohort
+from voxelwhy.io.images import save_int16
+from voxelwhy.io.tables import METRICS, PREDICTIONS, write_table
+from voxelwhy.io.text import of_cohort
+from voxelwhy.networks.weights import load_model, save_model
+from voxelwhy.regions.aggregate import aggregate_regions
+from voxelwhy.report import tables as publish
+from voxelwhy.report.figures.performance import draw_confusion
+from voxelwhy.report.methods_text import external_text
+from voxelwhy.report.sentences import external_sentences
+from voxelwhy.report.tables import publish_external
+from voxelwhy.training.fold import train_fold
 
 CLASSES = {"positive": "AD", "negative": "CN"}
 TESTED = {"cohort": "there", "split": "kfold", "n_models": 2}

@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 from sklearn.model_selection import train_test_split
 
-from voxelwhy.audit import audit_folds, require_passed
 from voxelwhy.errors import ConfigError, InputError
-from voxelwhy.folds import split_folds
-from voxelwhy.subjects import subject_classes
-from voxelwhy.table1 import cohort_table
-from voxelwhy.tables import FOLDS, SELECTED, TABLE1, read_table, write_table
+from voxelwhy.io.tables import FOLDS, SELECTED, TABLE1, read_table, write_table
+from voxelwhy.splits.audit import audit_folds, require_passed
+from voxelwhy.splits.folds import split_folds
+from voxelwhy.splits.subjects import subject_classes
+from voxelwhy.splits.table1 import cohort_table
 
 CLASSES = {"positive": "AD", "negative": "CN"}
 

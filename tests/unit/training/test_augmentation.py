@@ -10,13 +10,13 @@ import torch
 from scipy.ndimage import shift as shifted_by_scipy
 from scipy.stats import kstest
 
-from voxelwhy import training
-from voxelwhy.augmentation import Augmentation
 from voxelwhy.errors import ConfigError
-from voxelwhy.fold_training import load_fold
-from voxelwhy.images import Grid
-from voxelwhy.models.weights import hash_weights
-from voxelwhy.wording import describe_augmentation, describe_loss
+from voxelwhy.io.images import Grid
+from voxelwhy.networks.weights import hash_weights
+from voxelwhy.report.wording import describe_augmentation, describe_loss
+from voxelwhy.training import loop as training
+from voxelwhy.training.augmentation import Augmentation
+from voxelwhy.training.fold import load_fold
 
 SHAPE = (20, 22, 18)
 AFFINE = np.diag([3.0, 3, 3, 1])
@@ -35,7 +35,7 @@ def augmentation(affine=AFFINE, channels=("t1",), **settings):
 def drawn(monkeypatch, where=(0, 0, 0), contrast=0.0):
     """All draws as they are said here."""
     rng = SimpleNamespace(random=lambda: 0.0, uniform=lambda *_: np.array(where), standard_normal=lambda: contrast)
-    monkeypatch.setattr("voxelwhy.augmentation.np.random.default_rng", lambda seed: rng)
+    monkeypatch.setattr("voxelwhy.training.augmentation.np.random.default_rng", lambda seed: rng)
 
 
 def test_a_flip_exchanges_left_and_right_and_changes_no_value():
@@ -197,7 +197,7 @@ def test_settings_of_nothing_change_no_byte(data):
 
 
 def test_a_training_without_augmentation_does_not_load_monai():
-    code = "import sys, voxelwhy.training; sys.exit('monai' in sys.modules)"
+    code = "import sys, voxelwhy.training.loop; sys.exit('monai' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": ":".join(sys.path)}).returncode == 0
 
 

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from voxelwhy.baseline import predict_baseline, region_means
-from voxelwhy.tables import PREDICTIONS, write_table
-from voxelwhy.volumes import Volumes
+from voxelwhy.io.tables import PREDICTIONS, write_table
+from voxelwhy.training.baseline import predict_baseline, region_means
+from voxelwhy.training.volumes import Volumes
 
 
 def test_region_means_against_a_plain_loop(small_cohort, rng):

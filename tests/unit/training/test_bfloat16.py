@@ -8,11 +8,11 @@ import torch
 from test_training import SETTINGS
 from torch import nn
 
-from voxelwhy import training
 from voxelwhy.errors import ModelError
-from voxelwhy.fold_training import load_fold
-from voxelwhy.models.bfloat16 import no_window_inside, refuse_wrong_gradients
-from voxelwhy.models.networks import build_network
+from voxelwhy.networks.build import build_network
+from voxelwhy.training import loop as training
+from voxelwhy.training.bfloat16 import no_window_inside, refuse_wrong_gradients
+from voxelwhy.training.fold import load_fold
 
 # In a process of its own: it may die of what it writes beyond its memory.
 GRADIENTS = """

@@ -14,23 +14,23 @@ import yaml
 from test_training import SETTINGS
 from torch import nn
 
-from voxelwhy.baseline import region_features
-from voxelwhy.channels import channel_path, maps_needed
-from voxelwhy.costs import registration_seconds
+from voxelwhy.config.settings import load_settings
 from voxelwhy.errors import ConfigError, InputError, ModelError
-from voxelwhy.fold_training import train_fold
-from voxelwhy.foreign_weights import open_weights
-from voxelwhy.heatmaps.sensitivity_analysis import sensitivity_analysis
-from voxelwhy.images import Grid
-from voxelwhy.models.architecture import own_network
-from voxelwhy.models.networks import build_network
-from voxelwhy.models.weights import load_model, save_model
+from voxelwhy.explain.sensitivity_analysis import sensitivity_analysis
+from voxelwhy.heatmaps.explain_scans import explain_scans
+from voxelwhy.io.channels import channel_path, maps_needed
+from voxelwhy.io.images import Grid
+from voxelwhy.io.tables import SCANS, SELECTED, read_table, write_table
+from voxelwhy.jobs.costs import registration_seconds
+from voxelwhy.networks.build import build_network
+from voxelwhy.networks.own_network import own_network
+from voxelwhy.networks.weights import load_model, save_model
+from voxelwhy.registration.selection import select_scans
 from voxelwhy.registry import NETWORKS
-from voxelwhy.selection import select_scans
-from voxelwhy.settings import load_settings
-from voxelwhy.study_heatmaps import explain_scans
-from voxelwhy.tables import SCANS, SELECTED, read_table, write_table
-from voxelwhy.volumes import Normaliser, Volumes, registered_paths
+from voxelwhy.training.baseline import region_features
+from voxelwhy.training.existing_weights import open_weights
+from voxelwhy.training.fold import train_fold
+from voxelwhy.training.volumes import Normaliser, Volumes, registered_paths
 
 ROOT = Path(__file__).resolve().parents[1]
 load = partial(load_settings, schema_path=ROOT / "workflow" / "schemas" / "config.schema.yaml")

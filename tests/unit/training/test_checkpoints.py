@@ -9,10 +9,11 @@ import torch
 from test_training import SETTINGS
 from torch import nn
 
-from voxelwhy import checkpoints, training
 from voxelwhy.errors import InputError
-from voxelwhy.fold_training import load_fold
-from voxelwhy.models.weights import hash_weights
+from voxelwhy.networks.weights import hash_weights
+from voxelwhy.training import loop as training
+from voxelwhy.training.fold import load_fold
+from voxelwhy.training.loop import checkpoints
 
 
 @pytest.fixture

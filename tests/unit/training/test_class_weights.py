@@ -6,10 +6,10 @@ import torch
 from sklearn.utils.class_weight import compute_class_weight
 from test_training import SETTINGS
 
-from voxelwhy import training
 from voxelwhy.errors import InputError
-from voxelwhy.fold_training import load_fold
-from voxelwhy.models.layers import takes_lone_scan
+from voxelwhy.networks.layers import takes_lone_scan
+from voxelwhy.training import loop as training
+from voxelwhy.training.fold import load_fold
 
 BALANCED = SETTINGS | {"class_weights": "balanced", "epochs": 1, "dropout": 0.0, "batch_size": 16}
 

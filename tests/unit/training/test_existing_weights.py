@@ -11,20 +11,20 @@ import pytest
 import torch
 from torch import nn
 
-from voxelwhy.audit import audit_folds
+from voxelwhy.config.settings import load_settings
+from voxelwhy.config.splits import studied_splits
 from voxelwhy.errors import ConfigError, InputError, ModelError
-from voxelwhy.evaluation.summary import three_sentences
-from voxelwhy.fold_training import train_fold
-from voxelwhy.folds import split_folds
-from voxelwhy.foreign_settings import studied_splits
-from voxelwhy.foreign_weights import adopt_weights, file_normaliser, open_weights
-from voxelwhy.models.networks import build_network
-from voxelwhy.models.weights import hash_weights, load_model, save_model
-from voxelwhy.report_text import methods_text
-from voxelwhy.settings import load_settings
-from voxelwhy.table1 import cohort_table
-from voxelwhy.tables import PREDICTIONS, write_table
-from voxelwhy.volumes import Volumes
+from voxelwhy.io.tables import PREDICTIONS, write_table
+from voxelwhy.networks.build import build_network
+from voxelwhy.networks.weights import hash_weights, load_model, save_model
+from voxelwhy.report.methods_text import methods_text
+from voxelwhy.report.sentences import three_sentences
+from voxelwhy.splits.audit import audit_folds
+from voxelwhy.splits.folds import split_folds
+from voxelwhy.splits.table1 import cohort_table
+from voxelwhy.training.existing_weights import adopt_weights, file_normaliser, open_weights
+from voxelwhy.training.fold import train_fold
+from voxelwhy.training.volumes import Volumes
 
 SCHEMA = Path(__file__).parents[1] / "workflow" / "schemas" / "config.schema.yaml"
 SHAPE = (20, 20, 20)

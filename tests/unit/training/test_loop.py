@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from voxelwhy import training
-from voxelwhy.fold_training import load_fold, train_fold
-from voxelwhy.models.weights import hash_weights, load_model, save_model
-from voxelwhy.tables import HISTORY, PREDICTIONS, write_table
+from voxelwhy.io.tables import HISTORY, PREDICTIONS, write_table
+from voxelwhy.networks.weights import hash_weights, load_model, save_model
+from voxelwhy.training import loop as training
+from voxelwhy.training.fold import load_fold, train_fold
 
 SETTINGS = {
     "network": "small",

@@ -8,9 +8,9 @@ import pytest
 from nilearn.datasets import load_mni152_gm_template, load_mni152_wm_template
 
 from voxelwhy.errors import InputError, ShapeError
-from voxelwhy.images import Grid
-from voxelwhy.registration.network_mask import make_network_mask
+from voxelwhy.io.images import Grid
 from voxelwhy.registration.template import make_template
+from voxelwhy.training.network_mask import make_network_mask
 
 
 @pytest.fixture(scope="module")

@@ -12,20 +12,21 @@ from onnx_models import Maker, run
 from torch import nn
 
 import voxelwhy
-from voxelwhy import code_digest as digests
-from voxelwhy.code_digest import code_digest
+from voxelwhy.config.model import network_settings
+from voxelwhy.config.own_modules import find_module, source_files
+from voxelwhy.config.settings import load_settings
+from voxelwhy.config.splits import studied_splits
 from voxelwhy.errors import ConfigError, ModelError
-from voxelwhy.fold_training import train_fold
-from voxelwhy.foreign_settings import network_settings, studied_splits
-from voxelwhy.foreign_weights import adopt_weights
-from voxelwhy.models.layers import in_channels_last
-from voxelwhy.models.networks import build_network
-from voxelwhy.models.weights import fit_weights, load_model, save_model
-from voxelwhy.own_code import find_module, source_files
+from voxelwhy.jobs import code_digest as digests
+from voxelwhy.jobs.code_digest import code_digest
+from voxelwhy.networks.build import build_network
+from voxelwhy.networks.layers import in_channels_last
+from voxelwhy.networks.weights import fit_weights, load_model, save_model
 from voxelwhy.registry import NETWORKS
-from voxelwhy.report_text import methods_text
-from voxelwhy.settings import load_settings
-from voxelwhy.wording import describe_loss
+from voxelwhy.report.methods_text import methods_text
+from voxelwhy.report.wording import describe_loss
+from voxelwhy.training.existing_weights import adopt_weights
+from voxelwhy.training.fold import train_fold
 
 SCRIPTS = Path(voxelwhy.__file__).parents[1]
 SCHEMA = SCRIPTS.parent / "workflow" / "schemas" / "config.schema.yaml"
@@ -267,7 +268,7 @@ def test_a_plain_file_and_its_relative_and_voxelwhy_imports_count(own):
     importlib.invalidate_caches()
     assert set(source_files("alone")) == {"alone", "beside"}
     found = code_digest(SCRIPTS / "train_fold.py", ["alone"])
-    assert {"alone", "beside", "voxelwhy.models.onnx_import", "voxelwhy.models.onnx_file"} <= set(found)
+    assert {"alone", "beside", "voxelwhy.networks.files.onnx_import", "voxelwhy.networks.files.onnx_file"} <= set(found)
 
 
 def test_of_an_installed_module_its_own_file_counts():
@@ -278,7 +279,7 @@ def test_of_an_installed_module_its_own_file_counts():
 
 def test_names_of_the_registry_still_count_as_they_did():
     found = code_digest(SCRIPTS / "train_fold.py", [NETWORKS["small"]])
-    assert "voxelwhy.models.small" in found and "voxelwhy.models.rieke2018" not in found
+    assert "voxelwhy.networks.small" in found and "voxelwhy.networks.rieke2018" not in found
 
 
 # ------------------------------------------------------------------ trained, stored, loaded

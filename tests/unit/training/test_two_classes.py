@@ -8,12 +8,12 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from voxelwhy.errors import ModelError
-from voxelwhy.heatmaps.area_occlusion import area_occlusion
-from voxelwhy.heatmaps.grad_cam import grad_cam
-from voxelwhy.heatmaps.guided_backprop import guided_backprop
-from voxelwhy.heatmaps.occlusion import occlusion
-from voxelwhy.heatmaps.sensitivity_analysis import sensitivity_analysis
-from voxelwhy.models.two_classes import two_logits
+from voxelwhy.explain.area_occlusion import area_occlusion
+from voxelwhy.explain.grad_cam import grad_cam
+from voxelwhy.explain.guided_backprop import guided_backprop
+from voxelwhy.explain.occlusion import occlusion
+from voxelwhy.explain.sensitivity_analysis import sensitivity_analysis
+from voxelwhy.training.loop import two_logits
 
 LABELS = np.indices(SHAPES[3])[0] // 4
 METHODS = {

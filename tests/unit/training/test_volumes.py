@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from voxelwhy.errors import ConfigError, ShapeError
-from voxelwhy.images import Grid
-from voxelwhy.volumes import LEAST_SPREAD, Normaliser, Volumes, brain_box
+from voxelwhy.io.images import Grid
+from voxelwhy.training.volumes import LEAST_SPREAD, Normaliser, Volumes, brain_box
 
 
 def whole_arrays(paths, brain):

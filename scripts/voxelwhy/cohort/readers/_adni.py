@@ -6,10 +6,10 @@ import logging
 import os
 import re
 
-from voxelwhy.cohort import _adnimerge as adnimerge
-from voxelwhy.cohort import _files as files
-from voxelwhy.cohort import _loni as loni
-from voxelwhy.cohort import _reading as reading
+from voxelwhy.cohort.readers import _adnimerge as adnimerge
+from voxelwhy.cohort.readers import _files as files
+from voxelwhy.cohort.readers import _loni as loni
+from voxelwhy.cohort.readers import _reading as reading
 from voxelwhy.errors import ConfigError, InputError
 
 LOG = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import date
 
-from voxelwhy.cohort import _reading as reading
+from voxelwhy.cohort.readers import _reading as reading
 from voxelwhy.errors import InputError
 
 LOG = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ import errno
 import os
 import re
 
-from voxelwhy.cohort import _reading as reading
+from voxelwhy.cohort.readers import _reading as reading
 from voxelwhy.errors import InputError
 
 #: In the order of preference where one scan is there in several formats; of a pair the .img counts.

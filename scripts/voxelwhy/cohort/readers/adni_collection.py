@@ -10,8 +10,8 @@ import logging
 import re
 from collections import Counter
 
-from voxelwhy.cohort import _adni as adni
-from voxelwhy.cohort import _reading as reading
+from voxelwhy.cohort.readers import _adni as adni
+from voxelwhy.cohort.readers import _reading as reading
 
 LOG = logging.getLogger(__name__)
 COLUMNS = {"subject": "Subject", "visit": "Visit", "image_id": "Image Data ID", "scan_date": "Acq Date"}

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 
-from voxelwhy.cohort import _adni as adni
-from voxelwhy.cohort import _reading as reading
+from voxelwhy.cohort.readers import _adni as adni
+from voxelwhy.cohort.readers import _reading as reading
 
 COLUMNS = {"subject": "PTID", "visit": "Visit", "image_id": "Image.ID", "scan_date": "Scan.Date"}
 

@@ -15,9 +15,9 @@ from bids import BIDSLayout
 from bids.layout import BIDSLayoutIndexer, parse_file_entities
 from bids.layout.models import Config
 
-from voxelwhy.cohort import _bids_tables as tables
-from voxelwhy.cohort import _files as files
-from voxelwhy.cohort import _reading as reading
+from voxelwhy.cohort.readers import _bids_tables as tables
+from voxelwhy.cohort.readers import _files as files
+from voxelwhy.cohort.readers import _reading as reading
 from voxelwhy.errors import InputError
 
 LOG = logging.getLogger(__name__)

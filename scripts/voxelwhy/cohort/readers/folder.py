@@ -11,9 +11,9 @@ import logging
 import os
 import re
 
-from voxelwhy.cohort import _class_names as class_names
-from voxelwhy.cohort import _files as files
-from voxelwhy.cohort import _reading as reading
+from voxelwhy.cohort.readers import _class_names as class_names
+from voxelwhy.cohort.readers import _files as files
+from voxelwhy.cohort.readers import _reading as reading
 from voxelwhy.errors import InputError
 
 LOG = logging.getLogger(__name__)

@@ -11,8 +11,8 @@ import logging
 import os
 import re
 
-from voxelwhy.cohort import _files as files
-from voxelwhy.cohort import _reading as reading
+from voxelwhy.cohort.readers import _files as files
+from voxelwhy.cohort.readers import _reading as reading
 from voxelwhy.errors import ConfigError, InputError
 
 LOG = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ import numpy as np
 from scipy import ndimage
 
 from voxelwhy.errors import ConfigError, InputError
-from voxelwhy.images import Grid
+from voxelwhy.io.images import Grid
 
 #: Margin of the working grid around the brain, mm: deformations must have room.
 MARGIN_MM = 12.0

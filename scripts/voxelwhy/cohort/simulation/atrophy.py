@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from voxelwhy.simulation.deform import flow_jacobian, velocity_of_divergence
+from voxelwhy.cohort.simulation.deform import flow_jacobian, velocity_of_divergence
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,11 +11,11 @@ import joblib
 import numpy as np
 import pandas as pd
 
-from voxelwhy.images import Grid, save_image
-from voxelwhy.simulation.confounds import MEASURED, PATIENTS, confound_table, moves_heads, require_in_view
-from voxelwhy.simulation.plan import TABLE_COLUMNS, plan_cohort, severity_of
-from voxelwhy.simulation.scans import SCANNER_MM, head_reach, make_scan, make_world
-from voxelwhy.tables import CONFOUNDS, TRUTH_REGIONS, write_table
+from voxelwhy.cohort.simulation.confounds import MEASURED, PATIENTS, confound_table, moves_heads, require_in_view
+from voxelwhy.cohort.simulation.plan import TABLE_COLUMNS, plan_cohort, severity_of
+from voxelwhy.cohort.simulation.scans import SCANNER_MM, head_reach, make_scan, make_world
+from voxelwhy.io.images import Grid, save_image
+from voxelwhy.io.tables import CONFOUNDS, TRUTH_REGIONS, write_table
 
 LOG = logging.getLogger(__name__)
 

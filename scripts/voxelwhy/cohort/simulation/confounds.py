@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from voxelwhy.errors import ConfigError
+from voxelwhy.io.text import listing
 
 #: Each confound by its setting below simulation.confounds: its unit, and the column of the manifest that measures it.
 CONFOUNDS = {
@@ -118,3 +119,29 @@ def _standardised(difference, sides):
     pooled = np.sqrt(sum(((values - values.mean()) ** 2).sum() for values in sides) / freedom)
     scale = max(np.abs(values).max() for values in sides)
     return difference / pooled if pooled > 1e-9 * max(scale, 1e-9) else np.nan
+
+
+#: What patients have by a confound of simulated data, by its strength.
+CONFOUND_WORDS = {
+    "head_position.pitch_deg": lambda x: f"heads pitched by {abs(x):g}° (chin {'up' if x > 0 else 'down'})",
+    "head_position.shift_mm": lambda x: (
+        f"heads {abs(x):g} mm {'farther from' if x > 0 else 'nearer to'} the feet's end"
+    ),
+    "bias_field": lambda x: f"scans brighter towards the {'feet' if x > 0 else 'crown'} (bias field {abs(x):g})",
+    "age": lambda x: f"{abs(x):g} years {'more' if x > 0 else 'less'} of age",
+    "noise": lambda x: f"{abs(100 * x):g} % {'more' if x > 0 else 'less'} noise",
+}
+
+
+def describe_confounds(confounds):
+    """What was planted beside the disease, which and how strong; "" for none.
+
+    Parameters
+    ----------
+    confounds : dict, the section simulation.confounds, or strengths by dotted name as simulation/confounds.tsv has them
+    """
+    head = confounds.get("head_position", {})
+    strengths = {f"head_position.{key}": value for key, value in head.items()} | confounds
+    words = [how(x) for name, how in CONFOUND_WORDS.items() if (x := float(strengths.get(name, 0)))]
+    planted = "a confound was planted" if len(words) == 1 else f"{len(words)} confounds were planted"
+    return f"{planted}: patients have {listing(words)}" if words else ""

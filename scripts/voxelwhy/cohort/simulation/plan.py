@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from scipy.special import gammaincinv
 
+from voxelwhy.cohort.simulation.variation import random_generator
 from voxelwhy.errors import ConfigError
-from voxelwhy.simulation.variation import random_generator
 
 #: The columns of ADNI's table of downloaded images, merged with ADNIMERGE.
 TABLE_COLUMNS = [

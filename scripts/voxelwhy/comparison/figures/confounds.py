@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from voxelwhy.figures import slices as sl
-from voxelwhy.figures.style import HOT, MUTED, new_figure, save_figure, styled
-from voxelwhy.wording import method_title
+from voxelwhy.io.text import method_title
+from voxelwhy.report.figures import slices as sl
+from voxelwhy.report.figures.style import HOT, MUTED, new_figure, save_figure, styled
 
 
 @styled

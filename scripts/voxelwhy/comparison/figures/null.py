@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from voxelwhy.comparison.summary import NOMINAL, mean_interval
-from voxelwhy.figures.style import ACCENT, MUTED, RULE, SECOND, WARN, new_figure, save_figure, styled
-from voxelwhy.wording import interval, method_title
+from voxelwhy.io.text import interval, method_title
+from voxelwhy.report.figures.style import ACCENT, MUTED, RULE, SECOND, WARN, new_figure, save_figure, styled
 
 
 @styled

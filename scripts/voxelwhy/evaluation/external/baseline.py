@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from voxelwhy.baseline import predict_baseline
+from voxelwhy.training.baseline import predict_baseline
 
 
 def predict_external_baseline(own_folds, own_features, folds, features, *, kind, classes, seed):

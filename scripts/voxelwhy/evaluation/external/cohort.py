@@ -9,9 +9,9 @@ from pathlib import Path
 
 import yaml
 
+from voxelwhy.cohort.simulation.confounds import describe_confounds
 from voxelwhy.errors import ConfigError, InputError
-from voxelwhy.images import Grid, read_json
-from voxelwhy.wording import describe_confounds
+from voxelwhy.io.images import Grid, read_json
 
 log = logging.getLogger(__name__)
 

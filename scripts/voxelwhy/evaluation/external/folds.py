@@ -8,7 +8,7 @@ import re
 import pandas as pd
 
 from voxelwhy.errors import InputError
-from voxelwhy.external.cohort import selected_path
+from voxelwhy.evaluation.external.cohort import selected_path
 
 log = logging.getLogger(__name__)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 
 from voxelwhy.errors import InputError
-from voxelwhy.fold_training import hash_subjects, load_fold, predict
-from voxelwhy.models.layers import in_channels_last
-from voxelwhy.models.weights import load_model
-from voxelwhy.volumes import Normaliser
+from voxelwhy.networks.layers import in_channels_last
+from voxelwhy.networks.weights import load_model
+from voxelwhy.training.fold import hash_subjects, load_fold, predict
+from voxelwhy.training.volumes import Normaliser
 
 
 def predict_external(model_path, folds, t1_paths, mask, training, *, fold, classes):

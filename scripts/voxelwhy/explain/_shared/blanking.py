@@ -13,11 +13,11 @@ import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from voxelwhy.errors import ConfigError, ModelError, ShapeError
-from voxelwhy.heatmaps.prepare import check_count, class_score, pick_target, progress, run_model, two_axes
-from voxelwhy.incremental.engine import MAX_BYTES, Incremental
-from voxelwhy.incremental.gathering import FORMATS
-from voxelwhy.incremental.graph import NotExportable
-from voxelwhy.incremental.known import forget
+from voxelwhy.explain._shared.prepare import check_count, class_score, pick_target, progress, run_model, two_axes
+from voxelwhy.explain.incremental.engine import MAX_BYTES, Incremental
+from voxelwhy.explain.incremental.gathering import FORMATS
+from voxelwhy.explain.incremental.graph import NotExportable
+from voxelwhy.explain.incremental.known import forget
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +115,7 @@ class PlainLoop:
 
 
 class IncrementalLoop:
-    """The same logits, by computing again only what each part reaches (see `voxelwhy.incremental`).
+    """The same logits, by computing again only what each part reaches (see `voxelwhy.explain.incremental`).
 
     Raises
     ------

@@ -14,10 +14,10 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from voxelwhy.errors import ModelError
-from voxelwhy.heatmaps.gradients import as_written, gradients_of
-from voxelwhy.heatmaps.placement import draw_at_centres
-from voxelwhy.heatmaps.prepare import pick_target, run_model
-from voxelwhy.heatmaps.receptive_fields import Field, ReceptiveFields
+from voxelwhy.explain._shared.gradients import as_written, gradients_of
+from voxelwhy.explain._shared.placement import draw_at_centres
+from voxelwhy.explain._shared.prepare import pick_target, run_model
+from voxelwhy.explain._shared.receptive_fields import Field, ReceptiveFields
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import torch
 
 from voxelwhy.errors import ConfigError, ModelError
-from voxelwhy.heatmaps.prepare import class_score, pick_target, run_model
+from voxelwhy.explain._shared.prepare import class_score, pick_target, run_model
 
 POSTPROCESS = ("abs", "square", None)
 

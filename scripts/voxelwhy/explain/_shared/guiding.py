@@ -10,7 +10,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from voxelwhy.errors import ModelError
-from voxelwhy.heatmaps.gradients import as_written, input_gradient
+from voxelwhy.explain._shared.gradients import as_written, input_gradient
 
 OTHER_RECTIFIERS = {
     "elu": "ELU (or SELU, CELU)",

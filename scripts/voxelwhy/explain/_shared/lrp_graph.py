@@ -9,8 +9,8 @@ import torch
 from torch import fx, nn
 
 from voxelwhy.errors import ModelError
-from voxelwhy.heatmaps.prepare import run_model
-from voxelwhy.incremental.graph import module_of, operator_name
+from voxelwhy.explain._shared.prepare import run_model
+from voxelwhy.explain.incremental.graph import module_of, operator_name
 
 # Kept whole, because the rules speak of them: written out, SiLU would be a product and a dense layer a transposition.
 KEPT = (

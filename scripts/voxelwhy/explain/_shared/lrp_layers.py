@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import fx
 
 from voxelwhy.errors import ModelError
-from voxelwhy.heatmaps.lrp_graph import Operators, described, is_part
-from voxelwhy.heatmaps.lrp_rules import Linear
-from voxelwhy.incremental.graph import operator_name
+from voxelwhy.explain._shared.lrp_graph import Operators, described, is_part
+from voxelwhy.explain._shared.lrp_rules import Linear
+from voxelwhy.explain.incremental.graph import operator_name
 
 ACTIVATIONS = {
     "relu", "relu6", "leaky_relu", "prelu", "elu", "celu", "selu", "gelu", "silu", "mish", "softplus", "hardswish",

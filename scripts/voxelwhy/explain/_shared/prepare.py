@@ -19,8 +19,8 @@ from torch import nn
 from tqdm import tqdm
 
 from voxelwhy.errors import ConfigError, ModelError, ShapeError
-from voxelwhy.heatmaps.inputs import read_images
-from voxelwhy.models.devices import pick_device
+from voxelwhy.explain._shared.inputs import read_images
+from voxelwhy.networks.devices import pick_device
 
 log = logging.getLogger(__name__)
 VERBOSE = ContextVar("verbose", default=False)
@@ -43,7 +43,7 @@ def each_image(
     ----------
     explain : function of a batch of one, (1, channels, *spatial), of the model's type and on the device of the work,
         and of the class (None is the predicted one); gives (*values).
-    image : see `voxelwhy.heatmaps.inputs.read_images`.
+    image : see `voxelwhy.explain._shared.inputs.read_images`.
     target_class : None, a class, or (for a batch) one of these for each image.
     device : "auto" is where the model lies if that is no CPU, else what `pick_device` finds. A model that has to move
         is moved back afterwards.

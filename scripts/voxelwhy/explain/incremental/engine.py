@@ -8,11 +8,11 @@ import math
 import numpy as np
 import torch
 
-from voxelwhy.incremental.gathering import FORMATS, complete, crop, gather
-from voxelwhy.incremental.graph import NotExportable, evaluate, module_of, operator_name
-from voxelwhy.incremental.known import followed
-from voxelwhy.incremental.plan import Plan, alike, image_bytes, last_uses, readable, spans
-from voxelwhy.incremental.steps import Step, Windowed, grid_of
+from voxelwhy.explain.incremental.gathering import FORMATS, complete, crop, gather
+from voxelwhy.explain.incremental.graph import NotExportable, evaluate, module_of, operator_name
+from voxelwhy.explain.incremental.known import followed
+from voxelwhy.explain.incremental.plan import Plan, alike, image_bytes, last_uses, readable, spans
+from voxelwhy.explain.incremental.steps import Step, Windowed, grid_of
 
 log = logging.getLogger(__name__)
 

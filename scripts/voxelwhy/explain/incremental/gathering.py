@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from voxelwhy.incremental.boxes import Boxes
+from voxelwhy.explain.incremental.boxes import Boxes
 
 FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
 

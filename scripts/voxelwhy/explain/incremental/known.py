@@ -5,8 +5,8 @@ from __future__ import annotations
 from itertools import chain
 from weakref import WeakKeyDictionary
 
-from voxelwhy.incremental.graph import Graph
-from voxelwhy.incremental.steps import steps_of
+from voxelwhy.explain.incremental.graph import Graph
+from voxelwhy.explain.incremental.steps import steps_of
 
 _KNOWN = WeakKeyDictionary()
 

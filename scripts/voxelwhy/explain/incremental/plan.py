@@ -7,8 +7,8 @@ import math
 import numpy as np
 import torch
 
-from voxelwhy.incremental.boxes import Boxes, around, union
-from voxelwhy.incremental.steps import Convolution, MaxPool, SameCell, Windowed, channels_of, grid_of
+from voxelwhy.explain.incremental.boxes import Boxes, around, union
+from voxelwhy.explain.incremental.steps import Convolution, MaxPool, SameCell, Windowed, channels_of, grid_of
 
 #: Of a convolution before a pool, so many times the cells are computed at most to spare a gather.
 WIDENED = 1.2

@@ -6,8 +6,8 @@ import operator
 
 import torch
 
-from voxelwhy.incremental.boxes import Window
-from voxelwhy.incremental.graph import evaluate, operator_name
+from voxelwhy.explain.incremental.boxes import Window
+from voxelwhy.explain.incremental.graph import evaluate, operator_name
 
 MAX_POOLS = {"max_pool2d_with_indices": 2, "max_pool3d_with_indices": 3}
 MEAN_POOLS = {"avg_pool2d": 2, "avg_pool3d": 3}

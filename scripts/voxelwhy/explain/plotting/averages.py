@@ -7,8 +7,8 @@ import torch
 from tqdm import tqdm
 
 from voxelwhy.errors import ConfigError, InputError, ShapeError
-from voxelwhy.heatmaps.inputs import read_images
-from voxelwhy.pictures import as_array
+from voxelwhy.explain._shared.inputs import read_images
+from voxelwhy.explain.plotting.pictures import as_array
 
 
 def average_over_dataset(

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from voxelwhy.errors import ShapeError
-from voxelwhy.heatmaps.inputs import is_nibabel
+from voxelwhy.explain._shared.inputs import is_nibabel
 
 
 @dataclass(frozen=True)

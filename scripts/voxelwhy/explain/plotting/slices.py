@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 
 from voxelwhy.errors import ConfigError, ShapeError
-from voxelwhy.pictures import read_picture
+from voxelwhy.explain.plotting.pictures import read_picture
 
 #: The colours of an overlay end at this percentile of what is not 0, so that single voxels do not darken the rest.
 SCALE_TO = 99.8

@@ -7,10 +7,10 @@ from pathlib import Path
 from torch import nn
 
 from voxelwhy.errors import InputError, ModelError
-from voxelwhy.models.exported import EXPORTED, archive_parts, load_exported
-from voxelwhy.models.onnx_import import load_onnx
-from voxelwhy.models.torchscript import load_torchscript
-from voxelwhy.models.weights import load_model, read_weights
+from voxelwhy.networks.files.exported import EXPORTED, archive_parts, load_exported
+from voxelwhy.networks.files.onnx_import import load_onnx
+from voxelwhy.networks.files.torchscript import load_torchscript
+from voxelwhy.networks.weights import load_model, read_weights
 
 #: How pickles (torch.save before 1.6) and HDF5 files (Keras) begin.
 PICKLE, HDF = b"\x80", b"\x89HDF\r\n\x1a\n"

@@ -12,8 +12,8 @@ import torch
 from torch import fx, nn
 
 from voxelwhy.errors import ConfigError, ModelError
-from voxelwhy.models.onnx_file import permutation, prune, read_graph
-from voxelwhy.models.onnx_operators import OPERATORS
+from voxelwhy.networks.files.onnx_file import permutation, prune, read_graph
+from voxelwhy.networks.files.onnx_operators import OPERATORS
 
 log = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from voxelwhy.models.onnx_file import axes_of
-from voxelwhy.models.onnx_windows import CONVOLUTIONS, average_pool, conv, global_pool, max_pool, pad, tensor
+from voxelwhy.networks.files.onnx_file import axes_of
+from voxelwhy.networks.files.onnx_windows import CONVOLUTIONS, average_pool, conv, global_pool, max_pool, pad, tensor
 
 NORMALISATIONS = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNorm3d}  # by number of axes
 ARITHMETIC = {"Add": operator.add, "Sub": operator.sub, "Mul": operator.mul, "Div": operator.truediv}

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from voxelwhy.models.onnx_file import same_padding
+from voxelwhy.networks.files.onnx_file import same_padding
 
 CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 PADS = {1: nn.ConstantPad1d, 2: nn.ConstantPad2d, 3: nn.ConstantPad3d}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from voxelwhy.figures.style import ACCENT, INK, MUTED, RULE, new_figure, save_figure, styled
-from voxelwhy.wording import group_title, method_title, people
+from voxelwhy.io.text import method_title, people
+from voxelwhy.report.figures.style import ACCENT, INK, MUTED, RULE, new_figure, save_figure, styled
+from voxelwhy.report.wording import group_title
 
 
 @styled

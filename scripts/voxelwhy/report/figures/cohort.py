@@ -6,8 +6,9 @@ import matplotlib.image
 import numpy as np
 import pandas as pd
 
-from voxelwhy.figures.style import ACCENT, INK, MUTED, RULE, WARN, new_figure, save_figure, styled
-from voxelwhy.wording import count, describe_registration, number
+from voxelwhy.io.text import count, number
+from voxelwhy.report.figures.style import ACCENT, INK, MUTED, RULE, WARN, new_figure, save_figure, styled
+from voxelwhy.report.wording import describe_registration
 
 
 def count_flow(scans, dropped, selected, excluded, *, classes):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from voxelwhy.figures.style import ACCENT, MUTED, RULE, SECOND, new_figure, save_figure, styled
-from voxelwhy.wording import METRIC_TITLES, count, interval, listing
+from voxelwhy.io.text import count, interval, listing
+from voxelwhy.report.figures.style import ACCENT, MUTED, RULE, SECOND, new_figure, save_figure, styled
+from voxelwhy.report.wording import METRIC_TITLES
 
 SHOWN = ("auc", "balanced_accuracy")
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from voxelwhy.figures import slices as sl
-from voxelwhy.figures.relevance import LEFT_IS, SCALE_NOTE, mosaic
-from voxelwhy.figures.style import WARN, save_figure, styled
-from voxelwhy.wording import describe_other
+from voxelwhy.report.figures import slices as sl
+from voxelwhy.report.figures.relevance import LEFT_IS, SCALE_NOTE, mosaic
+from voxelwhy.report.figures.style import WARN, save_figure, styled
+from voxelwhy.report.wording import describe_other
 
 
 @styled

@@ -6,16 +6,9 @@ from operator import itemgetter
 
 import numpy as np
 
-from voxelwhy.figures.style import ACCENT, CYCLE, INK, MUTED, RULE, SECOND, new_figure, save_figure, styled
-from voxelwhy.wording import (
-    METRIC_TITLES,
-    count,
-    describe_loss,
-    describe_mask,
-    describe_normalisation,
-    interval,
-    people,
-)
+from voxelwhy.io.text import count, interval, people
+from voxelwhy.report.figures.style import ACCENT, CYCLE, INK, MUTED, RULE, SECOND, new_figure, save_figure, styled
+from voxelwhy.report.wording import METRIC_TITLES, describe_loss, describe_mask, describe_normalisation
 
 
 @styled

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from voxelwhy.errors import InputError, ShapeError
-from voxelwhy.figures import slices as sl
-from voxelwhy.figures.style import ACCENT, CYCLE, MUTED, RULE, new_figure, save_figure, styled
-from voxelwhy.wording import count, describe_method, describe_target, group_title, method_title, people
+from voxelwhy.io.text import count, method_title, people
+from voxelwhy.report.figures import slices as sl
+from voxelwhy.report.figures.style import ACCENT, CYCLE, MUTED, RULE, new_figure, save_figure, styled
+from voxelwhy.report.wording import describe_method, describe_target, group_title
 
 LEFT_IS = {"coronal": "left of the brain", "axial": "left of the brain", "sagittal": "posterior"}
 SCALE_NOTE = (

@@ -9,7 +9,7 @@ import nibabel as nib
 import numpy as np
 
 from voxelwhy.errors import InputError
-from voxelwhy.figures.style import HOT
+from voxelwhy.report.figures.style import HOT
 
 AXES = {"sagittal": 0, "coronal": 1, "axial": 2}
 LETTERS = "xyz"

@@ -9,7 +9,7 @@ import matplotlib
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
-from voxelwhy.images import write_json
+from voxelwhy.io.images import write_json
 
 INK, MUTED, RULE, PAPER = "#22272e", "#6b7480", "#d7dce2", "#ffffff"
 ACCENT, SECOND, WARN = "#1f5f8b", "#c8702a", "#a3323a"
@@ -74,7 +74,7 @@ def save_figure(fig, path_without_suffix, *, simulated, title, caption, category
     simulated : bool, or str; if so, "simulated data" stands on the figure's face, and the words that are given: which
         confound was planted
     title, caption : str; the caption gives n, method and settings
-    category : str, the report's section (voxelwhy.report_sections.SECTIONS)
+    category : str, the report's section (voxelwhy.report.sections.SECTIONS)
 
     Returns
     -------

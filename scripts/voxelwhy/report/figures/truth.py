@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from voxelwhy.figures import slices as sl
-from voxelwhy.figures.style import ACCENT, INK, MUTED, RULE, SECOND, new_figure, save_figure, styled
-from voxelwhy.wording import describe_target, listing, method_title, p_value, people
+from voxelwhy.io.text import listing, method_title, p_value, people
+from voxelwhy.report.figures import slices as sl
+from voxelwhy.report.figures.style import ACCENT, INK, MUTED, RULE, SECOND, new_figure, save_figure, styled
+from voxelwhy.report.wording import describe_target
 
 
 @styled

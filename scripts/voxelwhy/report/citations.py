@@ -1,0 +1,231 @@
+"""What to cite, by what a study used."""
+
+from __future__ import annotations
+
+from voxelwhy.config.atlas_names import FETCHED, PACKAGED
+
+_DOI = "https://doi.org/"
+#: The works that describe the atlases, as (text, link).
+WORKS = {
+    "tzourio2002": (
+        "Tzourio-Mazoyer N, Landeau B, Papathanassiou D, et al. (2002). Automated anatomical labeling of activations "
+        "in SPM using a macroscopic anatomical parcellation of the MNI MRI single-subject brain. NeuroImage "
+        "15:273-289.",
+        _DOI + "10.1006/nimg.2001.0978",
+    ),
+    "rolls2020": (
+        "Rolls ET, Huang CC, Lin CP, Feng J, Joliot M (2020). Automated anatomical labelling atlas 3. NeuroImage "
+        "206:116189.",
+        _DOI + "10.1016/j.neuroimage.2019.116189",
+    ),
+    "huang2022": (
+        "Huang CC, Rolls ET, Feng J, Lin CP (2022). An extended Human Connectome Project multimodal parcellation "
+        "atlas of the human cortex and subcortical areas. Brain Structure and Function 227:763-778.",
+        _DOI + "10.1007/s00429-021-02421-6",
+    ),
+    "desikan2006": (
+        "Desikan RS, Ségonne F, Fischl B, et al. (2006). An automated labeling system for subdividing the human "
+        "cerebral cortex on MRI scans into gyral based regions of interest. NeuroImage 31:968-980.",
+        _DOI + "10.1016/j.neuroimage.2006.01.021",
+    ),
+    "makris2006": (
+        "Makris N, Goldstein JM, Kennedy D, et al. (2006). Decreased volume of left and total anterior insular lobule "
+        "in schizophrenia. Schizophrenia Research 83:155-171.",
+        _DOI + "10.1016/j.schres.2005.11.020",
+    ),
+    "frazier2005": (
+        "Frazier JA, Chiu S, Breeze JL, et al. (2005). Structural brain magnetic resonance imaging of limbic and "
+        "thalamic volumes in pediatric bipolar disorder. American Journal of Psychiatry 162:1256-1265.",
+        _DOI + "10.1176/appi.ajp.162.7.1256",
+    ),
+    "goldstein2007": (
+        "Goldstein JM, Seidman LJ, Makris N, et al. (2007). Hypothalamic abnormalities in schizophrenia: sex effects "
+        "and genetic vulnerability. Biological Psychiatry 61:935-945.",
+        _DOI + "10.1016/j.biopsych.2006.06.027",
+    ),
+    "eickhoff2005": (
+        "Eickhoff SB, Stephan KE, Mohlberg H, et al. (2005). A new SPM toolbox for combining probabilistic "
+        "cytoarchitectonic maps and functional imaging data. NeuroImage 25:1325-1335.",
+        _DOI + "10.1016/j.neuroimage.2004.12.034",
+    ),
+    "amunts2020": (
+        "Amunts K, Mohlberg H, Bludau S, Zilles K (2020). Julich-Brain: a 3D probabilistic atlas of the human brain's "
+        "cytoarchitecture. Science 369:988-992.",
+        _DOI + "10.1126/science.abb4588",
+    ),
+    "destrieux2010": (
+        "Destrieux C, Fischl B, Dale A, Halgren E (2010). Automatic parcellation of human cortical gyri and sulci "
+        "using standard anatomical nomenclature. NeuroImage 53:1-15.",
+        _DOI + "10.1016/j.neuroimage.2010.06.010",
+    ),
+    "schaefer2018": (
+        "Schaefer A, Kong R, Gordon EM, et al. (2018). Local-global parcellation of the human cerebral cortex from "
+        "intrinsic functional connectivity MRI. Cerebral Cortex 28:3095-3114.",
+        _DOI + "10.1093/cercor/bhx179",
+    ),
+    "yeo2011": (
+        "Yeo BTT, Krienen FM, Sepulcre J, et al. (2011). The organization of the human cerebral cortex estimated by "
+        "intrinsic functional connectivity. Journal of Neurophysiology 106:1125-1165.",
+        _DOI + "10.1152/jn.00338.2011",
+    ),
+    "pauli2018": (
+        "Pauli WM, Nili AN, Tyszka JM (2018). A high-resolution probabilistic in vivo atlas of human subcortical "
+        "brain nuclei. Scientific Data 5:180063.",
+        _DOI + "10.1038/sdata.2018.63",
+    ),
+    "bellec2010": (
+        "Bellec P, Rosa-Neto P, Lyttelton OC, Benali H, Evans AC (2010). Multi-level bootstrap analysis of stable "
+        "clusters in resting-state fMRI. NeuroImage 51:1126-1139.",
+        _DOI + "10.1016/j.neuroimage.2010.02.082",
+    ),
+}
+
+
+def works_of(name):
+    """Keys of WORKS that a study with the atlas `name` cites; none for an atlas of one's own."""
+    return PACKAGED.get(name) or (FETCHED[name].cite if name in FETCHED else ())
+
+
+CITATIONS = {
+    "rieke2018": (
+        "Rieke J, Eitel F, Weygandt M, Haynes JD, Ritter K (2018). Visualizing convolutional networks for "
+        "MRI-based diagnosis of Alzheimer's disease. MLCN/DLF/iMIMIC, LNCS 11038.",
+        "https://arxiv.org/abs/1808.02874",
+    ),
+    "simonyan2014": (
+        "Simonyan K, Vedaldi A, Zisserman A (2014). Deep inside convolutional networks: visualising image "
+        "classification models and saliency maps. ICLR workshop.",
+        "https://arxiv.org/abs/1312.6034",
+    ),
+    "springenberg2015": (
+        "Springenberg JT, Dosovitskiy A, Brox T, Riedmiller M (2015). Striving for simplicity: the all "
+        "convolutional net. ICLR workshop.",
+        "https://arxiv.org/abs/1412.6806",
+    ),
+    "zeiler2014": (
+        "Zeiler MD, Fergus R (2014). Visualizing and understanding convolutional networks. ECCV, LNCS 8689.",
+        "https://arxiv.org/abs/1311.2901",
+    ),
+    "selvaraju2017": (
+        "Selvaraju RR, Cogswell M, Das A, Vedantam R, Parikh D, Batra D (2017). Grad-CAM: visual explanations "
+        "from deep networks via gradient-based localization. ICCV.",
+        "https://arxiv.org/abs/1610.02391",
+    ),
+    "shrikumar2016": (
+        "Shrikumar A, Greenside P, Shcherbina A, Kundaje A (2016). Not just a black box: learning important "
+        "features through propagating activation differences.",
+        "https://arxiv.org/abs/1605.01713",
+    ),
+    "sundararajan2017": (
+        "Sundararajan M, Taly A, Yan Q (2017). Axiomatic attribution for deep networks. ICML.",
+        "https://arxiv.org/abs/1703.01365",
+    ),
+    "smilkov2017": (
+        "Smilkov D, Thorat N, Kim B, Viégas F, Wattenberg M (2017). SmoothGrad: removing noise by adding noise.",
+        "https://arxiv.org/abs/1706.03825",
+    ),
+    "bach2015": (
+        "Bach S, Binder A, Montavon G, Klauschen F, Müller KR, Samek W (2015). On pixel-wise explanations for "
+        "non-linear classifier decisions by layer-wise relevance propagation. PLoS ONE 10:e0130140.",
+        _DOI + "10.1371/journal.pone.0130140",
+    ),
+    "chattopadhay2018": (
+        "Chattopadhay A, Sarkar A, Howlader P, Balasubramanian VN (2018). Grad-CAM++: generalized gradient-based "
+        "visual explanations for deep convolutional networks. WACV.",
+        "https://arxiv.org/abs/1710.11063",
+    ),
+    "avants2011": (
+        "Avants BB, Tustison NJ, Song G, Cook PA, Klein A, Gee JC (2011). A reproducible evaluation of ANTs "
+        "similarity metric performance in brain image registration. NeuroImage 54:2033-2044.",
+        _DOI + "10.1016/j.neuroimage.2010.09.025",
+    ),
+    "tustison2010": (
+        "Tustison NJ, Avants BB, Cook PA, et al. (2010). N4ITK: improved N3 bias correction. IEEE Transactions on "
+        "Medical Imaging 29:1310-1320.",
+        _DOI + "10.1109/TMI.2010.2046908",
+    ),
+    "fonov2011": (
+        "Fonov V, Evans AC, Botteron K, Almli CR, McKinstry RC, Collins DL (2011). Unbiased average "
+        "age-appropriate atlases for pediatric studies. NeuroImage 54:313-327.",
+        _DOI + "10.1016/j.neuroimage.2010.07.033",
+    ),
+    "karacali2006": (
+        "Karaçali B, Davatzikos C (2006). Simulation of tissue atrophy using a topology preserving "
+        "transformation model. IEEE Transactions on Medical Imaging 25:649-652.",
+        _DOI + "10.1109/TMI.2006.873221",
+    ),
+    "abraham2014": (
+        "Abraham A, Pedregosa F, Eickenberg M, et al. (2014). Machine learning for neuroimaging with "
+        "scikit-learn. Frontiers in Neuroinformatics 8:14 (nilearn).",
+        _DOI + "10.3389/fninf.2014.00014",
+    ),
+    "holm1979": (
+        "Holm S (1979). A simple sequentially rejective multiple test procedure. Scandinavian Journal of "
+        "Statistics 6:65-70.",
+        "",
+    ),
+    "he2016": (
+        "He K, Zhang X, Ren S, Sun J (2016). Deep residual learning for image recognition. CVPR.",
+        "https://arxiv.org/abs/1512.03385",
+    ),
+    "huang2017": (
+        "Huang G, Liu Z, van der Maaten L, Weinberger KQ (2017). Densely connected convolutional networks. CVPR.",
+        "https://arxiv.org/abs/1608.06993",
+    ),
+    "cardoso2022": (
+        "Cardoso MJ, Li W, Brown R, et al. (2022). MONAI: an open-source framework for deep learning in healthcare.",
+        "https://arxiv.org/abs/2211.02701",
+    ),
+    "chung2001": (
+        "Chung MK, Worsley KJ, Paus T, et al. (2001). A unified statistical approach to deformation-based morphometry. "
+        "NeuroImage 14:595-606.",
+        _DOI + "10.1006/nimg.2001.0862",
+    ),
+    "ashburner2000": (
+        "Ashburner J, Friston KJ (2000). Voxel-based morphometry: the methods. NeuroImage 11:805-821.",
+        _DOI + "10.1006/nimg.2000.0582",
+    ),
+    "molder2021": (
+        "Mölder F, Jablonski KP, Letcher B, et al. (2021). Sustainable data analysis with Snakemake. "
+        "F1000Research 10:33.",
+        _DOI + "10.12688/f1000research.29032.2",
+    ),
+}
+OF_METHOD = {
+    "sensitivity_analysis": "simonyan2014",
+    "guided_backprop": "springenberg2015",
+    "occlusion": "zeiler2014",
+    "area_occlusion": "zeiler2014",
+    "grad_cam": "selvaraju2017",
+    "input_x_gradient": "shrikumar2016",
+    "integrated_gradients": "sundararajan2017",
+    "smoothgrad": "smilkov2017",
+    "lrp": "bach2015",
+    "guided_grad_cam": "selvaraju2017",
+    "grad_cam_plusplus": "chattopadhay2018",
+}
+OF_NETWORK = {"resnet18": ("he2016", "cardoso2022"), "densenet121": ("huang2017", "cardoso2022")}
+OF_CHANNEL = {"log_jacobian": "chung2001", "grey_matter_modulated": "ashburner2000"}
+_ALWAYS = ("rieke2018", "avants2011", "fonov2011", "abraham2014", "molder2021")
+
+
+def choose_citations(settings, *, simulated):
+    """The works that a study with these settings builds on, alphabetically, as (text, link) pairs.
+
+    Parameters
+    ----------
+    settings : dict, the whole config
+    simulated : bool
+    """
+    keys = set(_ALWAYS) | {
+        OF_METHOD[name] for name in settings.get("heatmaps", {}).get("methods", {}) if name in OF_METHOD
+    }
+    keys |= set(works_of(settings.get("atlas", {}).get("name", "AAL")))
+    training = settings.get("training", {})
+    keys |= set(OF_NETWORK.get(training.get("network"), ()))
+    keys |= {OF_CHANNEL[name] for name in training.get("channels", ()) if name in OF_CHANNEL}
+    if settings.get("registration", {}).get("n4"):
+        keys.add("tustison2010")
+    if simulated:
+        keys |= {"karacali2006", "holm1979"}
+    return sorted((CITATIONS | WORKS)[key] for key in keys)
