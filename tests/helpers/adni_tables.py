@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
+from helpers.paths import SCHEMA
 from voxelwhy.config.settings import load_settings
 
-SCHEMA = Path(__file__).parents[1] / "workflow/schemas/config.schema.yaml"
 HEADER = "RID,PTID,VISCODE,DX,EXAMDATE,Image.ID,Scan.Date,Sequence,Visit,Month_bl,Screen.Diagnosis,Study.ID,Series.ID"
 HEADER += ",label_x"
 N3 = "MPR; GradWarp; N3; Scaled"

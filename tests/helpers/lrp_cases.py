@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from heatmap_cases import CONV, NORM, POOL
 from torch import nn
+
+from helpers.heatmap_cases import CONV, NORM, POOL
 
 RULES = [
     {"rule": "epsilon", "epsilon": 1e-9},

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import copy
-from pathlib import Path
 
 import yaml
 
+from helpers.paths import SCHEMA as SCHEMA_PATH
 from voxelwhy.config.settings import load_settings
 
-SCHEMA_PATH = Path(__file__).parents[1] / "workflow/schemas/config.schema.yaml"
 SCHEMA = yaml.safe_load(SCHEMA_PATH.read_text())
 MINIMAL = {"study": "mine", "cohort": {"table": "table.csv"}}
 SEXES = "{positive: {name: F, values: [F]}, negative: {name: M, values: [M]}}"

@@ -9,14 +9,15 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
 from bench import cases, gradient_peers, heatmap_rows, peers, plan_rows, results, table, training_rows, window_rows
 from bench.lattice import Lattice, mean_over_windows, n_windows
 from bench.memory import extra_memory
 from bench.results import Different, Line
 from bench.rows import ONLY_WHEN_ASKED, ROWS
 from bench.timing import Outcome, Spread, in_turn, ratios
-from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 SHAPE = (23, 29, 23)
 

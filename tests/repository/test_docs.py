@@ -7,15 +7,14 @@ import importlib.util
 import io
 import re
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 import voxelwhy
+from helpers.paths import ROOT
 from voxelwhy.registry import METHODS
 
-ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
 EXPORTS = [name for name in voxelwhy.__all__ if not name.startswith("_")]

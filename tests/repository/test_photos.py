@@ -3,15 +3,14 @@
 import base64
 import importlib.util
 import json
-from pathlib import Path
 
 import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from helpers.paths import ROOT
 from voxelwhy.registry import METHODS
 
-ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "docs" / "examples"
 #: A last cell that hands the notebook's figures to the tests.
 ASK = """

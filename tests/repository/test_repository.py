@@ -8,16 +8,14 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from pathlib import Path
 
 import pytest
 import yaml
 
+from helpers.paths import ROOT, SCHEMA
 from voxelwhy.config.settings import load_settings
 from voxelwhy.io.images import Grid
 
-ROOT = Path(__file__).resolve().parents[1]
-SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
 CONFIGS = sorted((ROOT / "config").glob("*.yaml"))
 
 

@@ -9,7 +9,8 @@ import faults
 import pytest
 from cluster import Cluster
 from packages import Unavailable
-from studies import COMPARED_CONFIG, CONFIG, ClusterStudy, Study
+
+from helpers.studies import COMPARED_CONFIG, CONFIG, ClusterStudy, Study
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,8 @@ import time
 from pathlib import Path
 
 import yaml
-from test_study import ROOT, SMALL, Study
+
+from helpers.studies import ROOT, SMALL, Study
 
 METHODS = {"sensitivity_analysis": {}, "occlusion": {"size_mm": 48, "stride_mm": 48}, "grad_cam": {}}
 CONFIG = SMALL | {

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import faults
-from studies import fingerprints, minutes
+
+from helpers.studies import fingerprints, minutes
 
 
 def hold(outcome, here):

@@ -7,7 +7,8 @@ import re
 from collections import Counter
 
 import pytest
-from studies import fingerprints, minutes, steps
+
+from helpers.studies import fingerprints, minutes, steps
 
 NETWORKS = {"train_fold", "compute_heatmaps"}
 ALONE = {"simulate_cohort", "parse_tables", "write_report", *NETWORKS}

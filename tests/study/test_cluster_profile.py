@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import yaml
 
+from helpers.paths import ROOT
 from voxelwhy.io.tables import SELECTED
 
-ROOT = Path(__file__).resolve().parents[1]
 PROFILE = ROOT / "workflow" / "profiles" / "slurm"
 DEMO = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
 SPLITS = [

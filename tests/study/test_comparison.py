@@ -9,7 +9,8 @@ import shutil
 import nibabel as nib
 import numpy as np
 import pytest
-from test_study import SMALL, Study
+
+from helpers.studies import SMALL, Study
 
 pytestmark = pytest.mark.study
 

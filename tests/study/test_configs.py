@@ -7,18 +7,16 @@ import re
 import subprocess
 import sys
 from collections import Counter
-from pathlib import Path
 
 import pytest
 import yaml
-from trees import ADNI_3T, ADNI_15T, adni_merged, bids, named_files, oasis1
 
+from helpers.paths import ROOT, SCHEMA
+from helpers.trees import ADNI_3T, ADNI_15T, adni_merged, bids, named_files, oasis1
 from voxelwhy.config.settings import load_settings
 from voxelwhy.io.images import Grid
 from voxelwhy.networks.build import build_network
 
-ROOT = Path(__file__).resolve().parents[1]
-SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
 TABLE_15T = "DxByImgClean_CompleteAnnual2YearVisitList_1_5T.csv"
 TABLE_3T = "DxByImgClean_CompleteAnnual2YearVisitList_3T.csv"
 MCI, CORRUPT = "diagnosis MCI is not studied", "listed as corrupt"

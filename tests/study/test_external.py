@@ -10,8 +10,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from test_study import SMALL, Study
 
+from helpers.studies import SMALL, Study
 from voxelwhy import sensitivity_analysis
 from voxelwhy.networks.weights import load_model
 

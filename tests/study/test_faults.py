@@ -17,7 +17,8 @@ import time
 from collections import Counter
 
 import pytest
-from test_study import SMALL, Study
+
+from helpers.studies import SMALL, Study
 
 pytestmark = pytest.mark.study
 

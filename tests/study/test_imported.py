@@ -11,9 +11,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from test_study import SMALL, Study
 from torch import nn
 
+from helpers.studies import SMALL, Study
 from voxelwhy.io.images import Grid, save_image
 from voxelwhy.networks.build import build_network
 

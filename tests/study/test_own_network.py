@@ -8,8 +8,9 @@ import re
 import pytest
 import torch
 import yaml
-from test_architecture import BLOCKS, NET
-from test_study import SMALL, Study
+
+from helpers.own_networks import BLOCKS, NET
+from helpers.studies import SMALL, Study
 
 pytestmark = pytest.mark.study
 

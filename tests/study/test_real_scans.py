@@ -10,7 +10,8 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from test_study import Study
+
+from helpers.studies import Study
 
 REAL = os.environ.get("VOXELWHY_REAL_SCANS")
 PEOPLE = ("sub-01", "sub-02", "sub-03", "sub-05", "sub-12", "sub-16")

@@ -13,10 +13,10 @@ import time
 
 import pytest
 import yaml
-from test_registration import TRUE_AFFINE, moved_scan
-from test_store import contents, entries
-from test_study import Study
 
+from helpers.moved_scans import TRUE_AFFINE, moved_scan
+from helpers.stores import contents, entries
+from helpers.studies import Study
 from voxelwhy.io.images import save_image
 from voxelwhy.jobs.code_digest import SILENT
 

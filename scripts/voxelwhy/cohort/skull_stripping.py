@@ -82,7 +82,7 @@ def require_one_kind(kinds):
     if all(sides.values()):
         raise InputError(
             "the cohort mixes brains and whole heads, and a network would learn the difference",
-            # Without voxelwhy.report.wording, with which a new caption of a figure would read the table anew, and train again.
+            # Without report.wording, with which a new caption of a figure would read the table anew, and train again.
             found="; ".join(
                 f"{len(scans):,} {word}{'s' * (len(scans) != 1)}: {_some(scans)}" for word, scans in sides.items()
             ),

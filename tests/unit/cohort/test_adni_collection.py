@@ -6,8 +6,8 @@ import logging
 import random
 
 import pytest
-from adni_tables import COLLECTION, N3, cohort_settings, image, reasons, write_collection
 
+from helpers.adni_tables import COLLECTION, N3, cohort_settings, image, reasons, write_collection
 from voxelwhy.cohort.parse import parse_tables
 from voxelwhy.cohort.readers.adni_collection import comparable
 from voxelwhy.errors import ConfigError, InputError

@@ -6,8 +6,8 @@ import logging
 from pathlib import Path
 
 import pytest
-from adni_tables import N3, ROWS, changed, reasons, write_merged
 
+from helpers.adni_tables import N3, ROWS, changed, reasons, write_merged
 from voxelwhy.cohort.parse import parse_tables
 from voxelwhy.errors import ConfigError, InputError
 from voxelwhy.io.tables import DROPPED, SCANS, read_table, write_table

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 
 import pytest
-from adni_tables import ADNIMERGE, N3, image, reasons, visit, write_adnimerge, write_collection, write_merged
 
+from helpers.adni_tables import ADNIMERGE, N3, image, reasons, visit, write_adnimerge, write_collection, write_merged
 from voxelwhy.cohort.parse import parse_tables
 from voxelwhy.cohort.readers._adnimerge import diagnosed_state, visit_code
 from voxelwhy.errors import InputError

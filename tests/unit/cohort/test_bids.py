@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 
 import pytest
-from bids_dataset import CLASSES, add_images, write_bids, write_tsv
 
+from helpers.bids_dataset import CLASSES, add_images, write_bids, write_tsv
 from voxelwhy.cohort.parse import parse_tables
 from voxelwhy.errors import InputError
 from voxelwhy.io.tables import DROPPED, SCANS, read_table, write_table

@@ -6,7 +6,6 @@ import copy
 import dataclasses
 import gzip
 import html
-from pathlib import Path
 
 import matplotlib.image
 import nibabel as nib
@@ -14,8 +13,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from test_simulation import SETTINGS, settings
 
+from helpers.paths import ROOT, SCHEMA
+from helpers.simulation_settings import SETTINGS, settings
 from voxelwhy.cohort.simulation import confounds, plan, scans, variation
 from voxelwhy.cohort.simulation.cohort import simulate_cohort
 from voxelwhy.cohort.simulation.confounds import describe_confounds
@@ -29,8 +29,6 @@ from voxelwhy.report.figures.style import new_figure, save_figure
 from voxelwhy.report.methods_text import methods_text
 from voxelwhy.report.page import write_report
 
-ROOT = Path(__file__).resolve().parents[1]
-SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
 DEMO = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
 WHOLE = {"missing_files": [], "truncated_files": []}
 STRENGTHS = {"head_position": {"pitch_deg": 5, "shift_mm": -2}, "bias_field": 0.1, "age": 6, "noise": 0.5}

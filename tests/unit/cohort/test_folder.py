@@ -7,9 +7,9 @@ import os
 from pathlib import Path
 
 import pytest
-from adni_tables import reasons
-from folder_scans import NAMED, PLAIN, touch, write_named, write_plain
 
+from helpers.adni_tables import reasons
+from helpers.folder_scans import NAMED, PLAIN, touch, write_named, write_plain
 from voxelwhy.cohort.parse import parse_tables
 from voxelwhy.errors import InputError
 from voxelwhy.io.tables import DROPPED, SCANS, read_table, write_table

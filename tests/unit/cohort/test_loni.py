@@ -8,19 +8,18 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import yaml
-from adni_tables import SCHEMA, cohort_settings, image, reasons, write_collection
-from loni_tree import make_loni_tree
 
+from helpers.adni_tables import SCHEMA, cohort_settings, image, reasons, write_collection
+from helpers.loni_tree import make_loni_tree
+from helpers.paths import ROOT
 from voxelwhy.cohort.parse import parse_tables
 from voxelwhy.cohort.readers import _loni
 from voxelwhy.config.settings import load_settings
 from voxelwhy.errors import InputError
 
-ROOT = Path(__file__).resolve().parents[1]
 ONE = "ADNI/011_S_0003/MPR__GradWarp__B1_Correction__N3__Scaled/2005-09-01_09_58_59.0"
 NAME = "ADNI_011_S_0003_MR_MPR__GradWarp__B1_Correction__N3__Scaled_Br_20060911_S10469_I34000"
 

@@ -2,8 +2,8 @@
 
 import nibabel as nib
 import numpy as np
-from test_simulation import SETTINGS, settings
 
+from helpers.simulation_settings import SETTINGS, settings
 from voxelwhy.cohort.simulation import cohort as simulation
 from voxelwhy.cohort.simulation import plan, scans
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from adni_tables import reasons
 
+from helpers.adni_tables import reasons
+from helpers.oasis_tables import ONE, TWO
 from voxelwhy.cohort.parse import parse_tables
 from voxelwhy.cohort.readers import oasis
 from voxelwhy.errors import ConfigError, InputError
@@ -21,23 +22,6 @@ CLASSES = {
     "negative": {"name": "CN", "values": [0]},
     "drop": [],
 }
-ONE = """ID,M/F,Hand,Age,Educ,SES,MMSE,CDR,eTIV,nWBV,ASF,Delay
-OAS1_0001_MR1,F,R,74,2,3,29,0,1344,0.743,1.306,N/A
-OAS1_0002_MR1,F,R,55,4,1,29,0.0,1147,0.81,1.531,N/A
-OAS1_0003_MR1,F,R,73,4,3,27,0.5,1454,0.708,1.207,N/A
-OAS1_0004_MR1,M,R,28,,,,,1588,0.803,1.105,N/A
-OAS1_0022_MR1,F,R,69,2,4,23,1,1568,0.7,1.119,N/A
-OAS1_0061_MR1,F,R,80,3,2,30,.5,1390,0.722,1.262,N/A
-OAS1_0061_MR2,F,R,80,3,2,30,0.5,1390,0.722,1.262,40
-"""
-TWO = """Subject ID,MRI ID,Group,Visit,MR Delay,M/F,Hand,Age,EDUC,SES,MMSE,CDR,eTIV,nWBV,ASF
-OAS2_0001,OAS2_0001_MR1,Nondemented,1,0,M,R,87,14,2,27,0,1987,0.696,0.883
-OAS2_0001,OAS2_0001_MR2,Nondemented,2,457,M,R,88,14,2,30,0,2004,0.681,0.876
-OAS2_0002,OAS2_0002_MR1,Demented,1,0,M,R,75,12,,23,0.5,1678,0.736,1.046
-OAS2_0018,OAS2_0018_MR1,Converted,1,0,F,R,87,14,1,30,0,1406,0.715,1.248
-OAS2_0018,OAS2_0018_MR3,Converted,2,489,F,R,88,14,1,29,0.5,1398,0.713,1.255
-OAS2_0019,OAS2_0019_MR1,Demented,1,0,F,R,80,12,4,28,0,1689,0.712,1.039
-"""
 
 
 def pair(folder, name, number=1):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from adni_tables import HEADER, ROWS, write_merged
-from folder_scans import write_named, write_plain
 
+from helpers.adni_tables import HEADER, ROWS, write_merged
+from helpers.folder_scans import write_named, write_plain
 from voxelwhy.cohort.parse import parse_tables
 from voxelwhy.cohort.readers import adni_merged
 from voxelwhy.cohort.readers import folder as folder_reader

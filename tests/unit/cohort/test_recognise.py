@@ -6,21 +6,19 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import yaml
-from bids_dataset import CLASSES, write_bids
-from folder_scans import NAMED, touch
-from test_oasis import ONE, TWO
 
+from helpers.bids_dataset import CLASSES, write_bids
+from helpers.folder_scans import NAMED, touch
+from helpers.oasis_tables import ONE, TWO
+from helpers.paths import ROOT, SCHEMA
 from voxelwhy import registry
 from voxelwhy.cohort.recognise import COLUMNS, recognise_source, settle_source
 from voxelwhy.config.settings import load_settings
 from voxelwhy.errors import ConfigError, InputError
 
-ROOT = Path(__file__).resolve().parents[1]
-SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
 MERGED = "RID,PTID,VISCODE,DX,EXAMDATE,Image.ID,Scan.Date,Sequence,Visit"
 COLLECTION = "Image Data ID,Subject,Group,Sex,Age,Visit,Modality,Description,Type,Acq Date,Format,Downloaded"
 

@@ -9,27 +9,18 @@ import subprocess
 import sys
 import time
 from importlib.metadata import version
-from pathlib import Path
 
 import grimp
 import pytest
-from test_simulation import settings
-from test_store import contents, entries
-from test_study import SMALL, Study
 
+from helpers.paths import ROOT
+from helpers.simulated_stores import CODE, FEW, simulate
+from helpers.stores import contents, entries
+from helpers.studies import SMALL, Study
 from voxelwhy.cohort.simulation import cohort
-from voxelwhy.cohort.simulation.store import BOOKKEEPING, LIBRARIES, PARTS, simulate_shared, simulation_key
+from voxelwhy.cohort.simulation.store import BOOKKEEPING, LIBRARIES, PARTS, simulation_key
 from voxelwhy.jobs.code_digest import code_digest
 
-ROOT = Path(__file__).resolve().parents[1]
-CODE = {"simulate_cohort.py": "a", "voxelwhy.jobs.doors": "b", "voxelwhy.cohort.simulation.deform": "c"}
-FEW = settings(
-    resolution_mm=6,
-    subjects={"CN": 2, "Dementia": 2},
-    visits=[["Screening"], ["Screening", "Month 12"]],
-    missing_files=["999_S_0005/Month 12"],
-    truncated_files=["999_S_0006/Month 12"],
-)
 N_SCANS = 5  # without the missing one
 LONG_AGO = 1_000_000_000
 
@@ -45,11 +36,6 @@ def rendered(monkeypatch):
 
     monkeypatch.setattr(cohort, "make_scan", counted)
     return seen
-
-
-def simulate(folder, *, store="", chosen=FEW, code=CODE, **options):
-    paths = {part: folder / part for part in PARTS}
-    simulate_shared(chosen, 7, paths, store=store, code=code, **options)
 
 
 def scans_of(folder):
@@ -210,7 +196,7 @@ OTHER_JOB = """
 import sys, time
 from pathlib import Path
 sys.path[:0] = {paths}
-from test_cohort_store import simulate
+from helpers.simulated_stores import simulate
 from voxelwhy.cohort.simulation import cohort
 make = cohort.make_scan
 def slow(*arguments):

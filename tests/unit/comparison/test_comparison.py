@@ -14,6 +14,7 @@ import yaml
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
+from helpers.paths import ROOT
 from voxelwhy.comparison.cells import read_cell, write_cell
 from voxelwhy.comparison.combinations import make_cells, short_names
 from voxelwhy.comparison.report import report_comparison
@@ -31,7 +32,6 @@ from voxelwhy.config.settings import load_settings
 from voxelwhy.errors import ConfigError
 from voxelwhy.registration.template import make_template
 
-ROOT = Path(__file__).resolve().parents[1]
 load = partial(load_settings, schema_path=ROOT / "workflow" / "schemas" / "config.schema.yaml")
 CLASSES = {"positive": "AD", "negative": "CN"}
 METHODS = ("occlusion", "grad_cam")

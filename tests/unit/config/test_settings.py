@@ -7,8 +7,8 @@ import copy
 import pytest
 import yaml
 from jsonschema import Draft202012Validator
-from settings_cases import MINIMAL, SCHEMA, SCHEMA_PATH, SEXES, load
 
+from helpers.settings_cases import MINIMAL, SCHEMA, SCHEMA_PATH, SEXES, load
 from voxelwhy import registry
 from voxelwhy.config.settings import _all_keys, load_settings, resolve
 from voxelwhy.errors import ConfigError

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import yaml
 from jsonschema import Draft202012Validator
-from settings_cases import MINIMAL, SCHEMA, SCHEMA_PATH, SEXES, load
 
+from helpers.settings_cases import MINIMAL, SCHEMA, SCHEMA_PATH, SEXES, load
 from voxelwhy.config.settings import load_settings
 from voxelwhy.errors import ConfigError
 

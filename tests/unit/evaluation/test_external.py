@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from settings_cases import load
 
+from helpers.settings_cases import load
 from voxelwhy.config.splits import external_splits, reported_splits
 from voxelwhy.errors import ConfigError, InputError
 from voxelwhy.evaluation.external.cohort import check_cohort, is_simulated, register_command, require_cohort

@@ -6,8 +6,8 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
-from test_training import SETTINGS
 
+from helpers.training_settings import SETTINGS
 from voxelwhy.evaluation import shuffled
 from voxelwhy.io.images import Grid
 from voxelwhy.io.tables import SHUFFLED, write_table

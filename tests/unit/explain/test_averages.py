@@ -4,9 +4,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from heatmap_cases import SHAPES, network, picture
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
+from helpers.heatmap_cases import SHAPES, network, picture
 from voxelwhy import average_over_dataset, heatmap_distance, occlusion, sensitivity_analysis
 from voxelwhy.errors import ConfigError, InputError, ShapeError
 from voxelwhy.evaluation.agreement import compare_maps

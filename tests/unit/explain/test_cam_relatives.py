@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 from captum.attr import GuidedGradCam
-from heatmap_cases import CONV, SHAPES, Guided, assert_same, network, picture
 from torch import nn
 
+from helpers.heatmap_cases import CONV, SHAPES, Guided, assert_same, network, picture
 from voxelwhy.errors import ConfigError, ModelError
 from voxelwhy.explain.grad_cam import grad_cam
 from voxelwhy.explain.grad_cam_plusplus import grad_cam_plusplus

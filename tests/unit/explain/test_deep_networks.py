@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 from captum.attr import FeatureAblation, InputXGradient, IntegratedGradients, LayerGradCam, Saliency
-from heatmap_cases import Guided, assert_same
-from networks_elsewhere import unsure
 from torch import nn
 
+from helpers.heatmap_cases import Guided, assert_same
+from helpers.networks_elsewhere import unsure
 from voxelwhy.explain.area_occlusion import area_occlusion
 from voxelwhy.explain.grad_cam import grad_cam
 from voxelwhy.explain.grad_cam_plusplus import grad_cam_plusplus

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from heatmap_cases import SHAPES, assert_same, network, picture
 from torch import nn
 
+from helpers.heatmap_cases import SHAPES, assert_same, network, picture
 from voxelwhy.errors import ConfigError, ModelError
 from voxelwhy.explain._shared import blanking
 from voxelwhy.explain.area_occlusion import area_occlusion

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from heatmap_cases import assert_same, network, picture
 from scipy.ndimage import zoom
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from helpers.heatmap_cases import assert_same, network, picture
 from voxelwhy.errors import ConfigError, ModelError
 from voxelwhy.explain.grad_cam import grad_cam
 from voxelwhy.networks.build import build_network

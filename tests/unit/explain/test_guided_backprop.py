@@ -5,10 +5,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 from captum.attr import GuidedBackprop
-from heatmap_cases import Guided
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from helpers.heatmap_cases import Guided
 from voxelwhy.errors import ModelError
 from voxelwhy.explain.guided_backprop import guided_backprop
 from voxelwhy.explain.sensitivity_analysis import sensitivity_analysis

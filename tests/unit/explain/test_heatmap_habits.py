@@ -5,9 +5,9 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from heatmap_cases import SHAPES, assert_same, linear, network, picture
 from torch import nn
 
+from helpers.heatmap_cases import SHAPES, assert_same, linear, network, picture
 from voxelwhy.errors import ConfigError, InputError, ModelError, ShapeError
 from voxelwhy.explain.area_occlusion import area_occlusion
 from voxelwhy.explain.grad_cam import grad_cam

@@ -9,13 +9,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks_elsewhere import ResNet
-from random_networks import Call
 from torch import nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from helpers.networks_elsewhere import ResNet
+from helpers.random_networks import Call
 from voxelwhy.explain._shared import blanking
 from voxelwhy.explain.incremental.boxes import Window, around, union
 from voxelwhy.explain.incremental.engine import Incremental, TooLarge

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from heatmap_cases import network, picture
-from onnx_models import KINDS, channels_last, images
-from test_exported import export
 
+from helpers.exported_files import export
+from helpers.heatmap_cases import network, picture
+from helpers.onnx_models import KINDS, channels_last, images
 from voxelwhy.explain.incremental.engine import Incremental
 from voxelwhy.explain.incremental.graph import NotExportable
 from voxelwhy.networks.files.exported import load_exported

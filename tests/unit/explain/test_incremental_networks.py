@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from networks_elsewhere import EfficientNet, ResNet, unsure
 
+from helpers.networks_elsewhere import EfficientNet, ResNet, unsure
 from voxelwhy.explain.incremental.engine import Incremental
 from voxelwhy.networks import korolev2017, rieke2018
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from random_networks import Several, networks
 
+from helpers.random_networks import Several, networks
 from voxelwhy.explain.incremental.engine import Incremental
 
 TOLERANCE = 1e-10  # of the largest change that any part makes

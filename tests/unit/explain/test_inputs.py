@@ -9,10 +9,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from heatmap_cases import SHAPES, assert_same, linear, network, picture
 from torch import nn
 
 import voxelwhy
+from helpers.heatmap_cases import SHAPES, assert_same, linear, network, picture
 from voxelwhy.errors import ConfigError, InputError, ModelError, ShapeError
 from voxelwhy.explain._shared.inputs import read_images
 from voxelwhy.explain.occlusion import occlusion

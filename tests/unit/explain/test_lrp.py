@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from captum.attr import LRP as CaptumLRP
 from captum.attr._utils.lrp_rules import EpsilonRule
-from heatmap_cases import CONV, SHAPES, assert_same, network, picture
-from lrp_cases import RULES, each_case, each_rule, little, relevance_by_loop, residual
 from torch import nn
 
+from helpers.heatmap_cases import CONV, SHAPES, assert_same, network, picture
+from helpers.lrp_cases import RULES, each_case, each_rule, little, relevance_by_loop, residual
 from voxelwhy.explain.input_x_gradient import input_x_gradient
 from voxelwhy.explain.lrp import lrp
 

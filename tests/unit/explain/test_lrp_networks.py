@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from heatmap_cases import assert_same, network, picture
-from lrp_cases import RULES, each_case, relevance_by_loop, residual
 from torch import nn
 
+from helpers.heatmap_cases import assert_same, network, picture
+from helpers.lrp_cases import RULES, each_case, relevance_by_loop, residual
 from voxelwhy.errors import ConfigError, ModelError, ShapeError
 from voxelwhy.explain.lrp import lrp
 

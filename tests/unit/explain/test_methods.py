@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 from captum.attr import InputXGradient, IntegratedGradients
-from heatmap_cases import CONV, POOL, assert_same, network, picture
 from torch import nn
 
 import voxelwhy
+from helpers.heatmap_cases import CONV, POOL, assert_same, network, picture
 from voxelwhy.errors import ConfigError, ShapeError
 from voxelwhy.explain.input_x_gradient import input_x_gradient
 from voxelwhy.explain.integrated_gradients import integrated_gradients

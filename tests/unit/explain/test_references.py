@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 from captum.attr import FeatureAblation, LayerGradCam, Saliency
-from heatmap_cases import SHAPES, assert_same, linear, network, picture
 from scipy.interpolate import RegularGridInterpolator
 from torch import nn
 
+from helpers.heatmap_cases import SHAPES, assert_same, linear, network, picture
 from voxelwhy.explain import area_occlusion as of_areas
 from voxelwhy.explain import occlusion as of_windows
 from voxelwhy.explain.grad_cam import grad_cam

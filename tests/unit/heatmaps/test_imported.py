@@ -3,13 +3,13 @@
 import hashlib
 import json
 import re
-from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
 
+from helpers.paths import SCHEMA
 from voxelwhy.config.settings import load_settings
 from voxelwhy.errors import ConfigError, InputError, ShapeError
 from voxelwhy.heatmaps.imported import import_heatmap
@@ -18,7 +18,6 @@ from voxelwhy.io.tables import OTHERS, write_table
 from voxelwhy.report.figures.others import draw_others
 from voxelwhy.report.tables import publish_others
 
-SCHEMA = Path(__file__).parents[1] / "workflow" / "schemas" / "config.schema.yaml"
 AFFINE = np.array([[4.0, 0, 0, -20], [0, 4, 0, -40], [0, 0, 4, -12], [0, 0, 0, 1]])
 SHAPE = (10, 12, 8)
 

@@ -1,16 +1,13 @@
 """The digest of a rule's code: what counts, what does not."""
 
 import shutil
-from pathlib import Path
 
 import pytest
 
-import voxelwhy
+from helpers.paths import SCRIPTS
 from voxelwhy.jobs import code_digest as subject
 from voxelwhy.jobs.code_digest import code_digest
 from voxelwhy.registry import METHODS
-
-SCRIPTS = Path(voxelwhy.__file__).parents[1]
 
 
 @pytest.fixture

@@ -1,16 +1,14 @@
 """What registrations cost, and how many of them make one submission to a cluster."""
 
 import re
-from pathlib import Path
 
 import pytest
 import yaml
 
+from helpers.paths import PROFILE
 from voxelwhy.jobs import costs
 from voxelwhy.jobs.costs import GROUP_SIZES, START_UP_SECONDS, registration_seconds, registrations_per_job
 from voxelwhy.registry import NETWORKS
-
-PROFILE = Path(__file__).resolve().parents[1] / "workflow" / "profiles" / "slurm" / "config.yaml"
 
 
 def registration(transform="syn_quick", resolution_mm=1, n4=False, **more):

@@ -9,46 +9,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
-import voxelwhy
+from helpers.jobs import job, write
+from helpers.paths import SCRIPTS
 from voxelwhy.errors import InputError
 from voxelwhy.jobs import doors
 from voxelwhy.jobs.doors import door
-
-SCRIPTS = Path(voxelwhy.__file__).parents[1]
-
-
-class Named(list):
-    """The part of Snakemake's named lists that the door uses."""
-
-    def __init__(self, **items):
-        super().__init__(items.values())
-        self._items = items
-
-    def items(self):
-        return self._items.items()
-
-
-def job(tmp_path, scripts=SCRIPTS):
-    return SimpleNamespace(
-        rule="a_rule",
-        input=Named(),
-        output=Named(table=str(tmp_path / "table.tsv"), maps=str(tmp_path / "maps")),
-        params={"settings": {"a": 1}, "code": {"x.py": "0"}},
-        log=[str(tmp_path / "log.txt")],
-        wildcards=None,
-        threads=1,
-        scriptdir=str(scripts),
-    )
-
-
-def write(outputs, text="new"):
-    Path(outputs.table).write_text(text)
-    Path(outputs.maps).mkdir()
-    Path(outputs.maps, "a.txt").write_text(text)
 
 
 def published(tmp_path):
@@ -237,7 +205,7 @@ def test_a_log_on_a_full_disk_troubles_nobody(tmp_path, capsys):
 STOPPED = """
 import sys, time
 sys.path[:0] = {path!r}
-from test_doors import door, job, write
+from helpers.jobs import door, job, write
 import signal
 from pathlib import Path
 for number in (signal.SIGINT, signal.SIGHUP):  # a test run in the background hands on that they are ignored

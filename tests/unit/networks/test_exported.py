@@ -6,11 +6,12 @@ import zipfile
 import numpy as np
 import pytest
 import torch
-from heatmap_cases import assert_same, network, picture
-from onnx_models import Maker
 from torch import nn
 
 import voxelwhy
+from helpers.exported_files import BATCHES, DIM, export
+from helpers.heatmap_cases import assert_same, network, picture
+from helpers.onnx_models import Maker
 from voxelwhy.errors import InputError, ModelError, ShapeError
 from voxelwhy.explain.guided_backprop import guided_backprop
 from voxelwhy.explain.occlusion import occlusion
@@ -19,22 +20,6 @@ from voxelwhy.networks.build import build_network
 from voxelwhy.networks.files.exported import load_exported
 from voxelwhy.networks.files.load_network import load_network
 from voxelwhy.networks.weights import save_model
-
-DIM = torch.export.Dim
-BATCHES = {
-    "one": (1, None),
-    "three": (3, None),
-    "free": (2, ({0: DIM.DYNAMIC},)),
-    "one to four": (2, ({0: DIM("n", min=1, max=4)},)),
-    "two to four": (2, ({0: DIM("n", min=2, max=4)},)),
-    "three to five": (3, ({0: DIM("n", min=3, max=5)},)),
-}
-
-
-def export(net, axes, batch="one"):
-    count, dynamic = BATCHES[batch]
-    images = picture(axes)[None].repeat(count, *[1] * (axes + 1))
-    return torch.export.export(net, (images,), dynamic_shapes=dynamic)
 
 
 @pytest.mark.parametrize("batch", BATCHES)

@@ -1,16 +1,16 @@
 """Each network by name against its description, and against the same written out with torch's functions."""
 
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import yaml
-from networks_elsewhere import ResNet, unsure
 from torch import nn
 from torch.nn import functional as F
 
+from helpers.networks_elsewhere import ResNet, unsure
+from helpers.paths import SCHEMA
 from voxelwhy.config.checks import NETWORKS_WITHOUT_RELU
 from voxelwhy.errors import ModelError
 from voxelwhy.networks.build import build_network, smallest_grid
@@ -19,7 +19,6 @@ from voxelwhy.registry import NETWORKS
 from voxelwhy.report.wording import ONE_LOGIT
 
 PAPER, MNI_2MM = (193, 229, 193), (91, 109, 91)
-SCHEMA = Path(__file__).parents[1] / "workflow/schemas/config.schema.yaml"
 
 
 def on_meta(name, shape):

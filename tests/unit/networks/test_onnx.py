@@ -8,9 +8,9 @@ import onnx
 import pytest
 import torch
 from onnx.reference import ReferenceEvaluator
-from onnx_models import KINDS, Maker, assert_same, images, run
 from torch import nn
 
+from helpers.onnx_models import KINDS, Maker, assert_same, images, run
 from voxelwhy.errors import InputError, ModelError
 from voxelwhy.networks.files.onnx_import import load_onnx
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx_models import KINDS, Maker, assert_same, channels_last, images, run
 
+from helpers.onnx_models import KINDS, Maker, assert_same, channels_last, images, run
 from voxelwhy.errors import ConfigError
 from voxelwhy.explain.grad_cam import grad_cam
 from voxelwhy.explain.guided_backprop import guided_backprop

@@ -5,9 +5,9 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from heatmap_cases import assert_same, network, picture
 from torch import nn
 
+from helpers.heatmap_cases import assert_same, network, picture
 from voxelwhy.errors import InputError, ModelError
 from voxelwhy.explain.area_occlusion import area_occlusion
 from voxelwhy.explain.grad_cam import grad_cam

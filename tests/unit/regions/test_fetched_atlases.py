@@ -7,27 +7,26 @@ import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 import yaml
-from fetched_files import ORIGIN, write_fetched, write_image
 from nilearn import datasets
-from settings_cases import load
 
+from helpers.fetched_files import ORIGIN, write_fetched, write_image
+from helpers.paths import ROOT
+from helpers.settings_cases import load
 from voxelwhy.config.atlas_names import FETCHED, PACKAGED, choices
 from voxelwhy.errors import ConfigError, InputError
 from voxelwhy.io.images import Grid
 from voxelwhy.io.tables import ATLAS, read_table, write_table
-from voxelwhy.regions.aggregate import fetched_atlases
+from voxelwhy.regions import fetched_atlases
 from voxelwhy.regions.atlases import atlas_on_grid, load_atlas, merge_sides
 from voxelwhy.regions.fetched_atlases import tidy_name
 from voxelwhy.report.citations import WORKS, choose_citations, works_of
 from voxelwhy.report.methods_text import methods_text
 
-ROOT = Path(__file__).resolve().parents[1]
 PAIRED = [name for name, spec in FETCHED.items() if not spec.unpaired]
 
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 
 import ants
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from folder_scans import touch
-from test_registration import TRUE_AFFINE, moved_scan
-from test_store import contents
 
+from helpers.folder_scans import touch
+from helpers.moved_scans import TRUE_AFFINE, moved_scan
+from helpers.paths import ROOT
+from helpers.stores import contents
 from voxelwhy.errors import InputError
 from voxelwhy.io.images import read_json, save_image, write_json
 from voxelwhy.io.tables import REGISTERED, SELECTED, read_table, write_table
@@ -21,7 +21,6 @@ from voxelwhy.jobs.batches import divide_scans
 from voxelwhy.registration.batch_registration import register_batch
 from voxelwhy.registration.manifests import read_registered
 
-ROOT = Path(__file__).resolve().parents[1]
 NAMES = [f"sub-{number:05d}_ses-1" for number in range(12_000)]
 
 

@@ -12,10 +12,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from helpers.paths import SCRIPTS
 from voxelwhy.registration.template import make_template
 
 pytestmark = pytest.mark.skipif("VOXELWHY_REAL_SCANS" not in os.environ, reason="VOXELWHY_REAL_SCANS names no folder")
-SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 GIB = 1024**3
 
 OURS = """

@@ -12,22 +12,19 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import grimp
 import pytest
 from filelock import FileLock
-from test_registration import TRUE_AFFINE, moved_scan
 
+from helpers.moved_scans import TRUE_AFFINE, moved_scan
+from helpers.paths import ROOT
+from helpers.stores import CODE, IMAGES, contents, entries, share
 from voxelwhy.io.images import read_json, save_image
 from voxelwhy.io.store import Store
 from voxelwhy.jobs.code_digest import SILENT, code_digest
 from voxelwhy.registration import store as stores
-from voxelwhy.registration.store import BOOKKEEPING, hash_scan, register_shared, registration_key
-
-ROOT = Path(__file__).resolve().parents[1]
-CODE = {"register_scan.py": "a", "voxelwhy.jobs.doors": "b", "voxelwhy.registration.ants": "c"}
-IMAGES = {"template_path": "template.nii.gz", "mask_path": "mask.nii.gz"}
+from voxelwhy.registration.store import BOOKKEEPING, hash_scan, registration_key
 
 
 @pytest.fixture(scope="module")
@@ -35,23 +32,6 @@ def folder(images_6mm):
     """Template, mask and a scan, scan.nii.gz."""
     save_image(images_6mm / "scan.nii.gz", *moved_scan(TRUE_AFFINE, 5.0))
     return images_6mm
-
-
-def share(folder, out, *, scan="scan.nii.gz", scan_id="s1", store="", head=False, **settings):
-    settings = {"transform": "rigid", "n4": False, "keep_transforms": False} | settings
-    images = {name: folder / file for name, file in IMAGES.items()}
-    images["head_path"] = images["template_path"] if head else None
-    return register_shared(
-        folder / scan, settings=settings, out_dir=out, scan_id=scan_id, store=store, code=CODE, **images
-    )
-
-
-def contents(folder):
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
-
-
-def entries(store):
-    return sorted(path.parent for path in store.glob("*/*/entry.json") if not path.parent.name.startswith("."))
 
 
 WAYS = [{}, {"transform": "syn_quick", "keep_transforms": True}, {"head": True}]
@@ -300,7 +280,7 @@ import sys, time
 from pathlib import Path
 sys.path[:0] = {paths}
 import ants
-from test_store import share
+from helpers.stores import share
 from voxelwhy.registration import ants as ants_scripts
 registration = ants.registration
 def slow(*arguments):

@@ -16,13 +16,13 @@ import pytest
 import yaml
 from scipy.ndimage import distance_transform_edt, map_coordinates
 
+from helpers.paths import ROOT
 from voxelwhy.cohort.skull_stripping import judge_cohort, require_one_kind
 from voxelwhy.errors import ConfigError, InputError, ShapeError
 from voxelwhy.io.images import Grid, read_json, save_image
 from voxelwhy.registration.register import register_scan
 from voxelwhy.registration.template import find_head, make_head_template, make_template
 
-ROOT = Path(__file__).resolve().parents[1]
 MRICRON = Path("/usr/share/mricron/templates")
 needs_ch2 = pytest.mark.skipif(
     not (MRICRON / "ch2.nii.gz").exists(), reason="Debian's mricron-data, which has ch2 and ch2bet, is not installed"

@@ -5,9 +5,9 @@ import sys
 
 import pytest
 import torch
-from test_training import SETTINGS
 from torch import nn
 
+from helpers.training_settings import SETTINGS
 from voxelwhy.errors import ModelError
 from voxelwhy.networks.build import build_network
 from voxelwhy.training import loop as training

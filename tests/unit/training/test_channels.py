@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -11,9 +10,10 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from test_training import SETTINGS
 from torch import nn
 
+from helpers.paths import ROOT
+from helpers.training_settings import SETTINGS
 from voxelwhy.config.settings import load_settings
 from voxelwhy.errors import ConfigError, InputError, ModelError
 from voxelwhy.explain.sensitivity_analysis import sensitivity_analysis
@@ -32,7 +32,6 @@ from voxelwhy.training.existing_weights import open_weights
 from voxelwhy.training.fold import train_fold
 from voxelwhy.training.volumes import Normaliser, Volumes, registered_paths
 
-ROOT = Path(__file__).resolve().parents[1]
 load = partial(load_settings, schema_path=ROOT / "workflow" / "schemas" / "config.schema.yaml")
 BOTH = ["t1", "log_jacobian"]
 

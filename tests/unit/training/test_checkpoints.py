@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_training import SETTINGS
 from torch import nn
 
+from helpers.training_settings import SETTINGS
 from voxelwhy.errors import InputError
 from voxelwhy.networks.weights import hash_weights
 from voxelwhy.training import loop as training
 from voxelwhy.training.fold import load_fold
-from voxelwhy.training.loop import checkpoints
+from voxelwhy.training import checkpoints
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 from sklearn.utils.class_weight import compute_class_weight
-from test_training import SETTINGS
 
+from helpers.training_settings import SETTINGS
 from voxelwhy.errors import InputError
 from voxelwhy.networks.layers import takes_lone_scan
 from voxelwhy.training import loop as training

@@ -2,7 +2,6 @@
 
 import os
 from collections import OrderedDict
-from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -11,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from helpers.paths import SCHEMA
 from voxelwhy.config.settings import load_settings
 from voxelwhy.config.splits import studied_splits
 from voxelwhy.errors import ConfigError, InputError, ModelError
@@ -26,7 +26,6 @@ from voxelwhy.training.existing_weights import adopt_weights, file_normaliser, o
 from voxelwhy.training.fold import train_fold
 from voxelwhy.training.volumes import Volumes
 
-SCHEMA = Path(__file__).parents[1] / "workflow" / "schemas" / "config.schema.yaml"
 SHAPE = (20, 20, 20)
 TRAINING = {
     "network": "small",

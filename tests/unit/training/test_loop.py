@@ -6,28 +6,11 @@ import pytest
 import torch
 from torch import nn
 
+from helpers.training_settings import SETTINGS
 from voxelwhy.io.tables import HISTORY, PREDICTIONS, write_table
 from voxelwhy.networks.weights import hash_weights, load_model, save_model
 from voxelwhy.training import loop as training
 from voxelwhy.training.fold import load_fold, train_fold
-
-SETTINGS = {
-    "network": "small",
-    "channels": ["t1"],
-    "crop": "none",
-    "normalisation": "voxelwise",
-    "optimiser": "adam",
-    "learning_rate": 1e-3,
-    "weight_decay": 0.0,
-    "class_weights": "none",
-    "augmentation": {},
-    "batch_size": 4,
-    "epochs": 4,
-    "dropout": 0.5,
-    "keep": "last",
-    "threads": 1,
-    "precision": "float32",
-}
 
 
 def run(small_cohort, classes, checkpoints, **changes):

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from heatmap_cases import CONV, NORM, POOL, SHAPES, assert_same, picture
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from helpers.heatmap_cases import CONV, NORM, POOL, SHAPES, assert_same, picture
 from voxelwhy.errors import ModelError
 from voxelwhy.explain.area_occlusion import area_occlusion
 from voxelwhy.explain.grad_cam import grad_cam

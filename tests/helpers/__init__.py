@@ -1,0 +1,1 @@
+"""What several test files use: small downloads, networks, settings and studies."""

@@ -1,0 +1,84 @@
+"""A checkout of the workflow with a small study, run by Snakemake."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import yaml
+
+from helpers.paths import ROOT
+from voxelwhy import registry
+
+METHODS = tuple(registry.METHODS)
+DEMO = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
+SMALL = {
+    "study": "small",
+    "seed": 7,
+    "simulation": {
+        "resolution_mm": 4,
+        "working_mm": 4,
+        "subjects": {"Dementia": 5, "CN": 5, "MCI": 1, "converter": 1},
+        "missing_files": ["999_S_0005/Month 12"],
+        "truncated_files": ["999_S_0002/Screening"],
+        "regions": DEMO["simulation"]["regions"],
+    },
+    "registration": {"resolution_mm": 4, "transform": "affine"},
+    "splits": [{"name": "holdout", "kind": "holdout", "test_subjects": 2}],
+    "training": {"network": "small", "crop": "brain", "learning_rate": 1e-3, "epochs": 2},
+    "heatmaps": {
+        "methods": {name: {} for name in METHODS}
+        | {
+            "occlusion": {"size_mm": 48, "stride_mm": 48},
+            "integrated_gradients": {"n_steps": 4},
+            "smoothgrad": {"n_samples": 2},
+        },
+    },
+    "evaluation": {"bootstrap": 100, "permutations": 200, "shuffled": 3},
+}
+
+
+class Study:
+    """A checkout of the workflow in a folder of its own, and Snakemake in it."""
+
+    def __init__(self, folder, config):
+        self.folder = folder
+        for part in ("workflow", "scripts", "config", "envs"):
+            shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+        self.configure(config)
+
+    def configure(self, config):
+        self.config = config
+        (self.folder / "study.yaml").write_text(yaml.safe_dump(config))
+
+    def run(self, *arguments, code=0, **environment):
+        """Run Snakemake; returns what it printed."""
+        command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", "study.yaml", *arguments]
+        kept = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH",) and not k.startswith("PYTEST")}
+        done = subprocess.run(
+            command, cwd=self.folder, env=kept | environment, capture_output=True, text=True, timeout=900
+        )
+        text = done.stdout + done.stderr
+        assert done.returncode == code, text[-6000:]
+        return text
+
+    def would_run(self, config=None):
+        """Number of jobs by rule that a dry run announces for `config`."""
+        if config is not None:
+            (self.folder / "study.yaml").write_text(yaml.safe_dump(config))
+        text = self.run("--dry-run")
+        if config is not None:
+            (self.folder / "study.yaml").write_text(yaml.safe_dump(self.config))
+        table = text.split("Job stats:")[1].split("total")[0] if "Job stats:" in text else ""
+        return {name: int(n) for name, n in re.findall(r"^(\w+)\s+(\d+)$", table, re.M) if name != "all"}
+
+    def result(self, path):
+        return self.folder / "results" / self.config["study"] / path
+
+    def rows(self, path):
+        with open(self.result(path), encoding="utf-8") as table:
+            return list(csv.DictReader(table, delimiter="\t"))
