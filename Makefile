@@ -30,12 +30,12 @@ docs: $(READY)
 	@. $(VENV)/bin/activate && build="sphinx-build -q -W --keep-going -d build/docs/doctrees" \
 		&& $$build -E -b html docs build/docs/html && $$build -b doctest docs build/docs/doctest
 
-# How fast, beside what others offer; makes docs/speed.md. ROWS=name,name measures some rows, FULL=1 runs slow peers whole.
+# How fast, beside what others offer; makes docs/explaining/speed.md. ROWS=name,name measures some rows, FULL=1 runs slow peers whole.
 # Threads that wait do not spin: another job on the machine then costs all contenders alike.
 bench: $(READY)
 	@. $(VENV)/bin/activate && PYTHONPATH=scripts:tests OMP_WAIT_POLICY=PASSIVE python -m bench $(if $(ROWS),--rows $(ROWS)) $(if $(FULL),--full)
 
-# How a study grows with its scans (hours; makes docs/scaling.md), and what ADNI takes (hours; makes docs/cost.md).
+# How a study grows with its scans (hours; makes docs/running/scaling.md), and what ADNI takes (hours; makes docs/running/cost.md).
 scaling: $(READY)
 	@. $(VENV)/bin/activate && export PYTHONPATH=scripts:tests && python -m bench.scaling && python -m bench.scaling_page
 
@@ -45,7 +45,7 @@ cost: $(READY)
 		&& snakemake --cores $(CORES) --configfile results/bench/cost.yaml && python -m bench.cost_page
 
 # What choices, chance and confounds do to heatmaps (an hour or so each; resumes): the figures and tables of
-# docs/choices.md, docs/null.md and docs/confounds.md.
+# docs/trust/choices.md, docs/trust/null.md and docs/trust/confounds.md.
 choices null confounds: $(READY)
 	@. $(VENV)/bin/activate && snakemake --cores $(CORES) --configfile config/$@.yaml \
 		&& cp results/$@/comparison/figures/$@.png results/$@/comparison/tables/$@.md docs/figures/

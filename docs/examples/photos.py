@@ -6,7 +6,7 @@
 # scikit-image and scikit-learn (`pip install "voxelwhy[photos]"`). All of it takes less than a minute on two cores.
 #
 # This page is a script and a notebook: `photos.py` has the same cells as `photos.ipynb`, and makes the
-# [figure](../photos.png).
+# [figure](../figures/photos.png).
 
 # %%
 import time
@@ -193,7 +193,7 @@ def draw_map(place, photo, heatmap):
 
 figure = draw()
 if "__file__" in globals():
-    figure.savefig(Path(__file__).parents[1] / "photos.png", dpi=100)
+    figure.savefig(Path(__file__).parents[1] / "figures" / "photos.png", dpi=100)
 
 # %% [markdown]
 # ## What is seen

@@ -1,1 +1,1 @@
-"""How fast the explanations and the training are, beside what others offer: `make bench` (see docs/speed.md)."""
+"""How fast explanations and training are compared with other packages: `make bench` (docs/explaining/speed.md)."""

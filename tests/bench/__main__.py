@@ -1,4 +1,4 @@
-"""`python -m bench [--rows NAME,NAME] [--full]`: measure, print, keep; see docs/speed.md."""
+"""`python -m bench [--rows NAME,NAME] [--full]`: measure, print, keep; see docs/explaining/speed.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/cost.md: what a study of ADNI, and of 50,000 scans, takes: measured pieces, added up."""
+"""docs/running/cost.md: what a study of ADNI, and of 50,000 scans, takes: measured pieces, added up."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from voxelwhy.io.tables import FOLDS, read_table
 from voxelwhy.jobs.costs import PART_MINUTES, PART_SCANS
 
 TEMPLATE = Path(__file__).with_name("cost.md.j2")
-PAGE, PIECES = ROOT / "docs" / "cost.md", ROOT / "results" / "bench" / "cost.json"
+PAGE, PIECES = ROOT / "docs" / "running" / "cost.md", ROOT / "results" / "bench" / "cost.json"
 RESULTS = ROOT / "results" / cost_study.STUDY
 USED = re.compile(r"done: ([\d.]+) s of processor time, (\d+) MB")
 #: Jobs that take one scan, or a few, and whose work is in proportion to them.

@@ -1,4 +1,4 @@
-"""How a study grows: `python -m bench.scaling` runs it on 100, 1,000 and 4,000 simulated small scans; docs/scaling.md.
+"""How a study grows: `python -m bench.scaling` runs it on 100, 1,000 and 4,000 small simulated scans.
 
 The scans are the template with noise, on the study's grid of 6 mm, so that they need no registration: what is measured
 is how time, memory and files grow with their number, and 6 mm or 1 mm only shift that.

@@ -1,4 +1,4 @@
-"""docs/scaling.md and docs/scaling.png of what `bench.scaling` measured."""
+"""docs/running/scaling.md and docs/figures/scaling.png of what `bench.scaling` measured."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from bench.results import ROOT
 from bench.scaling import FOLDER, RESOLUTION_MM
 
-PAGE, PICTURE = ROOT / "docs" / "scaling.md", ROOT / "docs" / "scaling.png"
+PAGE, PICTURE = ROOT / "docs" / "running" / "scaling.md", ROOT / "docs" / "figures" / "scaling.png"
 #: Memory counts as flat when the power of the number of scans with which it grows is below this.
 FLAT = 0.1
 
@@ -55,7 +55,7 @@ consist of.
 
 Machine: {host["processor"]}, {host["cores"]} cores; Python {host["python"]}, torch {host["torch"]}.
 
-![Memory and time of each rule against the number of scans](scaling.png)
+![Memory and time of each rule against the number of scans](../figures/scaling.png)
 
 ## Memory of a job
 

@@ -1,4 +1,4 @@
-"""docs/speed.md, made from the figures of one state of the code on one machine."""
+"""docs/explaining/speed.md, made from the figures of one state of the code on one machine."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from bench.plan_rows import MOST_MEMORY, MOST_TIME
 from bench.results import FOLDER, ROOT, code_of
 from bench.rows import ROWS
 
-PAGE = ROOT / "docs" / "speed.md"
+PAGE = ROOT / "docs" / "explaining" / "speed.md"
 HEAD = """\
 # How fast
 

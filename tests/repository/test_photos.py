@@ -84,4 +84,4 @@ def test_relevance_lies_on_the_thing(executed, method, photo):
 
 
 def test_the_figure_of_the_script_lies_in_the_docs():
-    assert (ROOT / "docs" / "photos.png").stat().st_size > 100_000
+    assert (ROOT / "docs" / "figures" / "photos.png").stat().st_size > 100_000

@@ -1,8 +1,8 @@
 """
 What jobs ask a scheduler for: memory, time, and how the heatmaps of a split are cut into parts. Functions only, no rules.
 
-The figures behind it are measured (voxelwhy/jobs/costs.py, docs/cost.md). Each grows with the study's grid, with the number
-of scans where a job holds something of each, and with the attempt: a job that was killed for memory or time asks for more.
+The figures behind it are measured (voxelwhy/jobs/costs.py, docs/running/cost.md). Each grows with the study's grid,
+with the number of scans where a job holds something of each, and with the attempt: a job that was killed for memory or time asks for more.
 """
 
 import math

@@ -1,7 +1,7 @@
 """What the pieces of a study take on one processor core: measured figures, and the estimates that are made of them.
 
 They decide how much memory and time a job asks a scheduler for and how work is cut into jobs, never a number of the
-study. Where each was measured stands in docs/cost.md.
+study. Where each was measured stands in docs/running/cost.md.
 """
 
 from __future__ import annotations

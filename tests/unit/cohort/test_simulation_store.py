@@ -233,7 +233,7 @@ def test_cleaning_the_store_takes_nothing_from_a_study(tmp_path, rendered):
     simulate(tmp_path / "results/a", store=store)
     wanted = contents(tmp_path / "results/a")
     command = "rm -rf results/.cohorts"
-    assert f"\n    {command}\n" in (ROOT / "docs" / "large.md").read_text()
+    assert f"\n    {command}\n" in (ROOT / "docs" / "running" / "large.md").read_text()
     subprocess.run(command, shell=True, cwd=tmp_path, check=True)
     assert not store.exists() and contents(tmp_path / "results/a") == wanted
 

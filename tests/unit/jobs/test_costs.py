@@ -60,13 +60,13 @@ def test_the_cluster_profile_has_each_size_of_group():
     assert sizes == {f"register_{size}": size for size in GROUP_SIZES if size > 1}
 
 
-SIMULATED = (PROFILE.parents[3] / "docs" / "embedded_cohort.md").read_text()
+SIMULATED = (PROFILE.parents[3] / "docs" / "workflow" / "embedded_cohort.md").read_text()
 MEGAVOXELS = 193 * 229 * 193 / 1e6  # the paper's grid
 
 
 def test_requests_lie_above_what_was_measured():
-    """The figures are those of docs/cost.md, at 1 mm with batches of 5; MB."""
-    page = (PROFILE.parents[3] / "docs" / "cost.md").read_text()
+    """The figures are those of docs/running/cost.md, at 1 mm with batches of 5; MB."""
+    page = (PROFILE.parents[3] / "docs" / "running" / "cost.md").read_text()
     peak = {what: 1000 * float(gb) for what, gb in re.findall(r"^\| (.*) \| ([\d.]+) \|$", page, re.M)}
     assert peak["a registration"] < costs.registration_mb(registration(), MEGAVOXELS) < 2 * peak["a registration"]
     training = peak["a training, batches of 5"]
@@ -88,7 +88,7 @@ def simulation(subjects, resolution_mm, working_mm):
 
 @pytest.mark.parametrize("row", re.findall(r"^\| (\d+) \| (\d) \| (\d) \| (\d+) \| (\d+) \|$", SIMULATED, re.M))
 def test_a_simulation_asks_for_more_than_was_measured_and_grows_with_its_scans(row):
-    """The figures are those of docs/embedded_cohort.md."""
+    """The figures are those of docs/workflow/embedded_cohort.md."""
     *size, seconds, mb = map(int, row)
     assert seconds < costs.simulation_seconds(simulation(*size)) < 5 * seconds
     assert mb < costs.simulation_mb(simulation(*size)) < 4 * mb

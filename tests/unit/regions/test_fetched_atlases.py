@@ -140,7 +140,7 @@ def test_names_end_in_their_side(given, wanted):
 def test_every_atlas_has_a_name_of_its_own_and_its_works():
     assert not set(PACKAGED) & set(FETCHED)
     assert len({name.lower() for name in (*PACKAGED, *FETCHED)}) == len(PACKAGED) + len(FETCHED)
-    page = (ROOT / "docs" / "atlases.md").read_text()
+    page = (ROOT / "docs" / "workflow" / "atlases.md").read_text()
     for name in (*PACKAGED, *FETCHED):
         assert works_of(name) and set(works_of(name)) <= set(WORKS)
         assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name)
@@ -149,7 +149,7 @@ def test_every_atlas_has_a_name_of_its_own_and_its_works():
     assert set(WORKS) == {key for name in (*PACKAGED, *FETCHED) for key in works_of(name)}
     for text, _ in WORKS.values():
         surname = text.partition(" ")[0]
-        assert surname in (ROOT / "docs" / "references.md").read_text(), surname
+        assert surname in (ROOT / "docs" / "reference" / "references.md").read_text(), surname
     assert "yeo_2011_{7,17}" in choices() and "HCPEx" in choices()
 
 
