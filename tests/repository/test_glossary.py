@@ -45,7 +45,7 @@ WORDS = [
     Word(r"\bbe had\b", "is possible, is not possible"),
     Word(r"\bleft out,? and said\b", "skipped and reported"),
     Word(
-        r"\b(is|are|was|were|be|been|not) said\b|(?<!network )\bsa(ys?|id) so\b|\bnobody sa(ys|id)\b",
+        r"\b(is|are|was|were|be|been|not) said\b|(?<!network\s)\bsa(ys?|id) so\b|\bnobody sa(ys|id)\b",
         "reported, not reported",
     ),
     Word(r"\bnobody foresaw\b", "failed with an unexpected error"),
@@ -151,7 +151,7 @@ def strings(path, source=None):
 def rule_texts(path):
     """The docstrings and messages of a rule file, without what Snakemake fills in at run time."""
     source = path.read_text(encoding="utf-8")
-    for match in re.finditer(r'"""(.*?)"""|^\s*message:\s*"(.*)"$', source, re.S | re.M):
+    for match in re.finditer(r'"""(.*?)"""|^\s*message:\s*"([^\n]*)"$', source, re.S | re.M):
         text = re.sub(r"\{[^{}]*\}", "…", match[1] or match[2] or "")
         yield Text(_name(path), source.count("\n", 0, match.start()) + 1, without_code(text))
 
@@ -181,7 +181,7 @@ def problems(text):
     """The words to avoid in a text: file and line, the word, and what to write instead."""
     for word in WORDS:
         if re.search(word.where, text.path):
-            for match in re.finditer(word.pattern, text.text, re.I):
+            for match in re.finditer(word.pattern.replace(" ", r"\s+"), text.text, re.I):
                 line = text.line + text.text.count("\n", 0, match.start())
                 yield f"{text.path}:{line}: '{' '.join(match[0].split())}': write {word.instead}"
 
