@@ -28,7 +28,7 @@ def test_time_limit(started):
     hold(outcome, started.here)
     assert states(outcome) == ["TIMEOUT", "COMPLETED"]
     assert [minutes(job["TimeLimit"]) for job in outcome.jobs] == [1, 10]
-    assert "going on after epoch" in training_log(outcome), "the second attempt starts from the checkpoint"
+    assert "resuming after epoch" in training_log(outcome), "the second attempt starts from the checkpoint"
 
 
 def test_memory_limit(started):

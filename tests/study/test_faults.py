@@ -171,7 +171,7 @@ def test_a_training_that_is_killed_goes_on_after_its_last_epoch_to_the_same_weig
     assert len(leftovers(study)) == 2, "its hidden outputs, and the checkpoint that was being written"
     study.run(*REGIONS)
     log = study.log("train_fold/holdout/fold-0")
-    assert "going on after epoch 2 from results/faults/checkpoints/" in log
+    assert "resuming after epoch 2 from results/faults/checkpoints/" in log
     assert "epoch 3/3" in log and "epoch 2/3" not in log
     assert study.ran() == {"train_fold": 1, "compute_heatmaps": 2, "merge_heatmaps": 2, "aggregate_regions": 2}
     assert study.files() == whole.hashes
@@ -280,13 +280,13 @@ def test_a_training_that_turns_nan_says_where_and_goes_on_once_the_scan_is_well(
         end = text.split("1 job failed. What is finished is kept.")[1]
         assert re.search(r"the training loss turned nan in epoch 2, batch \d", end)
         assert re.search(rf"scans: .*{re.escape(training[0])}", end)
-        assert f"once normalised, in {training[0]}" in end
+        assert f"after normalisation, in {training[0]}" in end
         assert re.search(r"kept:    results/faults/checkpoints/holdout/fold-0/\w+\.pt, after epoch 1", end)
         assert "Traceback" not in text
-    assert "going on after epoch 1" in study.log("train_fold/holdout/fold-0"), "and not the whole training again"
+    assert "resuming after epoch 1" in study.log("train_fold/holdout/fold-0"), "and not the whole training again"
     scan.write_bytes(content)
     os.utime(scan, ns=(times.st_atime_ns, times.st_mtime_ns))
     study.run(*REGIONS)
-    assert "going on after epoch 1" in study.log("train_fold/holdout/fold-0")
+    assert "resuming after epoch 1" in study.log("train_fold/holdout/fold-0")
     assert study.ran() == {"train_fold": 1, "compute_heatmaps": 2, "merge_heatmaps": 2, "aggregate_regions": 2}
     assert study.files() == whole.hashes

@@ -233,7 +233,7 @@ def test_an_own_model_takes_the_place_of_a_training(unnamed):
         assert unnamed.rows("splits/theirs/fold-0/predictions.tsv") == unnamed.before
         unnamed.configure(FOREIGN | {"model": {"weights": "own.pt", "normalisation": "scan"}})
         text = unnamed.run("--", "results/foreign/template/weights.json", code=1)
-        assert "these weights are a model of voxelwhy, which holds its own" in text
+        assert "these weights are a model of voxelwhy, which contains its own" in text
     finally:
         unnamed.configure(UNNAMED)
 

@@ -180,7 +180,7 @@ def batches(data, tmp_path_factory):
 def test_batches_give_the_same_files_and_a_killed_one_goes_on(batches, alone):
     assert 0 < len(batches.survived) < 7
     assert n_registered(batches, "one") == 7 - len(batches.survived)
-    assert len(re.findall("there already", log_of(batches, "one"))) == len(batches.survived)
+    assert len(re.findall("already registered", log_of(batches, "one"))) == len(batches.survived)
     assert [path.name for path in sorted(batches.result("batches").glob("*.tsv"))] == ["0.tsv", "1.tsv"]
     assert registered(batches, "one") == registered(alone, "one")
     for name in ("selected.tsv", "excluded.tsv"):

@@ -187,5 +187,5 @@ def test_a_study_that_keeps_results_removes_its_images_and_says_so_when_they_are
     assert small.would_run() == {}
     small.configure(config | {"seed": 8})
     text = small.run("--until", "train_fold", code=1)
-    assert "registered images are gone" in text
+    assert "registered images no longer exist" in text
     assert "--forcerun register_scan" in text

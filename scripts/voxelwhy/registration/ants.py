@@ -1,10 +1,10 @@
-"""ANTs as `antsRegistrationSyNQuick.sh` calls it: the script's own argument lists, one thread, one seed."""
+"""ANTs as `antsRegistrationSyNQuick.sh` calls it: the arguments of that script, with one thread and a fixed seed."""
 
 from __future__ import annotations
 
 import os
 
-# ITK reads this once, when it is first used: two-thread runs are not reproducible, one thread is, bit for bit.
+# ITK reads this once, at first use. One thread is reproducible bit for bit; two threads are not.
 os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = "1"
 
 import ants
@@ -12,8 +12,8 @@ from ants.internal import get_pointer_string
 
 from voxelwhy.errors import ConfigError
 
-#: Our names of the script's `-t r`, `-t a` and `-t s`, and the stages that each runs. `syn_cc` is `-t s` with the
-#: metric that the script takes for its SyN stage when it is to be reproducible (`-y 1`).
+#: Our names for the script's `-t r`, `-t a` and `-t s`, with the stages that each of them runs. `syn_cc` is `-t s` with
+#: the metric that the script uses for its SyN stage in reproducible mode (`-y 1`).
 STAGES = {
     "rigid": ("Rigid",),
     "affine": ("Rigid", "Affine"),
@@ -22,9 +22,9 @@ STAGES = {
 }
 #: The script's `-e`. Without it ITK seeds from the clock.
 SEED = 1
-# What SyN maximises: mutual information in 32 bins, or correlation within 2 voxels to each side.
+# What SyN maximises: mutual information with 32 bins, or local correlation within a radius of 2 voxels.
 _SYN_METRICS = {"syn_quick": "MI[{fixed},{moving},1,32]", "syn_cc": "CC[{fixed},{moving},1,2]"}
-# (convergence, shrink factors, smoothing) of the linear and of the SyN stages; the second row is for a fixed image
+# (convergence, shrink factors, smoothing) of the linear and the SyN stages. The second row applies to a fixed image
 # with more than 256 voxels along an axis.
 _LINEAR = (
     ("[1000x500x250x0,1e-6,10]", "8x4x2x1", "3x2x1x0vox"),
@@ -37,22 +37,20 @@ _SYN = (
 
 
 def require_transform(name):
-    """Raise ConfigError, naming those that there are, unless `name` is that of a transform."""
+    """Raise ConfigError, listing the available transforms, unless `name` is one of them."""
     if name not in STAGES:
-        raise ConfigError(
-            "there is no transform of that name", column="registration: transform", found=name, allowed=list(STAGES)
-        )
+        raise ConfigError("unknown transform", column="registration: transform", found=name, allowed=list(STAGES))
 
 
 def script_arguments(fixed, moving, transform, output, *, large=False):
-    """The arguments that `antsRegistrationSyNQuick.sh -d 3 -t r|a|s -e 1` gives to antsRegistration.
+    """Return the arguments that `antsRegistrationSyNQuick.sh -d 3 -t r|a|s -e 1` passes to antsRegistration.
 
     Parameters
     ----------
     fixed, moving : str; file names, or the pointer strings of ANTs images
     transform : "rigid", "affine", "syn_quick" or "syn_cc"
-    output : str; what `--output` takes: a prefix, or "[prefix,warped,inverse]"
-    large : bool; whether the fixed image has more than 256 voxels along an axis (the script takes other factors then)
+    output : str; the value of `--output`: a prefix, or "[prefix,warped,inverse]"
+    large : bool; whether the fixed image has more than 256 voxels along an axis (the script then uses other factors)
 
     Returns
     -------
@@ -60,7 +58,7 @@ def script_arguments(fixed, moving, transform, output, *, large=False):
 
     Raises
     ------
-    ConfigError : `transform` has another name.
+    ConfigError : `transform` is unknown.
 
     References
     ----------
@@ -84,21 +82,21 @@ def script_arguments(fixed, moving, transform, output, *, large=False):
 
 
 def register(fixed, moving, transform, prefix):
-    """Register `moving` to `fixed`; transforms are written at `prefix` (0GenericAffine.mat, 1Warp.nii.gz, …).
+    """Register `moving` to `fixed` and write the transforms to `prefix` (0GenericAffine.mat, 1Warp.nii.gz, …).
 
     Returns
     -------
-    ANTs image (double), `moving` on the grid of `fixed`: its own intensities, linear interpolation
+    ANTs image (double): `moving` on the grid of `fixed`, with its own intensities, linearly interpolated
 
     Raises
     ------
-    RuntimeError : ANTs gave up.
+    RuntimeError : ANTs failed.
     """
-    # ANTs is handed addresses: images of another pixel type than the precision asked for, or that are collected while
-    # it runs, end the process without a message. So both are cloned and kept in variables.
+    # ANTs receives memory addresses. If the pixel type does not match the requested precision, or an image is
+    # garbage-collected during the run, the process dies without a message. So both are cloned and kept in variables.
     fixed, moving = fixed.clone("double"), moving.clone("double")
     warped = fixed.clone()
-    # The script also asks for the template in the scan's space, which nobody reads here.
+    # The script also requests the template in the space of the scan, which is not needed here.
     output = f"[{prefix},{get_pointer_string(warped)}]"
     arguments = script_arguments(
         get_pointer_string(fixed), get_pointer_string(moving), transform, output, large=max(fixed.shape) > 256
@@ -108,10 +106,10 @@ def register(fixed, moving, transform, prefix):
 
 
 def correct_bias(image):
-    """N4 with the settings of antsBrainExtraction.sh: shrink factor 4, 4 x 50 iterations, splines 200 mm apart.
+    """Correct the bias field by N4 as antsBrainExtraction.sh does: shrink factor 4, 4 x 50 iterations, splines 200 mm.
 
-    The mask is where the image lies above its mean, the threshold from which `ants.get_mask` starts. The intensities
-    keep their scale but for a drift that the spline leaves.
+    The mask holds the voxels above the mean of the image, which is the initial threshold of `ants.get_mask`. The scale
+    of the intensities is preserved, except for a slight drift of the spline fit.
 
     References
     ----------
@@ -124,11 +122,11 @@ def correct_bias(image):
 
 
 def to_ants(volume):
-    """A nibabel image as ANTs image (float). Shear that no rotation and voxel size can express is a ValueError."""
+    """Convert a nibabel image to an ANTs image (float); raises ValueError for a sheared affine, which ANTs lacks."""
     volume.header.set_xyzt_units("mm", "sec")
     return ants.from_nibabel_nifti(volume)
 
 
 def jacobian(fixed, warp_path):
-    """Determinant of the warp's Jacobian on the grid of `fixed`: local volume of the scan relative to the template."""
+    """Return the Jacobian determinant of a warp on the grid of `fixed`: local volume relative to the template."""
     return ants.create_jacobian_determinant_image(fixed, str(warp_path)).numpy()

@@ -1,4 +1,4 @@
-"""Many scans in one job, one after another; what is there already stays."""
+"""Register many scans in one job, one after another, and keep those that are already registered."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from voxelwhy.registration.store import register_shared, registration_key
 
 log = logging.getLogger(__name__)
 
-# Snakemake knows nothing of the folders that a batch makes. Should the study go back to one job a scan, they must look
-# older than any input: what made them is on no record, so that nothing else would run those jobs. 0 counts as no time.
+# Snakemake does not track the folders that a batch makes. If the study returns to one job per scan, these folders must
+# look older than any input, since no record of their making would trigger those jobs. A time of 0 counts as missing.
 LONG_AGO_S = 1
 
 
 def register_batch(scans, template_path, mask_path, settings, folder, *, head_path=None, store="", code=None):
-    """Register scans into `folder/<scan_id>`, each folder appearing whole or not at all.
+    """Register scans into `folder/<scan_id>`; each folder appears complete or not at all.
 
     Parameters
     ----------
     scans : dict, scan_id to the path of the scan
-    template_path, mask_path, settings, head_path, store, code : as of `store.register_shared`
+    template_path, mask_path, settings, head_path, store, code : as in `store.register_shared`
     folder : path, the study's `registered`
 
     Returns
@@ -37,8 +37,8 @@ def register_batch(scans, template_path, mask_path, settings, folder, *, head_pa
 
     Notes
     -----
-    A job that was killed goes on where it was: a scan whose folder has the key that it would get now is not registered
-    again, be it failed or not.
+    A killed job resumes where it stopped: a scan whose folder already has the current key is not registered again,
+    whether its registration failed or not.
     """
     folder = Path(folder)
     images = {"template_path": template_path, "mask_path": mask_path, "head_path": head_path}
@@ -48,10 +48,10 @@ def register_batch(scans, template_path, mask_path, settings, folder, *, head_pa
         quality = read_finished(folder / scan_id, key)
         place = f"[{number}/{len(scans)}] {scan_id}"
         if quality:
-            log.info("%s: there already", place)
+            log.info("%s: already registered", place)
         else:
             log.info("%s", place)
-            # A name of this run alone: of a dead controller another job may still be at this scan.
+            # The folder's name is unique to this run: a job of a dead controller may still be registering this scan.
             for left in folder.glob(f".partial.*..{scan_id}"):
                 shutil.rmtree(left, ignore_errors=True)
             beside = folder / f".partial.{secrets.token_hex(4)}..{scan_id}"
@@ -64,7 +64,7 @@ def register_batch(scans, template_path, mask_path, settings, folder, *, head_pa
 
 
 def read_finished(folder, key):
-    """The quality of a registered scan whose folder has this key and its files; None otherwise."""
+    """Return the quality of a registered scan if its folder has this key and all files, or None otherwise."""
     try:
         quality = read_json(folder / "quality.json")
     except (OSError, ValueError):
@@ -79,9 +79,9 @@ def read_finished(folder, key):
 
 
 def _publish(beside, place):
-    """Move a whole folder to its place; whoever was there first, as the job of a dead controller, made the same."""
+    """Move a complete folder to its place. A folder already there (of a dead controller's job) has the same content."""
     os.utime(beside, (LONG_AGO_S, LONG_AGO_S))
-    aside = beside.with_name(beside.name.replace(".partial.", ".partial.old-", 1))  # swept up as any other
+    aside = beside.with_name(beside.name.replace(".partial.", ".partial.old-", 1))  # cleaned up like any other
     with suppress(FileNotFoundError):
         os.rename(place, aside)
     os.rename(beside, place)

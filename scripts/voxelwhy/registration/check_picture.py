@@ -1,4 +1,4 @@
-"""The picture of a registration: slices of the scan with the template's outline and edges over them."""
+"""The quality-control picture of a registration: slices of the scan under the outline and edges of the template."""
 
 from __future__ import annotations
 
@@ -7,24 +7,26 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-# Slices through the places that go wrong first: temporal lobes and hippocampus, ventricles, vertex, cerebellum.
+# Slices through the regions that are misregistered first: temporal lobes and hippocampus, ventricles, vertex,
+# cerebellum.
 SLICES_MM = {0: (-28, -4, 28), 1: (-64, -20, 20), 2: (-20, 8, 44)}
 AXES = "xyz"
 SCAN_INCHES, TITLE_INCHES, DPI = 2.0, 0.45, 100
-# A palette makes a third of the bytes; a study has hundreds of these. The title has its own sixteen greys.
+# A palette reduces the file to a third of its size, and a study has hundreds of these. The title has 16 greys of its
+# own.
 COLOURS, GREYS = 64, 16
 
 
 def draw_panels(path, scan, template, mask, affine):
-    """Draw nine slices of the registered scan with the template over them and save them as PNG, without a title.
+    """Draw nine slices of the registered scan with the template overlaid, and save them as PNG without a title.
 
     Parameters
     ----------
     scan, template, mask : arrays (x, y, z) on one RAS+ grid without rotation; the outline of `mask` is drawn in
         yellow, the border between grey and white matter of `template` in red
-    affine : (4, 4); the grid's
+    affine : (4, 4), of the grid
     """
-    # Sagittal slices are as wide as the brain is long, hence one row an axis.
+    # Sagittal slices are as wide as the brain is long, hence one row per axis.
     figure = _black(3 * SCAN_INCHES)
     panels = figure.subplots(3, 3, gridspec_kw={"wspace": 0.02, "hspace": 0.02})
     figure.subplots_adjust(left=0.005, right=0.995, bottom=0.005, top=1)
@@ -64,9 +66,9 @@ def draw_panels(path, scan, template, mask, affine):
 
 
 def add_title(panels, path, title):
-    """Save what `draw_panels` drew with a title of one or two lines above it.
+    """Save the picture of `draw_panels` with a title of one or two lines above it.
 
-    The name of a scan stands in the title alone: studies that call one scan by two names share the panels.
+    Only the title contains the name of the scan: studies that name the same scan differently share the panels.
     """
     strip = _black(TITLE_INCHES)
     strip.text(0.5, 0.93, title, color="white", fontsize=8, ha="center", va="top")
@@ -81,7 +83,7 @@ def add_title(panels, path, title):
 
 
 def draw_failure(path, title, reason):
-    """A picture that says why there is none of the scan."""
+    """Save a picture that states why the scan could not be registered."""
     figure = _black(1.2)
     figure.text(0.02, 0.9, title, color="white", fontsize=8, va="top")
     figure.text(0.02, 0.6, reason, color="#ff4040", fontsize=8, va="top", wrap=True)
@@ -89,25 +91,25 @@ def draw_failure(path, title, reason):
 
 
 def _white_matter_border(template, mask):
-    # Grey and white matter fill most of the brain: half-way between their typical values lies the border of the two.
+    # Grey and white matter fill most of the brain, so the border lies half-way between their typical values.
     grey, white = np.percentile(template[mask > 0], [35, 85])
     return (grey + white) / 2
 
 
 def _window_mm(mask, origin, step):
-    # The brain and a margin, on each axis; what lies beyond is empty or skull.
+    # The brain and a margin along each axis; everything beyond is empty or skull.
     found = [np.flatnonzero(mask.any(axis=tuple(b for b in range(3) if b != a))) for a in range(3)]
     return [(origin[a] + found[a][0] * step[a] - 14, origin[a] + found[a][-1] * step[a] + 14) for a in range(3)]
 
 
 def _contour(panel, centres, values, level, colour, width):
-    # A slice that the level does not cross would draw a warning instead of a line.
+    # matplotlib warns about a slice that the level does not cross.
     if values.min() < level < values.max():
         panel.contour(*centres, values, levels=[level], colors=[colour], linewidths=width)
 
 
 def _black(height):
-    """A black figure of the picture's width."""
+    """Make a black figure as wide as the picture."""
     figure = Figure(figsize=(3 * SCAN_INCHES, height), dpi=DPI, facecolor="black")
     FigureCanvasAgg(figure)
     return figure
@@ -119,5 +121,5 @@ def _pixels(figure):
 
 
 def _save(pixels, path):
-    # Pillow writes no version and no date.
+    # Pillow, unlike matplotlib, writes neither version nor date, so the bytes are reproducible.
     Image.fromarray(pixels).quantize(COLOURS).save(path, format="PNG")

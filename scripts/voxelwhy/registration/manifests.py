@@ -1,4 +1,4 @@
-"""What registration hands on: a folder a scan, named one by one or by the manifests of batches."""
+"""Locate the registered scans: one folder per scan, given directly or listed in the manifests of batches."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from voxelwhy.io.tables import REGISTERED, read_table
 
 
 def read_registered(paths):
-    """The folders of registered scans, and what their `quality.json` says.
+    """Return the folders of registered scans and the content of their `quality.json`.
 
     Parameters
     ----------
-    paths : folders, each named like its scan; or manifests `<study>/batches/<number>.tsv` by tables.REGISTERED of the
-        folders in `<study>/registered`. A folder that no manifest lists (a scan that left the table) is not looked at
+    paths : folders, each named after its scan; or manifests `<study>/batches/<number>.tsv` by tables.REGISTERED, which
+        list folders in `<study>/registered`. A folder that no manifest lists (its scan left the table) is ignored
 
     Returns
     -------
@@ -44,9 +44,9 @@ def _listed(folder, key, manifest):
         quality = {}
     if not quality or quality.get("key") != key:
         raise InputError(
-            "a registered scan is not the one that its batch has made",
+            "a registered scan differs from the one that its batch made",
             file=folder,
             found="another registration" if quality else "no quality.json",
-            hint=f"remove {manifest} and run snakemake again: it makes what is missing, and nothing else",
+            hint=f"remove {manifest} and run snakemake again: only what is missing will be made",
         )
     return quality

@@ -1,4 +1,4 @@
-"""Images that follow from the deformation of a scan: its local volume relative to the template, and its grey matter."""
+"""Images derived from the deformation of a scan: local volume relative to the template, and modulated grey matter."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ import numpy as np
 from voxelwhy.registration.ants import ants, jacobian
 from voxelwhy.registration.whole_head import brain_mask_of_scan
 
-#: A warp that folds has a Jacobian below 0, which has no logarithm: it counts as this share of the volume.
+#: Where a warp folds, its Jacobian is not positive and has no logarithm, so it is set to this share of the volume.
 LEAST_JACOBIAN = 0.01
 
 
 def make_maps(names, scan, moving, template, mask, prefix, *, whole_head=False):
-    """The images `names` of a registered scan, on the grid of the template; 0 outside its brain.
+    """Make the images `names` of a registered scan on the grid of the template, 0 outside its brain.
 
     Parameters
     ----------
     names : of "log_jacobian" and "grey_matter_modulated"
-    scan : nibabel image, as it was registered; `moving` is the same as ANTs image, its bias corrected where the
-        settings say so
+    scan : nibabel image, as it was registered; `moving` is the same scan as an ANTs image, with its bias field
+        corrected if the settings ask for it
     template, mask : ANTs image and nibabel image on the study's grid
-    prefix : str; where ANTs left its transforms, a warp among them
+    prefix : str; where ANTs wrote its transforms, including a warp
     whole_head : bool; whether the scan shows more than the brain
 
     Returns
     -------
     dict, name to float64 array (x, y, z):
 
-    - log_jacobian: logarithm of the scan's local volume relative to the template, the affine part (head size) left
-      out; a quarter less is -0.29
-    - grey_matter_modulated: share of grey matter in each voxel times that relative volume, so that a sum over a region
-      is its grey matter in the scan, head size taken off. The scan is segmented in its own space into three classes
-      of intensity; that of the middle mean is grey matter in a T1-weighted scan
+    - log_jacobian: logarithm of the scan's local volume relative to the template, without the affine part (head size);
+      a loss of a quarter is -0.29
+    - grey_matter_modulated: share of grey matter in each voxel times that relative volume, so that the sum over a
+      region is its grey matter volume in the scan, corrected for head size. The scan is segmented in its own space into
+      three classes of intensity; in a T1-weighted scan, the class with the middle mean is grey matter
 
     References
     ----------
@@ -57,19 +57,19 @@ def make_maps(names, scan, moving, template, mask, prefix, *, whole_head=False):
 
 
 def segment_grey_matter(image, mask, scratch):
-    """Probability of grey matter: three classes by k-means, then a Gaussian mixture with a Markov random field.
+    """Estimate the probability of grey matter by k-means, then a Gaussian mixture with a Markov random field.
 
     Parameters
     ----------
-    image, mask : ANTs images, T1-weighted and 1 inside the brain
-    scratch : path of a folder for what Atropos writes
+    image, mask : ANTs images; a T1-weighted scan, and 1 inside the brain
+    scratch : path of a folder for the files that Atropos writes
 
     Returns
     -------
     ANTs image, 0 to 1
     """
     with _temporary_files_in(scratch):
-        # r=0: without it the classes begin at the clock's seed.
+        # Without r=0 the initial classes depend on the clock.
         found = ants.atropos(a=image.clone("float"), x=mask, i="KMeans[3]", m="[0.1,1x1x1]", c="[5,0]", r=0)
     values, inside = image.numpy(), mask.numpy() > 0
     classes = [part.numpy() for part in found["probabilityimages"]]
@@ -79,7 +79,7 @@ def segment_grey_matter(image, mask, scratch):
 
 @contextmanager
 def _temporary_files_in(folder):
-    # antspyx leaves the maps of Atropos in the machine's folder for temporary files, for good.
+    # antspyx never removes the maps of Atropos from the system's folder for temporary files.
     before, tempfile.tempdir = tempfile.tempdir, str(folder)
     try:
         yield

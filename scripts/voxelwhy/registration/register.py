@@ -1,4 +1,7 @@
-"""One scan onto the template: the registered image, its quality figures and a picture. A bad scan is a result."""
+"""Register one scan to the template, and write the image, its quality measures and a picture.
+
+A scan that cannot be registered is a result (status "failed"), not an error.
+"""
 
 from __future__ import annotations
 
@@ -22,13 +25,13 @@ from voxelwhy.registration.whole_head import brain_mask_of_scan, extract_brain
 
 log = logging.getLogger(__name__)
 
-# What ANTs writes at its prefix, and what it is called in `transforms/`.
+# The files that ANTs writes at its prefix, and their names in `transforms/`.
 TRANSFORMS = {
     "0GenericAffine.mat": "affine.mat",
     "1Warp.nii.gz": "warp.nii.gz",
     "1InverseWarp.nii.gz": "inverse_warp.nii.gz",
 }
-# The slices of the check picture, until `name_registration` gives them their title.
+# The slices of the check picture, before `name_registration` adds the title.
 PANELS = "panels.png"
 
 
@@ -39,40 +42,39 @@ def register_scan(scan_path, template_path, mask_path, settings, out_dir, *, sca
     ----------
     scan_path, template_path, mask_path : paths; the scan (a file, or a folder of DICOM files), the template and its
         brain mask (both on one grid)
-    settings : dict; transform ("rigid", "affine", "syn_quick", "syn_cc", or "none": the scan is on the template's grid
-        already, which is checked), maps (list of images to make beside it, see `maps.make_maps`; none by default), n4
-        (bool), keep_transforms (bool, default False), extract (optional command that takes the brain out of a whole
+    settings : dict; transform ("rigid", "affine", "syn_quick", "syn_cc", or "none": the scan must be on the template's
+        grid already, which is checked), maps (list of further images to make, see `maps.make_maps`; none by default),
+        n4 (bool), keep_transforms (bool, default False), extract (optional command that extracts the brain from a whole
         head, see `whole_head.extract_brain`) and with it skull_stripped ("auto", "true", "false")
-    out_dir : path; made if need be
+    out_dir : path; created if needed
     scan_id : str
-    head_path : path of the whole-head template, for a study of whole heads: the scan is registered to it, `t1.nii`
-        keeps what lies in the brain mask, and the mask, carried back, is written as `brain_mask.nii.gz` (uint8, on the
-        scan's own grid in RAS+)
+    head_path : path of the whole-head template, for a study of whole heads. The scan is then registered to it, `t1.nii`
+        keeps the voxels inside the brain mask, and the mask is transformed back and written as `brain_mask.nii.gz`
+        (uint8, on the scan's own grid in RAS+)
 
     Returns
     -------
     quality : dict, the content of `quality.json`:
 
-    - status "ok" or "failed", and the reason (one sentence); a failed scan has no `t1.nii`. Whether a scan that was
-      registered is good enough is for `selection.select_scans` to say
-    - skull_stripped, scan_cm3: whether the scan looks like a brain only, and its volume; brain_cm3: of the mask that
-      was carried back (whole heads only)
+    - status "ok" or "failed", and the reason (one sentence); a failed scan has no `t1.nii`. Whether a registered scan
+      is good enough is decided by `selection.select_scans`
+    - skull_stripped, scan_cm3: whether the scan appears to be skull-stripped, and its volume; brain_cm3: volume of the
+      mask that was transformed back (whole heads only)
     - correlation_brain: Pearson's r with the template inside the brain mask
     - mask_dice: overlap (Dice) of the foreground of the registered scan (`ants.get_mask`) with the brain mask, or with
       the foreground of the whole-head template
-    - jacobian_min, jacobian_max: range inside the brain of the warp's Jacobian, the affine part left out (SyN only)
-    - int16_error_bound: largest difference between `t1.nii` and the image before it was rounded, in the scan's units
-    - voxel_hash: of the scan's voxels as stored, so that a new header hides no duplicate
-    - t1_hash: of the registered voxels, so that what follows is run again when, and only when, they changed
-    - maps: by name, the hash of each image made beside `t1.nii` (`<name>.nii`, int16 with scale) and its
-      int16_error_bound
+    - jacobian_min, jacobian_max: range of the warp's Jacobian inside the brain, without the affine part (SyN only)
+    - int16_error_bound: largest difference between `t1.nii` and the image before rounding, in the scan's units
+    - voxel_hash: hash of the scan's voxels as stored, so that a new header does not hide a duplicate
+    - t1_hash: hash of the registered voxels, so that later steps are run again if, and only if, these changed
+    - maps: by name, the hash of each further image (`<name>.nii`, int16 with scale) and its int16_error_bound
 
     Raises
     ------
-    ConfigError : the transform is unknown, or deforms nothing where maps are asked for; the program that extracts
-        brains cannot be started.
+    ConfigError : the transform is unknown, or maps are requested with a transform that does not deform; the program
+        that extracts brains cannot be started.
     ShapeError : the mask or the whole-head template is not on the template's grid.
-    InputError : a template or its mask cannot be read. Whatever is wrong with the *scan* is a result, not an error.
+    InputError : a template or its mask cannot be read. A fault of the *scan* is a result, not an error.
 
     References
     ----------
@@ -84,10 +86,10 @@ def register_scan(scan_path, template_path, mask_path, settings, out_dir, *, sca
 
 
 def make_registration(scan_path, template_path, mask_path, settings, out_dir, *, head_path=None):
-    """All of `register_scan` that does not depend on what a study calls the scan; parameters and errors as there.
+    """Do everything of `register_scan` that does not depend on the scan's name; same parameters and errors.
 
-    Writes `t1.nii`, `panels.png` and, where they are asked for, `brain_mask.nii.gz` and `transforms/`. Of a scan that
-    cannot be registered nothing is written.
+    Writes `t1.nii`, `panels.png` and, if requested, `brain_mask.nii.gz` and `transforms/`. Nothing is written for a
+    scan that cannot be registered.
 
     Returns
     -------
@@ -97,7 +99,7 @@ def make_registration(scan_path, template_path, mask_path, settings, out_dir, *,
         require_transform(settings["transform"])
     names = settings.get("maps", [])
     if names and settings["transform"] not in WARPS:
-        raise ConfigError("only a deformation gives maps", found=settings["transform"], allowed=WARPS)
+        raise ConfigError("only a deformable registration gives maps", found=settings["transform"], allowed=WARPS)
     template, mask = read_volume(template_path), read_volume(mask_path)
     target = read_volume(head_path) if head_path else template
     for image, path in ((mask, mask_path), (target, head_path)):
@@ -122,15 +124,15 @@ def make_registration(scan_path, template_path, mask_path, settings, out_dir, *,
             maps = (
                 make_maps(names, scan, moving, fixed, mask, prefix, whole_head=head_path is not None) if names else {}
             )
-        except (OSError, MemoryError, ConfigError):  # a full disk is the machine's fault: the job fails, and runs again
+        except (OSError, MemoryError, ConfigError):  # such as a full disk, not the scan's fault: the job fails
             raise
         except InputError as error:
-            if explain(error, scratch):  # a file server that stumbles is not the scan's fault either
+            if explain(error, scratch):  # a failing file server is not the scan's fault either
                 raise
             log.warning("%s", error)
             return _failed(quality, f"{error.problem}: {_one_line(error.found)}", out_dir)
-        except Exception as error:  # whatever ITK raises is about this scan: a result, so that the study goes on
-            require_room(scratch)  # unless it could not write what it reads again: it does not say so itself
+        except Exception as error:  # any other error of ITK concerns this scan: a result, so that the study continues
+            require_room(scratch)  # except on a full disk, which ITK does not report itself
             if explain(error, scratch):
                 raise
             log.warning("registration failed", exc_info=True)
@@ -138,20 +140,20 @@ def make_registration(scan_path, template_path, mask_path, settings, out_dir, *,
         if settings.get("keep_transforms", False) and settings["transform"] != "none":
             _keep_transforms(Path(scratch), out_dir / "transforms")
     whole = warped.numpy()
-    values = np.where(brain, whole, 0) if head_path else whole  # of a whole head the brain, as all that follows expects
+    values = np.where(brain, whole, 0) if head_path else whole  # later steps expect the brain only
     quality["t1_hash"] = hash_voxels(values)
     quality["int16_error_bound"] = save_int16(out_dir / "t1.nii", values, template.affine)
     for name, image in maps.items():
         bound = save_int16(out_dir / f"{name}.nii", image, template.affine)
         quality["maps"][name] = {"hash": hash_voxels(image), "int16_error_bound": bound}
     fine = template.get_fdata(dtype=np.float32)
-    # A head is drawn whole: cut to the mask, it would fit the mask's outline wherever it lies.
+    # A head is drawn whole: masked, it would match the outline of the mask even when misregistered.
     draw_panels(out_dir / PANELS, whole, fine, brain.astype(np.uint8), template.affine)
     return quality
 
 
 def name_registration(out_dir, quality, *, scan_id):
-    """Write `quality.json` and `check.png`, which name the scan, beside what `make_registration` left in `out_dir`.
+    """Write `quality.json` and `check.png`, which contain the scan's name, next to the files of `make_registration`.
 
     Returns
     -------
@@ -168,10 +170,10 @@ def name_registration(out_dir, quality, *, scan_id):
 
 
 def _read(path, settings, quality, scratch):
-    """The scan, its brain taken out where the settings say so; what it looks like goes into `quality`.
+    """Read the scan, extract its brain if the settings ask for it, and record both in `quality`.
 
-    Left as stored: ANTs knows orientations, and its optimisers turn a rounding of the origin (1e-6 mm) into another
-    result. So ours is that of a call on the file.
+    The scan is not reoriented. ANTs handles orientations itself, and a rounding of the origin (1e-6 mm) would change
+    the result of its optimisers. So the result equals that of calling ANTs on the file.
     """
     scan = read_scan(path, reorient=False)
     quality["voxel_hash"] = hash_voxels(scan.dataobj)
@@ -183,7 +185,7 @@ def _read(path, settings, quality, scratch):
 
 
 def _onto_grid(scan, target, settings, prefix):
-    """ANTs images: the scan on the target's grid, the target, and the scan as it was registered."""
+    """Return ANTs images: the scan on the target's grid, the target, and the scan as it was registered."""
     fixed = to_ants(target)
     if settings["transform"] == "none":
         scan = nib.as_closest_canonical(scan)
@@ -202,7 +204,7 @@ def _onto_grid(scan, target, settings, prefix):
 
 
 def _measure(quality, warped, fixed, brain, scratch, *, whole_head):
-    """Write the figures into `quality`."""
+    """Write the quality measures into `quality`."""
     values = warped.numpy()
     if not np.isfinite(values).all():
         raise ValueError("the registered scan holds NaN or infinity")

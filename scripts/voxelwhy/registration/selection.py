@@ -1,4 +1,4 @@
-"""What the study uses of the registered scans, and everything that it does not use, with reasons."""
+"""Select the registered scans that the study uses, and list all others with the reason for their exclusion."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ log = logging.getLogger(__name__)
 _FIGURES = ("correlation_brain", "mask_dice", "jacobian_min", "jacobian_max")
 
 
-# Where a limit is the most that is allowed, not the least.
+# Measures whose limit is a maximum rather than a minimum.
 _UPPER = ("jacobian_max",)
 
 
 def select_scans(scans, dropped, qualities, t1_paths, *, limits=None, skip=None):
-    """Keep the scans that were registered; list all others by stage and reason.
+    """Keep the scans that were registered well enough, and list all others by stage and reason.
 
     Parameters
     ----------
     scans, dropped : DataFrames by tables.SCANS and tables.DROPPED
     qualities : dict, scan_id to the content of its quality.json
     t1_paths : dict, scan_id to the path of its registered image
-    limits : dict, optional; quality figure to the least value (correlation_brain, mask_dice, jacobian_min) or the
+    limits : dict, optional; quality measure to the smallest value (correlation_brain, mask_dice, jacobian_min) or the
         largest (jacobian_max) with which a scan is used
-    skip : dict, optional; scan_id of a scan that a person has rejected, to that person's words. It needs no quality.
-        That there is such a scan was checked when the table was read (`require_known`)
+    skip : dict, optional; scan_id of a scan that a person has rejected, to the reason given. Such a scan needs no
+        quality. That it exists was checked when the table was read (`require_known`)
 
     Returns
     -------
@@ -41,21 +41,23 @@ def select_scans(scans, dropped, qualities, t1_paths, *, limits=None, skip=None)
 
     Raises
     ------
-    ConfigError : `limits` names a figure that there is none of.
-    InputError : a scan was not registered at all (a fault of the program), the registered scans mix brains and whole
+    ConfigError : `limits` names an unknown quality measure.
+    InputError : a scan has no registration result (a fault of the program), the registered scans mix brains and whole
         heads, or fewer than two classes are left.
 
-    Images that are identical in different subjects are logged only: the audit of the folds decides about them.
+    Notes
+    -----
+    Identical images of different subjects are only logged: the audit of the folds decides about them.
     """
     limits, skip = dict(limits or {}), dict(skip or {})
     unknown = sorted(set(limits) - set(_FIGURES))
     if unknown:
-        raise ConfigError("a limit on a quality figure that there is none of", found=unknown[0], allowed=_FIGURES)
+        raise ConfigError("`limits` names an unknown quality measure", found=unknown[0], allowed=_FIGURES)
     kept, out = [], [{"stage": "parse_tables"} | row for row in dropped.to_dict("records")]
     used = [scan for scan in scans["scan_id"] if scan not in skip]
     missing = [scan for scan in used if scan not in qualities]
     if missing:
-        raise InputError(f"scan {missing[0]} has no result of its registration", hint="run snakemake again")
+        raise InputError(f"scan {missing[0]} has no registration result", hint="run snakemake again")
     registered = {scan: qualities[scan] for scan in used if qualities[scan]["status"] == "ok"}
     require_one_kind({scan: (q["skull_stripped"], q["scan_cm3"]) for scan, q in registered.items()})
     for scan in scans.to_dict("records"):
@@ -74,25 +76,25 @@ def select_scans(scans, dropped, qualities, t1_paths, *, limits=None, skip=None)
     excluded = pd.DataFrame(out, columns=list(EXCLUDED.columns)).astype({"row": "Int64"})
     log.info("%d of %d scans are used", len(selected), len(scans))
     for row in exclusion_counts(excluded).itertuples():
-        log.info("left out: %d %s, %s: %s", row.n, row.label, row.stage, row.reason)
+        log.info("excluded: %d %s, %s: %s", row.n, row.label, row.stage, row.reason)
     _report_identical(selected)
     _require_two_classes(scans, selected, excluded)
     return selected, excluded
 
 
 def require_known(names, kept, left_out, setting):
-    """Check scans that a setting names: whose own maps are asked for, or which a person has rejected.
+    """Check that the scans which a setting names (for single maps, or as rejected) belong to the study.
 
     Parameters
     ----------
     names : iterable of str, scan_id
-    kept, left_out : DataFrames with scan_id (and reason): the study's scans, and what it does not use
+    kept, left_out : DataFrames with scan_id (and reason): the scans of the study, and those that it does not use
     setting : str, for the messages
 
     Raises
     ------
-    ConfigError : a name is that of no scan of the study; it names the nearest. A scan that is known but left out is
-        logged only.
+    ConfigError : the study has no scan of that name; the message suggests the closest one. A scan that is known but
+        excluded is only logged.
     """
     left_out = left_out.dropna(subset=["scan_id"]).drop_duplicates("scan_id").set_index("scan_id")["reason"]
     known = list(kept["scan_id"])
@@ -107,13 +109,13 @@ def require_known(names, kept, left_out, setting):
                 allowed="a scan_id of cohort/scans.tsv",
                 hint=f"did you mean {near[0]}?" if near else None,
             )
-        log.warning("%s names %s, which is left out (%s)", setting, name, left_out[name])
+        log.warning("%s names %s, which is excluded (%s)", setting, name, left_out[name])
 
 
 def exclusion_counts(excluded):
-    """Number of excluded rows by stage, reason and class (label "unknown" where the row has none).
+    """Count the excluded rows by stage, reason and class (label "unknown" for a row without one).
 
-    Atrophied brains fail more often: a reader must see whether one class lost more than the other.
+    Registration of atrophied brains fails more often, so readers must see whether one class lost more scans.
 
     Returns
     -------
@@ -124,7 +126,7 @@ def exclusion_counts(excluded):
 
 
 def _maps_hash(maps):
-    """One hash of all images made beside a registered scan; None where there are none."""
+    """Return one hash of all further images of a registered scan, or None if there are none."""
     if not maps:
         return None
     return hashlib.sha256(" ".join(f"{name} {maps[name]['hash']}" for name in sorted(maps)).encode()).hexdigest()
@@ -132,7 +134,7 @@ def _maps_hash(maps):
 
 def _fault(quality, limits):
     if quality["status"] != "ok":
-        # Reasons are counted, so what differs from scan to scan goes into the detail.
+        # Reasons are counted, so anything specific to a scan goes into the detail.
         reason, _, detail = quality["reason"].partition(": ")
         return {"stage": "register_scan", "reason": reason, "detail": detail or None}
     for figure, limit in limits.items():

@@ -1,4 +1,4 @@
-"""Registrations that studies share: each kept under the hash of all that it was made of, and linked to its uses."""
+"""Registrations shared between studies: each is stored under the hash of its inputs and linked into every study."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from voxelwhy.registration.register import make_registration, name_registration
 
 log = logging.getLogger(__name__)
 
-#: Raised when the files of an entry, or what its key is made of, are no longer what they were.
+#: Increased whenever the files of an entry, or the content of its key, change.
 FORMAT = 1
-#: Modules in a job's digest that make no image but keep, list and pass on. A registration imports none of them.
+#: Modules in a job's digest that only store, list or pass on images. A registration imports none of them.
 BOOKKEEPING = frozenset(
     {
         "voxelwhy.jobs.doors",
@@ -28,9 +28,9 @@ BOOKKEEPING = frozenset(
         "voxelwhy.io.store",
     }
 )
-#: What else the bytes depend on; matplotlib and pillow draw the check picture.
+#: Libraries on which the bytes depend; matplotlib and pillow draw the check picture.
 LIBRARIES = ("antspyx", "nibabel", "numpy", "scipy", "dcm2niix", "matplotlib", "pillow")
-#: Files that make up an Analyze or NIfTI pair; SPM's .mat has its affine.
+#: Files of an Analyze or NIfTI pair; SPM stores the affine in .mat.
 PAIR = (".img", ".hdr", ".img.gz", ".hdr.gz", ".mat")
 IMAGE = "t1.nii"
 
@@ -38,14 +38,14 @@ IMAGE = "t1.nii"
 def register_shared(
     scan_path, template_path, mask_path, settings, out_dir, *, scan_id, head_path=None, store="", code=None, key=None
 ):
-    """As `register_scan`, but what another study has registered already is taken from the store, and the new goes in.
+    """Register a scan as `register_scan` does, or take it from the store if another study has registered it.
 
     Parameters
     ----------
-    scan_path, template_path, mask_path, settings, out_dir, scan_id, head_path : as of `register_scan`
-    store : path of the store's folder, made if need be; "" for none
+    scan_path, template_path, mask_path, settings, out_dir, scan_id, head_path : as in `register_scan`
+    store : path of the store's folder, created if needed; "" for none
     code : dict of str to str, optional; the job's digest of its code
-    key : str, optional; what `registration_key` gives for all these, where it is known already
+    key : str, optional; the result of `registration_key` for these arguments, if already known
 
     Returns
     -------
@@ -53,10 +53,10 @@ def register_shared(
 
     Notes
     -----
-    The files are the same, byte for byte, without a store, when they go into it, and when they come from it. Where the
-    file system allows, they are one file by several names, which nobody may write to. A store that cannot be read or
-    written costs time, never a result. Failures are not stored, and neither is what an external program had a part in
-    (`extract`): which version of it ran, the key cannot know.
+    The files are byte-identical whether or not a store is used. Where the file system supports hard links, the studies
+    share one read-only file. If the store cannot be read or written, only time is lost. Failed registrations are not
+    stored, and neither are those with an external brain extraction (`extract`), since the key cannot contain the
+    version of that program.
     """
     out_dir = Path(out_dir)
     key = key or registration_key(scan_path, template_path, mask_path, settings, head_path=head_path, code=code)
@@ -76,18 +76,19 @@ def _take_or_make(store, key, out_dir, make):
     if quality := _take(store, key, out_dir):
         return quality
     with store.alone(key, "another job registers this very scan"):
-        # Whoever held the lock may have put in what is wanted here.
+        # The job that held the lock may have stored this registration.
         if quality := _take(store, key, out_dir):
             return quality
         quality = make()
         if quality["status"] == "ok" and store.put(key, _files(out_dir), {"quality": quality}):
-            # One file by several names: that of whoever was faster. The bytes are the same, should it vanish half way.
+            # Link to the stored file, which may come from a faster job. If it vanishes meanwhile, the bytes here are
+            # the same.
             store.take(key, lambda source, name: place_file(source, out_dir / name))
     return quality
 
 
 def _take(store, key, out_dir):
-    """Link an entry's files into `out_dir`. Returns its quality, or None where there is no such entry."""
+    """Link an entry's files into `out_dir`; returns its quality, or None if there is no such entry."""
     placed = []
 
     def place(source, name):
@@ -102,22 +103,25 @@ def _take(store, key, out_dir):
 
 
 def _files(out_dir):
-    """What a registration has made, the image first: its links tell what nobody uses, of what a killed job left too."""
+    """Return the files of a registration, the image first.
+
+    The number of links of the image tells whether any study uses the entry, also after a job was killed half-way.
+    """
     names = [file.relative_to(out_dir).as_posix() for file in out_dir.rglob("*") if file.is_file()]
     return {name: out_dir / name for name in sorted(names, key=lambda name: (name != IMAGE, name))}
 
 
 def registration_key(scan_path, template_path, mask_path, settings, *, head_path=None, code=None):
-    """SHA-256 of all that a registration is made of: images, settings, code and libraries; no path, no name of a scan.
+    """Return the SHA-256 of all inputs of a registration: images, settings, code and libraries, but no path or scan_id.
 
     Parameters
     ----------
-    scan_path, template_path, mask_path, settings, head_path : as of `register_scan`
-    code : dict of str to str, optional; the job's digest. Doors and bookkeeping in it change no image
+    scan_path, template_path, mask_path, settings, head_path : as in `register_scan`
+    code : dict of str to str, optional; the job's digest. Scripts and the modules of BOOKKEEPING in it are ignored
 
     Returns
     -------
-    str, or None where the scan cannot be read: that is a result, and `register_scan` says what is wrong
+    str, or None if the scan cannot be read: that is a result, and `register_scan` reports what is wrong
     """
     try:
         scan = hash_scan(scan_path)
@@ -136,9 +140,9 @@ def registration_key(scan_path, template_path, mask_path, settings, *, head_path
 
 
 def hash_scan(path):
-    """SHA-256 of a scan as it lies on disk: a file, the files of a pair, or all files of a DICOM folder by name.
+    """Return the SHA-256 of a scan on disk: a file, the files of a pair, or all files of a DICOM folder by name.
 
-    Of the name of a file only the ending counts, by which its format is chosen.
+    Only the extension of a file name counts, since it determines the format.
     """
     path = Path(path)
     if path.is_dir():
@@ -153,7 +157,7 @@ def hash_scan(path):
 
 
 def _split(name):
-    """A file's name and its ending, .gz and what stands before it being one ending."""
+    """Split a file name into stem and extension, such as .nii.gz."""
     stem, ending = os.path.splitext(name)
     if ending.lower() == ".gz":
         stem, inner = os.path.splitext(stem)

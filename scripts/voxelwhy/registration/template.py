@@ -1,4 +1,4 @@
-"""The template that every scan is brought to: ICBM152 on the study's grid, brain only or the whole head."""
+"""The template to which every scan is registered: ICBM152 on the study's grid, skull-stripped or whole-head."""
 
 from __future__ import annotations
 
@@ -14,23 +14,24 @@ from voxelwhy.errors import ConfigError, InputError
 from voxelwhy.io.images import Grid
 from voxelwhy.io.scans import looks_skull_stripped, read_scan
 
-# Below a millimetre the template would be interpolated from nothing; above 10 mm no anatomy is left to register.
+# Limits of the resolution. The source has 1 mm, so a finer grid adds no detail; above 10 mm no anatomy is left to
+# register.
 FINEST_MM, COARSEST_MM = 0.5, 10.0
 
 HEAD_FILE = "mni_icbm152_t1_tal_nlin_sym_09a.nii"
-# A whole-head template must show the ICBM152 brain where ours is. Inside it, at 4 mm, Colin27 (ch2, one person's head)
-# correlates with it at 0.79, moved by 5 mm at 0.63, by 10 mm at 0.45.
+# A whole-head template must show its brain where ICBM152 has it. Measured at 4 mm inside the brain, the correlation
+# with ICBM152 is 0.79 for Colin27 (ch2, the head of one person), 0.63 when moved by 5 mm, and 0.45 when moved by 10 mm.
 LEAST_AGREEMENT, AGREEMENT_MM = 0.6, 4
 
 
 def make_template(resolution_mm, grid="icbm"):
-    """The ICBM152 T1 template and its brain mask on the study's grid.
+    """Make the ICBM152 T1 template and its brain mask on the study's grid.
 
     Parameters
     ----------
     resolution_mm : float
-        Voxel size of the grid, mm, 0.5 to 10. Coarser than 1 mm, the template is smoothed first to that resolution
-        (Gaussian of FWHM sqrt(resolution_mm² - 1) mm), so that it holds no detail which the grid cannot carry.
+        Voxel size of the grid, 0.5 to 10 mm. Above 1 mm, the template is first smoothed to that resolution (Gaussian
+        of FWHM sqrt(resolution_mm² - 1) mm), so that it contains no detail finer than the grid.
     grid : "icbm" (the paper's field of view) or "mni" (that of SPM and FSL)
 
     Returns
@@ -58,7 +59,7 @@ def make_template(resolution_mm, grid="icbm"):
     brain = load_mni152_brain_mask(resolution=1)
     brain = nib.Nifti1Image(np.asarray(brain.dataobj, dtype=np.float32), brain.affine)
     mask = on_grid(brain, grid, resolution_mm) >= 0.5
-    # Interpolation leaves values of 1e-9 outside the brain, which a mask "above zero" would take for brain.
+    # Interpolation leaves values of 1e-9 outside the brain, which a threshold at zero would count as brain.
     t1 = np.where(mask, on_grid(load_mni152_template(resolution=1), grid, resolution_mm), 0)
     return (
         nib.Nifti1Image(t1.astype(np.float32), grid.affine),
@@ -67,11 +68,11 @@ def make_template(resolution_mm, grid="icbm"):
 
 
 def find_head(path):
-    """The path of the whole-head template: the one given, or where nilearn keeps what it fetched.
+    """Return the path of the whole-head template: the given one, or the one that nilearn fetched.
 
     Raises
     ------
-    InputError : there is no such file; or none is named and nilearn cannot fetch it (no network).
+    InputError : the file does not exist; or none is given and nilearn cannot fetch it (no network).
     """
     if path is not None:
         if not Path(path).is_file():
@@ -86,7 +87,7 @@ def find_head(path):
         return Path(fetch_icbm152_2009(verbose=0)["t1"])
     except Exception as error:  # requests, urllib and nilearn each raise their own kinds
         raise InputError(
-            "the whole-head template cannot be fetched (this is the one step that needs the network)",
+            "the whole-head template cannot be fetched (only this step needs network access)",
             found=f"{type(error).__name__}: {error}"[:200],
             hint=f"place {HEAD_FILE} of the ICBM 2009a Nonlinear Symmetric NIfTI archive of the MNI anywhere on this "
             "machine and set scans.template to its path",
@@ -94,13 +95,13 @@ def find_head(path):
 
 
 def make_head_template(path, resolution_mm, grid="icbm", *, sha256=None):
-    """The whole-head ICBM152 T1 template on the study's grid.
+    """Make the whole-head ICBM152 T1 template on the study's grid.
 
     Parameters
     ----------
     path : of the template, see `find_head`
-    resolution_mm, grid : of the study's grid; smoothed and resampled as by `make_template`
-    sha256 : str, optional; what the file's bytes must hash to
+    resolution_mm, grid : of the study; the template is smoothed and resampled as in `make_template`
+    sha256 : str, optional; the expected hash of the file
 
     Returns
     -------
@@ -109,8 +110,8 @@ def make_head_template(path, resolution_mm, grid="icbm", *, sha256=None):
 
     Raises
     ------
-    InputError : the hash is another one; the file cannot be read, shows no skull, or its brain is not where that of
-        ICBM152 is.
+    InputError : the hash differs; the file cannot be read, is skull-stripped, or its brain does not lie where that of
+        ICBM152 lies.
     """
     found = hashlib.sha256(Path(path).read_bytes()).hexdigest()
     if sha256 is not None and found != sha256.lower():
@@ -120,13 +121,13 @@ def make_head_template(path, resolution_mm, grid="icbm", *, sha256=None):
             column="scans.template_sha256",
             found=found,
             allowed=sha256.lower(),
-            hint="a packed and an unpacked file have different sums; correct scans.template or scans.template_sha256",
+            hint="the hashes of .nii and .nii.gz differ; correct scans.template or scans.template_sha256",
         )
     image = read_scan(path)
     stripped, cm3 = looks_skull_stripped(image)
     if stripped:
         raise InputError(
-            "the whole-head template shows a brain only",
+            "the whole-head template is skull-stripped",
             file=path,
             column="scans.template",
             found=f"{cm3:.0f} cm³ without a skull",
@@ -138,7 +139,7 @@ def make_head_template(path, resolution_mm, grid="icbm", *, sha256=None):
             "the whole-head template is not in the space of ICBM152",
             file=path,
             column="scans.template",
-            found=f"inside its brain the two correlate at {agreement:.2f}",
+            found=f"correlation with ICBM152 inside the brain: {agreement:.2f}",
             allowed=f"at least {LEAST_AGREEMENT:g}",
             hint=f"use {HEAD_FILE}",
         )
@@ -147,7 +148,7 @@ def make_head_template(path, resolution_mm, grid="icbm", *, sha256=None):
 
 
 def _agreement(image):
-    """Correlation of a head with the ICBM152 brain inside its mask."""
+    """Return the correlation of a head with ICBM152 inside the brain mask."""
     t1, mask = make_template(AGREEMENT_MM)
     inside = np.asarray(mask.dataobj) > 0
     head = on_grid(image, Grid.icbm(AGREEMENT_MM), AGREEMENT_MM)[inside]
@@ -155,7 +156,7 @@ def _agreement(image):
 
 
 def on_grid(image, grid, resolution_mm):
-    """A map of the template at 1 mm on a grid of `resolution_mm`: smoothed to it, then linear. Float32 (x, y, z)."""
+    """Resample a 1 mm map to a grid of `resolution_mm`: smoothing, then linear interpolation; float32 (x, y, z)."""
     if resolution_mm > 1:
         image = smooth_img(image, np.sqrt(resolution_mm**2 - 1))
     return resample_img(

@@ -1,4 +1,4 @@
-"""Whole heads: the external extraction of a brain, and the template's brain mask carried back into a scan."""
+"""Whole heads: brain extraction by an external program, and the template's brain mask transformed into a scan."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def extract_brain(scan, command, folder):
     Parameters
     ----------
     scan : nibabel image
-    command : str; a program and its arguments with {scan} and {brain}, the paths of the scan and of what it is to
-        write (both .nii.gz). Run without a shell
-    folder : path, of a temporary folder
+    command : str; a program and its arguments with {scan} and {brain}, which stand for the paths of its input and its
+        output (both .nii.gz). It is run without a shell
+    folder : path of a temporary folder
 
     Returns
     -------
@@ -30,8 +30,8 @@ def extract_brain(scan, command, folder):
 
     Raises
     ------
-    ConfigError : the command cannot be taken apart, or there is no such program.
-    InputError : it failed, wrote nothing, or what it wrote cannot be read or is no brain.
+    ConfigError : the command cannot be parsed, or there is no such program.
+    InputError : the program failed or wrote nothing, or its output cannot be read or is not skull-stripped.
     """
     paths = {"{scan}": str(Path(folder, "scan.nii.gz")), "{brain}": str(Path(folder, "brain.nii.gz"))}
     nib.save(scan, paths["{scan}"])
@@ -45,31 +45,31 @@ def extract_brain(scan, command, folder):
             "the program of scans.extract cannot be started",
             column="scans.extract",
             found=f"{command} ({error})",
-            hint="install it on every machine that registers, or name it by its full path",
+            hint="install it on every machine that runs registrations, or give its full path",
         ) from error
-    if done.returncode < 0 or done.returncode > 128:  # by a signal: the machine's fault, and no result about the scan
+    if done.returncode < 0 or done.returncode > 128:  # killed by a signal: not the scan's fault, hence not a result
         number = done.returncode - 128 if done.returncode > 128 else -done.returncode
-        raise MemoryError(f"the brain extraction was killed by signal {number}, most often for want of memory")
+        raise MemoryError(f"the brain extraction was killed by signal {number}, usually for lack of memory")
     if done.returncode:
-        said = (done.stderr.strip() or done.stdout.strip() or "it said nothing").splitlines()[-1]
+        said = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()[-1]
         raise InputError("the brain extraction failed", found=f"exit status {done.returncode}, {said[:150]}")
     if not Path(paths["{brain}"]).exists():
-        raise InputError("the brain extraction wrote no brain", found=f"{command} ended well")
+        raise InputError("the brain extraction wrote no brain", found=f"{command} ended without an error")
     brain = read_scan(paths["{brain}"], reorient=False)
     stripped, cm3 = looks_skull_stripped(brain)
     if not stripped:
-        raise InputError("the brain extraction left a whole head", found=f"{cm3:.0f} cm³")
+        raise InputError("the brain extraction returned a whole head", found=f"{cm3:.0f} cm³")
     return brain
 
 
 def brain_mask_of_scan(scan, mask, prefix):
-    """The template's brain mask in a scan's own space, through the inverse of its registration.
+    """Transform the template's brain mask into a scan's own space, by the inverse of its registration.
 
     Parameters
     ----------
     scan, mask : nibabel images; the scan as it was registered, and the template's brain mask
-    prefix : str; where ANTs left its transforms ("…0GenericAffine.mat", and "…1InverseWarp.nii.gz" if it warped), or
-        None where the scan is on the mask's grid already
+    prefix : str; where ANTs wrote its transforms ("…0GenericAffine.mat", and "…1InverseWarp.nii.gz" of a deformable
+        registration), or None if the scan is already on the mask's grid
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Training scans changed at random each time they are seen, by MONAI's transforms: mirrored, shifted, more contrast."""
+"""Random augmentation of training scans by MONAI's transforms: mirroring, shift and contrast."""
 
 from __future__ import annotations
 
@@ -7,29 +7,30 @@ import torch
 
 from voxelwhy.errors import ConfigError
 
-#: Channels whose values are intensities of a scanner; others (a Jacobian, a probability) have a unit to keep.
+#: Channels whose values are scanner intensities. The values of others (a Jacobian, a probability) have a unit, so their
+#: contrast is not changed.
 INTENSITIES = ("t1",)
 
 
 class Augmentation:
-    """Random changes of normalised scans, each scan of each epoch by a draw of its own.
+    """Random changes of normalised scans, drawn separately for each scan and epoch.
 
     Parameters
     ----------
     settings : dict
-        `training.augmentation` of a study, each key optional: `flip`, the probability that left and right are
-        exchanged, about the plane x = 0 of the template; `shift_mm`, the largest shift along each axis, uniform between
-        it and its negative, interpolated linearly, 0 where nothing comes from; `intensity`, the SD of the logarithm of
-        a factor by which the intensities of a scan are multiplied, normally distributed. Once normalised 0 is the mean
-        (of each voxel over the training scans, or of the scan), so that the factor is one of contrast around it. Order:
-        mirror and shift at once, then contrast.
+        `training.augmentation` of a study; each key is optional. `flip` is the probability that left and right are
+        exchanged, at the plane x = 0 of the template. `shift_mm` is the largest shift along each axis: shifts are
+        uniform between its negative and itself, interpolated linearly, and padded with 0. `intensity` is the SD of the
+        logarithm of a factor, normally distributed, by which the intensities of a scan are multiplied. In a normalised
+        scan 0 is the mean (of each voxel over the training scans, or of the scan), so the factor changes the contrast.
+        Mirroring and shift are applied first, then contrast.
     affine : 4 x 4 array of the (cropped) volumes, RAS: the first axis runs from left to right.
-    shape : voxels along each axis of the volumes.
+    shape : number of voxels along each axis of the volumes.
     channels : names of the channels of an image.
 
     Raises
     ------
-    ConfigError : a shift that may move everything out of the volume.
+    ConfigError : the shift may move everything out of the volume.
     """
 
     def __init__(self, settings, affine, shape, channels=INTENSITIES):
@@ -40,16 +41,17 @@ class Augmentation:
             raise ConfigError(
                 "training.augmentation.shift_mm may move everything out of the volume",
                 found=settings["shift_mm"],
-                allowed=f"less than {min(shape * voxel_mm):g} mm, the shortest edge of what the network sees",
+                allowed=f"less than {min(shape * voxel_mm):g} mm, the shortest edge of the network's input",
             )
-        # The mirror exchanges the ends of the first axis; a volume whose middle is not x = 0 moves by as much again.
+        # Flipping reverses the first axis. If the centre of the volume is not at x = 0, a shift by twice that distance
+        # is needed too.
         middle = affine[0, :3] @ (np.array(shape) - 1) / 2 + affine[0, 3]
         self.off_centre = -2 * middle / affine[0, 0]
         self.intensities = [number for number, name in enumerate(channels) if name in INTENSITIES]
 
     @classmethod
     def of(cls, settings, volumes):
-        """The augmentation of a training on these volumes; None where nothing is asked for."""
+        """Return the augmentation for training on these volumes, or None if the settings ask for none."""
         if not any(settings.values()):
             return None
         affine = volumes.grid.affine.copy()
@@ -57,8 +59,8 @@ class Augmentation:
         return cls(settings, affine, volumes.shape, volumes.channels)
 
     def __call__(self, image, seed):
-        """The image (channels, x, y, z), float32, changed by what `seed` (of numpy's default_rng) draws."""
-        # Here, because it takes a second to load, and most trainings have none.
+        """Return the image (channels, x, y, z), float32, changed at random by `seed` (of numpy's default_rng)."""
+        # Imported here because it takes a second to load, and most trainings use no augmentation.
         from monai.transforms import Affine, Flip, ScaleIntensity
 
         rng = np.random.default_rng(seed)
@@ -68,7 +70,7 @@ class Augmentation:
             image = Flip(spatial_axis=0)(image)
             shift[0] += self.off_centre
         if np.abs(shift).max() > 1e-6:
-            # MONAI asks from where each voxel comes.
+            # MONAI's transform maps output to input voxels, hence the minus.
             move = Affine(translate_params=tuple(-shift), mode="bilinear", padding_mode="zeros", image_only=True)
             image = move(image)
         image = torch.as_tensor(image).clone()
@@ -78,6 +80,6 @@ class Augmentation:
         return image.as_subclass(torch.Tensor)
 
     def batch(self, images, indices, stream):
-        """The images (n, channels, x, y, z) of the scans `indices`; draws follow from `stream` and the scan."""
+        """Return the augmented images (n, channels, x, y, z) of the scans `indices`, seeded by `stream` and scan."""
         seeds = [[stream, int(index)] for index in indices]
         return torch.stack([self(image, seed) for image, seed in zip(images, seeds, strict=True)])

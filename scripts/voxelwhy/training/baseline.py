@@ -1,4 +1,4 @@
-"""The comparison that a reader asks for: a linear classifier on region means, on the same folds."""
+"""A linear baseline for the networks: a classifier on region means, trained and tested on the same folds."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ MODELS = ("logistic_regression", "linear_svm")
 
 
 def region_means(volumes, labels, region_ids):
-    """Mean of each region in each channel; of intensities, divided by the scan's mean over all regions (scanners differ
-    in gain).
+    """Compute the mean of each region in each channel.
+
+    Means of intensities are divided by the scan's mean over all regions, because scanners differ in gain.
 
     Parameters
     ----------
@@ -26,7 +27,7 @@ def region_means(volumes, labels, region_ids):
 
     Returns
     -------
-    means : float64 array, (scans, channels times regions), the regions of the first channel first
+    means : float64 array, (scans, channels times regions), starting with all regions of the first channel
     """
     flat = labels.ravel()
     sizes = np.bincount(flat, minlength=max(region_ids) + 1)[region_ids]
@@ -41,14 +42,14 @@ def region_means(volumes, labels, region_ids):
 
 
 def region_features(selected, mask, labels, regions, channels):
-    """What the baseline sees of each scan: `region_means` by scan_id, a column for each channel and region.
+    """Return the features of the baseline: `region_means` by scan_id, one column per channel and region.
 
     Parameters
     ----------
     selected : DataFrame by tables.SELECTED
     mask, labels : nibabel images, the brain and the atlas on the study's grid
     regions : DataFrame by tables.ATLAS
-    channels : sequence of str, of channels.CHANNELS
+    channels : sequence of str, from channels.CHANNELS
     """
     paths = registered_paths(selected, channels).values()
     volumes = Volumes(paths, np.asarray(mask.dataobj) > 0, channels=channels)
@@ -58,15 +59,15 @@ def region_features(selected, mask, labels, regions, channels):
 
 
 def predict_baseline(folds, features, *, kind, classes, seed):
-    """Fit on each fold's training and validation scans, predict its test scans.
+    """Fit on each fold's training and validation scans, and predict its test scans.
 
     Parameters
     ----------
     folds : DataFrame by tables.FOLDS
-    features : DataFrame, indexed by scan_id, one column a region
+    features : DataFrame, indexed by scan_id, one column per region
     kind : "logistic_regression" or "linear_svm"
-        L2 penalty with C = 1 after standardising by the training scans. The SVM's decision value is passed through a
-        logistic function: its rank, and so its AUC, is right, but it is not a calibrated probability.
+        L2 penalty with C = 1 after standardising by the scans that it is fitted on. The SVM's decision value is passed
+        through a logistic function: its ranks, and so its AUC, are correct, but it is not a calibrated probability.
 
     Returns
     -------

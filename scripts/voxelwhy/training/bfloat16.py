@@ -1,4 +1,4 @@
-"""Where a processor's bfloat16 cannot be trusted: convolutions of which no window lies wholly inside their input."""
+"""Detect convolutions whose bfloat16 gradients are wrong on a processor: no window lies wholly inside the input."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from voxelwhy.errors import ModelError
 
 
 def refuse_wrong_gradients(model: nn.Module, images: torch.Tensor):
-    """Refuse to train a network in bfloat16 on a processor where the gradients of its weights would be wrong.
+    """Refuse to train a network in bfloat16 on a processor if the gradients of its weights would be wrong.
 
-    oneDNN (in torch 2.13) reads and writes beyond its memory when it computes the gradient of a padded convolution,
-    along an axis of which every window reaches into the padding, as with a kernel of 3 on 2 cells. What comes out is
-    garbage, often finite, and some processes die of it; forward passes and float32 are not concerned.
+    oneDNN (in torch 2.13) accesses memory out of bounds when it computes the gradient of a padded convolution in which
+    every window along some axis reaches into the padding, such as a kernel of 3 on 2 cells. The gradients are then
+    garbage, though often finite, and some processes crash. Forward passes and float32 are not affected.
 
     Parameters
     ----------
-    images : what the network is run on once, to see the grids of its layers.
+    images : batch on which the network is run once, to record the grids of its layers.
 
     Raises
     ------
-    ModelError : there is such a convolution; it names the first and its grid.
+    ModelError : there is such a convolution; the message names the first one and its grid.
     """
     found = []
 
@@ -49,15 +49,15 @@ def refuse_wrong_gradients(model: nn.Module, images: torch.Tensor):
 
 
 def no_window_inside(length, kernel, stride, padding, dilation):
-    """Whether every window of a convolution along an axis of `length` cells reaches into the padding."""
+    """Tell whether every window of a convolution along an axis of `length` cells reaches into the padding."""
     reach = dilation * (kernel - 1) + 1
-    first = -(-padding // stride) * stride - padding  # where the first window begins that leaves the padding before it
+    first = -(-padding // stride) * stride - padding  # start of the first window beyond the leading padding
     return padding > 0 and first + reach > length
 
 
 def _geometry(layer):
     padding = layer.padding
-    if isinstance(padding, str):  # "same" pads by as much as the kernel reaches, "valid" not at all
+    if isinstance(padding, str):  # "same" pads by the reach of the kernel, "valid" not at all
         reach = zip(layer.dilation, layer.kernel_size, strict=True)
         padding = [d * (k - 1) // 2 if padding == "same" else 0 for d, k in reach]
     return layer.kernel_size, layer.stride, padding, layer.dilation

@@ -1,4 +1,4 @@
-"""Where a training stands, kept after each epoch, so that one that was killed goes on to the same weights."""
+"""Checkpoints after each epoch, so that a killed training resumes and ends with the same weights."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Progress:
-    """Where a training stands; all that a resumed one needs, since random numbers are drawn by epoch."""
+    """Progress of a training. Nothing else is needed to resume it, since random numbers are seeded by epoch."""
 
     epoch: int = 0
     history: list = field(default_factory=list)
@@ -27,12 +27,12 @@ class Progress:
 
 
 def checkpoint_key(content):
-    """A name for a training run by all that decides its outcome: inputs, settings, code (any JSON-able content)."""
+    """Return a name for a training run, hashed from everything that determines its outcome (any JSON content)."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]
 
 
 def save_checkpoint(path, model, optimiser, progress):
-    """Write where a training stands, whole or not at all; nothing where `path` is None."""
+    """Write a checkpoint, completely or not at all; do nothing if `path` is None."""
     if path is None:
         return
     buffer = io.BytesIO()
@@ -40,7 +40,7 @@ def save_checkpoint(path, model, optimiser, progress):
     torch.save(state, buffer)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # A name of this run's alone: a job whose controller died may still train while its successor does.
+    # The name is unique to this run: the job of a dead controller may still be training alongside its successor.
     beside = path.with_name(f".partial.{path.name}.{secrets.token_hex(4)}")
     try:
         beside.write_bytes(buffer.getbuffer())
@@ -50,10 +50,10 @@ def save_checkpoint(path, model, optimiser, progress):
 
 
 def resume(path, model, optimiser, device):
-    """Bring `model` and `optimiser` to where the checkpoint at `path` stands; returns that Progress, or a new one.
+    """Load the checkpoint at `path` into `model` and `optimiser`; returns its Progress, or a new one if there is none.
 
-    What a killed predecessor left half-written is swept up. A checkpoint that cannot be read, or whose weights are not
-    finite, counts for nothing: the training is what can be done anew.
+    Incomplete files of a killed predecessor are removed. A checkpoint that cannot be read, or whose weights are not
+    finite, is ignored, and the training starts from the beginning.
     """
     if path is None:
         return Progress()
@@ -63,21 +63,21 @@ def resume(path, model, optimiser, device):
         return Progress()
     try:
         state = torch.load(path, map_location=device, weights_only=True)
-    except Exception as error:  # a half-copied or foreign file
-        log.warning("the checkpoint %s cannot be read (%s): training starts afresh", path, error)
+    except Exception as error:  # an incomplete or unrelated file
+        log.warning("the checkpoint %s cannot be read (%s): training starts from the beginning", path, error)
         return Progress()
     if not (all_finite(state["model"]) and all_finite(state["optimiser"])):
-        log.warning("the checkpoint %s holds weights that are not finite: training starts afresh", path)
+        log.warning("the checkpoint %s holds weights that are not finite: training starts from the beginning", path)
         return Progress()
     model.load_state_dict(state["model"])
     optimiser.load_state_dict(state["optimiser"])
     progress = Progress(**state["progress"])
-    log.info("going on after epoch %d from %s", progress.epoch, path)
+    log.info("resuming after epoch %d from %s", progress.epoch, path)
     return progress
 
 
 def all_finite(state):
-    """Whether every tensor in nested dicts and lists (a state_dict) is free of NaN and infinity."""
+    """Tell whether all tensors in nested dicts and lists (a state_dict) are free of NaN and infinity."""
     if isinstance(state, torch.Tensor):
         return not state.is_floating_point() or bool(torch.isfinite(state).all())
     if isinstance(state, dict):

@@ -1,4 +1,4 @@
-"""Weights that exist already, in the place of a training: whether they fit the study, and what is known of them."""
+"""Use existing weights instead of training a network: check that they fit the study, and record their source."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from voxelwhy.training.volumes import Normaliser, Volumes, inverse_spread
 
 
 def open_weights(model_settings, training, mask, *, classes):
-    """Open the file of `model.weights` and check that it fits the study, as far as that shows without any scan.
+    """Open the file of `model.weights` and check that it fits the study, as far as this is possible without scans.
 
     Parameters
     ----------
-    model_settings : dict, `model` of the study: weights, and where they are given normalisation and trained_on
+    model_settings : dict, `model` of the study: weights, and optionally normalisation and trained_on
     training : dict, of `training` of the study: network, channels and crop
     mask : nibabel image, the brain on the study's grid
     classes : dict, {"positive": name, "negative": name}
@@ -34,12 +34,12 @@ def open_weights(model_settings, training, mask, *, classes):
     Returns
     -------
     model : torch.nn.Module, in eval mode, on the CPU
-    card : dict for `models.weights.save_model`; its `normalisation` is None where scans of the study give it
+    card : dict for `models.weights.save_model`; its `normalisation` is None if it is to be fitted to scans of the study
 
     Raises
     ------
-    ConfigError : a model of voxelwhy that was made with another network, crop, grid or classes, or that is given a
-        second normalisation; a state dict without one.
+    ConfigError : the file is a model of voxelwhy that was made with another network, crop, grid or classes, or for
+        which a second normalisation is given; or it is a state dict without a normalisation.
     ModelError, InputError : see `models.weights.read_weights`, `fit_weights` and `file_normaliser`.
     """
     path = model_settings["weights"]
@@ -54,13 +54,13 @@ def open_weights(model_settings, training, mask, *, classes):
         card["normalisation"] = _named_normaliser(normalisation, path, volumes)
     elif normalisation is not None:
         raise ConfigError(
-            "model.normalisation is given, but these weights are a model of voxelwhy, which holds its own",
+            "model.normalisation is given, but these weights are a model of voxelwhy, which contains its own",
             file=path,
             found=normalisation,
             allowed="no model.normalisation",
             hint="remove the setting",
         )
-    with torch.random.fork_rng(devices=[]):  # the values about to be replaced must not use up the caller's seed
+    with torch.random.fork_rng(devices=[]):  # the initial values, replaced below, must not advance the caller's seed
         channels = len(training["channels"])
         model = build_network(training["network"], volumes.shape, image_channels=channels, **card["options"])
     fit_weights(model, weights, path)
@@ -71,26 +71,26 @@ def open_weights(model_settings, training, mask, *, classes):
 
 
 def adopt_weights(folds, t1_paths, mask, model_settings, training, *, classes, learnt_from=None):
-    """Take the weights of `model.weights` as the model of a split of one fold, and predict its test scans.
+    """Use the weights of `model.weights` as the model of a split with one fold, and predict its test scans.
 
     Parameters
     ----------
-    folds : DataFrame by tables.FOLDS, fold 0 alone
+    folds : DataFrame by tables.FOLDS, fold 0 only
     t1_paths : dict, scan_id to path of the registered scan
-    mask, model_settings, classes : as `open_weights` has them
+    mask, model_settings, classes : as in `open_weights`
     training : dict, of `training` of the study: network, channels, crop, normalisation, batch_size, precision, threads
     learnt_from : DataFrame by tables.FOLDS, optional
-        The split whose training scans give the normalisation, where `model.normalisation` names one.
+        The split to whose training scans the normalisation is fitted, if `model.normalisation` names one.
 
     Returns
     -------
     model : torch.nn.Module
-    card : dict, what `models.weights.save_model` stores beside the weights
+    card : dict that `models.weights.save_model` stores together with the weights
     predictions : DataFrame by tables.PREDICTIONS
 
     Raises
     ------
-    InputError : a model of voxelwhy has seen a subject that this split, named by `model.trained_on`, tests.
+    InputError : a model of voxelwhy has seen a test subject of this split, which `model.trained_on` names.
     ConfigError, ModelError : see `open_weights`.
     """
     torch.set_num_threads(training["threads"])
@@ -102,30 +102,31 @@ def adopt_weights(folds, t1_paths, mask, model_settings, training, *, classes, l
     if model_settings.get("trained_on") is not None:
         _require_unseen(card, rows, model_settings)
     data.normaliser = Normaliser.of_card(card["normalisation"])
-    model = in_channels_last(model)  # as in a training: faster, and the same last bits
+    model = in_channels_last(model)  # as in training: faster, and bit-identical to it
     return model, card, predict(model, data, rows, training)
 
 
 def file_normaliser(path, volumes):
-    """The normalisation by voxel that a .npz file holds: arrays `sd` or `scale` (1 / SD), and `mean`.
+    """Read a voxelwise normalisation from a .npz file: arrays `sd` or `scale` (1 / SD), and `mean`.
 
-    Without `mean` none is taken off (`voxelwise_sd`). The arrays lie on the study's grid, or on the part of it that the
-    network sees (`training.crop`), (channels, x, y, z) where it sees several. As in a training of the study, a voxel
-    outside the mask becomes 0, and with `sd` one with hardly any spread.
+    Without `mean`, no mean is subtracted (`voxelwise_sd`). The arrays are on the study's grid, or on the part of it
+    that the network sees (`training.crop`), and have the shape (channels, x, y, z) if there are several channels. As in
+    training, voxels outside the mask become 0, and with `sd` also voxels with a negligible SD.
 
     Parameters
     ----------
     path : path of the file
-    volumes : Volumes, which has the grid, its crop and the brain
+    volumes : Volumes, which defines the grid, its crop and the brain
 
     Raises
     ------
-    InputError : an array is missing, of another shape, holds NaN or infinity inside the brain, or an SD below 0.
+    InputError : an array is missing or has another shape, or it contains NaN, infinity or a negative SD inside the
+        brain.
     """
     arrays = read_arrays(path)
     spread = [name for name in ("sd", "scale") if name in arrays]
     if len(spread) != 1:
-        allowed = "one of sd and scale (1 / SD), and mean unless none is taken off"
+        allowed = "either sd or scale (1 / SD), and mean unless no mean is subtracted"
         raise InputError("the file holds no normalisation", file=path, found=sorted(arrays), allowed=allowed)
     values = {}
     for name in [name for name in ("mean", *spread) if name in arrays]:
@@ -138,7 +139,7 @@ def file_normaliser(path, volumes):
                 file=path,
                 column=name,
                 found=arrays[name].shape,
-                allowed=f"{volumes.grid_shape} (the grid), or {volumes.shape} (what the network sees of it)"
+                allowed=f"{volumes.grid_shape} (the grid), or {volumes.shape} (the part of it that the network sees)"
                 + f", for each of {len(volumes.channels)} channels" * (len(volumes.channels) > 1),
                 hint="see registration.resolution_mm and training.crop; nothing is resampled",
             )
@@ -156,13 +157,13 @@ def file_normaliser(path, volumes):
 
 
 def _named_normaliser(named, path, volumes):
-    """What `model.normalisation` names, as a card has it; None where it is the name of a split."""
+    """Return the normalisation that `model.normalisation` names, as a card stores it, or None if it names a split."""
     if named is None:
         raise ConfigError(
-            "the setting model.normalisation is missing: these weights carry none, as any plain state dict",
+            "the setting model.normalisation is missing: these weights are a plain state dict and contain none",
             file=path,
             allowed="a .npz file (mean, and sd or scale), a split of the study, scan, or none",
-            hint="name the normalisation that these weights were trained with: with any other they explain nothing",
+            hint="name the normalisation with which these weights were trained: any other makes heatmaps meaningless",
         )
     if named in STATELESS:
         return vars(Normaliser(named))
@@ -170,14 +171,14 @@ def _named_normaliser(named, path, volumes):
 
 
 def _require_same(card, study, path):
-    """The card, or ConfigError unless it is of what the study has: nothing is converted."""
+    """Return the card, or raise ConfigError unless it matches the study: nothing is converted."""
     places = {
         "network": "training.network",
         "crop": "training.crop",
         "channels": "training.channels",
         "spatial_shape": "registration.resolution_mm, training.crop",
         "affine": "registration.resolution_mm",
-        "mask_sha256": "the mask of what the network sees",
+        "mask_sha256": "the network mask",
         "classes": "cohort.classes",
     }
     for key, place in places.items():
@@ -185,7 +186,7 @@ def _require_same(card, study, path):
         same = np.allclose if numbers and np.shape(card.get(key)) == np.shape(study[key]) else operator.eq
         if key in card and not same(card[key], study[key]):
             raise ConfigError(
-                f"these weights are a model of voxelwhy of another {key.replace('_', ' ')} than the study's",
+                f"these weights are a model of voxelwhy whose {key.replace('_', ' ')} differs from the study's",
                 file=path,
                 found=card[key],
                 allowed=study[key],
@@ -195,15 +196,15 @@ def _require_same(card, study, path):
 
 
 def _require_unseen(card, rows, model_settings):
-    """Raise InputError where the card says that the model has seen a subject that is tested."""
+    """Raise InputError if the card shows that the model has seen a test subject."""
     seen = set(card.get("subjects_sha256", ()))
     tested = rows.loc[rows["side"] == "test", "subject_id"].unique()
     known = [subject for subject in tested if seen.intersection(hash_subjects([subject]))]
     if known:
         raise InputError(
-            f"these weights have seen subjects that the split {model_settings['trained_on']} tests: no accuracy can "
-            "come of it",
+            f"these weights were trained on test subjects of the split {model_settings['trained_on']}, so its accuracy "
+            "would be biased",
             file=model_settings["weights"],
-            found=f"{len(known)} of {len(tested)} tested subjects, such as {known[0]}",
-            hint="name in model.trained_on the split that they were trained on, or leave it out",
+            found=f"{len(known)} of {len(tested)} test subjects, such as {known[0]}",
+            hint="set model.trained_on to the split that they were trained on, or leave it out",
         )

@@ -1,4 +1,4 @@
-"""From a study's tables to one trained fold: which scans, which classes, what is stored with the weights."""
+"""Train one fold of a study: select its scans and classes, and collect what is stored with the weights."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from voxelwhy.training.volumes import Normaliser, Volumes
 
 
 def load_fold(folds, t1_paths, mask, settings, *, fold, classes):
-    """The data of one fold, its normalisation learnt from the training scans alone.
+    """Load the data of one fold, with the normalisation fitted to the training scans only.
 
     Parameters
     ----------
     folds : DataFrame by tables.FOLDS
     t1_paths : dict, scan_id to path of the registered scan
-    mask : nibabel image, what the network sees, on the study's grid
+    mask : nibabel image, the network mask on the study's grid
     settings : dict, `training` of the study
     fold : int
     classes : dict, {"positive": name, "negative": name}
@@ -50,13 +50,17 @@ def load_fold(folds, t1_paths, mask, settings, *, fold, classes):
 def train_fold(folds, t1_paths, mask, settings, *, fold, classes, seed, code, checkpoints, device="auto"):
     """Train one fold and predict its test scans.
 
+    Parameters
+    ----------
+    folds, t1_paths, mask, settings, fold, classes : as in `load_fold`
+    checkpoints : path
+        A folder used by this fold only; the caller removes it once the model is stored.
+
     Returns
     -------
     model : torch.nn.Module
     card : dict
-        What `models.weights.save_model` stores beside the weights.
-    checkpoints : path
-        A folder of this fold alone; the caller removes it when the model is stored.
+        Facts that `models.weights.save_model` stores together with the weights.
     history, predictions : DataFrame by tables.HISTORY and tables.PREDICTIONS
     """
     data, rows = load_fold(folds, t1_paths, mask, settings, fold=fold, classes=classes)
@@ -90,7 +94,7 @@ def train_fold(folds, t1_paths, mask, settings, *, fold, classes, seed, code, ch
 
 
 def predict(model, data, rows, settings):
-    """Out-of-sample predictions of the fold's test scans."""
+    """Predict the fold's test scans, out of sample."""
     indices = data.sides["test"]
     logits = predict_logits(model, data, indices, settings)
     tested = rows.iloc[indices].reset_index(drop=True)
@@ -108,5 +112,5 @@ def predict(model, data, rows, settings):
 
 
 def hash_subjects(subject_ids):
-    """SHA-256 (hex) of each subject's id, sorted: whom a model has seen, without their ids in clear."""
+    """Return the SHA-256 (hex) of each subject's id, sorted, to record whom a model has seen without plain ids."""
     return sorted({hashlib.sha256(str(subject).encode()).hexdigest() for subject in subject_ids})

@@ -1,4 +1,4 @@
-"""One fold: train a network on its training scans, keep what it needs to be used again, predict its test scans."""
+"""The training loop of one fold: optimise a network, validate it after each epoch, and predict scans."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ OPTIMISERS = {"adam": torch.optim.Adam, "rmsprop": torch.optim.RMSprop}
 
 @dataclass
 class FoldData:
-    """What one fold trains on: the volumes, their class (0 or 1), which scan is on which side, and their names."""
+    """The data of one fold: the volumes, their class (0 or 1), the scans of each side, and their names."""
 
     volumes: object
     targets: np.ndarray
@@ -37,49 +37,50 @@ class FoldData:
     scan_ids: list
 
     def batch(self, indices):
-        """Normalised scans as (n, channels, x, y, z) float32 and their classes."""
+        """Return normalised scans as (n, channels, x, y, z) float32, and their classes."""
         scans = [self.normaliser(self.volumes[i], self.volumes.mask) for i in indices]
         return torch.from_numpy(np.stack(scans)), torch.from_numpy(self.targets[indices])
 
 
 def train_network(data, settings, *, seed, fold, checkpoint=None, device="auto"):
-    """Train a network by the settings of the study.
+    """Train a network with the settings of the study.
 
-    The loss is the cross-entropy of the network's two logits; of a network with one logit, the binary cross-entropy.
+    The loss is the cross-entropy of the network's two logits, or the binary cross-entropy for a network with one logit.
 
     Parameters
     ----------
     data : FoldData
     settings : dict
-        network, channels, dropout (or options, for a network of one's own), optimiser (adam or rmsprop, all else as
-        PyTorch has it), learning_rate, weight_decay, batch_size, epochs, keep (last or best_validation), class_weights
-        (none or balanced), augmentation (see `augmentation.Augmentation`; of training scans alone), precision (float32
-        or bfloat16), threads.
+        network, channels, dropout (or options, for a user's own network), optimiser (adam or rmsprop, otherwise with
+        PyTorch's defaults), learning_rate, weight_decay, batch_size, epochs, keep (last or best_validation),
+        class_weights (none or balanced), augmentation (of training scans only, see `augmentation.Augmentation`),
+        precision (float32 or bfloat16), threads.
     seed, fold : int
-        Initial weights, order of scans, dropout and augmentation follow from them and the epoch, so that a training
-        that was killed and resumed ends with the weights of an undisturbed one, bit for bit on the CPU.
+        They determine, together with the epoch, the initial weights, order of scans, dropout and augmentation. So a
+        training that was killed and resumed ends with the weights of an uninterrupted one, bit for bit on the CPU.
     checkpoint : path, optional
-        Written after each epoch, whole or not at all, and read if it is there.
+        Written after each epoch, completely or not at all, and read if it exists.
 
     Returns
     -------
     model : torch.nn.Module, in eval mode
-    history : DataFrame, one row an epoch
+    history : DataFrame, one row per epoch
 
     Raises
     ------
     InputError
-        A class without training scans where classes are weighted; a network that cannot take the batches. Or the loss,
-        the weights or the validation loss became NaN or infinite; the message says in which epoch and batch,
-        with which scans, where the last good checkpoint lies, and what to try.
+        Classes are weighted and one has no training scan; or the network cannot be trained on these batches. Or the
+        loss, the weights or the validation loss became NaN or infinite: the message names the epoch, the batch, its
+        scans, the last good checkpoint, and what to try.
     ModelError
-        bfloat16 on a processor, where that gives this network wrong gradients on this grid.
+        bfloat16 on a processor gives wrong gradients for this network and grid.
     ConfigError
-        An augmentation that may move scans out of what the network sees.
+        The augmentation may move scans out of the network's input.
     """
     torch.set_num_threads(settings["threads"])
     torch.use_deterministic_algorithms(True, warn_only=True)
-    # That mode also fills each new tensor with NaN before it is written: a tenth of the time of a step, and no number.
+    # By default, that mode also fills each new tensor with NaN, which takes a tenth of a step's time and changes no
+    # result.
     torch.utils.deterministic.fill_uninitialized_memory = False
     device = pick_device(device)
     _warn_of_slow_precision(settings, device)
@@ -120,19 +121,19 @@ def train_network(data, settings, *, seed, fold, checkpoint=None, device="auto")
 
 
 def _stream(seed, fold, epoch):
-    """A seed of its own for each fold and epoch; epoch 0 is the initial weights."""
+    """Return a separate seed for each fold and epoch; epoch 0 stands for the initial weights."""
     return int(np.random.SeedSequence([seed, fold, epoch]).generate_state(1, np.uint64)[0] >> 1)
 
 
 def class_weights(data, settings):
-    """Weight of each class in the loss, (2,) float32, learnt from the training scans; None where all count alike.
+    """Compute the weight of each class in the loss, (2,) float32, from the training scans; None without weighting.
 
-    `balanced` is n / (2 n_class), so that both classes together count as much as the other. The loss of a batch is the
-    mean weighted by them, as torch has it.
+    `balanced` is n / (2 n_class), so that both classes contribute equally. The loss of a batch is the weighted mean, as
+    in torch.
 
     Raises
     ------
-    InputError : a class without a training scan.
+    InputError : a class has no training scan.
     """
     if settings["class_weights"] == "none":
         return None
@@ -151,10 +152,10 @@ def _loss(logits, targets, weights):
 
 
 def batches(model, data, order, size):
-    """The scans of an epoch, `order`, in batches of `size`, of which the last may have fewer.
+    """Divide the scans of an epoch, `order`, into batches of `size`; the last batch may be smaller.
 
-    A lone last scan joins the batch before it where the network cannot take it by itself: where batch normalisation
-    would be left with a single value (a deep network on a coarse grid).
+    A single last scan joins the previous batch if the network cannot be trained on it alone, because batch
+    normalisation would see a single value (a deep network on a coarse grid).
 
     Raises
     ------
@@ -164,7 +165,7 @@ def batches(model, data, order, size):
     if len(parts[-1]) == 1 and not takes_lone_scan(model, data.batch(parts[-1])[0].shape):
         if size == 1 or len(parts) == 1:
             raise InputError(
-                "this network cannot be trained on one scan at a time: its batch normalisation is left with one cell",
+                "this network cannot be trained on one scan at a time: its batch normalisation would see one value",
                 found=f"training.batch_size {size}, {len(order)} training scans",
                 allowed="batches of two scans or more, or a finer grid",
             )
@@ -196,14 +197,14 @@ def _one_epoch(model, optimiser, data, settings, weights, augmentation, stream, 
         losses += loss.item() * len(indices)
         right += int((logits.argmax(1) == targets).sum())
         before = indices
-    # The step after the last loss was not seen by any: what it gives is what would be kept.
+    # No later loss would reveal that the last step failed, and its weights are kept.
     if not (all_finite(model.state_dict()) and all_finite(optimiser.state_dict())):
         raise _NotFiniteError("the weights turned NaN or infinite", f"in the step of batch {number}", indices)
     return {"epoch": epoch, "train_loss": losses / len(order), "train_accuracy": right / len(order)}
 
 
 class _NotFiniteError(Exception):
-    """A number that is NaN or infinite: what, where in the epoch, and the indices of the scans at work."""
+    """A value is NaN or infinite: which one, where in the epoch, and the indices of the scans concerned."""
 
     def __init__(self, what, at, indices):
         super().__init__(what)
@@ -215,18 +216,18 @@ def _for_people(error, data, epoch, progress, checkpoint):
     batch, _ = data.batch(error.indices)
     broken = [name for name, scan in zip(scans, batch, strict=True) if not all_finite(scan)]
     if broken:
-        found = f"voxels that are NaN or infinite, once normalised, in {', '.join(broken)}"
-        hint = "look at check.png of these scans, and name what you reject in registration.skip"
+        found = f"voxels that are NaN or infinite after normalisation, in {', '.join(broken)}"
+        hint = "look at check.png of these scans, and list those that you reject in registration.skip"
     else:
-        found = "every voxel of these scans is finite: the network's own numbers grew too large"
-        hint = "lower training.learning_rate (a tenth), or use training.precision: float32 if it is bfloat16"
-    kept = "nothing yet: it is the first epoch"
+        found = "every voxel of these scans is finite: the network's own values grew too large"
+        hint = "lower training.learning_rate (to a tenth), or use training.precision: float32 if it is bfloat16"
+    kept = "nothing yet: this is the first epoch"
     if checkpoint is not None and progress.epoch:
         kept = f"{checkpoint}, after epoch {progress.epoch}, the last good one"
     return InputError(
         f"{error.what} in epoch {epoch}, {error.at}\n  scans:   {', '.join(scans)}\n  kept:    {kept}",
         found=found,
-        hint=f"{hint}; other settings train anew, and the same ones end here again",
+        hint=f"{hint}; with other settings training starts again, with the same ones it fails again",
     )
 
 
@@ -247,7 +248,7 @@ def _validate(model, data, settings, weights, device):
 
 
 def predict_logits(model, data, indices, settings, device="cpu"):
-    """Logits of the scans `indices`, float64, (n, 2), by `two_logits`; the model is left in eval mode."""
+    """Compute the logits of the scans `indices`, float64, (n, 2), by `two_logits`; leaves the model in eval mode."""
     model.eval()
     logits = []
     with torch.inference_mode():
@@ -263,23 +264,23 @@ def _precision(settings, device):
 
 
 def _warn_of_slow_precision(settings, device):
-    # Measured, `rieke2018`, whole volumes, a processor with AVX2 only: 75 s a step against 12 s in float32.
+    # Measured for `rieke2018` on whole volumes, on a processor with AVX2 only: 75 s per step, 12 s in float32.
     if settings["precision"] == "bfloat16" and device.type == "cpu" and not has_bfloat16():
         log.warning(
-            "this processor computes no bfloat16 (it needs AVX-512 or better): training is several times slower than "
+            "this processor has no bfloat16 arithmetic (AVX-512 or better): training is several times slower than "
             "with training.precision: float32"
         )
 
 
 def has_bfloat16():
-    """Whether the convolutions of this processor work in bfloat16, or every number is converted there and back."""
+    """Tell whether this processor computes convolutions in bfloat16 rather than converting values back and forth."""
     return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def two_logits(logits) -> torch.Tensor:
-    """Logits (n, 2) of the negative and the positive class; one logit z of the positive class is -z/2 and z/2.
+    """Return logits (n, 2) of the negative and the positive class; a single logit z becomes -z/2 and z/2.
 
-    Then their softmax is 1 - sigmoid(z) and sigmoid(z), and their cross-entropy is the binary cross-entropy of z: all
-    that works on two logits works on one. Logits of two or more classes come back as they are.
+    Their softmax is then 1 - sigmoid(z) and sigmoid(z), and their cross-entropy is the binary cross-entropy of z, so
+    that everything defined for two logits also works for one. Logits of two or more classes are returned unchanged.
     """
     return torch.cat([-logits / 2, logits / 2], dim=1) if logits.shape[1] == 1 else logits

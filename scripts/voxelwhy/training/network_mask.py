@@ -1,4 +1,4 @@
-"""Which voxels of the study's grid a network sees: the brain, its grey and white matter, or a mask of the user's."""
+"""The network mask, which defines the voxels that a network sees: brain, grey and white matter, or the user's mask."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from voxelwhy.registration.template import on_grid
 
 
 def make_network_mask(kind, brain):
-    """The mask of the network's input on the study's grid.
+    """Make the network mask on the study's grid.
 
     Parameters
     ----------
-    kind : "brain", "grey_white" (voxels of the brain where grey and white matter of the template come to a probability
-        of half or more, on the study's grid), or the path of a NIfTI mask on that grid
-    brain : nibabel image, the brain mask that `make_template` gives
+    kind : "brain", "grey_white" (brain voxels where the template's probabilities of grey and white matter sum to at
+        least 0.5 on the study's grid), or the path of a NIfTI mask on that grid
+    brain : nibabel image, the brain mask of `make_template`
 
     Returns
     -------
@@ -26,8 +26,8 @@ def make_network_mask(kind, brain):
 
     Raises
     ------
-    ShapeError : the file is on another grid; both are named, and nothing is resampled.
-    InputError : the file cannot be read, holds other values than 0 and one number above it, or no voxel of the brain.
+    ShapeError : the file is on another grid; the message names both, and nothing is resampled.
+    InputError : the file cannot be read, is not binary (0 and one positive number), or contains no brain voxel.
 
     References
     ----------
@@ -43,10 +43,10 @@ def make_network_mask(kind, brain):
         seen = _read_mask(kind, grid)
     if not (seen & inside).any():
         raise InputError(
-            "the mask of the network does not touch the brain",
+            "the network mask does not overlap the brain",
             file=kind,
-            found=f"{int(seen.sum())} voxels, none of them of the brain",
-            hint="look at its affine, and at the grid that it lies on",
+            found=f"{int(seen.sum())} voxels, none of them inside the brain",
+            hint="check its affine and its grid",
         )
     return nib.Nifti1Image(seen.astype(np.uint8), grid.affine)
 
@@ -57,9 +57,9 @@ def _read_mask(path, grid):
     values = np.unique(image.dataobj)
     if len(values) > 2 or values[0] < 0 or (len(values) == 2 and values[0] != 0):
         raise InputError(
-            "the mask of the network is no mask",
+            "the network mask is not binary",
             file=path,
             found=f"{len(values)} different values from {values[0]:g} to {values[-1]:g}",
-            allowed="0, and one number above 0 where the network sees the scan",
+            allowed="0, and one positive number where the network sees the scan",
         )
     return np.asarray(image.dataobj) > 0

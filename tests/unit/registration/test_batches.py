@@ -117,7 +117,7 @@ def test_a_batch_registers_what_is_not_there(register, scans, tmp_path, ants_run
     with caplog.at_level("INFO"):
         again = register(scans)
     assert len(ants_runs) == 4 and again.equals(manifest)
-    assert "[3/5] s2: there already" in caplog.messages and "[5/5] bad: there already" in caplog.messages
+    assert "[3/5] s2: already registered" in caplog.messages and "[5/5] bad: already registered" in caplog.messages
     assert contents(tmp_path / "registered") == first
 
     shutil.copy(scans["s1"], scans["s3"])  # it is another scan now
@@ -182,7 +182,7 @@ def test_folders_and_manifests_give_the_same(register, scans, tmp_path, ants_run
     quality = study / "registered" / "s1" / "quality.json"
     write_json(quality, read_json(quality) | {"key": "another"})
     with pytest.raises(
-        InputError, match=r"not the one that its batch has made\n.*s1\n.*another registration[\s\S]*0\.tsv"
+        InputError, match=r"differs from the one that its batch made\n.*s1\n.*another registration[\s\S]*0\.tsv"
     ):
         read_registered([study / "batches" / "0.tsv"])
     quality.unlink()

@@ -117,5 +117,5 @@ def test_a_registered_scan_has_its_maps_beside_it(template, scan, tmp_path):
 
 @pytest.mark.parametrize("transform", ["rigid", "affine", "none"])
 def test_what_deforms_nothing_has_no_maps(tmp_path, transform):
-    with pytest.raises(ConfigError, match="only a deformation gives maps"):
+    with pytest.raises(ConfigError, match="only a deformable registration gives maps"):
         register_scan("scan", "template", "mask", {"transform": transform, "maps": MAPS}, tmp_path, scan_id="s")

@@ -146,7 +146,7 @@ def test_both_classes_must_remain(scans, dropped, qualities):
 
 def test_a_scan_without_a_result_is_an_error(scans, dropped, qualities):
     del qualities["s4"]
-    with pytest.raises(InputError, match="scan s4 has no result"):
+    with pytest.raises(InputError, match="scan s4 has no registration result"):
         select(scans, dropped, qualities)
 
 
@@ -164,7 +164,7 @@ def test_scans_named_by_a_setting_have_to_exist(caplog):
     excluded = pd.DataFrame({"scan_id": ["sub-03_ses-1", None], "reason": ["file missing", "diagnosis"]})
     with caplog.at_level("WARNING"):
         assert require_known(["sub-02_ses-1", "sub-03_ses-1"], selected, excluded, "heatmaps.scans") is None
-    assert caplog.messages == ["heatmaps.scans names sub-03_ses-1, which is left out (file missing)"]
+    assert caplog.messages == ["heatmaps.scans names sub-03_ses-1, which is excluded (file missing)"]
     with pytest.raises(
         ConfigError, match=r"registration.skip names.*does not have\n.*'sub-1_ses-1'\n.*\n.*did you mean sub-01_ses-1\?"
     ):

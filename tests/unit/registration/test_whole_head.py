@@ -173,7 +173,7 @@ def test_an_external_extraction_makes_a_brain_of_a_head(folder, tmp_path):
     [
         ("sys.exit('no GPU here')", "the brain extraction failed: exit status 1, no GPU here"),
         ("pass", "the brain extraction wrote no brain: "),
-        ("shutil.copy(scan, brain)", "the brain extraction left a whole head: "),
+        ("shutil.copy(scan, brain)", "the brain extraction returned a whole head: "),
         ("open(brain, 'w').write('x')", "the image cannot be read: "),
     ],
 )
@@ -204,13 +204,15 @@ def test_the_head_template_is_checked(folder, tmp_path):
     assert make_head_template(path, 6, sha256=sha256.upper())[1] == sha256
     with pytest.raises(InputError, match=rf"not the file[\s\S]*found: +'{sha256}'[\s\S]*allowed: {'0' * 64}"):
         make_head_template(path, 6, sha256="0" * 64)
-    with pytest.raises(InputError, match=r"shows a brain only[\s\S]*cm³ without a skull[\s\S]*mni_icbm152_t1_tal"):
+    with pytest.raises(
+        InputError, match=r"skull-stripped[\s\S]*cm³ without a skull[\s\S]*mni_icbm152_t1_tal"
+    ):
         make_head_template(folder / "template.nii.gz", 6)
     image = nib.load(path)
     shifted = image.affine.copy()
     shifted[1, 3] += 12
     nib.save(nib.Nifti1Image(image.get_fdata(dtype=np.float32), shifted), tmp_path / "shifted.nii")
-    with pytest.raises(InputError, match=r"not in the space of ICBM152[\s\S]*correlate at 0\.\d\d"):
+    with pytest.raises(InputError, match=r"not in the space of ICBM152[\s\S]*inside the brain: 0\.\d\d"):
         make_head_template(tmp_path / "shifted.nii", 6)
 
 

@@ -42,7 +42,7 @@ def error_of(cells, kernel):
     return float(done.stdout) if done.returncode == 0 else float("inf")
 
 
-@pytest.mark.skipif(not training.has_bfloat16(), reason="this processor computes no bfloat16")
+@pytest.mark.skipif(not training.has_bfloat16(), reason="this processor has no bfloat16 arithmetic")
 @pytest.mark.parametrize("kernel", [3, 5])
 def test_gradients_are_right_where_a_window_lies_inside_and_wrong_where_none_does(kernel):
     """Where they are right on the second grid too, oneDNN has been mended, and the refusal can go."""

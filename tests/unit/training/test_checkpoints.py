@@ -71,7 +71,7 @@ def test_a_scan_with_nan_stops_the_training_and_is_named(data):
     text = str(stop.value)
     assert f"the training loss turned nan in epoch 1, batch {number}\n" in text
     assert f"scans:   {', '.join(batches(data, 1)[number - 1])}\n" in text
-    assert "once normalised, in scan11'" in text
+    assert "after normalisation, in scan11'" in text
     assert "registration.skip" in text
 
 
@@ -133,7 +133,7 @@ def test_a_checkpoint_that_is_not_finite_is_not_resumed(data, tmp_path, caplog):
     next(iter(state["optimiser"]["state"].values()))["exp_avg_sq"][0] = float("inf")
     torch.save(state, path)
     again, history = train(data, path)
-    assert "not finite: training starts afresh" in caplog.text
+    assert "not finite: training starts from the beginning" in caplog.text
     assert history["epoch"].tolist() == [1, 2, 3, 4]
     assert hash_weights(again) == hash_weights(whole)
 
@@ -142,7 +142,7 @@ def test_a_damaged_checkpoint_starts_afresh(data, tmp_path, caplog):
     (tmp_path / "half.pt").write_bytes(b"not a checkpoint")
     _, history = train(data, tmp_path / "half.pt")
     assert history["epoch"].tolist() == [1, 2, 3, 4]
-    assert "training starts afresh" in caplog.text
+    assert "training starts from the beginning" in caplog.text
 
 
 def test_two_trainings_of_one_fold_do_not_write_into_each_other(data, tmp_path, monkeypatch):

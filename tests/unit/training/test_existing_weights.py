@@ -109,7 +109,7 @@ def test_a_normalisation_that_cannot_be_used_is_refused(tmp_path, volumes):
     below = ones.copy()
     below[inside] = -1
     for arrays, match in (
-        ({"mean": ones}, r"no normalisation(.|\n)*\['mean'\](.|\n)*one of sd and scale"),
+        ({"mean": ones}, r"no normalisation(.|\n)*\['mean'\](.|\n)*either sd or scale"),
         ({"mean": ones, "sd": ones, "scale": ones}, "no normalisation"),
         (
             {"mean": ones, "sd": np.ones((3, 3, 3))},
@@ -257,7 +257,7 @@ def test_an_own_model_predicts_what_it_predicted(small_cohort, classes, own):
 def test_an_own_model_is_used_for_what_it_was_made_for(small_cohort, classes, own):
     mask = small_cohort[0]
     how = {"weights": own[0]}
-    with pytest.raises(ConfigError, match=r"holds its own(.|\n)*'scan'(.|\n)*remove"):
+    with pytest.raises(ConfigError, match=r"contains its own(.|\n)*'scan'(.|\n)*remove"):
         open_weights(how | {"normalisation": "scan"}, TRAINING, mask, classes=classes)
     with pytest.raises(ConfigError, match=r"another network(.|\n)*'small'(.|\n)*rieke2018(.|\n)*set training.network"):
         open_weights(how, TRAINING | {"network": "rieke2018"}, mask, classes=classes)
@@ -292,7 +292,7 @@ def test_an_own_model_is_not_tested_on_subjects_that_it_has_seen(small_cohort, c
     mask, paths, folds = small_cohort
     wrong = folds[folds["fold"] == 1].assign(fold=0)
     how = {"weights": own[0], "trained_on": "other"}
-    with pytest.raises(InputError, match=r"seen subjects that the split other tests(.|\n)*4 of 4 tested"):
+    with pytest.raises(InputError, match=r"trained on test subjects of the split other(.|\n)*4 of 4 test subjects"):
         adopt_weights(wrong, paths, mask, how, TRAINING, classes=classes)
     del how["trained_on"]
     adopt_weights(wrong.assign(side="test"), paths, mask, how, TRAINING, classes=classes)

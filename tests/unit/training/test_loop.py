@@ -201,4 +201,4 @@ def test_bfloat16_on_a_processor_without_it_is_told(small_cohort, classes, monke
     settings = SETTINGS | {"precision": "bfloat16", "epochs": 1, "network": tiny_one_logit}
     data, _ = load_fold(folds, paths, mask, settings, fold=0, classes=classes)
     training.train_network(data, settings, seed=1, fold=0, device="cpu")
-    assert ("this processor computes no bfloat16" in caplog.text) == (not has)
+    assert ("this processor has no bfloat16 arithmetic" in caplog.text) == (not has)

@@ -94,7 +94,7 @@ def test_a_mask_on_another_grid_is_refused_with_both(brain, own, options, match)
 
 @pytest.mark.parametrize(("values", "found"), [((1, 2), "2 different values from 1 to 2"), ((-1, 0), "from -1 to 0")])
 def test_what_is_no_mask_is_refused(brain, own, values, found):
-    with pytest.raises(InputError, match=rf"is no mask\n.*mine.nii.gz\n.*{found}"):
+    with pytest.raises(InputError, match=rf"mask is not binary\n.*mine.nii.gz\n.*{found}"):
         make_network_mask(own(values=values), brain)
 
 
