@@ -1,4 +1,4 @@
-"""Area occlusion: how much the score drops when a whole region of an atlas is blanked."""
+"""Area occlusion: the drop of the score when a whole atlas region is blanked."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from voxelwhy.errors import InputError, ShapeError
 from voxelwhy.explain._shared.blanking import MAX_BYTES, Part, drops
 from voxelwhy.explain._shared.prepare import each_image
 
-#: Labels beyond are numbered anew, which takes seconds: boxes are listed for each number up to the largest.
+#: Labels above this are renumbered, which takes seconds: otherwise a box is listed for each number up to the largest.
 LARGEST_LABEL = 1_000_000
 
 
@@ -34,32 +34,32 @@ def area_occlusion(
 
     Parameters
     ----------
-    model : torch.nn.Module in eval mode; gives logits (n, classes), or one logit (n, 1) for class 1 against class 0. It
-        is left as it was.
-    image : numpy, torch or nibabel; one image or a batch, 2D or 3D, (channels, *spatial) or channels last.
-    area_masks : one label image (*spatial) of whole numbers, 0 is background; or binary masks (*spatial), as a list
-        or one array (n, *spatial). Where masks overlap, the later one is drawn.
-    target_class : the class to explain, or one for each image of a batch; None is the predicted one.
-    occlusion_value : what a blanked voxel becomes, in the image as the network sees it.
-    positive_only : True, as in the original package, makes negative relevance 0; False keeps the sign.
-    engine : "incremental" computes again only what each change reaches, exactly and many times faster; "plain" runs the
-        whole network each time; "auto" takes the first where the network can be followed and there is much to do.
-    max_bytes : extra memory of the incremental engine, about.
-    batch_size : areas run together; None is as many as are of use.
+    model : torch.nn.Module in eval mode that returns logits (n, classes), or one logit (n, 1) for class 1 against
+        class 0. It is not modified.
+    image : one image or a batch (numpy, torch or nibabel), 2D or 3D, (channels, *spatial) or channels last.
+    area_masks : a label image (*spatial) of whole numbers, where 0 is background; or binary masks (*spatial), as a list
+        or as one array (n, *spatial). Where masks overlap, the last one is drawn.
+    target_class : the class to explain, or one class per image of a batch; None explains the predicted class.
+    occlusion_value : the value of blanked voxels, on the intensity scale that the network sees.
+    positive_only : True, as in the original package, sets negative relevance to 0; False keeps the sign.
+    engine : "incremental" recomputes only what each change reaches, which is exact and many times faster; "plain" runs
+        the whole network each time; "auto" uses "incremental" for large jobs if torch.export can follow the network.
+    max_bytes : approximate extra memory of the incremental engine, in bytes.
+    batch_size : areas per batch; None chooses a suitable number.
     apply_softmax : True explains the probability, False the logit.
-    cuda, device : device is "auto", "cpu", "cuda" or "cuda:N"; cuda=True is the first CUDA device.
-    verbose : print what was predicted and what is done, and show a progress bar.
+    cuda, device : device is "auto", "cpu", "cuda" or "cuda:N"; cuda=True selects the first CUDA device.
+    verbose : print the prediction and what the method does, and show a progress bar.
 
     Returns
     -------
-    heatmap : float32 array (float64 where the model is), (*spatial), or (n, *spatial) for a batch; the drop inside
+    heatmap : float32 array (float64 for a float64 model), (*spatial), or (n, *spatial) for a batch; the drop inside
         each area, 0 outside.
 
     Raises
     ------
-    ShapeError : masks and `image` differ in spatial shape (nothing is resampled here).
-    InputError : labels that are no whole numbers of 0 or more, masks with other values than 0 and 1, no area at all.
-    ModelError : training mode, an unknown class.
+    ShapeError : the masks and `image` differ in spatial shape (nothing is resampled here).
+    InputError : labels are negative or not whole numbers, masks are not binary, or there is no area at all.
+    ModelError : the model is in training mode, or the class does not exist.
 
     References
     ----------
@@ -67,7 +67,7 @@ def area_occlusion(
 
     Examples
     --------
-    A network that says how bright a scan is, and an atlas of two regions, the first of which holds a bright block:
+    A network that measures how bright a scan is, and an atlas of two regions. The first contains a bright block:
 
     >>> import torch
     >>> from torch import nn
@@ -107,7 +107,7 @@ def area_occlusion(
 
 
 def _areas(area_masks, shape):
-    """The areas as parts: the bounding box of each, and the mask inside it."""
+    """The areas as parts: each area's bounding box and the mask inside it."""
     if isinstance(area_masks, (list, tuple)):
         masks = [_numbers(mask) for mask in area_masks]
     else:
@@ -132,7 +132,9 @@ def _areas_of_labels(labels, shape):
     _check_shape(labels, shape, "the label image")
     if not np.isfinite(labels).all() or (labels < 0).any() or (labels != np.round(labels)).any():
         found = np.unique(labels)[:5].tolist()
-        raise InputError("the label image", found=found, allowed="whole numbers, 0 is background")
+        raise InputError(
+            "the label image has invalid labels", found=found, allowed="whole numbers of at least 0; 0 is background"
+        )
     largest = labels.max()
     if not largest:
         raise InputError("there is no area to blank: the label image is 0 throughout")

@@ -20,34 +20,35 @@ def grad_cam(
     *,
     device="auto",
 ):
-    """Relevance of each place: channels of a layer, weighted by their mean gradient, summed, and the positive part.
+    """Relevance of each position: the positive part of a layer's channels, summed with their mean gradients as weights.
 
     Parameters
     ----------
-    model : torch.nn.Module in eval mode; gives logits (n, classes), or one logit (n, 1) for class 1 against class 0. It
-        is left as it was.
-    image : numpy, torch or nibabel; one image or a batch, 2D or 3D, (channels, *spatial) or channels last.
-    target_class : the class to explain, or one for each image of a batch; None is the predicted one.
-    last_conv_layer : the layer to look at, a module of the model (of any kind) or its name; None is the convolution
-        that runs last of those on which the class depends. Convolutions on a single cell, which are dense layers, do
-        not count. In a network that ends in parallel branches the last is one branch: name the module where they meet.
-    resize : True draws each cell at the centre of its receptive field; False gives the layer's own grid, (*cells).
-    interpolation : "linear" between the centres, or "nearest": each voxel has the value of the nearest centre.
+    model : torch.nn.Module in eval mode that returns logits (n, classes), or one logit (n, 1) for class 1 against
+        class 0. It is not modified.
+    image : one image or a batch (numpy, torch or nibabel), 2D or 3D, (channels, *spatial) or channels last.
+    target_class : the class to explain, or one class per image of a batch; None explains the predicted class.
+    last_conv_layer : the layer to use: a module of the model (of any kind) or its name. None uses the last convolution
+        to run on which the class depends. Convolutions on a single cell are in effect dense layers and are not
+        considered. If the network ends in parallel branches, None uses only one of them: name the module that joins
+        them.
+    resize : True draws each cell at the centre of its receptive field; False returns the layer's own grid, (*cells).
+    interpolation : "linear" between the centres, or "nearest", where each voxel takes the value of the nearest centre.
     apply_softmax : True explains the probability, False the logit.
-    cuda, device : device is "auto", "cpu", "cuda" or "cuda:N"; cuda=True is the first CUDA device.
-    verbose : print what was predicted and what is done, and show a progress bar.
+    cuda, device : device is "auto", "cpu", "cuda" or "cuda:N"; cuda=True selects the first CUDA device.
+    verbose : print the prediction and what the method does, and show a progress bar.
 
     Returns
     -------
-    heatmap : float32 array (float64 where the model is), (*spatial), or (n, *spatial) for a batch; 0 or more.
+    heatmap : float32 array (float64 for a float64 model), (*spatial), or (n, *spatial) for a batch; never negative.
 
     Raises
     ------
-    ModelError : no convolution with a grid (in a TorchScript model none can be reached), an unknown layer, one without
-        a grid or on which the class does not depend, one whose receptive fields are not known (`resize=False` works
-        then); training mode, an unknown class.
-    ShapeError : an image that does not fit the model, has two readings, or holds NaN.
-    ConfigError : an unknown `interpolation`.
+    ModelError : the network has no convolution with a grid (in a TorchScript model none can be reached); the layer does
+        not exist, has no grid, does not affect the class, or its receptive fields are unknown (`resize=False` then
+        works); the model is in training mode, or the class does not exist.
+    ShapeError : the image does not fit the model, its shape is ambiguous, or it contains NaN.
+    ConfigError : `interpolation` is unknown.
 
     References
     ----------
@@ -55,7 +56,7 @@ def grad_cam(
 
     Examples
     --------
-    The map on the grid of the last convolution, and drawn on the scan:
+    The map on the grid of the last convolution, and on the grid of the scan:
 
     >>> import torch
     >>> from torch import nn

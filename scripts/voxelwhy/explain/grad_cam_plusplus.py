@@ -1,4 +1,4 @@
-"""Grad-CAM++: Grad-CAM that weights the cells of a channel one by one, so that each of several places counts."""
+"""Grad-CAM++: Grad-CAM with a weight per cell of a channel, so that several occurrences of a feature all count."""
 
 from __future__ import annotations
 
@@ -20,34 +20,35 @@ def grad_cam_plusplus(
     *,
     device="auto",
 ):
-    """Relevance of each place: channels of a layer, weighted by their positive gradients cell by cell, and summed.
+    """Relevance of each position: the sum of a layer's channels, weighted cell by cell by their positive gradients.
 
-    The score of the paper is exp(y). With the gradient g of y in a cell of a channel that adds up to A, the cell's part
-    in the channel's weight is a · max(0, gradient of exp(y)) with a = g² / (2 g² + A g³): the paper's formula with
-    exp(y) cancelled, exact where y depends on the layer through ReLUs, pools and dense layers.
+    The score of the paper is exp(y). Let g be the gradient of y in a cell, and A the sum over the cell's channel. The
+    cell then contributes a · max(0, gradient of exp(y)) to the weight of the channel, with a = g² / (2 g² + A g³). This
+    is the paper's formula with exp(y) cancelled; it is exact if y depends on the layer only through ReLUs, pools and
+    dense layers.
 
-    Where A is negative it counts as 0: the paper's channels are rectified, and the formula has a pole there.
+    A negative A is set to 0: the paper's channels are rectified, and the formula has a pole there.
 
     Parameters
     ----------
-    model : torch.nn.Module in eval mode; gives logits (n, classes), or one logit (n, 1) for class 1 against class 0. It
-        is left as it was.
-    image : numpy, torch or nibabel; one image or a batch, 2D or 3D, (channels, *spatial) or channels last.
-    target_class : the class to explain, or one for each image of a batch; None is the predicted one.
-    last_conv_layer, resize, interpolation : see `grad_cam`. The paper's layer is the ReLU after the convolution.
-    apply_softmax : False is the paper: y is the logit; the map is divided by exp(y), the same for all cells, which
-        would overflow. True: y is the logarithm of the probability, so that exp(y) is the probability (as if y were
-        linear: the curvature of the softmax is left out of a).
-    cuda, device : device is "auto", "cpu", "cuda" or "cuda:N"; cuda=True is the first CUDA device.
-    verbose : print what was predicted and what is done, and show a progress bar.
+    model : torch.nn.Module in eval mode that returns logits (n, classes), or one logit (n, 1) for class 1 against
+        class 0. It is not modified.
+    image : one image or a batch (numpy, torch or nibabel), 2D or 3D, (channels, *spatial) or channels last.
+    target_class : the class to explain, or one class per image of a batch; None explains the predicted class.
+    last_conv_layer, resize, interpolation : see `grad_cam`. The paper uses the ReLU after the convolution.
+    apply_softmax : False follows the paper: y is the logit. The map is divided by exp(y), which is the same for all
+        cells and would overflow. With True, y is the logarithm of the probability, so that exp(y) is the probability;
+        a treats y as linear, that is, it ignores the curvature of the softmax.
+    cuda, device : device is "auto", "cpu", "cuda" or "cuda:N"; cuda=True selects the first CUDA device.
+    verbose : print the prediction and what the method does, and show a progress bar.
 
     Returns
     -------
-    heatmap : float32 array (float64 where the model is), (*spatial), or (n, *spatial) for a batch; 0 or more.
+    heatmap : float32 array (float64 for a float64 model), (*spatial), or (n, *spatial) for a batch; never negative.
 
     Raises
     ------
-    ModelError, ShapeError, ConfigError : as `grad_cam`.
+    ModelError, ShapeError, ConfigError : as in `grad_cam`.
 
     References
     ----------
@@ -55,7 +56,7 @@ def grad_cam_plusplus(
 
     Examples
     --------
-    The paper's layer is the ReLU behind the last convolution; here it is the module of the name 1:
+    The paper uses the ReLU after the last convolution; here that is the module named 1:
 
     >>> import torch
     >>> from torch import nn
@@ -82,8 +83,8 @@ def grad_cam_plusplus(
 
 
 def _weights(seen):
-    """The weight of each channel, for a score y instead of exp(y): (1, channels, 1, …)."""
+    """The weight of each channel, for the score y instead of exp(y): (1, channels, 1, …)."""
     spatial = tuple(range(2, seen.output.ndim))
     sums = seen.output.sum(dim=spatial, keepdim=True).clamp(min=0)
-    positive = seen.gradient.clamp(min=0)  # of other cells nothing is left in the end
+    positive = seen.gradient.clamp(min=0)  # other cells contribute nothing
     return (positive / (2 + sums * positive)).sum(dim=spatial, keepdim=True)

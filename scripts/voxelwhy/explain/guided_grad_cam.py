@@ -1,4 +1,4 @@
-"""Guided Grad-CAM: where Grad-CAM looks, in the detail of guided backpropagation."""
+"""Guided Grad-CAM: Grad-CAM at the resolution of guided backpropagation."""
 
 from __future__ import annotations
 
@@ -24,33 +24,34 @@ def guided_grad_cam(
     *,
     device="auto",
 ):
-    """Relevance of each voxel: its guided gradient times the Grad-CAM that is drawn there.
+    """Relevance of each voxel: its guided gradient times its value in the Grad-CAM map.
 
-    Grad-CAM tells classes apart and is coarse; guided backpropagation is fine and looks much the same for every class.
+    Grad-CAM discriminates between classes but is coarse; guided backpropagation is fine-grained but looks much the same
+    for every class.
 
     Parameters
     ----------
-    model : torch.nn.Module in eval mode; gives logits (n, classes), or one logit (n, 1) for class 1 against class 0. It
-        is left as it was.
-    image : numpy, torch or nibabel; one image or a batch, 2D or 3D, (channels, *spatial) or channels last.
-    target_class : the class to explain, or one for each image of a batch; None is the predicted one.
-    postprocess : of the product: "abs" (over several channels the largest), "square" (summed over channels) or None
-        (signed, summed).
-    last_conv_layer : the layer for Grad-CAM, see `grad_cam`.
+    model : torch.nn.Module in eval mode that returns logits (n, classes), or one logit (n, 1) for class 1 against
+        class 0. It is not modified.
+    image : one image or a batch (numpy, torch or nibabel), 2D or 3D, (channels, *spatial) or channels last.
+    target_class : the class to explain, or one class per image of a batch; None explains the predicted class.
+    postprocess : applied to the product: "abs" (maximum over channels), "square" (summed over channels) or None
+        (signed, summed over channels).
+    last_conv_layer : the layer of Grad-CAM, see `grad_cam`.
     interpolation : "linear" or "nearest", see `grad_cam`.
     apply_softmax : True explains the probability, False the logit, in both factors.
-    cuda, device : device is "auto", "cpu", "cuda" or "cuda:N"; cuda=True is the first CUDA device.
-    verbose : print what was predicted and what is done, and show a progress bar.
+    cuda, device : device is "auto", "cpu", "cuda" or "cuda:N"; cuda=True selects the first CUDA device.
+    verbose : print the prediction and what the method does, and show a progress bar.
 
     Returns
     -------
-    heatmap : float32 array (float64 where the model is), (*spatial), or (n, *spatial) for a batch.
+    heatmap : float32 array (float64 for a float64 model), (*spatial), or (n, *spatial) for a batch.
 
     Raises
     ------
-    ModelError : what `guided_backprop` or `grad_cam` refuses.
-    ShapeError : an image that does not fit the model, has two readings, or holds NaN.
-    ConfigError : an unknown `postprocess` or `interpolation`.
+    ModelError : as in `guided_backprop` and `grad_cam`.
+    ShapeError : the image does not fit the model, its shape is ambiguous, or it contains NaN.
+    ConfigError : `postprocess` or `interpolation` is unknown.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""Input x gradient: how much each voxel would give to the score if the network were linear around the image."""
+"""Input x gradient: what each voxel would contribute to the score if the network were linear around the image."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ def input_x_gradient(
     positive_only=False,
     device="auto",
 ):
-    """Relevance of each voxel: its value times the gradient of the class with respect to it.
+    """Relevance of each voxel: its value times the gradient of the class score with respect to it.
 
-    A voxel of 0 has no relevance, whatever the network would do with another value: after voxel-wise z-scoring 0 is
+    A voxel with the value 0 has no relevance, however sensitive the network is to it. After voxel-wise z-scoring, 0 is
     the training mean.
 
     Parameters
     ----------
-    model : torch.nn.Module in eval mode; gives logits (n, classes), or one logit (n, 1) for class 1 against class 0. It
-        is left as it was.
-    image : numpy, torch or nibabel; one image or a batch, 2D or 3D, (channels, *spatial) or channels last.
-    target_class : the class to explain, or one for each image of a batch; None is the predicted one.
+    model : torch.nn.Module in eval mode that returns logits (n, classes), or one logit (n, 1) for class 1 against
+        class 0. It is not modified.
+    image : one image or a batch (numpy, torch or nibabel), 2D or 3D, (channels, *spatial) or channels last.
+    target_class : the class to explain, or one class per image of a batch; None explains the predicted class.
     apply_softmax : True explains the probability, False the logit.
-    cuda, device : device is "auto", "cpu", "cuda" or "cuda:N"; cuda=True is the first CUDA device.
-    verbose : print what was predicted and what is done, and show a progress bar.
-    positive_only : True makes negative relevance 0; False keeps the sign.
+    cuda, device : device is "auto", "cpu", "cuda" or "cuda:N"; cuda=True selects the first CUDA device.
+    verbose : print the prediction and what the method does, and show a progress bar.
+    positive_only : True sets negative relevance to 0; False keeps the sign.
 
     Returns
     -------
-    heatmap : float32 array (float64 where the model is), (*spatial), or (n, *spatial) for a batch; summed over
+    heatmap : float32 array (float64 for a float64 model), (*spatial), or (n, *spatial) for a batch; summed over
         channels, in units of the score.
 
     Raises
     ------
-    ModelError : training mode, an unknown class, an output without gradient.
-    ShapeError : an image that does not fit the model, has two readings, or holds NaN.
+    ModelError : the model is in training mode, the class does not exist, or the output has no gradient.
+    ShapeError : the image does not fit the model, its shape is ambiguous, or it contains NaN.
 
     References
     ----------
@@ -49,7 +49,7 @@ def input_x_gradient(
 
     Examples
     --------
-    Without biases a network of ReLUs is linear around the image, and the map adds up to the logit:
+    A ReLU network without biases is linear around the image, so the map sums to the logit:
 
     >>> import torch
     >>> from torch import nn

@@ -1,4 +1,4 @@
-"""Integrated gradients: the gradient gathered on the way from a baseline to the image."""
+"""Integrated gradients: the gradient, accumulated along the path from a baseline to the image."""
 
 from __future__ import annotations
 
@@ -27,36 +27,37 @@ def integrated_gradients(
     positive_only=False,
     device="auto",
 ):
-    """Relevance of each voxel: its part in the difference between the scores of the image and of a baseline.
+    """Relevance of each voxel: its share of the difference between the scores of the image and of a baseline.
 
-    The parts add up to the whole difference, but for the error of `n_steps` steps of a Gauss-Legendre sum, which
-    `verbose` states.
+    The shares sum to the whole difference, up to the error of a Gauss-Legendre sum with `n_steps` steps; `verbose`
+    prints both.
 
     Parameters
     ----------
-    model : torch.nn.Module in eval mode; gives logits (n, classes), or one logit (n, 1) for class 1 against class 0. It
-        is left as it was.
-    image : numpy, torch or nibabel; one image or a batch, 2D or 3D, (channels, *spatial) or channels last.
-    target_class : the class to explain, or one for each image of a batch; None is the predicted one.
+    model : torch.nn.Module in eval mode that returns logits (n, classes), or one logit (n, 1) for class 1 against
+        class 0. It is not modified.
+    image : one image or a batch (numpy, torch or nibabel), 2D or 3D, (channels, *spatial) or channels last.
+    target_class : the class to explain, or one class per image of a batch; None explains the predicted class.
     apply_softmax : True explains the probability, False the logit.
-    cuda, device : device is "auto", "cpu", "cuda" or "cuda:N"; cuda=True is the first CUDA device.
-    verbose : print what was predicted and what is done, and show a progress bar.
-    baseline : what the image is compared with: a number for all voxels, or an image of one's own, (*spatial) or
-        (channels, *spatial), as the network sees it. After voxel-wise z-scoring 0 is the training mean.
-    n_steps : gradients on the way, 2 or more.
-    batch_size : steps run together; memory grows with it.
-    positive_only : True makes negative relevance 0; False keeps the sign.
+    cuda, device : device is "auto", "cpu", "cuda" or "cuda:N"; cuda=True selects the first CUDA device.
+    verbose : print the prediction and what the method does, and show a progress bar.
+    baseline : the reference for the image: one number for all voxels, or an image, (*spatial) or (channels, *spatial),
+        on the intensity scale that the network sees. After voxel-wise z-scoring, 0 is the training mean.
+    n_steps : number of gradients along the path, at least 2.
+    batch_size : steps per batch; memory grows with it.
+    positive_only : True sets negative relevance to 0; False keeps the sign.
 
     Returns
     -------
-    heatmap : float32 array (float64 where the model is), (*spatial), or (n, *spatial) for a batch; summed over
+    heatmap : float32 array (float64 for a float64 model), (*spatial), or (n, *spatial) for a batch; summed over
         channels, in units of the score.
 
     Raises
     ------
-    ConfigError : fewer than 2 steps, a batch size below 1.
-    ModelError : training mode, an unknown class, an output without gradient.
-    ShapeError : an image that does not fit the model, has two readings, or holds NaN; a baseline of another shape.
+    ConfigError : `n_steps` is below 2, or `batch_size` below 1.
+    ModelError : the model is in training mode, the class does not exist, or the output has no gradient.
+    ShapeError : the image does not fit the model, its shape is ambiguous, or it contains NaN; the baseline has another
+        shape than the image.
 
     References
     ----------
@@ -64,7 +65,7 @@ def integrated_gradients(
 
     Examples
     --------
-    The map adds up to the difference between the probabilities of the scan and of the baseline:
+    The map sums to the difference between the probabilities of the scan and of the baseline:
 
     >>> import torch
     >>> from torch import nn
@@ -94,18 +95,18 @@ def integrated_gradients(
 
 
 def _say(model, batch, start, target, apply_softmax, relevance, n_steps):
-    """How complete the map is: it takes a pass over image and baseline, so only where somebody listens."""
+    """Log how complete the map is, which takes another forward pass: only if INFO messages are shown."""
     if not log.isEnabledFor(logging.INFO):
         return
     with torch.no_grad():
         scores = class_score(run_model(model, torch.cat([batch, start])), target, apply_softmax)
     found, wanted = float(relevance.double().sum()), float(scores[0] - scores[1])
-    log.info("%d steps: the map adds up to %.6g, the difference of the scores is %.6g", n_steps, found, wanted)
+    log.info("%d steps: the map sums to %.6g; the difference between the scores is %.6g", n_steps, found, wanted)
 
 
 def _along_the_way(model, batch, start, target, apply_softmax, n_steps, batch_size):
-    """Captum's sum of gradients times the difference to the baseline: (channels, *spatial)."""
-    from captum.attr import IntegratedGradients  # here, because it takes a second to load
+    """Captum's sum of gradients, times the difference from the baseline: (channels, *spatial)."""
+    from captum.attr import IntegratedGradients  # imported here because it takes a second to load
 
     bar = progress(range(-(-n_steps // batch_size)), what="integrated gradients")
 

@@ -1,4 +1,4 @@
-"""Layer-wise relevance propagation: the logit, handed back from layer to layer in proportion to contributions."""
+"""Layer-wise relevance propagation: the logit, passed back from layer to layer in proportion to contributions."""
 
 from __future__ import annotations
 
@@ -35,43 +35,44 @@ def lrp(
     positive_only=False,
     device="auto",
 ):
-    """Relevance of each voxel: its share of the logit, followed back through the layers.
+    """Relevance of each voxel: its share of the logit, propagated back through the layers.
 
-    Every operator of the network has a rule, whoever wrote it: convolutions, dense layers, sums (residual, too),
-    means and scalings are linear layers with `rule`; the largest input of a max-pool takes all; activations pass
-    relevance as it is. Batch normalisation is folded into the convolution or dense layer that it alone reads, and is
-    a scaling with a bias elsewhere. Biases take their share, and it is lost: only without biases does the map add up
-    to the logit. On networks of ReLU, epsilon near 0 makes the map that of input x gradient.
+    Each operator of the network has a rule. Convolutions, dense layers, sums (including residual connections), means
+    and scalings are linear layers and follow `rule`. In a max-pool, the largest input receives all the relevance.
+    Activations pass relevance unchanged. Batch normalisation is folded into the convolution or dense layer before it if
+    nothing else reads that layer; otherwise it is a scaling with a bias. The share of biases is lost, so the map sums
+    to the logit only without biases. For a ReLU network, the map approaches that of input x gradient as epsilon goes to
+    0.
 
     Parameters
     ----------
-    model : torch.nn.Module in eval mode; gives logits (n, classes), or one logit (n, 1) for class 1 against class 0. It
-        is left as it was.
-    image : numpy, torch or nibabel; one image or a batch, 2D or 3D, (channels, *spatial) or channels last.
-    target_class : the class to explain, or one for each image of a batch; None is the predicted one.
+    model : torch.nn.Module in eval mode that returns logits (n, classes), or one logit (n, 1) for class 1 against
+        class 0. It is not modified.
+    image : one image or a batch (numpy, torch or nibabel), 2D or 3D, (channels, *spatial) or channels last.
+    target_class : the class to explain, or one class per image of a batch; None explains the predicted class.
     rule : "epsilon" or "alpha_beta", see `voxelwhy.explain._shared.lrp_rules`.
-    epsilon : above 0, in units of the layers' outputs: what weaker outputs hand on is damped.
-    alpha, beta : weights of contributions of the output's own sign, and of the other; alpha - beta = 1, alpha 1 or
-        more. beta None is alpha - 1.
-    apply_softmax : False, as in the paper, starts from the logit z. True starts from the probability p instead, with
-        the sign of z (so that what speaks for the class stays positive): the same map times p / abs(z), of which maps
-        of several images can be compared. It is no explanation of the softmax, which LRP has no rule for.
-    cuda, device : device is "auto", "cpu", "cuda" or "cuda:N"; cuda=True is the first CUDA device.
-    verbose : print what was predicted and what is done, and show a progress bar.
-    positive_only : True makes negative relevance 0; False keeps the sign.
+    epsilon : above 0, in units of the layers' outputs: relevance of weaker outputs is damped.
+    alpha, beta : weights of contributions with the sign of the output and with the opposite sign. alpha is at least 1,
+        and alpha - beta = 1; beta None is alpha - 1.
+    apply_softmax : False, as in the paper, starts from the logit z. True starts from the probability p with the sign of
+        z, so that support for the class stays positive. The result is the same map times p / abs(z), which makes maps
+        of different images comparable. It does not explain the softmax, for which LRP has no rule.
+    cuda, device : device is "auto", "cpu", "cuda" or "cuda:N"; cuda=True selects the first CUDA device.
+    verbose : print the prediction and what the method does, and show a progress bar.
+    positive_only : True sets negative relevance to 0; False keeps the sign.
 
     Returns
     -------
-    heatmap : float32 array (float64 where the model is), (*spatial), or (n, *spatial) for a batch; summed over
+    heatmap : float32 array (float64 for a float64 model), (*spatial), or (n, *spatial) for a batch; summed over
         channels, in units of the logit (or of the probability).
 
     Raises
     ------
-    ConfigError : an unknown rule, epsilon not above 0, alpha and beta that would not conserve relevance.
-    ModelError : an operator that LRP has no rule for, by name (products of two parts of the network, as in attention
-        or squeeze-and-excitation; normalisation by the image's own statistics); a network that torch.export cannot
-        follow; training mode, an unknown class.
-    ShapeError : an image that does not fit the model, has two readings, or holds NaN.
+    ConfigError : the rule is unknown, epsilon is not above 0, or alpha and beta would not conserve relevance.
+    ModelError : LRP has no rule for an operator, which is named (products of two parts of the network, as in attention
+        or squeeze-and-excitation; normalisation by the statistics of the image itself); torch.export cannot follow the
+        network; the model is in training mode, or the class does not exist.
+    ShapeError : the image does not fit the model, its shape is ambiguous, or it contains NaN.
 
     References
     ----------
@@ -81,7 +82,7 @@ def lrp(
 
     Examples
     --------
-    Without biases the map adds up to the logit, by either rule:
+    Without biases the map sums to the logit, with either rule:
 
     >>> import torch
     >>> from torch import nn
@@ -99,7 +100,7 @@ def lrp(
     rule, walks = _rule(rule, epsilon, alpha, beta), []
 
     def explain(batch, target):
-        if not walks:  # one graph for all images of a batch, which have one shape
+        if not walks:  # all images of a batch have the same shape and share one graph
             walks.append(_Walk(model, batch, rule))
         walk = walks[0]
         logits = run_model(walk.forward, batch)
@@ -109,24 +110,24 @@ def lrp(
         relevance = torch.zeros_like(logits)
         relevance[0, target if logits.shape[1] > 1 else 0] = start[0]
         found = walk.backward(relevance)[0].sum(dim=0)
-        log.info("relevance of %.6g starts at the logit, %.6g arrives at the image", start, found.double().sum())
+        log.info("relevance of %.6g starts at the logit, %.6g reaches the image", start, found.double().sum())
         return keep_sign(found, positive_only)
 
     return each_image(explain, model, image, target_class=target_class, device=device, cuda=cuda, verbose=verbose)
 
 
 def _rule(name, epsilon, alpha, beta):
-    """The rule of that name; all options are checked, also those of the other rule."""
+    """The rule of that name. The options of both rules are checked."""
     if name not in RULES:
-        raise ConfigError("there is no such rule of LRP", found=name, allowed=RULES)
+        raise ConfigError("there is no such LRP rule", found=name, allowed=RULES)
     if not _is_number(epsilon) or epsilon <= 0:
-        raise ConfigError("epsilon of LRP", found=epsilon, allowed="a number above 0")
+        raise ConfigError("epsilon of LRP is invalid", found=epsilon, allowed="a number above 0")
     beta = alpha - 1 if beta is None and _is_number(alpha) else beta
     if not _is_number(alpha) or not _is_number(beta) or alpha < 1 or not math.isclose(alpha - beta, 1):
         raise ConfigError(
             "alpha and beta of LRP would not conserve relevance",
             found=f"alpha={alpha}, beta={beta}",
-            allowed="alpha of 1 or more, beta = alpha - 1",
+            allowed="alpha of at least 1, and beta = alpha - 1",
         )
     return Epsilon(float(epsilon)) if name == "epsilon" else AlphaBeta(float(alpha), float(beta))
 
@@ -136,10 +137,10 @@ def _is_number(value):
 
 
 class _Walk:
-    """One image through the network, step by step, and relevance the same way back.
+    """One image propagated forward through the network step by step, and its relevance propagated back.
 
-    The output of each step lives until what reads it has run, and beyond that only where a rule needs it; on the way
-    back what a step kept is dropped after it.
+    To save memory, the output of a step is freed once all its readers have run, unless a rule needs it. In the backward
+    pass, whatever a step kept is freed right after that step.
     """
 
     def __init__(self, model, batch, rule):
@@ -148,7 +149,7 @@ class _Walk:
         self.steps, self.rule = steps_of(operators), rule
 
     def forward(self, batch):
-        """The output of the network; what `backward` needs is kept."""
+        """The output of the network. What `backward` needs is kept."""
         values, self.kept = {self.image: batch}, []
         unread = Counter(source for step in self.steps for source in step.sources)
         unread[self.output] += 1
@@ -176,7 +177,7 @@ class _Walk:
         return output
 
     def backward(self, relevance):
-        """Relevance of the image (1, channels, *spatial), from that of the output."""
+        """Relevance of the image, (1, channels, *spatial), from the relevance of the output."""
         found = {self.output: relevance.reshape(self.shape)}
         for step in reversed(self.steps):
             kept, relevance = self.kept.pop(), found.pop(step.node)

@@ -1,4 +1,4 @@
-"""Occlusion: how much the score drops when a window of the image is blanked."""
+"""Occlusion: the drop of the score when a window of the image is blanked."""
 
 from __future__ import annotations
 
@@ -32,42 +32,44 @@ def occlusion(
     batch_size=None,
     device="auto",
 ):
-    """Relevance of each place: the drop of the class probability when a window around it is blanked.
+    """Relevance of each position: the drop of the class probability when a window around it is blanked.
 
-    The windows lie as in the published code: centred at 0, stride, 2 · stride …, reaching from centre - size // 2 up
-    to, and without, centre + size // 2 (an odd size counts as the even one below), and clipped at the border.
+    Windows are placed as in the published code: centred at 0, stride, 2 · stride …, and clipped at the border. Each one
+    spans [centre - size // 2, centre + size // 2), so an odd size is rounded down to the next even one.
 
     Parameters
     ----------
-    model : torch.nn.Module in eval mode; gives logits (n, classes), or one logit (n, 1) for class 1 against class 0. It
-        is left as it was.
-    image : numpy, torch or nibabel; one image or a batch, 2D or 3D, (channels, *spatial) or channels last.
-    target_class : the class to explain, or one for each image of a batch; None is the predicted one.
-    size, stride : voxels; one number, or one for each axis.
-    occlusion_value : what a blanked voxel becomes, in the image as the network sees it: after voxel-wise z-scoring 0
-        is the training mean, not the background.
-    resize : True draws each value at the centre of its (clipped) window; False gives one value a window, (*windows).
+    model : torch.nn.Module in eval mode that returns logits (n, classes), or one logit (n, 1) for class 1 against
+        class 0. It is not modified.
+    image : one image or a batch (numpy, torch or nibabel), 2D or 3D, (channels, *spatial) or channels last.
+    target_class : the class to explain, or one class per image of a batch; None explains the predicted class.
+    size, stride : in voxels; one number, or one per axis.
+    occlusion_value : the value of blanked voxels, on the intensity scale that the network sees. After voxel-wise
+        z-scoring, 0 is the training mean, not the background.
+    resize : True draws each value at the centre of its (clipped) window; False returns one value per window,
+        (*windows).
     interpolation : between the centres, "linear" or "nearest".
-    three_d : whether images are 3D, where you want to say so; None takes it from the model.
-    positive_only : True, as in the original package, makes negative relevance 0; False keeps the sign.
-    engine : "incremental" computes again only what each change reaches, exactly and many times faster; "plain" runs the
-        whole network each time; "auto" takes the first where the network can be followed and there is much to do.
-    max_bytes : extra memory of the incremental engine, about.
-    batch_size : windows run together; None is as many as are of use.
+    three_d : True or False states whether images are 3D; None infers it from the model.
+    positive_only : True, as in the original package, sets negative relevance to 0; False keeps the sign.
+    engine : "incremental" recomputes only what each change reaches, which is exact and many times faster; "plain" runs
+        the whole network each time; "auto" uses "incremental" for large jobs if torch.export can follow the network.
+    max_bytes : approximate extra memory of the incremental engine, in bytes.
+    batch_size : windows per batch; None chooses a suitable number.
     apply_softmax : True explains the probability, False the logit.
-    cuda, device : device is "auto", "cpu", "cuda" or "cuda:N"; cuda=True is the first CUDA device.
-    verbose : print what was predicted and what is done, and show a progress bar.
+    cuda, device : device is "auto", "cpu", "cuda" or "cuda:N"; cuda=True selects the first CUDA device.
+    verbose : print the prediction and what the method does, and show a progress bar.
 
     Returns
     -------
-    heatmap : float32 array (float64 where the model is), (*spatial), or (n, *spatial) for a batch; the drop, positive
-        where the window speaks for the class.
+    heatmap : float32 array (float64 for a float64 model), (*spatial), or (n, *spatial) for a batch; the drop,
+        positive where the window supports the class.
 
     Raises
     ------
-    ConfigError : a size below 2, a stride below 1, or not one for each axis; an occlusion value that is not finite.
-    ModelError : training mode, an unknown class.
-    ShapeError : an image that does not fit the model, has two readings, or holds NaN.
+    ConfigError : a size is below 2 or a stride below 1, their number does not match the axes, or the occlusion value is
+        not finite.
+    ModelError : the model is in training mode, or the class does not exist.
+    ShapeError : the image does not fit the model, its shape is ambiguous, or it contains NaN.
 
     References
     ----------
@@ -76,7 +78,8 @@ def occlusion(
 
     Examples
     --------
-    A network that says how bright a scan is, and a scan with one bright block. The window that covers it:
+    A network that measures how bright a scan is, and a scan with one bright block. The window that covers it scores
+    highest:
 
     >>> import numpy as np
     >>> import torch
@@ -129,10 +132,12 @@ def _windows(length, size, stride):
 
 
 def _for_each_axis(name, value, axes, least):
-    """`value` as a list of one whole number an axis, each at least `least`."""
+    """`value` as a list of one whole number per axis, each at least `least`."""
     numbers = np.atleast_1d(np.asarray(value))
     if numbers.ndim != 1 or len(numbers) not in (1, axes) or not np.issubdtype(numbers.dtype, np.integer):
-        raise ConfigError(f"{name} of the windows", found=value, allowed=f"a whole number, or {axes} of them")
+        raise ConfigError(
+            f"{name} of the windows is invalid", found=value, allowed=f"a whole number, or {axes} of them"
+        )
     if numbers.min() < least:
         raise ConfigError(f"{name} of the windows is too small", found=value, allowed=f"{least} or more voxels")
     return [int(number) for number in np.broadcast_to(numbers, axes)]

@@ -1,4 +1,4 @@
-"""Sensitivity analysis: how much the score changes when a voxel changes a little."""
+"""Sensitivity analysis: how much the score changes for a small change of a voxel."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from voxelwhy.explain._shared.prepare import each_image
 def sensitivity_analysis(
     model, image, target_class=None, postprocess="abs", apply_softmax=True, cuda=None, verbose=False, *, device="auto"
 ):
-    """Relevance of each voxel: the gradient of the class with respect to it.
+    """Relevance of each voxel: the gradient of the class score with respect to it.
 
     Parameters
     ----------
-    model : torch.nn.Module in eval mode; gives logits (n, classes), or one logit (n, 1) for class 1 against class 0. It
-        is left as it was.
-    image : numpy, torch or nibabel; one image or a batch, 2D or 3D, (channels, *spatial) or channels last.
-    target_class : the class to explain, or one for each image of a batch; None is the predicted one.
-    postprocess : "abs" (the paper; over several channels the largest), "square" (summed over channels) or None
-        (the signed gradient, summed over channels).
+    model : torch.nn.Module in eval mode that returns logits (n, classes), or one logit (n, 1) for class 1 against
+        class 0. It is not modified.
+    image : one image or a batch (numpy, torch or nibabel), 2D or 3D, (channels, *spatial) or channels last.
+    target_class : the class to explain, or one class per image of a batch; None explains the predicted class.
+    postprocess : "abs" (as in the paper; the maximum over channels), "square" (summed over channels) or None (the
+        signed gradient, summed over channels).
     apply_softmax : True explains the probability, False the logit.
-    cuda, device : device is "auto", "cpu", "cuda" or "cuda:N"; cuda=True is the first CUDA device.
-    verbose : print what was predicted and what is done, and show a progress bar.
+    cuda, device : device is "auto", "cpu", "cuda" or "cuda:N"; cuda=True selects the first CUDA device.
+    verbose : print the prediction and what the method does, and show a progress bar.
 
     Returns
     -------
-    heatmap : float32 array (float64 where the model is), (*spatial), or (n, *spatial) for a batch; score per
+    heatmap : float32 array (float64 for a float64 model), (*spatial), or (n, *spatial) for a batch; score per
         unit of intensity.
 
     Raises
     ------
-    ModelError : training mode, an unknown class, an output without gradient.
-    ShapeError : an image that does not fit the model, has two readings, or holds NaN.
-    ConfigError : an unknown `postprocess`.
+    ModelError : the model is in training mode, the class does not exist, or the output has no gradient.
+    ShapeError : the image does not fit the model, its shape is ambiguous, or it contains NaN.
+    ConfigError : `postprocess` is unknown.
 
     References
     ----------
@@ -40,7 +40,7 @@ def sensitivity_analysis(
 
     Examples
     --------
-    A network in eval mode, a scan, and that is all:
+    It needs only a network in eval mode and a scan:
 
     >>> import torch
     >>> from torch import nn
@@ -52,7 +52,7 @@ def sensitivity_analysis(
     >>> heatmap.shape
     (12, 12, 12)
 
-    It is what a small change of that voxel does to the probability:
+    The map predicts how a small change of a voxel changes the probability:
 
     >>> brighter, darker = scan.clone(), scan.clone()
     >>> brighter[5, 6, 7] += 0.01

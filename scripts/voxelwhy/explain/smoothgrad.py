@@ -1,4 +1,4 @@
-"""SmoothGrad: the mean gradient over copies of the image with noise."""
+"""SmoothGrad: the mean gradient over noisy copies of the image."""
 
 from __future__ import annotations
 
@@ -26,35 +26,35 @@ def smoothgrad(
     seed=0,
     device="auto",
 ):
-    """Relevance of each voxel: the gradient of the class, averaged over noisy copies of the image.
+    """Relevance of each voxel: the gradient of the class score, averaged over noisy copies of the image.
 
     Parameters
     ----------
-    model : torch.nn.Module in eval mode; gives logits (n, classes), or one logit (n, 1) for class 1 against class 0. It
-        is left as it was.
-    image : numpy, torch or nibabel; one image or a batch, 2D or 3D, (channels, *spatial) or channels last.
-    target_class : the class to explain, or one for each image of a batch; None is the predicted one of the image
-        without noise.
-    postprocess : of the mean: "abs" (over several channels the largest), "square" (summed over channels) or None
-        (signed, summed).
+    model : torch.nn.Module in eval mode that returns logits (n, classes), or one logit (n, 1) for class 1 against
+        class 0. It is not modified.
+    image : one image or a batch (numpy, torch or nibabel), 2D or 3D, (channels, *spatial) or channels last.
+    target_class : the class to explain, or one class per image of a batch; None explains the class predicted for the
+        image without noise.
+    postprocess : applied to the mean: "abs" (maximum over channels), "square" (summed over channels) or None (signed,
+        summed over channels).
     apply_softmax : True explains the probability, False the logit.
-    cuda, device : device is "auto", "cpu", "cuda" or "cuda:N"; cuda=True is the first CUDA device.
-    verbose : print what was predicted and what is done, and show a progress bar.
-    n_samples : noisy copies, 1 or more.
-    noise : SD of the noise as a part of the image's range (largest less smallest value), 0 or more; 0.1 to 0.2 in the
+    cuda, device : device is "auto", "cpu", "cuda" or "cuda:N"; cuda=True selects the first CUDA device.
+    verbose : print the prediction and what the method does, and show a progress bar.
+    n_samples : number of noisy copies, at least 1.
+    noise : SD of the noise as a fraction of the image's range (maximum minus minimum), at least 0; 0.1 to 0.2 in the
         paper.
-    seed : of the noise; the same seed gives the same map, and torch's own generators are left as they were.
+    seed : seed of the noise. The same seed gives the same map, and torch's own generators are not affected.
 
     Returns
     -------
-    heatmap : float32 array (float64 where the model is), (*spatial), or (n, *spatial) for a batch; score per unit of
+    heatmap : float32 array (float64 for a float64 model), (*spatial), or (n, *spatial) for a batch; score per unit of
         intensity.
 
     Raises
     ------
-    ConfigError : an unknown `postprocess`, fewer than 1 sample, noise that is negative or no number.
-    ModelError : training mode, an unknown class, an output without gradient.
-    ShapeError : an image that does not fit the model, has two readings, or holds NaN.
+    ConfigError : `postprocess` is unknown, `n_samples` is below 1, or `noise` is negative or not a number.
+    ModelError : the model is in training mode, the class does not exist, or the output has no gradient.
+    ShapeError : the image does not fit the model, its shape is ambiguous, or it contains NaN.
 
     References
     ----------
@@ -62,7 +62,7 @@ def smoothgrad(
 
     Examples
     --------
-    The same seed gives the same map; without noise it is the plain gradient:
+    The same seed gives the same map, and without noise the map is the plain gradient:
 
     >>> import torch
     >>> from torch import nn
@@ -81,7 +81,7 @@ def smoothgrad(
     check_count("n_samples", n_samples, least=1)
     check_count("seed", seed, least=0)
     if not isinstance(noise, Real) or not math.isfinite(noise) or noise < 0:
-        raise ConfigError("noise of SmoothGrad", found=noise, allowed="a number, 0 or more")
+        raise ConfigError("noise of SmoothGrad is invalid", found=noise, allowed="a number of at least 0")
 
     def explain(batch, target):
         with torch.no_grad():
@@ -93,8 +93,8 @@ def smoothgrad(
 
 
 def _mean_gradient(model, batch, target, apply_softmax, n_samples, noise, seed):
-    """Captum's mean of gradients over noisy copies, one at a time: (channels, *spatial)."""
-    from captum.attr import NoiseTunnel, Saliency  # here, because it takes a second to load
+    """Captum's mean gradient over noisy copies, one copy at a time: (channels, *spatial)."""
+    from captum.attr import NoiseTunnel, Saliency  # imported here because it takes a second to load
 
     bar = progress(range(n_samples), what="SmoothGrad")
 
@@ -106,7 +106,7 @@ def _mean_gradient(model, batch, target, apply_softmax, n_samples, noise, seed):
     with torch.random.fork_rng(devices=devices), torch.enable_grad():
         torch.manual_seed(seed)
         found = NoiseTunnel(Saliency(score)).attribute(
-            # Noise is drawn in the order of memory: a scan read in another order would get other noise from one seed.
+            # Noise is drawn in memory order. Without this copy, the noise of a seed would depend on the memory layout.
             batch.clone(memory_format=torch.contiguous_format).requires_grad_(),
             nt_type="smoothgrad",
             nt_samples=n_samples,

@@ -105,7 +105,7 @@ class First(nn.Module):
 
 def test_several_outputs_are_refused_and_explained_once_wrapped():
     net, image = TwoHeads(lambda classes, other: (classes, other)), picture(2)
-    with pytest.raises(ModelError, match=r"gives a tuple; .* wrap it in a torch.nn.Module whose forward gives the one"):
+    with pytest.raises(ModelError, match=r"returns a tuple; .* in a torch.nn.Module whose forward returns the one"):
         grad_cam(net, image)
     wanted = grad_cam(TwoHeads(HEADS["the other is left out"]), image)
     assert np.array_equal(grad_cam(First(net).eval(), image), wanted) and wanted.max() > 0

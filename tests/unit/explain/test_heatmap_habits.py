@@ -100,17 +100,17 @@ def test_a_network_that_writes_into_its_input_harms_nobody(method):
     [
         (lambda net, image: (net.train(), image), ModelError, "training mode"),
         (lambda net, image: (net[1].train() and net, image), ModelError, r"training mode \(1\)"),
-        (lambda net, image: (net, image[0, 0]), ShapeError, r"\(1, x, y\) or \(n, 1, x, y\) is wanted"),
+        (lambda net, image: (net, image[0, 0]), ShapeError, r"\(1, x, y\) or \(n, 1, x, y\) is expected"),
         (lambda net, image: (net, image[None, None]), ShapeError, "2 spatial axes"),
         (lambda net, image: (net, image.repeat(2, 1, 1)[None]), ShapeError, r"shape \(1, 2, 19, 16\)"),
-        (lambda net, image: (net, image[0, :, :, None].repeat(3, 1, 1)[:, :1].mT), ShapeError, "two readings"),
+        (lambda net, image: (net, image[0, :, :, None].repeat(3, 1, 1)[:, :1].mT), ShapeError, "ambiguous"),
         (lambda net, image: (net, image[:, :5, :5]), ShapeError, r"cannot take an image of shape \(1, 5, 5\)"),
         (lambda net, image: (net, image / 0), ShapeError, "NaN or infinite"),
         (lambda net, image: (net, image.to(torch.complex128)), ShapeError, "complex"),
         (lambda net, image: (net, "scan"), ShapeError, "not an array of numbers"),
-        (lambda net, image: (net.forward, image), ModelError, "torch.nn.Module is wanted"),
+        (lambda net, image: (net.forward, image), ModelError, "torch.nn.Module is expected"),
         (lambda net, image: (net[:6].eval(), image), ModelError, r"shape \(1, 6, 8, 7\)|shape \(2, 6, 8, 7\)"),
-        (lambda net, image: (nn.Sequential(net, nn.Unflatten(1, (3, 1))).eval(), image), ModelError, "are wanted"),
+        (lambda net, image: (nn.Sequential(net, nn.Unflatten(1, (3, 1))).eval(), image), ModelError, "are expected"),
         (
             lambda net, image: (net[7].bias.data.fill_(np.nan) is None or net, image),
             ModelError,
@@ -143,7 +143,7 @@ def test_options_out_of_range_are_refused():
             occlusion(net, image, **options)
     with pytest.raises(ModelError, match="no layer 'features'; it has: 0, 1, 2"):
         grad_cam(net, image, last_conv_layer="features")
-    with pytest.raises(ModelError, match="spatial axes is wanted"):
+    with pytest.raises(ModelError, match="spatial axes is expected"):
         grad_cam(net, image, last_conv_layer="7")
     with pytest.raises(ModelError, match="needs a convolution"):
         grad_cam(linear(2)[0], image)

@@ -59,7 +59,7 @@ def test_a_shape_is_read_by_the_first_convolution(ndim, channels, shape, read_as
     ],
 )
 def test_a_shape_with_two_readings_is_refused_naming_both(ndim, channels, shape, readings):
-    with pytest.raises(ShapeError, match=rf"two readings .*{readings}"):
+    with pytest.raises(ShapeError, match=rf"is ambiguous .*{readings}"):
         read_images(np.ones(shape), convolution(ndim, channels))
 
 
@@ -125,7 +125,7 @@ def test_each_image_of_a_batch_is_explained_by_itself():
 def test_without_convolution_the_channels_come_first():
     net, _ = linear(3)
     assert sensitivity_analysis(net, picture(3)).shape == SHAPES[3]
-    with pytest.raises(ShapeError, match="no convolution that would tell them apart"):
+    with pytest.raises(ShapeError, match="no convolution that would tell the axes apart"):
         sensitivity_analysis(net, picture(3)[None])
 
 

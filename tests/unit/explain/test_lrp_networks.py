@@ -128,7 +128,7 @@ def test_what_cannot_be_followed_is_refused():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"rule": "gamma"}, "no such rule of LRP"),
+        ({"rule": "gamma"}, "no such LRP rule"),
         ({"epsilon": 0}, "epsilon of LRP"),
         ({"epsilon": float("nan")}, "epsilon of LRP"),
         ({"epsilon": "small"}, "epsilon of LRP"),

@@ -70,7 +70,7 @@ def test_the_shape_of_images_is_found_but_for_frozen_files(both):
     net, script, way = both
     image = picture(2)[0]
     if way == "frozen":
-        with pytest.raises(ValueError, match="no convolution that would tell them apart"):
+        with pytest.raises(ValueError, match="no convolution that would tell the axes apart"):
             sensitivity_analysis(script, image, 1)
         return
     assert_same(sensitivity_analysis(script, image, 1), sensitivity_analysis(net, image, 1), least=1e-3)

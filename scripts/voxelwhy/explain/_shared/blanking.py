@@ -1,4 +1,4 @@
-"""What the network says of an image with a part of it blanked, for many parts."""
+"""How the score of an image drops when a part of it is blanked, for many parts."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from voxelwhy.explain.incremental.known import forget
 log = logging.getLogger(__name__)
 
 ENGINES = ("auto", "incremental", "plain")
-#: Parts times voxels from which it is worth the second or two in which the network is followed.
+#: Parts times voxels above which the incremental engine pays off: torch.export takes a second or two.
 WORTH_IT = 10_000_000
-#: How far the graph's logits may lie from the network's, relative: they are summed in another order.
+#: Allowed relative difference between the logits of the graph and of the network, which sum in different orders.
 ROUNDING = {torch.float64: 1e-9, torch.float32: 1e-4}
 
-# Two images at a time on a CPU, by measurement (docstring of PlainLoop); a GPU wants more to be busy.
+# Two images at a time were fastest on a CPU (see PlainLoop); a GPU needs more to be busy.
 BATCH_SIZE = {"cpu": 2}
 BATCH_SIZE_ELSEWHERE = 16
 
 
 class Part(NamedTuple):
-    """A part of an image: a box (one slice an axis) and, where it does not fill the box, a mask of the box's shape."""
+    """A part of an image: a box (one slice per axis) and, unless the part fills the box, a mask of the box's shape."""
 
     box: tuple[slice, ...]
     mask: np.ndarray | None = None
@@ -41,20 +41,21 @@ class Part(NamedTuple):
 
 def _check_options(value, batch_size):
     if not isinstance(value, Real) or not math.isfinite(value):
-        raise ConfigError("occlusion_value is not a finite number", found=value)
+        raise ConfigError("occlusion_value must be a finite number", found=value)
     if batch_size is not None:
         check_count("batch_size", batch_size, least=1)
 
 
 class PlainLoop:
-    """Logits of an image with parts of it blanked, by running the whole network on batches of blanked copies.
+    """Logits of an image with parts of it blanked, computed by the whole network on batches of blanked copies.
 
-    One buffer is made and each copy in it is reset after use, so memory does not grow with the number of parts. A
-    part that is `value` throughout already is not run.
+    A single buffer holds the copies, and each copy is reset after use, so memory does not grow with the number of
+    parts. Parts that already have the constant `value` are not run.
 
-    Measured: network `small`, 49 x 61 x 53 voxels, one thread, per window: 19 ms one by one (torch leaves oneDNN
-    aside for a single image), 9.0 ms in twos and threes, 13 ms in fours, 20 ms in eights and above (activations past
-    32 MB come from the system as fresh pages each time). Hence two.
+    The batch size of two was measured with the network `small` on 49 x 61 x 53 voxels, one thread. A window takes 19 ms
+    in batches of one (torch does not use oneDNN for a single image), 9.0 ms in batches of two or three, 13 ms in
+    batches of four, and 20 ms in batches of eight or more (the system provides fresh pages for activations above 32 MB
+    each time).
     """
 
     def __init__(self, model, batch, value, batch_size=None):
@@ -62,23 +63,23 @@ class PlainLoop:
         size = int(batch_size) if batch_size else BATCH_SIZE.get(batch.device.type, BATCH_SIZE_ELSEWHERE)
         self.model, self.image, self.value = model, batch[0], float(value)
         if any(isinstance(module, _BatchNorm) and module.running_mean is None for module in model.modules()):
-            size = 1  # it normalises over all images of a batch: each part would be told from the others in it
+            size = 1  # normalises over all images of a batch: the other parts would influence the result of each part
         self.buffer = batch.repeat(size, *[1] * (batch.ndim - 1))
-        # Every pass is a full batch, this one too: kernels differ between batch sizes in the last digits.
+        # Every pass, including this one, uses a full batch: between batch sizes, results differ in the last digits.
         try:
             self.whole = run_model(model, self.buffer)[:1]
         except (ModelError, ShapeError):
             if batch_size or size == 1:
                 raise
-            self.buffer = batch.clone()  # a network that is written for one image, as by view(1, -1)
+            self.buffer = batch.clone()  # the network only takes a single image, for example because of view(1, -1)
             self.whole = run_model(model, self.buffer)
-        # A network that begins with an in-place layer writes into the buffer: it gets a copy each time.
+        # A network that starts with an in-place layer would overwrite the buffer, so it receives a copy each time.
         self.writes_input = not torch.equal(self.buffer[0], self.image)
         if self.writes_input:
             self.buffer.copy_(batch.expand_as(self.buffer))
 
     def __call__(self, parts: list[Part]):
-        """Logits for each part (n, classes), and whether it was run (n,); where not, they are those of the image."""
+        """Logits of each part (n, classes), and whether it was run (n,); otherwise they are those of the image."""
         rows, was_run, waiting = [], [], []
         for number, part in enumerate(progress(parts, what="occlusion")):
             rows.append(self.whole[0])
@@ -92,7 +93,7 @@ class PlainLoop:
         return torch.stack(rows) if rows else self.whole[:0], np.array(was_run, dtype=bool)
 
     def _blank(self, slot, part):
-        """Blank `part` in one copy; False, and nothing done, where that would change nothing."""
+        """Blank `part` in one copy; return False if that would not change the image."""
         region = self.buffer[slot][(slice(None), *part.box)]
         if part.mask is None:
             if bool((region == self.value).all()):
@@ -108,18 +109,18 @@ class PlainLoop:
     def _run(self, waiting, rows):
         logits = run_model(self.model, self.buffer.clone() if self.writes_input else self.buffer)
         for slot, (number, box) in enumerate(waiting):
-            rows[number] = logits[slot].clone()  # not a view: that would keep the whole batch of logits
+            rows[number] = logits[slot].clone()  # a view would keep the logits of the whole batch alive
             inside = (slice(None), *box)
             self.buffer[slot][inside] = self.image[inside]
         waiting.clear()
 
 
 class IncrementalLoop:
-    """The same logits, by computing again only what each part reaches (see `voxelwhy.explain.incremental`).
+    """The same logits, computed incrementally: only what each part reaches (see `voxelwhy.explain.incremental`).
 
     Raises
     ------
-    NotExportable : the network cannot be followed, or what was followed does not say of the image what it says.
+    NotExportable : torch.export cannot follow the network, or its graph gives other logits than the network.
     """
 
     def __init__(self, model, batch, value, batch_size=None, max_bytes=MAX_BYTES):
@@ -132,8 +133,8 @@ class IncrementalLoop:
             if self._agrees():
                 self.whole = self.engine.whole
                 return
-            forget(model)  # an option of the model that is not seen from outside has changed
-        raise NotExportable("its graph does not give what the network gives")
+            forget(model)  # the cached graph is outdated: an option of the model changed that its repr does not show
+        raise NotExportable("its graph gives other logits than the network itself")
 
     def _agrees(self):
         found = two_axes(self.engine.whole)
@@ -144,7 +145,7 @@ class IncrementalLoop:
         return float((found - self.whole).abs().max()) <= allowed
 
     def __call__(self, parts: list[Part]):
-        """Logits for each part (n, classes), and whether it was run (n,); where not, they are those of the image."""
+        """Logits of each part (n, classes), and whether it was run (n,); otherwise they are those of the image."""
         cut = [self._cut(part) for part in parts]
         was_run = np.array([part is not None for part in cut], dtype=bool)
         logits = self.whole.expand(len(parts), -1).clone()
@@ -157,7 +158,7 @@ class IncrementalLoop:
         return logits, was_run
 
     def _cut(self, part):
-        """The part cut down to the box of what it changes; None where that is nothing."""
+        """The part, cropped to the box of the voxels that it changes; None if it changes none."""
         changes = self.differs[part.box] if part.mask is None else self.differs[part.box] & part.mask
         if not changes.any():
             return None
@@ -172,16 +173,16 @@ class IncrementalLoop:
 
 
 def _logits(model, batch):
-    """What the network says, of channels-last memory where it takes that: 3D takes a third less time there."""
+    """The logits of the network, with channels-last memory if possible: 3D takes a third less time there."""
     try:
         return run_model(model, batch.clone(memory_format=FORMATS[batch.ndim]))
-    except ShapeError:  # a network that views its layers in the order of memory
+    except ShapeError:  # the network uses view, which depends on the memory layout
         return run_model(model, batch.clone())
 
 
 def _checked(logits):
     if not bool(torch.isfinite(logits).all()):
-        raise ModelError("the network gives NaN or infinite logits for the image with a part blanked")
+        raise ModelError("the network returns NaN or infinite logits for the image with a part blanked")
     return two_axes(logits)
 
 
@@ -197,17 +198,17 @@ def drops(
     engine="auto",
     max_bytes=MAX_BYTES,
 ) -> np.ndarray:
-    """How much the score of a class drops when each part is blanked, (n_parts,) float64; 0 where nothing changes.
+    """The drop of a class score when each part is blanked, (n_parts,) float64; 0 for parts that change nothing.
 
     Parameters
     ----------
-    engine : "incremental" computes again only what a part reaches, "plain" runs the whole network for each; "auto" is
-        the first, and the second for a network that cannot be followed or where there is little to do.
+    engine : "incremental" recomputes only what a part reaches; "plain" runs the whole network for each part; "auto" is
+        "incremental", but "plain" for small jobs and for networks that torch.export cannot follow.
 
     Raises
     ------
-    ConfigError : a `value` that is no finite number, a `batch_size` below 1, an unknown engine.
-    ModelError : a network that cannot be followed, where the engine is "incremental".
+    ConfigError : `value` is not a finite number, `batch_size` is below 1, or the engine is unknown.
+    ModelError : the engine is "incremental" and torch.export cannot follow the network.
     """
     if engine not in ENGINES:
         raise ConfigError("there is no such engine", found=engine, allowed=ENGINES)

@@ -1,4 +1,4 @@
-"""What Grad-CAM and its relatives share: the convolution to look at, its output and gradient, and drawing the map."""
+"""Shared by Grad-CAM and its variants: select the convolution, get its output and gradient, and draw the map."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ CONVOLUTIONS = {"conv1d", "conv2d", "conv3d", "convolution", "_convolution"}
 
 
 class Seen(NamedTuple):
-    """The layer that was looked at: output and gradient of the score, both (1, channels, *cells).
+    """The selected layer: its output and the gradient of the score, both (1, channels, *cells).
 
-    `field` tells where its cells lie, or is None; `score` is (1,), of the class `target`.
+    `field` holds the receptive fields of its cells, or None if they are unknown; `score` is the score of class
+    `target`, (1,).
     """
 
     output: torch.Tensor
@@ -38,14 +39,14 @@ class Seen(NamedTuple):
 
 
 class _Cuts(TorchFunctionMode):
-    """Cuts the graph at the output of every convolution, so that the gradient is computed down to there and no further.
+    """Cuts the graph at the output of every convolution, so that gradients are computed back to there and no further.
 
-    It sees the call of a convolution, whoever makes it: a module, `F.conv3d`, an operator in an exported graph; hooks
-    on modules would miss the last two. Cells of which there is only one (squeeze-and-excitation, a dense layer written
-    as a convolution) and convolutions along other axes than the image's are no map and are let through.
+    It sees every call of a convolution: by a module, by `F.conv3d`, or by an operator in an exported graph. Hooks on
+    modules would miss the last two. Outputs with a single cell (squeeze-and-excitation, a dense layer written as a
+    convolution) and convolutions along other axes than those of the image give no map and are ignored.
 
-    A cut that the score does not depend on is let go at once: only weak references are held here, the graph of the
-    score holds the rest.
+    Only weak references are kept here, so a cut on which the score does not depend is freed at once; the graph of the
+    score keeps the others alive.
     """
 
     def __init__(self, fields, axes):
@@ -60,7 +61,7 @@ class _Cuts(TorchFunctionMode):
         return self.cut(result) if math.prod(result.shape[2:]) > 1 else result
 
     def cut(self, output):
-        """A copy of `output` that the gradient goes down to; a copy, because the next layer may work in place."""
+        """Cut here: a leaf for the gradient. Returns a copy of it, because the next layer may work in place."""
         if not torch.is_grad_enabled():
             return output
         leaf = output.detach().requires_grad_()
@@ -68,40 +69,44 @@ class _Cuts(TorchFunctionMode):
         return leaf.clone()
 
     def hook(self, module, inputs, output):
-        """Forward hook for a layer that was named."""
+        """Forward hook for a layer that the caller named."""
         if not isinstance(output, torch.Tensor):
-            raise ModelError(f"the layer {type(module).__name__} gives a {type(output).__name__}; a tensor is wanted")
+            raise ModelError(
+                f"the layer {type(module).__name__} returns a {type(output).__name__}; a tensor is expected"
+            )
         if output.ndim != self.axes + 2:
             raise ModelError(
-                f"the layer {type(module).__name__} gives {tuple(output.shape)}; (1, channels, *cells) with "
-                f"{self.axes} spatial axes is wanted"
+                f"the layer {type(module).__name__} returns shape {tuple(output.shape)}; (1, channels, *cells) with "
+                f"{self.axes} spatial axes is expected"
             )
         return self.cut(output)
 
 
 def _is_convolution(func, args, kwargs):
-    name = getattr(func, "__name__", "").partition(".")[0]  # of an operator with overload: conv3d.padding
+    name = getattr(func, "__name__", "").partition(".")[0]  # without the overload, as in conv3d.padding
     transposed = kwargs.get("transposed", args[6] if len(args) > 6 and name.endswith("convolution") else False)
     return name in CONVOLUTIONS and not transposed
 
 
 def look(model, batch, target, last_conv_layer, score: Callable) -> Seen:
-    """The output of the convolution that counts and the gradient of the score with respect to it.
+    """The output of the selected convolution and the gradient of the score with respect to it.
 
-    That is the last in the order of execution on which the score depends: in a network with several heads the one
-    that runs last may lead to another head. A named layer is taken instead; of several runs of it the last that counts.
+    The selected convolution is the last one to run on which the score depends: in a network with several heads, the
+    very last one may belong to another head. If the caller names a layer, that layer is used; if it runs several times,
+    its last run on which the score depends.
 
     Parameters
     ----------
     last_conv_layer : a module of the model, its name, or None.
-    score : takes logits (1, classes) and the class, gives the score (1,).
+    score : function of logits (1, classes) and the class that returns the score (1,).
 
     Raises
     ------
-    ModelError : no convolution with a grid, an unknown layer, one without a grid or on which the class does not depend.
+    ModelError : there is no convolution with a grid; or the layer does not exist, has no grid or does not affect the
+        class.
     """
     layer = _layer(model, last_conv_layer)
-    entry = batch.clone().requires_grad_().clone()  # a copy of the leaf: a network may begin with an in-place layer
+    entry = batch.clone().requires_grad_().clone()  # a copy, because the network may start with an in-place layer
     fields = ReceptiveFields(entry)
     cuts = _Cuts(fields, batch.ndim - 2)
     handle = layer.register_forward_hook(cuts.hook) if layer is not None else None
@@ -115,15 +120,15 @@ def look(model, batch, target, last_conv_layer, score: Callable) -> Seen:
     finally:
         if handle is not None:
             handle.remove()
-    log.info("looked at a layer of %s cells, %d channels", " x ".join(map(str, output.shape[2:])), output.shape[1])
+    log.info("used a layer of %s cells and %d channels", " x ".join(map(str, output.shape[2:])), output.shape[1])
     return Seen(output, gradient, field, value.detach(), target)
 
 
 def _layer(model, wanted):
-    """The module that was named, or None."""
+    """The module that the caller named, or None."""
     if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
         raise ModelError(
-            "Grad-CAM cannot reach the layers of a TorchScript model; the model before it was scripted works"
+            "Grad-CAM cannot reach the layers of a TorchScript model; use the model from before it was scripted"
         )
     if wanted is None:
         return None
@@ -135,47 +140,47 @@ def _layer(model, wanted):
 
 
 def _last_that_counts(score, cuts):
-    """Output, gradient and field of the last cut on which the score depends.
+    """Output, gradient and receptive fields of the last cut on which the score depends.
 
-    Where the outputs of several heads are joined, another head's gradient is 0 rather than missing. If all are 0 (no
-    ReLU lets anything through) the last that is not missing is the one, and the map is 0.
+    If the outputs of several heads are joined, the gradient of the other heads is 0 rather than None. If all gradients
+    are 0 (no ReLU passes anything), the last one that is not None is used, and the map is 0.
     """
     if not cuts:
         raise ModelError(
-            "Grad-CAM needs a convolution and the model runs none that has a grid and a gradient; name a layer that "
-            "has a grid as last_conv_layer"
+            "Grad-CAM needs a convolution, and the model has none with a grid and a gradient; name a layer that has a "
+            "grid as last_conv_layer"
         )
     alive = [(leaf, field) for reference, field in cuts if (leaf := reference()) is not None]
     gradients = gradients_of(score, [leaf for leaf, _ in alive])
     found = [(leaf, gradient, field) for (leaf, field), gradient in zip(alive, gradients, strict=True)]
     found = [one for one in found if one[1] is not None]
     if not found:
-        raise ModelError("the class does not depend on the convolution that was looked at; name another layer")
+        raise ModelError("the class does not depend on the selected convolution; name another layer")
     leaf, gradient, field = ([one for one in found if bool(one[1].any())] or found)[-1]
     dtype = torch.promote_types(leaf.dtype, torch.float32)
     return leaf.detach().to(dtype), gradient.to(dtype), field
 
 
 def channel_weights(gradient) -> torch.Tensor:
-    """Grad-CAM's weight of each channel, the mean of its gradient over all spatial axes: (1, channels, 1, …)."""
+    """Grad-CAM's channel weights, the mean gradients over all spatial axes: (1, channels, 1, …)."""
     return gradient.mean(dim=tuple(range(2, gradient.ndim)), keepdim=True)
 
 
 def positive_sum(weights, seen) -> torch.Tensor:
-    """Positive part of the sum of channels, each with its weight: (*cells)."""
+    """Positive part of the weighted sum of the channels: (*cells)."""
     return (weights * seen.output).sum(dim=1)[0].relu()
 
 
 def draw(cells, seen, batch, interpolation) -> np.ndarray:
-    """The cells on the grid of the image, each at the centre of its receptive field.
+    """The cells drawn on the grid of the image, each at the centre of its receptive field.
 
     Raises
     ------
-    ModelError : the centres are not known, because something on the way does not keep places.
+    ModelError : the centres are unknown, because an operator before this layer does not preserve positions.
     """
     if seen.field is None:
         raise ModelError(
-            "where the cells of this layer lie in the image is not known; resize=False gives them as they are"
+            "the positions of this layer's cells in the image are unknown; resize=False returns the cells themselves"
         )
     values = cells.cpu().double().numpy()
     return draw_at_centres(values, seen.field.centres(values.shape), batch.shape[2:], interpolation)

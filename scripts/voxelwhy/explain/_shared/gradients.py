@@ -1,4 +1,4 @@
-"""The gradient of a class with respect to the image: what the gradient methods share."""
+"""Shared by the gradient methods: the gradient of a class score with respect to the image."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ POSTPROCESS = ("abs", "square", None)
 
 
 def check_postprocess(postprocess):
-    """Raise ConfigError unless `postprocess` is one that `combine_channels` knows."""
+    """Raise ConfigError unless `combine_channels` knows `postprocess`."""
     if postprocess not in POSTPROCESS:
         raise ConfigError("there is no such postprocess", found=postprocess, allowed=POSTPROCESS)
 
 
 def input_gradient(model, batch, target_class, apply_softmax) -> torch.Tensor:
-    """Gradient (channels, *spatial) of the score of one class with respect to the one image in `batch`.
+    """Gradient (channels, *spatial) of a class score with respect to the single image in `batch`.
 
-    Only this gradient is computed: those of the weights are neither computed nor touched.
+    Gradients of the weights are neither computed nor changed.
 
     Raises
     ------
-    ModelError : the output does not depend on the image in a way that can be differentiated.
+    ModelError : the output has no gradient with respect to the image.
     """
     leaf = batch.detach().clone().requires_grad_()
     with torch.enable_grad():
-        logits = run_model(model, leaf.clone())  # a copy, because a network may begin with an in-place layer
+        logits = run_model(model, leaf.clone())  # a copy, because the network may start with an in-place layer
         score = class_score(logits, pick_target(logits, target_class), apply_softmax)
         gradient = gradients_of(score, [leaf])[0]
     if gradient is None:
@@ -40,11 +40,11 @@ def input_gradient(model, batch, target_class, apply_softmax) -> torch.Tensor:
 
 
 def gradients_of(score, tensors) -> tuple[torch.Tensor | None, ...]:
-    """The gradient of a score with respect to each tensor; None for one on which it does not depend.
+    """The gradient of a score with respect to each tensor; None for a tensor on which the score does not depend.
 
     Raises
     ------
-    ModelError : torch cannot compute it, as where a checkpoint of the network is of the reentrant kind.
+    ModelError : torch cannot compute it, for example because the network uses reentrant checkpointing.
     """
     if not tensors or not score.requires_grad:
         return (None,) * len(tensors)
@@ -58,11 +58,11 @@ def gradients_of(score, tensors) -> tuple[torch.Tensor | None, ...]:
 
 @contextmanager
 def as_written() -> Iterator[None]:
-    """Runs what `torch.compile` made of a model, or of a part of it, as it was written, operator by operator.
+    """Run models, or parts of them, from `torch.compile` uncompiled, operator by operator.
 
-    Compiled code joins operators, and none of them can be seen or changed.
+    Compiled code fuses operators, so that single ones can be neither seen nor changed.
     """
-    if "torch._dynamo" not in sys.modules:  # then nothing was compiled; importing it would take seconds
+    if "torch._dynamo" not in sys.modules:  # nothing is compiled then, and the import would take seconds
         yield
         return
     with torch.compiler.set_stance("force_eager"):
@@ -70,7 +70,7 @@ def as_written() -> Iterator[None]:
 
 
 def combine_channels(gradient, postprocess) -> torch.Tensor:
-    """One value a voxel: the largest absolute value ("abs"), the sum of squares ("square") or the sum (None)."""
+    """One value per voxel: the maximum absolute value ("abs"), the sum of squares ("square") or the sum (None)."""
     if postprocess == "abs":
         return gradient.abs().amax(dim=0)
     if postprocess == "square":
@@ -79,5 +79,5 @@ def combine_channels(gradient, postprocess) -> torch.Tensor:
 
 
 def keep_sign(relevance, positive_only) -> torch.Tensor:
-    """The map as it is, or with its negative part set to 0."""
+    """The map itself, or with its negative values set to 0."""
     return relevance.clamp(min=0) if positive_only else relevance

@@ -1,4 +1,4 @@
-"""The gradient with only its positive part let through each ReLU: what guided backpropagation is made of."""
+"""Guided backpropagation: the gradient, of which each ReLU passes only the positive part."""
 
 from __future__ import annotations
 
@@ -28,17 +28,18 @@ OTHER_RECTIFIERS = {
     "hardshrink": "Hardshrink",
     "softshrink": "Softshrink",
 }
-CLAMPS = {"clamp", "clip", "clamp_min"}  # also with _ for in place
+CLAMPS = {"clamp", "clip", "clamp_min"}  # also in place, with a trailing _
 
 
 class _ClampsAsReLUs(TorchFunctionMode):
-    """Runs clamp(x, 0) as the ReLU that it is, and clamp(x, 0, top) as ReLU6 with another top.
+    """Runs clamp(x, 0) as a ReLU, and clamp(x, 0, top) as a ReLU6 with another upper bound.
 
-    Exported and converted networks are written so. The values are the same; but the gradient of a clamp has no
+    Exported and converted networks write ReLUs this way. The values are the same, but the gradient of a clamp has no
     operator of its own that could be guided.
 
-    What a checkpoint computes a second time, within torch.autograd.grad, passes this by: clamps run as such, and save
-    values of which the same are positive, or below the top. They were looked at the first time.
+    The recomputation of a checkpoint, inside torch.autograd.grad, bypasses this mode: its clamps run as clamps. The
+    values that they save are positive, or below the upper bound, in the same places. Rectifiers were already checked in
+    the first pass.
     """
 
     def __init__(self, guide):
@@ -48,7 +49,7 @@ class _ClampsAsReLUs(TorchFunctionMode):
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         self.guide.refuses = func is not torch.autograd.grad
-        name = getattr(func, "__name__", "").partition(".")[0]  # of an operator with overload: clamp.default
+        name = getattr(func, "__name__", "").partition(".")[0]  # without the overload, as in clamp.default
         if name.removesuffix("_") in CLAMPS and args and args[0].is_floating_point():
             low, high = (_number(bound) for bound in _bounds(args[1:], kwargs))
             if low == 0 and (high is None or high > 0):
@@ -58,25 +59,25 @@ class _ClampsAsReLUs(TorchFunctionMode):
 
 
 def _bounds(args, kwargs):
-    """The bounds of a clamp, by position or name; None where there is none."""
+    """The bounds of a clamp, given by position or by name; None for a bound that is not given."""
     low = args[0] if args else kwargs.get("min")
     high = args[1] if len(args) > 1 else kwargs.get("max")
     return low, high
 
 
 def _number(bound):
-    """A bound as Python number; NaN for one that is computed from the image or differs from place to place."""
+    """A bound as a Python number; NaN if it is computed from the image or differs between voxels."""
     if isinstance(bound, torch.Tensor):
         return float(bound) if bound.numel() == 1 and bound.grad_fn is None else float("nan")
     return bound if bound is None or isinstance(bound, numbers.Real) else float("nan")
 
 
 class _Guide(TorchDispatchMode):
-    """Sees every operator of the forward and backward pass, whoever called it, below modules and autograd.
+    """Sees every operator of the forward and backward pass, below the level of modules and autograd.
 
-    nn.ReLU, F.relu, torch.relu, Tensor.relu_, nested or used twice: all come down to one operator with one backward
-    operator, `threshold_backward`, as ReLU6 does to `hardtanh_backward`, which is 0 at and beyond both ends. What
-    they give is cut to its positive part. Hooks on modules would miss all but the first of these.
+    nn.ReLU, F.relu, torch.relu and Tensor.relu_, nested or used twice, all share one backward operator,
+    `threshold_backward`. ReLU6 uses `hardtanh_backward`, which is 0 at and beyond both bounds. The results of these
+    operators are reduced to their positive part. Hooks on modules would see only nn.ReLU.
     """
 
     def __init__(self):
@@ -95,7 +96,7 @@ class _Guide(TorchDispatchMode):
 
 
 def _refuse_other_rectifiers(name, args, kwargs):
-    """Raise ModelError for an operator that rectifies but is no ReLU: its plain gradient must not pass as guided."""
+    """Raise ModelError for a rectifier other than ReLU: its plain gradient must not be presented as guided."""
     found = OTHER_RECTIFIERS.get(name)
     if name == "threshold" and (args[1] != 0 or args[2] != 0):
         found = "Threshold"
@@ -124,7 +125,8 @@ def guided_gradient(model, batch, target, apply_softmax) -> torch.Tensor:
 
     Raises
     ------
-    ModelError : a rectifier other than ReLU (named), no ReLU at all, a TorchScript model.
+    ModelError : the network has a rectifier other than ReLU (it is named) or no ReLU at all, or it is a TorchScript
+        model.
     """
     if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
         raise ModelError("guided backpropagation cannot reach the ReLUs of a TorchScript model")

@@ -1,4 +1,4 @@
-"""Images as people have them: numpy, torch or nibabel, one or a batch, channels first or last."""
+"""Read the images that users pass in: numpy, torch or nibabel, one or a batch, channels first or last."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ AXES = {nn.Conv1d: 1, nn.Conv2d: 2, nn.Conv3d: 3}
 
 
 def convolutions(model) -> list[tuple[int, int]]:
-    """(spatial axes, channels) of the images that each of the model's convolutions takes, in the order of the model."""
+    """(spatial axes, channels) of the input of each convolution, in the order in which the model lists them."""
     found = [
         (axes, module.in_channels)
         for module in model.modules()
@@ -21,61 +21,62 @@ def convolutions(model) -> list[tuple[int, int]]:
     ]
     if found:
         return found
-    # A network that came as a graph (TorchScript, torch.export) has no such modules, but weights of that shape.
+    # A network loaded as a graph (TorchScript, torch.export) has no such modules, but weights of the same shape.
     return [(weight.ndim - 2, weight.shape[1]) for weight in model.parameters() if weight.ndim in (4, 5)]
 
 
 def read_images(image, model, three_d=None) -> tuple[torch.Tensor, bool]:
-    """The images as one batch, and whether they came as a batch.
+    """The images as one batch, and whether they were given as a batch.
 
     Parameters
     ----------
-    image : array-like, tensor or nibabel image (or a list of these, of one shape), by the model's first convolution
-        with C channels:
+    image : array-like, tensor or nibabel image, or a list of these of one shape. With C the number of channels of the
+        model's first convolution, it may have the shape
 
-        - (*spatial) where C is 1; (C, *spatial); (*spatial, C)
-        - a batch: (n, *spatial) where C is 1; (n, C, *spatial); (n, *spatial, C)
+        - (*spatial) if C is 1; (C, *spatial); (*spatial, C)
+        - of a batch: (n, *spatial) if C is 1; (n, C, *spatial); (n, *spatial, C)
 
-        nibabel images have their channels last, as NIfTI does. For a model without convolution, (channels, *spatial).
+        nibabel images have their channels last, as in NIfTI. A model without convolutions takes (channels, *spatial).
     model : torch.nn.Module
-    three_d : True or False where the caller says what the images are; None leaves it to the model.
+    three_d : True or False states whether the images are 3D; None infers it from the model.
 
     Returns
     -------
-    images : tensor (n, channels, *spatial), real numbers, of the type they came in
+    images : tensor (n, channels, *spatial) of real numbers, in the data type of the input
     is_batch : bool
 
     Raises
     ------
-    ShapeError : no array of real numbers; a shape with no reading, or with two (both are named); NaN or infinity.
+    ShapeError : `image` is not an array of real numbers, its shape does not fit or is ambiguous (the message lists the
+        interpretations), or it contains NaN or infinity.
     """
     values, is_nifti = _values(image)
     known = convolutions(model)
     if three_d is not None and known and (known[0][0] == 3) != bool(three_d):
         raise ShapeError(f"three_d is {three_d}, but the model's first convolution has {known[0][0]} spatial axes")
     if known:
-        # The one that runs first need not be the first of the model: the next that can take the image counts then.
+        # The convolution that runs first need not be listed first: use the first one that fits the image.
         fits = next((one for one in known if _readings(values, *one, is_nifti)), known[0])
         images, is_batch = _with_convolution(values, *fits, is_nifti)
     else:
         images, is_batch = _without_convolution(values, three_d), False
     if not bool(torch.isfinite(images).all()):
-        raise ShapeError(f"the image holds {int((~torch.isfinite(images)).sum())} values that are NaN or infinite")
+        raise ShapeError(f"the image contains {int((~torch.isfinite(images)).sum())} NaN or infinite values")
     return images, is_batch
 
 
 def is_nibabel(image) -> bool:
-    """Whether `image` is a nibabel image; nibabel need not be installed to know."""
+    """Whether `image` is a nibabel image; works without nibabel installed."""
     return hasattr(image, "dataobj") and hasattr(image, "affine")
 
 
 def _values(image):
-    """The image as a real tensor, and whether nibabel read it."""
+    """The image as a real tensor, and whether it is a nibabel image."""
     images = image if isinstance(image, (list, tuple)) else [image]
     is_nifti = bool(images) and all(is_nibabel(one) for one in images)
     if is_nifti:
         images = [np.asanyarray(one.dataobj) for one in images]
-        # NIfTI's fourth axis is time: a vector image (x, y, z, 1, channels) has none.
+        # NIfTI's fourth axis is time; a vector image (x, y, z, 1, channels) has a single time point.
         images = [one[:, :, :, 0] if one.ndim == 5 and one.shape[3] == 1 else one for one in images]
         image = np.stack(images) if isinstance(image, (list, tuple)) else images[0]
     elif isinstance(image, (list, tuple)) and images and all(isinstance(one, torch.Tensor) for one in images):
@@ -86,12 +87,12 @@ def _values(image):
     except (TypeError, ValueError) as error:
         raise ShapeError(f"the image is not an array of numbers: {error}") from error
     if tensor.is_complex():
-        raise ShapeError(f"the image is complex ({tensor.dtype}); real numbers are wanted")
+        raise ShapeError(f"the image is complex ({tensor.dtype}); real numbers are expected")
     return tensor, is_nifti
 
 
 def _native(array):
-    """The array as torch takes it: the machine's byte order, no unsigned types wider than a byte."""
+    """The array in a form that torch accepts: native byte order, no unsigned type wider than a byte."""
     array = array.astype(array.dtype.newbyteorder("="), copy=False)
     return array.astype(np.int64) if array.dtype in (np.uint16, np.uint32, np.uint64) else np.ascontiguousarray(array)
 
@@ -101,14 +102,14 @@ def _without_convolution(values, three_d):
     if axes not in (2, 3) or values.ndim != axes + 1:
         raise ShapeError(
             f"the image has shape {tuple(values.shape)}; (channels, *spatial) with "
-            f"{axes if three_d is not None else '2 or 3'} spatial axes is wanted, without a batch axis: "
-            "the model has no convolution that would tell them apart"
+            f"{axes if three_d is not None else '2 or 3'} spatial axes and without a batch axis is expected: "
+            "the model has no convolution that would tell the axes apart"
         )
     return values[None]
 
 
 def _with_convolution(values, axes, channels, is_nifti):
-    """The one reading of a shape for a first convolution of that many axes and channels."""
+    """The images, interpreted for a first convolution with these axes and channels; the shape must be unambiguous."""
     readings = _readings(values, axes, channels, is_nifti)
     if len(readings) == 1:
         return next(iter(readings.values()))
@@ -116,22 +117,22 @@ def _with_convolution(values, axes, channels, is_nifti):
     if readings:
         last = values.shape[-1] == 1 == channels
         raise ShapeError(
-            f"an image of shape {shape} has two readings for a model of {channels} channel(s) and {axes} spatial axes: "
+            f"the image shape {shape} is ambiguous for a model with {channels} channel(s) and {axes} spatial axes: "
             f"{' or '.join(readings)}. "
-            + ("Leave the axis of one channel out" if last else "Pad or crop the image so that only one is left")
+            + ("Remove the axis of the single channel" if last else "Pad or crop the image so that only one fits")
         )
     spatial = "xyz"[:axes] if axes <= 3 else ""
     wanted = [f"({', '.join(form)})" for form in ([str(channels), *spatial], ["n", str(channels), *spatial])]
     raise ShapeError(
         f"the image has shape {shape}; the model's first convolution takes {channels} channel(s) and {axes} spatial "
-        f"axes: {' or '.join(wanted)} is wanted, or the channels last"
+        f"axes: {' or '.join(wanted)} is expected, or the same with channels last"
     )
 
 
 def _readings(values, axes, channels, is_nifti):
-    """What the shape can mean, by a description: (images (n, channels, *spatial), whether they are a batch)."""
+    """Possible interpretations of the shape: {description: (images (n, channels, *spatial), whether it is a batch)}."""
     if is_nifti and axes == 2 and values.ndim > 2 and values.shape[2] == 1:
-        values = values[:, :, 0]  # NIfTI has a third axis, of one voxel, for a flat image too
+        values = values[:, :, 0]  # in NIfTI, a 2D image also has a third axis, of one voxel
     found, shape = {}, values.shape
     if values.ndim == axes and channels == 1:
         found["one image without channels"] = values[None, None], False

@@ -1,4 +1,4 @@
-"""A network as the graph of its operators, for layer-wise relevance propagation: by torch.export, not by modules."""
+"""A network as a graph of operators from torch.export, for layer-wise relevance propagation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from voxelwhy.errors import ModelError
 from voxelwhy.explain._shared.prepare import run_model
 from voxelwhy.explain.incremental.graph import module_of, operator_name
 
-# Kept whole, because the rules speak of them: written out, SiLU would be a product and a dense layer a transposition.
+# Not decomposed, because the LRP rules refer to them: decomposed, SiLU is a product, and a dense layer a transposition.
 KEPT = (
     "linear", "matmul", "max_pool1d", "max_pool2d", "max_pool3d", "adaptive_avg_pool1d", "adaptive_avg_pool2d",
     "adaptive_avg_pool3d", "relu6", "prelu", "celu", "selu", "silu", "mish", "softplus", "hardswish", "hardsigmoid",
@@ -23,16 +23,16 @@ KEPT = (
 def exported_graph(model, batch) -> fx.GraphModule:
     """The operators that `model` runs on images of the shape of `batch`, with its parameters as attributes.
 
-    Whatever wrote them (modules, functions, methods, in place or not, one module used several times) they are
-    functional calls of torch.ops.aten here, each with its own node.
+    Modules, functions, methods, in-place calls and modules used several times all become functional calls of
+    torch.ops.aten, each with its own node.
 
     Raises
     ------
     ShapeError : the network cannot take images of this shape.
-    ModelError : torch.export cannot follow the network; it says why.
+    ModelError : torch.export cannot follow the network; the message gives the reason.
     """
     if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
-        raise ModelError("LRP follows the operators of a network, and those of a TorchScript model cannot be followed")
+        raise ModelError("LRP follows the operators of a network, which is not possible for a TorchScript model")
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
@@ -43,17 +43,17 @@ def exported_graph(model, batch) -> fx.GraphModule:
             return program.module(check_guards=False)
     except torch.OutOfMemoryError:
         raise
-    except Exception as error:  # torch.export raises kinds of its own, of torch._dynamo, of sympy
-        run_model(model, batch.clone())  # its own message where the network does not run at all
+    except Exception as error:  # torch.export raises its own exceptions and those of torch._dynamo and sympy
+        run_model(model, batch.clone())  # raises a clearer error if the network does not run at all
         reason = str(error).strip().partition("\n")[0]
         raise ModelError(
-            f"LRP follows the operators of a network by torch.export, which cannot follow this one "
+            f"LRP follows the operators of a network with torch.export, which cannot follow this one "
             f"({type(error).__name__}: {reason})"
         ) from error
 
 
 class _OnCopy(nn.Module):
-    """A network on a copy of the image: torch.export makes no module of one that writes into its input."""
+    """Runs the network on a copy of the image: torch.export does not support networks that write into their input."""
 
     def __init__(self, network):
         super().__init__()
@@ -64,7 +64,7 @@ class _OnCopy(nn.Module):
 
 
 def described(node) -> str:
-    """A node for people: its operator, and the module of the network that it comes from."""
+    """A readable name of a node: its operator, and the module that it comes from."""
     module = module_of(node).removeprefix("network").removeprefix(".")
     return f"{operator_name(node)} (in module {module})" if module else operator_name(node)
 
@@ -75,17 +75,17 @@ def is_part(node) -> bool:
 
 
 class Operators:
-    """The nodes of an exported graph between image and logits, and what of it does not depend on the image.
+    """The nodes of an exported graph between image and logits, and the constants that they read.
 
     Attributes
     ----------
     image, output : the nodes of the image and of the logits
-    nodes : list of fx.Node that depend on the image and on which the logits depend, in the order in which they run
-    constants : dict of fx.Node to its value, for what those nodes read and the image does not change
+    nodes : list of the fx.Nodes that depend on the image and on which the logits depend, in order of execution
+    constants : dict of fx.Node to value, for everything those nodes read that does not depend on the image
 
     Raises
     ------
-    ModelError : several outputs; logits that do not depend on the image.
+    ModelError : the network has several outputs, or its logits do not depend on the image.
     """
 
     def __init__(self, graph_module):
@@ -93,7 +93,9 @@ class Operators:
         self.image = next(node for node in graph.nodes if node.op == "placeholder")
         outputs = graph.output_node().all_input_nodes
         if len(outputs) != 1:
-            raise ModelError(f"the network gives {len(outputs)} outputs; one tensor of logits (n, classes) is wanted")
+            raise ModelError(
+                f"the network returns {len(outputs)} outputs; one tensor of logits (n, classes) is expected"
+            )
         self.output = outputs[0]
         needed, waiting = {self.output}, [self.output]
         while waiting:
@@ -113,7 +115,7 @@ class Operators:
         self.readers = {node: [user for user in node.users if user in needed] for node in dependent}
 
     def arguments(self, node):
-        """Arguments of a node: (args, kwargs), with constants in place of their nodes; what depends stays a node."""
+        """Arguments of a node, (args, kwargs), with constants in place of their nodes; other nodes stay."""
         return fx.node.map_arg((tuple(node.args), dict(node.kwargs)), lambda read: self.constants.get(read, read))
 
 

@@ -1,4 +1,4 @@
-"""Which operator of a network is what to layer-wise relevance propagation: linear layer, activation, copy."""
+"""Classify the operators of a network for layer-wise relevance propagation: linear layer, activation or copy."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ COPIES = {
     "pixel_unshuffle", "channel_shuffle", "_to_copy", *(f"{kind}_pad{n}d" for kind in ("reflection", "replication")
     for n in (1, 2, 3)),
 }  # fmt: skip
-# The largest input takes all.
+# The largest input receives all the relevance.
 WINNERS = {"amax", *(f"{kind}max_pool{n}d" for kind in ("", "adaptive_") for n in (1, 2, 3))}
 MEANS = {"mean", "sum", *(f"{kind}avg_pool{n}d" for kind in ("", "adaptive_", "_adaptive_") for n in (1, 2, 3))}
 PRODUCTS = {"matmul", "mm", "bmm"}
@@ -33,10 +33,10 @@ BATCH_NORM = "_native_batch_norm_legit_no_training"
 
 
 class Step(NamedTuple):
-    """One operator: its node, the nodes it reads that depend on the image, and how it runs.
+    """One operator: its node, the inputs that depend on the image, and how it runs.
 
-    `kind` is "linear" (`run` is a Linear), "copy" (`run` is a function of the inputs, and relevance goes back where
-    its gradient goes) or "activation" (the same, and relevance passes as it is).
+    `kind` is "linear" (`run` is a Linear), "copy" (`run` is a function of the inputs, and relevance follows its
+    gradient) or "activation" (`run` is a function of the inputs, and relevance passes unchanged).
     """
 
     node: fx.Node
@@ -46,16 +46,16 @@ class Step(NamedTuple):
 
 
 def steps_of(operators: Operators) -> list[Step]:
-    """The steps from image to logits; batch normalisation is folded into the convolution that it alone reads.
+    """The steps from image to logits. Batch normalisation is folded into the layer before it if nothing else reads it.
 
     Raises
     ------
-    ModelError : an operator for which LRP has no rule, by name.
+    ModelError : LRP has no rule for an operator, which is named.
     """
     steps = []
     for node in operators.nodes:
         readers = operators.readers[node]
-        several = bool(readers) and all(is_part(reader) for reader in readers)  # each reader is a step of its own
+        several = bool(readers) and all(is_part(reader) for reader in readers)  # then each reader becomes a step
         if not several and not _is_folded(node, operators):
             steps.append(_step(node, operators))
     return steps
@@ -74,8 +74,8 @@ def _step(node, operators):
         if kind:
             return Step(node, sources, kind, _runner(whole, part, sources, operators))
     raise ModelError(
-        f"LRP has no rule for {described(whole)}. It knows convolutions, dense layers, sums, means, pooling, batch "
-        "normalisation, activations and what moves values; input_x_gradient and integrated_gradients take any network"
+        f"LRP has no rule for {described(whole)}. It supports convolutions, dense layers, sums, means, pooling, batch "
+        "normalisation, activations and reordering; input_x_gradient and integrated_gradients support any network"
     )
 
 
@@ -85,9 +85,9 @@ def _is_float(node):
 
 
 def _runner(node, part, sources, operators):
-    """The operator as a function of what it reads of `sources`."""
+    """The operator as a function of its inputs in `sources`."""
     args, kwargs = operators.arguments(node)
-    # A convolution may give another memory layout than it did while the graph was made, which a view would not take.
+    # A convolution may return another memory layout than during the export, in which case a view would fail.
     target = torch.reshape if operator_name(node) == "view" else node.target
 
     def run(inputs):
@@ -100,7 +100,7 @@ def _runner(node, part, sources, operators):
 
 
 def _is_folded(node, operators):
-    """Whether a batch normalisation is all that reads this convolution, or dense layer of one axis."""
+    """Whether only a batch normalisation reads this convolution, or this dense layer on (n, features)."""
     name = operator_name(node)
     readers = operators.readers[node]
     fits = name == "convolution" or (name == "linear" and node.meta["val"].ndim == 2)
@@ -108,7 +108,7 @@ def _is_folded(node, operators):
 
 
 def _linear(node, operators):
-    """The operator as a linear layer of what it reads of the image: (sources, "linear", Linear); None if it is none."""
+    """The operator as (sources, "linear", Linear), linear in its image-dependent inputs; None if it is not linear."""
     name = operator_name(node)
     args, kwargs = operators.arguments(node)
     sources = [value for value in args if isinstance(value, fx.Node)]
@@ -127,7 +127,7 @@ def _linear(node, operators):
 
 
 def _layer(name, args, kwargs, node):
-    """The Linear of an operator that reads one tensor of the image; None if it is none."""
+    """The Linear of an operator with one image-dependent input; None if it is not linear."""
     value = node.meta["val"]
     is_first = isinstance(args[0], fx.Node)
     if name == "convolution" and is_first:
@@ -150,7 +150,7 @@ def _layer(name, args, kwargs, node):
 
 
 def _sum(name, args, kwargs, value):
-    """A sum or difference, of two tensors of the image or of one and a constant, which is a bias."""
+    """A sum or difference of two image-dependent tensors, or of one and a constant, which acts as a bias."""
     alpha = kwargs.get("alpha", 1)
     signs = {"add": (1, alpha), "sub": (1, -alpha), "rsub": (-alpha, 1)}[name]
     terms = list(zip(args[:2], signs, strict=True))
@@ -164,7 +164,7 @@ def _sum(name, args, kwargs, value):
 
 
 def _batch_norm(args):
-    """Batch normalisation in eval mode: a scaling of each channel, and a shift as bias."""
+    """Batch normalisation in eval mode: a scaling per channel, with a shift as the bias."""
     x, weight, bias, mean, variance, _, eps = args
     scale = (variance + eps).rsqrt() * (1 if weight is None else weight)
     shift = -mean * scale + (0 if bias is None else bias)
@@ -173,7 +173,7 @@ def _batch_norm(args):
 
 
 def _folded(node, layer, scaling):
-    """The convolution or dense layer that gives what the scaling made of the output of this one."""
+    """One convolution or dense layer that does the work of `layer` followed by `scaling`."""
     scale, shift = scaling.weight.flatten(), scaling.bias.flatten()
     if operator_name(node) == "convolution" and node.args[6]:  # transposed: (inputs, outputs / groups, *kernel)
         weight = layer.weight.unflatten(0, (node.args[8], -1))

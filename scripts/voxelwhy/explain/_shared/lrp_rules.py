@@ -1,4 +1,4 @@
-"""The rules of layer-wise relevance propagation for a linear layer: epsilon and alpha-beta (Bach et al. 2015)."""
+"""The rules of layer-wise relevance propagation for linear layers: epsilon and alpha-beta (Bach et al. 2015)."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from dataclasses import dataclass
 
 import torch
 
-# Values that pointwise work takes at once on a CPU: they stay in its cache and need no new memory, and are so few that
-# torch does not share them among threads, which beside another job wait longer for each other than the work takes.
+# Values per block of pointwise work on a CPU. A block stays in the cache and needs no new memory. It is also too small
+# for torch to split among threads: next to another job, threads would wait for each other longer than the work takes.
 BLOCK = 1 << 15
 
 
 @dataclass
 class Linear:
-    """A linear layer, as a function of its weights: convolutions, dense layers, sums, means, scalings.
+    """A linear layer as a function of its weights: a convolution, dense layer, sum, mean or scaling.
 
     Attributes
     ----------
-    apply : function of (inputs, weight, bias), linear in the inputs and in the weight; bias None is none
+    apply : function of (inputs, weight, bias), linear in the inputs and in the weight; bias may be None
     weight : tensor
-    bias : tensor that the output can be added to, or None
-    groups : of a convolution, whose weight is (groups x outputs, inputs, *kernel); None for every other layer
+    bias : tensor that broadcasts to the output, or None
+    groups : groups of a convolution whose weight is (groups x outputs, inputs, *kernel); None for all other layers
     """
 
     apply: Callable
@@ -34,23 +34,23 @@ class Linear:
 
 
 class Epsilon:
-    """Relevance by contribution: R_i = x_i w_ij R_j / (z_j + epsilon sign z_j), summed over outputs j.
+    """Relevance in proportion to contributions: R_i = x_i w_ij R_j / (z_j + epsilon sign z_j), summed over outputs j.
 
-    What epsilon and the bias take is lost; a weak output z_j loses most.
+    The shares of epsilon and of the bias are lost; a weak output z_j loses most.
     """
 
     def __init__(self, epsilon):
         self.epsilon = epsilon
 
     def forward(self, layer, inputs):
-        """Output of the layer, and what `backward` needs."""
+        """The output of the layer, and what `backward` needs."""
         leaves = leaves_of(inputs)
         with torch.enable_grad():
             output = layer(leaves)
         return output.detach(), (leaves, output)
 
     def backward(self, kept, relevance):
-        """Relevance of each input, by one backward pass through this layer alone."""
+        """Relevance of each input, from one backward pass through this layer alone."""
         leaves, output = kept
         ratio = torch.empty_like(relevance, memory_format=torch.contiguous_format)
         for z, amount, quotient in _blocks(output.detach(), relevance, ratio):
@@ -59,20 +59,19 @@ class Epsilon:
 
 
 class AlphaBeta:
-    """Contributions of the output's own sign weigh alpha, the others -beta; alpha - beta = 1.
+    """Contributions with the sign of the output are weighted by alpha, the others by -beta; alpha - beta = 1.
 
-    R_i = (alpha c+_ij / Z+_j - beta c-_ij / Z-_j) R_j, summed over outputs j, where c+_ij and c-_ij are the positive
-    and negative part of x_i w_ij and Z the sums of all of one sign, the bias among them. For an output below 0, a
-    negative logit as well, + and - change places: with alpha on what is positive, what speaks for a class of
-    negative logit would count against it. Where one sign does not occur at all the other gets the whole, for
-    otherwise relevance would be lost or made.
+    R_i = (alpha c+_ij / Z+_j - beta c-_ij / Z-_j) R_j, summed over outputs j. Here c+_ij and c-_ij are the positive and
+    negative parts of x_i w_ij, and Z+_j and Z-_j their sums, including the bias. For a negative output, including a
+    negative logit, + and - are swapped: otherwise, evidence for a class with a negative logit would count against it.
+    If only one sign occurs, it receives all the relevance: otherwise relevance would be lost or created.
     """
 
     def __init__(self, alpha, beta):
         self.alpha, self.beta = alpha, beta
 
     def forward(self, layer, inputs):
-        """Output of the layer, and what `backward` needs."""
+        """The output of the layer, and what `backward` needs."""
         return layer(inputs), (layer, inputs)
 
     def backward(self, kept, relevance):
@@ -88,14 +87,14 @@ class AlphaBeta:
         for parts in zip(positive, negative, _like(positive, relevance), strict=True):
             for p, n, amount in _blocks(*parts):
                 self._factors(p, n, amount)
-        # The factors lie where the sums were: no backward pass of a linear layer reads its output.
+        # The factors overwrite the sums, which is safe: the backward pass of a linear layer does not read its output.
         gradients = torch.autograd.grad(sums, leaves, [total.detach() for total in sums])
         shares = _shares(leaves, gradients)
         return [a + b for a, b in zip(shares[: len(above)], shares[len(above) :], strict=True)] if below else shares
 
     def _factors(self, positive, negative, relevance):
-        """Put what each unit of positive, and of negative, contribution gets in the place of their sums."""
-        least = torch.finfo(positive.dtype).tiny  # below, quotients overflow
+        """Overwrite the sums by the relevance per unit of positive and of negative contribution."""
+        least = torch.finfo(positive.dtype).tiny  # quotients overflow below this
         none_positive, none_negative = positive <= least, negative >= -least
         own, other = positive.new_tensor(self.alpha), positive.new_tensor(-self.beta)
         own_is_negative = positive + negative < 0
@@ -106,7 +105,7 @@ class AlphaBeta:
 
 
 def _sums_apart(layer, above, below):
-    """Sums of the positive and of the negative contributions: both, and each as list of tensors in the same memory."""
+    """Sums of the positive and of the negative contributions: together, and each as a list of tensors (same memory)."""
     weights = layer.weight.clamp(min=0), layer.weight.clamp(max=0)
     biases = (None, None) if layer.bias is None else (layer.bias.clamp(min=0), layer.bias.clamp(max=0))
     positive, negative = (layer.apply(above, w, b).contiguous() for w, b in zip(weights, biases, strict=True))
@@ -117,9 +116,10 @@ def _sums_apart(layer, above, below):
 
 
 def _sums_of_convolution(layer, above, below):
-    """The same by one convolution with twice the channels, which costs less than two or four.
+    """The same sums from one convolution with twice the channels, which is cheaper than two or four convolutions.
 
-    Inputs are the positive and then the negative parts of each group, outputs the positive and then the negative sums.
+    Within each group, the inputs are first the positive and then the negative parts; the outputs are first the positive
+    and then the negative sums.
     """
     groups = layer.groups
     weight = layer.weight.unflatten(0, (groups, -1))
@@ -137,12 +137,12 @@ def _sums_of_convolution(layer, above, below):
 
 
 def _like(parts, relevance):
-    """Relevance in as many parts of the same shapes, in order."""
+    """Relevance, split into parts of the same number and shapes."""
     return relevance.reshape(len(parts), *parts[0].shape)
 
 
 def _blocks(*tensors):
-    """Blocks of tensors of one shape, side by side; of contiguous tensors they are views of these."""
+    """Corresponding blocks of tensors of one shape; for contiguous tensors, the blocks are views."""
     flat = [tensor.contiguous().view(-1) for tensor in tensors]
     size = BLOCK if flat[0].device.type == "cpu" else max(1, len(flat[0]))
     return zip(*(tensor.split(size) for tensor in flat), strict=True)
@@ -153,5 +153,5 @@ def _shares(leaves, gradients):
 
 
 def leaves_of(tensors):
-    """The same tensors, as starts of a graph of their own."""
+    """The same tensors, detached, as leaves of a new graph."""
     return [tensor.detach().requires_grad_() for tensor in tensors]

@@ -1,4 +1,4 @@
-"""What every method does first and last: check model, image and target; leave the model as it was."""
+"""Shared by all methods: check model, image and target, run the model, and restore it afterwards."""
 
 from __future__ import annotations
 
@@ -37,28 +37,28 @@ def each_image(
     verbose=False,
     three_d=None,
 ) -> np.ndarray:
-    """The heatmap of each image, by `explain(batch, target)`: what all methods have in common around that.
+    """The heatmap of each image from `explain(batch, target)`, with the checks and conversions that all methods share.
 
     Parameters
     ----------
-    explain : function of a batch of one, (1, channels, *spatial), of the model's type and on the device of the work,
-        and of the class (None is the predicted one); gives (*values).
+    explain : function of a batch of one image, (1, channels, *spatial), in the model's data type and on the device in
+        use, and of the class (None is the predicted class); it returns (*values).
     image : see `voxelwhy.explain._shared.inputs.read_images`.
     target_class : None, a class, or (for a batch) one of these for each image.
-    device : "auto" is where the model lies if that is no CPU, else what `pick_device` finds. A model that has to move
-        is moved back afterwards.
-    cuda : as in the original package: True is the first CUDA device, with a warning where there is none, and False the
-        CPU; None leaves it to `device`.
-    verbose : True prints what the method has to say, and shows a progress bar also where there is no terminal.
+    device : "auto" is the device of the model unless that is the CPU; otherwise `pick_device` chooses. If the model has
+        to move, it is moved back afterwards.
+    cuda : as in the original package: True selects the first CUDA device, with a warning if there is none, and False
+        the CPU; None leaves the choice to `device`.
+    verbose : True prints the log messages of the method, and shows a progress bar even without a terminal.
 
     Returns
     -------
-    heatmap : (*values) for one image, (n, *values) for a batch; float32, or float64 where the model is.
+    heatmap : (*values) for one image, (n, *values) for a batch; float32, or float64 for a float64 model.
 
     Raises
     ------
-    ModelError : not a torch module, or one (or a part of it) in training mode; a heatmap with NaN.
-    ShapeError : an image that does not fit the model, or holds NaN or infinity.
+    ModelError : the model is not a torch module, or is partly or wholly in training mode; the heatmap contains NaN.
+    ShapeError : the image does not fit the model, or contains NaN or infinity.
     """
     check_model(model)
     first = next((t for t in chain(model.parameters(), model.buffers()) if t.is_floating_point()), None)
@@ -83,22 +83,22 @@ def each_image(
 def check_count(name, value, *, least):
     """Raise ConfigError unless `value` is a whole number of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-        raise ConfigError(f"{name} is no whole number of {least} or more", found=value)
+        raise ConfigError(f"{name} must be a whole number of at least {least}", found=value)
 
 
 def check_model(model):
     """Raise ModelError unless `model` is a torch module in eval mode throughout."""
     if not isinstance(model, nn.Module):
-        hints = {"ExportedProgram": ": load_exported(program) makes one of it", "str": ": load_network(path) reads one"}
+        hints = {"ExportedProgram": ": load_exported(program) converts it", "str": ": load_network(path) reads one"}
         hint = hints.get("str" if isinstance(model, PathLike) else type(model).__name__, "")
-        raise ModelError(f"the model is a {type(model).__name__}; a torch.nn.Module is wanted{hint}")
-    # A frozen TorchScript module has no mode any more.
+        raise ModelError(f"the model is a {type(model).__name__}; a torch.nn.Module is expected{hint}")
+    # A frozen TorchScript module has no attribute `training`.
     training = [
         name or type(model).__name__ for name, module in model.named_modules() if getattr(module, "training", 0)
     ]
     if training:
         raise ModelError(
-            f"the model is in training mode ({training[0]}): dropout and batch normalisation would change the answer. "
+            f"the model is in training mode ({training[0]}): dropout and batch normalisation would change the result. "
             "Call model.eval() first"
         )
 
@@ -109,13 +109,15 @@ def _device(device, cuda, home):
     if str(device) != "auto":
         raise ConfigError("both `cuda` and `device` are given", found=f"cuda={cuda}, device={device}", allowed="one")
     if cuda and not torch.cuda.is_available():
-        warnings.warn("cuda=True, and this machine has no CUDA device: the CPU computes the same", stacklevel=4)
+        warnings.warn(
+            "cuda=True, but this machine has no CUDA device: computing on the CPU, with the same result", stacklevel=4
+        )
         return pick_device("cpu")
     return pick_device("cuda" if cuda else "cpu")
 
 
 def _dtype(first, images):
-    """The type of the model's weights; without any, that of the images."""
+    """The data type of the model's weights; if it has none, that of the images."""
     if first is not None:
         return first.dtype
     return images.dtype if images.is_floating_point() else torch.float32
@@ -126,13 +128,13 @@ def _targets(target_class, count, is_batch):
     if not is_batch or np.ndim(target_class) == 0:
         return [target_class] * count
     if len(target_class) != count:
-        raise ModelError(f"target_class has {len(target_class)} classes for {count} images; one for each is wanted")
+        raise ModelError(f"target_class has {len(target_class)} classes for {count} images; one per image is expected")
     return list(target_class)
 
 
 @contextmanager
 def _telling(verbose):
-    """Print what the methods log, for as long as the block lasts."""
+    """Print the log messages of the methods inside this block."""
     if not verbose:
         yield
         return
@@ -150,7 +152,7 @@ def _telling(verbose):
 
 
 def progress(iterable: Iterable, *, what, total=None, least=1) -> Iterator:
-    """The same items, with a progress bar on a terminal (with `verbose` anywhere) if they take more than a moment."""
+    """The same items, with a progress bar on a terminal (anywhere with `verbose`) if they take longer than a second."""
     total = len(iterable) if total is None else total
     bar = tqdm(
         iterable,
@@ -158,19 +160,19 @@ def progress(iterable: Iterable, *, what, total=None, least=1) -> Iterator:
         total=total,
         delay=1,
         leave=False,
-        # None is tqdm's word for: only on a terminal.
+        # With None, tqdm shows the bar only on a terminal.
         disable=True if total < least else (False if VERBOSE.get() else None),
     )
     return iter(bar)
 
 
 def run_model(model, batch) -> torch.Tensor:
-    """The logits of a batch: (n, classes), or (n, 1) where the network has one logit, that of class 1.
+    """The logits of a batch: (n, classes), or (n, 1) if the network has a single logit, that of class 1.
 
     Raises
     ------
     ShapeError : the network cannot take images of this shape.
-    ModelError : its output is not one row of finite, real logits for each image.
+    ModelError : the output is not one row of finite, real logits per image.
     """
     try:
         logits = model(batch)
@@ -180,31 +182,31 @@ def run_model(model, batch) -> torch.Tensor:
         raise ShapeError(f"the network cannot take an image of shape {tuple(batch.shape[1:])}: {error}") from error
     if not isinstance(logits, torch.Tensor):
         raise ModelError(
-            f"the network gives a {type(logits).__name__}; a tensor of logits (n, classes) is wanted. Where it has "
-            "several outputs, wrap it in a torch.nn.Module whose forward gives the one to explain"
+            f"the network returns a {type(logits).__name__}; a tensor of logits (n, classes) is expected. If it has "
+            "several outputs, wrap it in a torch.nn.Module whose forward returns the one to explain"
         )
     logits = two_axes(logits)
     if logits.ndim != 2 or len(logits) != len(batch) or not logits.is_floating_point():
         raise ModelError(
-            f"the network gives {logits.dtype} of shape {tuple(logits.shape)} for {len(batch)} image(s); "
-            "real logits of shape (n, classes), or one for each image, are wanted"
+            f"the network returns {logits.dtype} of shape {tuple(logits.shape)} for {len(batch)} image(s); "
+            "real logits of shape (n, classes), or one per image, are expected"
         )
     if not bool(torch.isfinite(logits).all()):
-        raise ModelError("the network gives NaN or infinite logits for this image")
+        raise ModelError("the network returns NaN or infinite logits for this image")
     return logits
 
 
 def two_axes(logits) -> torch.Tensor:
-    """Logits (n,) of a network with one logit as (n, 1); others as they are."""
+    """Logits (n,) of a network with a single logit as (n, 1); others unchanged."""
     return logits[:, None] if logits.ndim == 1 else logits
 
 
 def pick_target(logits, target_class) -> int:
-    """The class to explain: `target_class`, or the predicted one where that is None.
+    """The class to explain: `target_class`, or the predicted class if that is None.
 
     Raises
     ------
-    ModelError : a class that the network does not have.
+    ModelError : the network does not have that class.
     """
     classes = max(2, logits.shape[1])
     predicted = int(logits[0].argmax()) if logits.shape[1] > 1 else int(logits[0, 0] > 0)
@@ -214,7 +216,7 @@ def pick_target(logits, target_class) -> int:
         try:
             target = operator.index(target_class)
         except TypeError as error:
-            raise ModelError(f"target_class is {target_class!r}; None or a whole number is wanted") from error
+            raise ModelError(f"target_class is {target_class!r}; None or a whole number is expected") from error
     if not 0 <= target < classes:
         raise ModelError(f"target_class is {target}; the network has the classes 0 to {classes - 1}")
     if log.isEnabledFor(logging.INFO):
@@ -226,10 +228,10 @@ def pick_target(logits, target_class) -> int:
 def class_score(logits, target, apply_softmax) -> torch.Tensor:
     """Probability (or logit) of class `target` for each row, in float64.
 
-    One logit z is that of class 1: its probabilities are sigmoid(-z) and sigmoid(z), its logits -z and z.
+    A single logit z is that of class 1: the probabilities are sigmoid(-z) and sigmoid(z), and the logits -z and z.
 
-    A float32 softmax that is sure rounds to exactly 1 and has no gradient left; in float64 a logit gap of 20 still
-    has its gradient of 2e-9.
+    In float32, the softmax of a confident network rounds to exactly 1 and its gradient vanishes; in float64, a logit
+    difference of 20 still has its gradient of 2e-9.
     """
     scores = logits.double()
     if scores.shape[1] == 1:
@@ -237,8 +239,8 @@ def class_score(logits, target, apply_softmax) -> torch.Tensor:
         return z.sigmoid() if apply_softmax else z
     if apply_softmax and _are_probabilities(scores.detach()[0]):
         warnings.warn(
-            "the network gives probabilities already, and a second softmax would flatten them: give it without its "
-            "last layer, or set apply_softmax=False",
+            "the network returns probabilities already, and a second softmax would flatten them: remove its last "
+            "layer, or set apply_softmax=False",
             stacklevel=2,
         )
     return (scores.softmax(dim=1) if apply_softmax else scores)[:, target]
@@ -249,14 +251,16 @@ def _are_probabilities(row):
 
 
 def as_map(values, batch) -> np.ndarray:
-    """A heatmap as numpy array, float32, or float64 where the model works in float64.
+    """A heatmap as a numpy array in float32, or in float64 for a float64 model.
 
     Raises
     ------
-    ModelError : the map holds NaN or infinity.
+    ModelError : the map contains NaN or infinity.
     """
     if isinstance(values, torch.Tensor):
         values = values.detach().cpu().double().numpy()
     if not np.isfinite(values).all():
-        raise ModelError("the heatmap holds NaN or infinite values: the network has no finite gradient at this image")
+        raise ModelError(
+            "the heatmap contains NaN or infinite values: the network has no finite gradient at this image"
+        )
     return np.ascontiguousarray(values, dtype=np.float64 if batch.dtype == torch.float64 else np.float32)

@@ -1,4 +1,4 @@
-"""Where in the image the cells of a layer look: centres of their receptive fields, from the layers that ran."""
+"""Where the receptive fields of a layer's cells are centred in the image, derived from the operators that ran."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ MAX_POOLS = {f"max_pool{n}d{ending}" for n in (1, 2, 3) for ending in ("", "_wit
 MEAN_POOLS = {f"avg_pool{n}d" for n in (1, 2, 3)}
 ADAPTIVE_POOLS = {f"{kind}{n}d" for n in (1, 2, 3) for kind in ("_adaptive_avg_pool", "adaptive_max_pool")}
 PADS = {"constant_pad_nd"} | {f"{kind}_pad{n}d" for n in (1, 2, 3) for kind in ("reflection", "replication")}
-MOVES = {"permute", "transpose", "t", "flip", "roll", "rot90", "movedim"}  # same shape perhaps, other places
+MOVES = {"permute", "transpose", "t", "flip", "roll", "rot90", "movedim"}  # may keep the shape, but move the cells
 
 
 class Field(NamedTuple):
-    """Receptive fields along each axis: centre of the first cell, and the step from cell to cell, in voxels."""
+    """Receptive fields along each axis: centre of the first cell and step from cell to cell, in voxels."""
 
     first: tuple[float, ...]
     step: tuple[float, ...]
 
     def centres(self, cells) -> list[np.ndarray]:
-        """Centres of the cells along each axis of a layer of that shape."""
+        """Centres of the cells along each axis, for a layer of shape `cells`."""
         return [
             first + step * np.arange(count) for first, step, count in zip(self.first, self.step, cells, strict=True)
         ]
 
     def through(self, kernel, stride, padding, dilation):
-        """The fields after a convolution or pool; each option is one number, or one for each axis."""
+        """The fields after a convolution or pool; each option is one number, or one per axis."""
         axes = len(self.first)
         kernel, stride, padding, dilation = (_each(value, axes) for value in (kernel, stride, padding, dilation))
         first = (
@@ -47,9 +47,9 @@ def _each(value, axes):
 class ReceptiveFields(TorchDispatchMode):
     """Follows the receptive fields from the image through every operator that runs.
 
-    What changes no grid (activations, normalisation, sums, concatenation) hands them on; where branches with
-    different centres meet, they lie in the middle. After an operator that is not known to keep places (upsampling,
-    permutation, attention over flattened voxels) there are none: `of` gives None.
+    Operators that do not change the grid (activations, normalisation, sums, concatenation) pass them on; if branches
+    with different centres meet, the centres are averaged. After an operator that may move cells (upsampling,
+    permutation, attention over flattened voxels) they are unknown, and `of` returns None.
     """
 
     def __init__(self, batch):
@@ -59,7 +59,7 @@ class ReceptiveFields(TorchDispatchMode):
         self.fields[batch] = Field(first=(0.0,) * axes, step=(1.0,) * axes)
 
     def of(self, tensor) -> Field | None:
-        """The receptive fields of the cells of `tensor`, or None where they are not known."""
+        """The receptive fields of the cells of `tensor`, or None if they are unknown."""
         return self.fields.get(tensor)
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
@@ -87,7 +87,7 @@ class ReceptiveFields(TorchDispatchMode):
 
 
 def _changed_grid(name, args, field):
-    """The fields after an operator that changes the grid in a known way; None for every other."""
+    """The fields after an operator that changes the grid in a known way; None for all others."""
     if name == "convolution":  # input, weight, bias, stride, padding, dilation, transposed, …
         return field.through(args[1].shape[2:], *args[3:6])
     if name in MAX_POOLS | MEAN_POOLS:  # input, kernel, stride = kernel, padding = 0, then (max) dilation = 1
