@@ -1,4 +1,4 @@
-"""Heatmaps of a study's test scans, each by the model of its own fold, gathered without keeping them."""
+"""Explain a study's test scans, each by the model of its fold, and sum the heatmaps without storing each of them."""
 
 from __future__ import annotations
 
@@ -21,36 +21,36 @@ from voxelwhy.training.volumes import Normaliser, Volumes, counted_voxels
 
 log = logging.getLogger(__name__)
 
-#: A prediction this sure leaves a softmax hardly any gradient: the share of such scans is reported.
+#: Above this probability a softmax has almost no gradient; the share of such scans is reported.
 SATURATED = 0.999
-#: Arguments of a method that the study gives it, whatever the config says.
+#: Arguments of a method that the study sets itself; the config cannot set them.
 OF_THE_STUDY = {"model", "image", "target_class", "apply_softmax", "cuda", "verbose", "three_d", "device"}
 OF_THE_STUDY |= {"engine", "max_bytes"}
 
 
 def method_options(function, options, *, voxel_mm, labels):
-    """The arguments of an explanation method from its line in the config.
+    """Convert the options of an explanation method in the config to its arguments.
 
-    Lengths in mm (`stride_mm`) become voxels (`stride`), at least one, a window's `size_mm` the nearest even number; a
-    method that takes `area_masks` gets the atlas.
+    Lengths in mm (`stride_mm`) are converted to voxels (`stride`), at least one; the `size_mm` of a window is rounded
+    to an even number of voxels. A method that takes `area_masks` receives the atlas.
 
     Raises
     ------
     ConfigError
-        The method takes no argument of that name.
+        The method has no such option.
     """
     allowed = set(inspect.signature(function).parameters) - OF_THE_STUDY
     arguments = {"area_masks": labels} if "area_masks" in allowed else {}
     if "positive_only" in allowed:
-        arguments["positive_only"] = False  # maps are kept with their sign
+        arguments["positive_only"] = False  # maps keep their sign
     for name, value in options.items():
         if name.endswith("_mm"):
             name, voxels = name.removesuffix("_mm"), value / float(np.mean(voxel_mm))
-            # A window reaches half its size to each side: an even number of voxels is what it can have.
+            # A window extends by half its size to each side, so its size is an even number of voxels.
             value = 2 * max(1, round(voxels / 2)) if name == "size" else max(1, round(voxels))
         if name not in allowed:
             raise ConfigError(
-                f"{function.__name__} takes no option of that name",
+                f"{function.__name__} has no such option",
                 found=name,
                 allowed=sorted(allowed - {"area_masks", "positive_only"}),
             )
@@ -72,31 +72,32 @@ def explain_scans(
     device="auto",
     versions=None,
 ):
-    """Explain test scans, each by the model of its fold: all of a split, or a part of them (`part_of`).
+    """Explain test scans, each by the model of its fold: all scans of a split, or a part of them (`part_of`).
 
-    Only relevance inside the brain and the network's mask counts: outside the mask every scan is 0, and a gradient or
-    a window there says nothing of the scan. How much lay outside is kept with the sums.
+    Only relevance inside both the brain and the network mask counts. Outside the mask every scan is 0, so a gradient or
+    a window there carries no information about the scan. The share of relevance outside is kept with the sums.
 
     Parameters
     ----------
     function : one of the methods of voxelwhy.explain
     models : dict, fold to path of its model
-    scans : DataFrame by tables.PREDICTIONS: which scan is tested in which fold
+    scans : DataFrame by tables.PREDICTIONS, with the fold in which each scan is tested
     t1_paths : dict, scan_id to path of the registered scan
     atlas : (label image, table by tables.ATLAS, brain mask image), all on the study's grid
     settings : dict
-        target (predicted, positive or true), output (probability or logit), scans (ids whose own map is kept), options
-        (of the method), judged (whether there are groups of right and of wrong predictions; they are by default).
+        target (predicted, positive or true), output (probability or logit), scans (scan_ids whose single maps are
+        kept), options (of the method), `judged` (whether scans are also grouped by correct and wrong predictions;
+        true by default).
     maps_dir : path
-        Gets `scan_<scan_id>.nii.gz`, each with its JSON.
+        Folder for the single maps `scan_<scan_id>.nii.gz`, each with its JSON.
     network_mask : nibabel image, optional
-        What the networks see, on the study's grid; the brain where it is left out.
+        The network mask on the study's grid; the brain by default.
 
     Returns
     -------
     relevance : DataFrame by tables.RELEVANCE
-    sums : MapSums, of all these scans
-    card : dict, how the maps were made
+    sums : MapSums of all these scans
+    card : dict, the hashes of the models
     """
     label_image, regions, brain = atlas
     grid, labels = Grid.of(brain), np.asarray(label_image.dataobj).astype(np.int32)
@@ -127,7 +128,7 @@ def explain_scans(
 
 
 def write_part(folder, relevance, sums, card):
-    """Leave a part in `folder`: relevance.tsv, scans.tsv (MapSums.facts), sums.npy (MapSums.values), card.json."""
+    """Write a part to `folder`: relevance.tsv, scans.tsv (MapSums.facts), sums.npy (MapSums.values), card.json."""
     folder = Path(folder)
     write_table(relevance, folder / "relevance.tsv", RELEVANCE)
     sums.facts().to_csv(folder / "scans.tsv", sep="\t", index=False, lineterminator="\n")
@@ -136,13 +137,13 @@ def write_part(folder, relevance, sums, card):
 
 
 def choose_subjects(scans, most, *, kept=(), seed=0):
-    """The rows of at most `most` subjects of each class, drawn by the seed; and those of the scans `kept`.
+    """Return the rows of at most `most` subjects of each class, drawn at random, and those of the scans `kept`.
 
     Parameters
     ----------
     scans : DataFrame by tables.PREDICTIONS
-    most : int, or None for all of them
-    kept : scan_ids that are explained whoever is drawn
+    most : int, or None for all subjects
+    kept : scan_ids that are explained in any case
     """
     if most is None:
         return scans
@@ -154,13 +155,13 @@ def choose_subjects(scans, most, *, kept=(), seed=0):
 
 
 def part_of(scans, number, n_parts):
-    """Part `number` (from 0) of the rows of a table that is cut into `n_parts`; the same rows in the same order."""
+    """Return part `number` (from 0) of a table divided into `n_parts`, its rows sorted by fold and scan_id."""
     edges = [len(scans) * n // n_parts for n in (number, number + 1)]
     return scans.sort_values(["fold", "scan_id"], ignore_index=True).iloc[slice(*edges)]
 
 
 def _explainer(function, path, mask, labels, settings, grid, device):
-    """A function from a scan's path and target class to its map on the grid; and the hash of the model's weights."""
+    """Return a function from a scan's path and target class to its map on the grid, and the hash of the weights."""
     model, card = load_model(path, device=device, own=settings.get("network"))
     model = in_channels_last(model)
     seen = np.asarray(mask.dataobj) > 0
@@ -181,13 +182,13 @@ def _explainer(function, path, mask, labels, settings, grid, device):
 
 
 def _target(scan, kind, names):
-    """Index of the class that is explained."""
+    """Return the index of the class that is explained."""
     if kind == "true":
         return names.index(scan.label)
     return 1 if kind in ("positive", "ad") else int(scan.probability >= 0.5)
 
 
 def _share_outside(heatmap, counted):
-    """Share of a map's absolute relevance that is not counted; 0 for a map that is zero everywhere."""
+    """Return the share of a map's absolute relevance that does not count; 0 for a map that is zero everywhere."""
     total = np.abs(heatmap, dtype=np.float64).sum()
     return float(np.abs(heatmap[~counted], dtype=np.float64).sum() / total) if total > 0 else 0.0

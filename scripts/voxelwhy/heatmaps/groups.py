@@ -1,19 +1,20 @@
-"""Groups of scans over which maps and regions are averaged: by class, and by what the network made of them."""
+"""Groups of scans over which maps and regions are averaged: by class, and by the network's classification."""
 
 from __future__ import annotations
 
 
 def group_names(classes, *, judged=True):
-    """The names of all groups in their order: positive class, negative class, all; where scans are judged by whether
-    the network is right (which would be an accuracy), TP, FP, TN, FN.
+    """Return the names of all groups in order: positive class, negative class, all, and, if `judged`, TP, FP, TN, FN.
+
+    `judged` is whether scans are also grouped by correct and wrong predictions, which would disclose an accuracy.
     """
     return [classes["positive"], classes["negative"], "all", *(["TP", "FP", "TN", "FN"] if judged else [])]
 
 
 def groups_of(label, probability, classes, *, judged=True):
-    """The groups that a scan belongs to: its class, "all", and, where scans are judged, one of TP, FP, TN, FN.
+    """Return the groups to which a scan belongs: its class, "all", and, if `judged`, one of TP, FP, TN, FN.
 
-    `probability` is that of the positive class; a scan is predicted positive from 0.5 upwards.
+    `probability` is that of the positive class; from 0.5, a scan is predicted positive.
 
     >>> groups_of("AD", 0.5, {"positive": "AD", "negative": "CN"})
     ['AD', 'all', 'TP']
@@ -25,18 +26,18 @@ def groups_of(label, probability, classes, *, judged=True):
 
 
 def cells_of(classes, *, judged):
-    """The kinds of scans that no group divides: TP, FP, TN, FN, or the two classes where scans are not judged."""
+    """Return the cells of which all groups are unions: TP, FP, TN, FN, or the two classes unless `judged`."""
     return ["TP", "FP", "TN", "FN"] if judged else [classes["positive"], classes["negative"]]
 
 
 def cell_of(label, probability, classes, *, judged):
-    """The one cell that a scan belongs to."""
+    """Return the one cell to which a scan belongs."""
     cells = cells_of(classes, judged=judged)
     return next(name for name in groups_of(label, probability, classes, judged=judged) if name in cells)
 
 
 def cells_in(group, classes, *, judged):
-    """The cells of which a group is the union."""
+    """Return the cells of which a group is the union."""
     names = cells_of(classes, judged=judged)
     if group == "all":
         return names

@@ -1,4 +1,4 @@
-"""Average heatmaps that others made: read, held against the study's grid, and summed by region like our own."""
+"""Imported mean heatmaps, made elsewhere: read, checked to lie on the study's grid, and summed by region."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from voxelwhy.io.images import Grid, read_volume
 
 
 def import_heatmap(entry, labels, regions, mask):
-    """A map of others as the study has its own: on the grid, 0 outside the brain, summed by region.
+    """Read an imported map in the form of the study's own maps: on the grid, 0 outside the brain, summed by region.
 
     Parameters
     ----------
-    entry : dict, of `heatmaps.others`: name, file, group; array, n_subjects, n_scans and note where they are given
+    entry : dict, of `heatmaps.others`: name, file, group, and optionally array, n_subjects, n_scans and note
     labels : nibabel image, the atlas on the study's grid
     regions : DataFrame by tables.ATLAS
     mask : nibabel image, the brain on the study's grid
@@ -28,12 +28,12 @@ def import_heatmap(entry, labels, regions, mask):
     -------
     heatmap : float32 array, the grid's shape
     table : DataFrame by tables.OTHERS; rank 1 is the region with the largest share
-    card : dict, what is known of the map, with the SHA-256 of its file and the share of |relevance| outside the brain
+    card : dict of facts about the map, with the SHA-256 of its file and the share of |relevance| outside the brain
 
     Raises
     ------
-    ShapeError : a map on another grid; nothing is resampled.
-    InputError : a file that cannot be read, lacks the array, or holds NaN, infinity, or no relevance inside the brain.
+    ShapeError : the map is on another grid; nothing is resampled.
+    InputError : the file cannot be read, lacks the array, or contains NaN, infinity, or no relevance inside the brain.
     """
     path, grid, brain = entry["file"], Grid.of(mask), np.asarray(mask.dataobj) > 0
     whole = _from_npz(entry, grid) if path.endswith(".npz") else _from_nifti(path, grid)
@@ -56,9 +56,9 @@ def _from_npz(entry, grid):
     name = entry.get("array", next(iter(arrays), None) if len(arrays) == 1 else None)
     if name not in arrays:
         raise InputError(
-            "the setting array of a map of others names no array of its file"
+            "the setting array of an imported map names no array of its file"
             if name
-            else "a map of others needs the setting array: its file does not hold one array",
+            else "an imported map needs the setting array: its file does not contain exactly one array",
             file=path,
             found=name or f"{len(arrays)} arrays",
             allowed=sorted(arrays),
@@ -67,11 +67,11 @@ def _from_npz(entry, grid):
     if values.shape != grid.shape:
         raise ShapeError(
             f"{path}: array {name} is not on the study's grid: shape {values.shape}; expected {grid.in_words()}. "
-            "A .npz file has no affine, so its shape is all that can be checked, and nothing is resampled"
+            "A .npz file has no affine, so only its shape can be checked, and nothing is resampled"
         )
     if not np.isfinite(values).all():
         found = f"{int((~np.isfinite(values)).sum())} voxels"
-        raise InputError(f"the array {name} holds NaN or infinity", file=path, found=found, allowed="finite numbers")
+        raise InputError(f"the array {name} contains NaN or infinity", file=path, found=found, allowed="finite numbers")
     return values
 
 
@@ -80,7 +80,7 @@ def _from_nifti(path, grid):
     there = Grid.of(image)
     if there.shape == grid.shape and np.array_equal(nib.load(path).affine, np.eye(4)):
         raise ShapeError(
-            f"{path} has the shape of the study's grid and the affine of none: it was saved with the identity. "
+            f"{path} has the shape of the study's grid, but the identity matrix as its affine. "
             f"Expected {grid.in_words()}. If you know that its voxels are those of this grid, save its array as .npz"
         )
     grid.require(there, path)

@@ -1,4 +1,4 @@
-"""The parts of a split's heatmaps: what each leaves on disk, and how they become the maps of the whole split."""
+"""Merge the parts of a split's heatmaps, which separate jobs wrote, into the maps of the whole split."""
 
 from __future__ import annotations
 
@@ -13,32 +13,33 @@ from voxelwhy.heatmaps.groups import cells_in, cells_of, group_names, groups_of
 from voxelwhy.heatmaps.sums import method_card
 from voxelwhy.io.images import Grid, read_json, save_image, sidecar_of
 
-#: How the columns of a part's scans.tsv are read.
+#: Types of the columns of a part's scans.tsv.
 FACT_TYPES = {"scan_id": str, "subject_id": str, "label": str, "saturated": bool}
 STATISTICS = {"mean": "mean over maps", "sd": "standard deviation over maps"}
 
 
 def merge_parts(folders, brain, counted, settings, *, method, classes, relevance_path, maps_dir, versions=None):
-    """Put the parts of a split together; memory does not grow with scans, and with parts only by their tables of scans.
+    """Merge the parts of a split; memory grows only with the tables of scans, not with the maps.
 
     Parameters
     ----------
-    folders : paths of the parts, in their order
+    folders : paths of the parts, in order
     brain : nibabel image on the study's grid
     counted : 3-D bool array, the voxels whose relevance counts
-    settings : dict, that of `study_heatmaps.explain_scans`
-    method : str, its name
-    relevance_path : path; gets the rows of all parts by tables.RELEVANCE
-    maps_dir : path; gets for each group of scans `mean_<group>.nii.gz` and `mean_<group>_scaled.nii.gz`, from two maps
-        on `sd_<group>.nii.gz` and `sd_<group>_scaled.nii.gz`, and the maps of single scans, each with its JSON
+    settings : dict, as in `explain_scans.explain_scans`
+    method : str, name of the method
+    relevance_path : path of the table for the rows of all parts, by tables.RELEVANCE
+    maps_dir : path of the folder for the maps, each with its JSON: for each group of scans `mean_<group>.nii.gz` and
+        `mean_<group>_scaled.nii.gz`; if it has two or more maps, `sd_<group>.nii.gz` and `sd_<group>_scaled.nii.gz`;
+        and the maps of single scans
 
     Returns
     -------
-    groups : DataFrame of `map_sums.group_table`
+    groups : DataFrame of `group_table`
 
     Raises
     ------
-    InputError : a scan is in two parts, or the parts are of another mask.
+    InputError : a scan is in two parts, or the parts were made with another mask.
     """
     folders = [Path(folder) for folder in folders]
     tables = [pd.read_csv(folder / "scans.tsv", sep="\t", dtype=FACT_TYPES) for folder in folders]
@@ -50,7 +51,7 @@ def merge_parts(folders, brain, counted, settings, *, method, classes, relevance
     table = group_table(facts, classes, judged=judged)
     sums = [np.load(folder / "sums.npy", mmap_mode="r") for folder in folders]
     if any(part.shape[-1] != counted.sum() for part in sums):
-        raise InputError("the parts of the heatmaps are of another mask than the study's", hint="run snakemake again")
+        raise InputError("the parts of the heatmaps were made with another mask", hint="run snakemake again")
     digests = {}
     for folder in folders:
         digests |= read_json(folder / "card.json")["models_sha256"]
@@ -71,7 +72,7 @@ def merge_parts(folders, brain, counted, settings, *, method, classes, relevance
 
 
 def remove_other_parts(folders):
-    """Remove what lies beside the parts: those of a run that cut the split into another number of parts."""
+    """Remove the parts of earlier runs that divided the split into another number of parts."""
     kept = {Path(folder).resolve() for folder in folders}
     for place in {folder.parent for folder in kept}:
         for other in place.iterdir():
@@ -80,7 +81,7 @@ def remove_other_parts(folders):
 
 
 def _join(path, tables):
-    """Write one table of the rows of several with one header, line by line."""
+    """Concatenate tables with a common header, line by line."""
     with open(path, "w", encoding="utf-8", newline="") as joined:
         for number, table in enumerate(tables):
             with open(table, encoding="utf-8", newline="") as lines:
@@ -90,16 +91,16 @@ def _join(path, tables):
 
 
 def group_table(facts, classes, *, judged=True):
-    """Scans and subjects of each group, its share of saturated predictions, and the mean share of relevance left out.
+    """Count the scans and subjects of each group, with its shares of saturated predictions and of relevance outside.
 
     Parameters
     ----------
-    facts : DataFrame with the columns FACTS; a scan that several models explain has a row for each
+    facts : DataFrame with the columns FACTS; a scan that several models explain has one row for each model
 
     Returns
     -------
-    DataFrame with group, n_scans, n_subjects (distinct ones), n_maps, share_saturated, share_outside; NaN for shares of
-    a group without scans
+    DataFrame with group, n_scans, n_subjects (distinct), n_maps, share_saturated, share_outside (mean over maps); the
+    shares of a group without scans are NaN
     """
     rows = []
     for group in group_names(classes, judged=judged):
@@ -115,20 +116,20 @@ def group_table(facts, classes, *, judged=True):
 
 
 def group_maps(parts, counted, table, classes, *, judged=True):
-    """Mean and standard deviation of the maps of each group that has scans, raw and scaled.
+    """Compute mean and standard deviation of the maps of each group that has scans, raw and scaled.
 
     Parameters
     ----------
     parts : list of arrays (cells, moments, voxels), `MapSums.values` of each part; memory maps are read cell by cell
-    counted : 3-D bool array, the voxels that count
+    counted : 3-D bool array, the voxels whose relevance counts
     table : DataFrame of `group_table` over all parts
 
     Yields
     ------
     row : namedtuple of the table
     scaled : bool
-    mean, sd : float64 arrays, counted.shape; 0 where nothing counts. `sd` is over maps, divided by n - 1, and None for
-        one map.
+    mean, sd : float64 arrays, counted.shape; 0 outside `counted`. `sd` is over maps with denominator n - 1, and None
+        for a single map.
     """
     cells = cells_of(classes, judged=judged)
     for row in table.itertuples():
@@ -142,7 +143,7 @@ def group_maps(parts, counted, table, classes, *, judged=True):
             mean = total / row.n_maps
             sd = None
             if row.n_maps > 1:
-                # Rounding can leave a voxel where all maps agree a little below 0.
+                # Rounding can make this slightly negative where all maps agree.
                 sd = np.sqrt(np.maximum(squares - row.n_maps * mean**2, 0) / (row.n_maps - 1))
             yield row, scaled, _placed(mean, counted), None if sd is None else _placed(sd, counted)
 

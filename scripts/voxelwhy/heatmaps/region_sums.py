@@ -1,4 +1,4 @@
-"""Relevance of one scan, summed over the regions of an atlas."""
+"""Relevance of a heatmap in the regions of an atlas: sums, shares and means."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from voxelwhy.errors import ShapeError
 
 
 def relevance_by_region(heatmap, labels, table, grid):
-    """Sum, share and density of a heatmap in each region of an atlas.
+    """Compute sum, share and density of a heatmap in each region of an atlas.
 
     Parameters
     ----------
@@ -19,22 +19,22 @@ def relevance_by_region(heatmap, labels, table, grid):
 
     Returns
     -------
-    DataFrame, one row a region in the order of `table`: region_id, region, and
+    DataFrame, one row per region in the order of `table`: region_id, region, and
 
     - total: sum of the heatmap over the region
-    - share: positive relevance in the region / all positive relevance of the map, regions or not (0 to 1; NaN when
-      the map has none)
+    - share: positive relevance in the region / all positive relevance of the map, inside or outside regions (0 to 1;
+      NaN if the map has none)
     - density: total / volume of the region, per mm³
 
     Raises
     ------
-    ShapeError : the heatmap or the labels do not have the grid's shape.
+    ShapeError : the heatmap or the labels do not have the shape of the grid.
     """
     for name, array in (("the heatmap", heatmap), ("the atlas", labels)):
         if np.shape(array) != grid.shape:
             raise ShapeError(f"{name} has shape {np.shape(array)}, the grid has {grid.shape}")
     flat, ids = np.ravel(labels), table["region_id"].to_numpy()
-    # float64: a float32 sum over a million voxels loses the small regions' digits.
+    # In float32, sums over a million voxels are too imprecise for small regions.
     values = np.ravel(heatmap).astype(np.float64)
     positive = np.maximum(values, 0)
     size = max(int(ids.max()), int(flat.max())) + 1
@@ -47,13 +47,13 @@ def relevance_by_region(heatmap, labels, table, grid):
 
 
 def region_means(values, labels, mask, region_ids):
-    """Mean of `values` over each region's voxels inside the mask: a density, so that large regions win nothing."""
+    """Average `values` over each region's voxels inside the mask, so that large regions have no advantage."""
     inside = np.asarray(labels)[mask].astype(int)
     length = int(max(inside.max(initial=0), np.max(region_ids))) + 1
     sums = np.bincount(inside, weights=np.asarray(values, dtype=float)[mask], minlength=length)
     counts = np.bincount(inside, minlength=length)
     ids = np.asarray(region_ids, dtype=int)
     means = sums[ids] / counts[ids]
-    # Sums over regions of different size differ in their last bits: without rounding a constant map would rank regions.
+    # The means of a constant map differ in their last bits between regions: without rounding it would rank them.
     largest = np.abs(means).max(initial=0) or 1.0
     return np.round(means / largest, 12) * largest

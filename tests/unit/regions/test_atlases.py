@@ -139,8 +139,8 @@ def test_an_atlas_of_another_space_is_an_error(own):
     [
         ("region_id,region\n1,Left cube\n", r"1 labels of the atlas have no name[\s\S]*\[7\]"),
         ("region_id,region\n1,A\n7,B\n9,C\n", r"1 regions of the atlas table have no voxel[\s\S]*9 C"),
-        ("region_id,region\n1,A\n7,B\n7,C\n", r"a value twice[\s\S]*column region_id[\s\S]*7"),
-        ("region_id,region\n1,A\n7,A\n", r"a value twice[\s\S]*column region\b"),
+        ("region_id,region\n1,A\n7,B\n7,C\n", r"table repeats a value[\s\S]*column region_id[\s\S]*7"),
+        ("region_id,region\n1,A\n7,A\n", r"table repeats a value[\s\S]*column region\b"),
         ("region_id,region\n1,A\n7.5,B\n", r"no valid number[\s\S]*row 3[\s\S]*7\.5"),
         ("region_id,region\n1,A\n7,\n", r"has no name[\s\S]*row 3"),
         ("id,name\n1,A\n7,B\n", r"lacks a column[\s\S]*region_id and region"),
@@ -154,7 +154,7 @@ def test_refuses_tables(own, table, message):
 
 @pytest.mark.parametrize("value", [2.5, -1])
 def test_refuses_values_that_are_no_labels(own, value):
-    with pytest.raises(InputError, match="no labels"):
+    with pytest.raises(InputError, match="values that are not labels"):
         load_atlas(own(edit=lambda labels: labels.__setitem__((0, 0, 0), value)))
 
 

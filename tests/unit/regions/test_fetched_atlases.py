@@ -223,7 +223,7 @@ def test_own_atlases_merge_by_their_endings(tmp_path):
     assert np.asarray(merged.image.dataobj)[:, 0, 0].tolist() == [0, 5, 5, 5, 5, 9, 9, 7, 7, 0]
     with pytest.raises(InputError, match=r"the atlas own has no left and right[\s\S]*merge_sides to false"):
         own(["Left a", "Right a", "b_L", "c"])
-    with pytest.raises(InputError, match=r"name that left and right get together[\s\S]*a, a_L, a_R"):
+    with pytest.raises(InputError, match=r"already has a region with the name of a merged pair[\s\S]*a, a_L, a_R"):
         own(["a_L", "a_R", "a", "c"])
 
 

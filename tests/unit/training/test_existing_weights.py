@@ -259,22 +259,22 @@ def test_an_own_model_is_used_for_what_it_was_made_for(small_cohort, classes, ow
     how = {"weights": own[0]}
     with pytest.raises(ConfigError, match=r"contains its own(.|\n)*'scan'(.|\n)*remove"):
         open_weights(how | {"normalisation": "scan"}, TRAINING, mask, classes=classes)
-    with pytest.raises(ConfigError, match=r"another network(.|\n)*'small'(.|\n)*rieke2018(.|\n)*set training.network"):
+    with pytest.raises(ConfigError, match=r"mismatch of network(.|\n)*'small'(.|\n)*rieke2018(.|\n)*set training.network"):
         open_weights(how, TRAINING | {"network": "rieke2018"}, mask, classes=classes)
-    with pytest.raises(ConfigError, match=r"another crop(.|\n)*'none'(.|\n)*brain(.|\n)*set training.crop"):
+    with pytest.raises(ConfigError, match=r"mismatch of crop(.|\n)*'none'(.|\n)*brain(.|\n)*set training.crop"):
         open_weights(how, TRAINING | {"crop": "brain"}, mask, classes=classes)
-    with pytest.raises(ConfigError, match=r"another classes"):
+    with pytest.raises(ConfigError, match=r"mismatch of classes"):
         open_weights(how, TRAINING, mask, classes={"positive": "AD", "negative": "MCI"})
     shifted = mask.affine.copy()
     shifted[0, 3] += 4
-    with pytest.raises(ConfigError, match=r"another affine"):
+    with pytest.raises(ConfigError, match=r"mismatch of affine"):
         open_weights(how, TRAINING, nib.Nifti1Image(np.asarray(mask.dataobj), shifted), classes=classes)
     other = np.asarray(mask.dataobj).copy()
     other[2, 9, 9] = 0
-    with pytest.raises(ConfigError, match=r"another mask sha256"):
+    with pytest.raises(ConfigError, match=r"mismatch of mask sha256"):
         open_weights(how, TRAINING, nib.Nifti1Image(other, mask.affine), classes=classes)
     larger = nib.Nifti1Image(np.ones((32, 32, 32), np.uint8), mask.affine)
-    with pytest.raises(ConfigError, match=r"another spatial shape(.|\n)*\[20, 20, 20\](.|\n)*32, 32, 32"):
+    with pytest.raises(ConfigError, match=r"mismatch of spatial shape(.|\n)*\[20, 20, 20\](.|\n)*32, 32, 32"):
         open_weights(how, TRAINING, larger, classes=classes)
 
 
