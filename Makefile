@@ -30,12 +30,14 @@ docs: $(READY)
 	@. $(VENV)/bin/activate && build="sphinx-build -q -W --keep-going -d build/docs/doctrees" \
 		&& $$build -E -b html docs build/docs/html && $$build -b doctest docs build/docs/doctest
 
-# How fast, beside what others offer; makes docs/explaining/speed.md. ROWS=name,name measures some rows, FULL=1 runs slow peers whole.
+# How fast the methods are compared with other packages; makes docs/explaining/speed.md. ROWS=name,name measures some rows,
+# FULL=1 runs slow peers whole.
 # Threads that wait do not spin: another job on the machine then costs all contenders alike.
 bench: $(READY)
 	@. $(VENV)/bin/activate && PYTHONPATH=scripts:tests OMP_WAIT_POLICY=PASSIVE python -m bench $(if $(ROWS),--rows $(ROWS)) $(if $(FULL),--full)
 
-# How a study grows with its scans (hours; makes docs/running/scaling.md), and what ADNI takes (hours; makes docs/running/cost.md).
+# How a study grows with its scans (hours; makes docs/running/scaling.md), and what ADNI takes (hours; makes
+# docs/running/cost.md).
 scaling: $(READY)
 	@. $(VENV)/bin/activate && export PYTHONPATH=scripts:tests && python -m bench.scaling && python -m bench.scaling_page
 
@@ -60,5 +62,7 @@ $(READY): requirements.txt
 			-r requirements.txt && cp requirements.txt $@; \
 	fi
 
+# results/README.md stays: it is part of the checkout.
 clean:
-	rm -rf results .snakemake build/docs
+	rm -rf .snakemake build/docs
+	find results -mindepth 1 -maxdepth 1 ! -name README.md -exec rm -rf {} +

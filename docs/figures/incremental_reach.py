@@ -1,8 +1,8 @@
-"""Draws how far a blanked window reaches into a network, layer by layer, and writes what that leaves to compute.
+"""Draw how far a blanked window reaches into a network, layer by layer, and tabulate what has to be computed.
 
     python docs/figures/incremental_reach.py
 
-writes incremental_reach.svg and incremental_reach.md beside itself. Both follow from kernels, strides and paddings
+writes incremental_reach.svg and incremental_reach.md into its own folder. Both follow from kernels, strides and paddings
 alone (no network runs); a test makes them again and compares.
 """
 
@@ -98,7 +98,7 @@ def windows(length, size, stride):
 def table():
     """Markdown: for each study the multiply-adds of the plain loop and of what the windows reach."""
     lines = [
-        "| network | grid | size / stride | windows | one pass | all windows, one by one | of what they reach "
+        "| network | grid | size / stride | windows | one pass | all windows, one by one | reached part only "
         "| fewer by |",
         "|---|---|---|--:|--:|--:|--:|--:|",
     ]
@@ -151,7 +151,7 @@ def draw():
 
 
 def main():
-    """Write picture and table beside this file."""
+    """Write picture and table into the folder of this file."""
     write_picture(HERE / "incremental_reach.svg")
     (HERE / "incremental_reach.md").write_text(table())
 

@@ -1,4 +1,4 @@
-"""docs/running/cost.md: what a study of ADNI, and of 50,000 scans, takes: measured pieces, added up."""
+"""Write docs/running/cost.md: the cost of a study of ADNI, and of 50,000 scans, added up from measured pieces."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ METHODS = ("sensitivity_analysis", "guided_backprop", "occlusion", "area_occlusi
 
 @dataclass(frozen=True)
 class Cohort:
-    """A study to be reckoned: its scans, those that the folds train on in sum, and those that are explained."""
+    """A study to be added up: its scans, those that the folds train on in sum, and those that are explained."""
 
     title: str
     n_scans: int
@@ -58,7 +58,7 @@ def mean(values):
 
 
 def trained_scans():
-    """Scans that the folds train on, in sum; one that is only looked at (validation, test) counts as a third."""
+    """Scans that the folds train on, in sum; a scan that is only predicted (validation, test) counts as a third."""
     sides = read_table(RESULTS / "splits/kfold/folds.tsv", FOLDS)["side"].value_counts()
     return sides["train"] + (sides.sum() - sides["train"]) / 3
 
@@ -126,7 +126,7 @@ def page(piece, host):
     """The page as Markdown, from `cost.md.j2`."""
     memory = {"a registration": "registration_mb", "a training, batches of 5": "training_mb"}
     memory |= {f"maps by {method.replace('_', ' ')}": f"map_{method}_mb" for method in METHODS}
-    memory |= {"putting parts together": "merge_mb"}
+    memory |= {"merging parts": "merge_mb"}
     return jinja2.Template(TEMPLATE.read_text(), undefined=jinja2.StrictUndefined, keep_trailing_newline=True).render(
         piece=piece,
         host=host,

@@ -21,7 +21,7 @@ REPEATS = 5
 
 @dataclass(frozen=True)
 class Plan:
-    """What a method needed beside the multiply-adds of its plan.
+    """What a method needed, compared with the multiply-adds of its plan.
 
     multiply_adds, of_plain_loop : in convolutions, by the plan (the image's layers once, and all parts) and by running
         the whole network for each part

@@ -1,4 +1,4 @@
-"""docs/running/scaling.md and docs/figures/scaling.png of what `bench.scaling` measured."""
+"""Write docs/running/scaling.md and docs/figures/scaling.png from what `bench.scaling` measured."""
 
 from __future__ import annotations
 
@@ -41,17 +41,17 @@ def page(runs, dry):
     sizes = [run["n_scans"] for run in runs]
     memory, seconds = by_rule(runs, "anonymous_mb"), by_rule(runs, "seconds").drop(index="snakemake", errors="ignore")
     whole = pd.DataFrame({run["n_scans"]: [run["seconds"], run["files"], run["megabytes"]] for run in runs})
-    whole.index = ["wall time of the study, s", "files that it leaves", "of which megabytes"]
+    whole.index = ["wall time of the study, s", "files in the results", "size of these files, MB"]
     jobs = memory.drop(index="snakemake", errors="ignore")
     steepest = max(power(sizes, jobs.loc[rule].tolist()) for rule in jobs.index)
     host = runs[0]["machine"]
     return f"""# How a study grows
 
-Made by `make scaling`: the whole study on {", ".join(f"{n:,}" for n in sizes)} simulated small scans (the
-template with noise on a grid of {RESOLUTION_MM} mm, lying on the study's grid already), five folds of one epoch, three
-methods, registered in batches. Each figure is of this run; p is the power of the number of scans with which it grows,
-the slope through the logarithms. Time holds the start of each job (some four seconds), which small cohorts mostly
-consist of.
+`make scaling` wrote this page. It runs the whole study on {", ".join(f"{n:,}" for n in sizes)} small simulated scans (the
+template with noise, on a grid of {RESOLUTION_MM} mm that is the study's own), with five folds of one epoch and three
+methods, registered in batches. All numbers are from this run. A quantity grows with the number of scans to the power p,
+the slope of the straight line through the logarithms. Times include the start of each job (some four seconds), which
+dominates in small cohorts.
 
 Machine: {host["processor"]}, {host["cores"]} cores; Python {host["python"]}, torch {host["torch"]}.
 
@@ -59,15 +59,15 @@ Machine: {host["processor"]}, {host["cores"]} cores; Python {host["python"]}, to
 
 ## Memory of a job
 
-Largest anonymous memory (RssAnon: what no file could give back; memory maps of scans are left out) of the jobs of a
-rule, MB. The steepest rule has p = {steepest:.3f}; below {FLAT:g} counts as flat. Snakemake itself holds the graph of
-jobs.
+The largest anonymous memory of any job of a rule, MB (RssAnon, which excludes the memory maps of scans). The steepest rule
+has p = {steepest:.3f}; a rule below {FLAT:g} counts as flat. The row snakemake is Snakemake itself, which holds the graph
+of jobs.
 
 {_table(memory, sizes, "{:,.0f}")}
 
 ## Time of a rule
 
-Seconds of all jobs of a rule together.
+Seconds, summed over all jobs of a rule.
 
 {_table(seconds, sizes, "{:,.0f}")}
 

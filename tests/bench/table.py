@@ -1,4 +1,4 @@
-"""docs/explaining/speed.md, made from the figures of one state of the code on one machine."""
+"""Write docs/explaining/speed.md from the measurements of one state of the code on one machine."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ PAGE = ROOT / "docs" / "explaining" / "speed.md"
 HEAD = """\
 # How fast
 
-Made by `make bench`; every figure on this page was measured by it. Maps are compared first: a time stands here only if
-the two maps agree to a thousandth of the map's maximum in float32. Times are taken in turn (ours, theirs, ours, theirs,
-…), a ratio is that of two runs one after the other, and median (least to most) over these pairs is given. A peer that
-would take a quarter of an hour runs a part of its windows, and its time is scaled by their number; `make bench FULL=1`
-runs all of them, `make bench ROWS=occlusion_rieke2018` one row. The image is the ICBM152 template on 193 x 229 x 193
-voxels of 1 mm, z-scored inside the brain; weights are random, scaled so that the network is unsure of its answer.
+`make bench` measured every number on this page and wrote the page. Maps are compared first: a time is listed only if the two
+maps agree to a thousandth of the map's maximum in float32. Runs alternate (ours, theirs, ours, theirs, …). A ratio is that
+of two consecutive runs; the tables give its median (minimum to maximum) over these pairs. A peer that would take a quarter
+of an hour runs a part of its windows, and its time is scaled by their number; `make bench FULL=1` runs all of them, and
+`make bench ROWS=occlusion_rieke2018` runs one row. The image is the ICBM152 template on 193 x 229 x 193 voxels of 1 mm,
+z-scored inside the brain. Weights are random, scaled so that the network is uncertain of its class.
 """
 SECTIONS = {
     "Line": (
         "Times",
         "work | against | peer ran | map's maximum | largest difference | ours, s | theirs, s | ratio | target | met",
-        "`times faster`: their time / ours, the target is the least. `times the time`: ours / theirs, the target is "
-        "the most. The largest difference is given as a part of the map's maximum. Methods that take steps are timed "
-        "by the step, training by the sample.",
+        "`times faster`: their time / ours, the target is a minimum. `times the time`: ours / theirs, the target is a "
+        "maximum. The largest difference is relative to the map's maximum. The times of methods that take steps are those "
+        "of one step, and the times of training those of one sample.",
     ),
     "Plan": (
-        "Against the plan's own multiply-adds",
-        "work | parts that change anything | multiply-adds of the plan | of the plain loop | needed, s | taken, s | "
-        "taken / needed | extra memory | of one plain pass | met",
-        "Multiply-adds of convolutions, in billions; a part that is blank already costs nothing. Needed: the plan's "
+        "Compared with the plan's own multiply-adds",
+        "work | parts that change anything | multiply-adds of the plan | of the plain loop | predicted, s | measured, s | "
+        "measured / predicted | extra memory | of one plain pass | met",
+        "Multiply-adds of convolutions, in billions; a part that is already blank costs nothing. Predicted: the plan's "
         "multiply-adds at the speed of each convolution on its whole layer. Extra memory: by how much a process grows. "
         f"Targets: at most {MOST_TIME:g} times, at most {MOST_MEMORY / 1e9:g} GB.",
     ),
     "Accuracy": (
         "What bfloat16 does to accuracy",
         "cohort | precision | scans | subjects | accuracy (95 % interval) | AUC (95 % interval)",
-        "Trained on the registered scans of `make demo` by its own settings, training.precision apart; seeds, folds "
-        "and order of scans are the same. Intervals resample subjects.",
+        "Trained on the registered scans of `make demo` with its settings, except for training.precision; seeds, folds "
+        "and order of scans are the same. Intervals are bootstrapped over subjects.",
     ),
 }
 
@@ -73,15 +73,15 @@ def where(found) -> str:
     """The sentence about the machine."""
     rows = list(found.values())
     m, loads = rows[0]["machine"], [load for row in rows for load in row["load"]]
-    bfloat16 = "" if m["bfloat16"] else " without bfloat16 (training in it is not timed here: it takes minutes a step)"
+    bfloat16 = "" if m["bfloat16"] else " without bfloat16 (which is not timed here: a training step takes minutes)"
     return (
         f"Machine: {m['processor']}{bfloat16}, {m['cores']} cores, {m['threads']} threads; torch {m['torch']}, captum "
-        f"{m['captum']}, Python {m['python']}; load average {min(loads):.1f} to {max(loads):.1f} meanwhile.\n"
+        f"{m['captum']}, Python {m['python']}; load average {min(loads):.1f} to {max(loads):.1f}.\n"
     )
 
 
 def targets(found) -> str:
-    """How many targets were kept, and which were not."""
+    """How many targets were met, and which were not."""
     judged = [line for row in found.values() for line in row["lines"] if line.get("met") is not None]
     missed = [f"{line['work']} against {line.get('against', 'its plan')}" for line in judged if not line["met"]]
     said = f"{len(judged) - len(missed)} of {len(judged)} targets are met"

@@ -55,7 +55,7 @@ def write_scans(folder, n_scans, template=None):
     Returns
     -------
     folds : DataFrame by tables.FOLDS; all scans train
-    paths : dict, scan_id to the uncompressed file; the other lies beside it, `.nii.gz`
+    paths : dict, scan_id to the uncompressed file; the other lies next to it, `.nii.gz`
     """
     t1, mask = template or cases.template()
     inside, base = np.asarray(mask.dataobj) > 0, np.asarray(t1.dataobj)

@@ -75,7 +75,7 @@ class Case:
 
     def as_theirs(self, name, found) -> np.ndarray:
         """Our figures in the form of a peer; `found` are those of all windows, or None."""
-        if name == MONAI:  # its windows lie elsewhere: they are blanked anew
+        if name == MONAI:  # its windows lie elsewhere: they are blanked again
             boxes, inner = peers.monai_windows(self.lattice, self.per_axis)
             with torch.inference_mode():
                 whole = float(peers.probability(self.model, TARGET)(self.batch)[0])
