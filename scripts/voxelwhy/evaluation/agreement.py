@@ -1,4 +1,4 @@
-"""How far mean maps lie apart: between the classes within a method, and between methods."""
+"""Agreement of mean maps: between the classes for each method, and between methods."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from voxelwhy.errors import InputError, ShapeError
 
 
 def compare_maps(maps, mask, *, classes):
-    """Euclidean distance and rank correlation of mean maps over brain voxels.
+    """Compute the Euclidean distance and the rank correlation of mean maps over brain voxels.
 
     Parameters
     ----------
-    maps : {method: {group: array (x, y, z)}}, raw mean maps; both classes and any further group
+    maps : {method: {group: array (x, y, z)}}, raw mean maps of both classes and any further groups
     mask : boolean array (x, y, z), the brain
     classes : {"positive": name, "negative": name}
 
     Returns
     -------
     DataFrame by the AGREEMENT schema
-        "classes": positive against negative mean map of each method, raw (in the method's units) and scaled, so that
-        the absolute values inside the mask sum to 1. "methods": each pair of methods for each group, scaled (raw maps
-        of two methods have different units). A map that is zero everywhere cannot be scaled: its distance is NaN, and
-        so is the rank correlation of a constant map.
+        "classes": each method's mean map of the positive class against that of the negative class, both raw (in the
+        units of the method) and scaled so that the absolute values inside the mask sum to 1. "methods": each pair of
+        methods for each group, scaled because raw maps have different units. A map that is zero everywhere cannot be
+        scaled, so its distance is NaN; the rank correlation of a constant map is NaN too.
 
     Raises
     ------
     InputError
-        A method lacks the map of a class.
+        A method has no map of a class.
     ShapeError
-        A map and the mask differ in shape.
+        A map differs in shape from the mask.
 
     References
     ----------

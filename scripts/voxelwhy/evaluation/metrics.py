@@ -1,4 +1,4 @@
-"""How well a classifier does out of sample: figures with bootstrap intervals that resample subjects."""
+"""Out-of-sample performance of a classifier, with bootstrap intervals over subjects."""
 
 from __future__ import annotations
 
@@ -11,35 +11,36 @@ from voxelwhy.errors import InputError
 METRIC_NAMES = ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "auc")
 INTERVAL = (2.5, 97.5)
 ROC_POINTS = 101
-#: Resamples are drawn so many values at a time.
+#: Resamples are drawn in batches of this many values.
 BATCH_VALUES = 200_000
 
 
 def score_predictions(predictions, *, model, classes, n_bootstrap=1000, seed=0):
-    """Accuracy, balanced accuracy, sensitivity, specificity and AUC with 95 % intervals, by scan and by subject.
+    """Compute accuracy, balanced accuracy, sensitivity, specificity and AUC with 95 % intervals, by scan and subject.
 
     Parameters
     ----------
-    predictions : DataFrame by the PREDICTIONS schema, out-of-sample
-    model : str, the name under which the rows are filed
+    predictions : DataFrame by the PREDICTIONS schema, out of sample
+    model : str, name of the model in the table
     classes : {"positive": name, "negative": name}
-    n_bootstrap : int, resamples of subjects; all scans of a subject go together
-    seed : int; models scored with one seed on the same subjects share their resamples
+    n_bootstrap : int, number of resamples of subjects; all scans of a subject are resampled together
+    seed : int; models scored with the same seed on the same subjects share their resamples
 
     Returns
     -------
     DataFrame by the METRICS schema
-        For each fold and for all folds pooled ("all"). By subject means: the mean probability over a subject's scans of
-        one label. A subject with scans of both classes therefore counts once per label. Where several folds judge one
-        scan (another study's), each judgement counts, and n is that of distinct scans and subjects. Positive is
-        predicted at a probability of 0.5 or more. AUC over pooled folds mixes the probabilities of the folds' models.
-        What is not defined (a metric without scans of a class) is NaN, and so is its interval; resamples that lack a
-        class are left out of the percentiles.
+        One row for each metric and level, for each fold and for all folds pooled ("all"). At the level "subject", the
+        probability is averaged over a subject's scans with the same label, so a subject with scans of both classes
+        counts once per label. If the models of several folds classify the same scan (of another study), each
+        classification counts, and n is the number of distinct scans and subjects. The positive class is predicted from
+        a probability of 0.5. The AUC of pooled folds mixes the probabilities of different models. A metric that is not
+        defined (without scans of a class) is NaN, with its interval; resamples that lack a class are ignored in the
+        percentiles.
 
     Raises
     ------
     InputError
-        There is no prediction, or a label is not one of `classes`.
+        There are no predictions, or a label is not one of `classes`.
     """
     _require(predictions, classes)
     folds = [("all", predictions), *((str(fold), part) for fold, part in predictions.groupby("fold", sort=True))]
@@ -57,30 +58,30 @@ def score_predictions(predictions, *, model, classes, n_bootstrap=1000, seed=0):
 
 
 def by_subject(predictions):
-    """Mean probability over a subject's scans of a label in a fold: one row a subject, label and fold, sorted.
+    """Average the probability over scans: one row per subject, label and fold, sorted.
 
-    Probabilities of several models are not averaged: an ensemble would be held against single models.
+    Probabilities are not averaged over folds: that would compare an ensemble with single models.
     """
     return predictions.groupby(["subject_id", "label", "fold"], as_index=False, sort=True)["probability"].mean()
 
 
 def roc_band(predictions, *, model, classes, n_bootstrap=1000, seed=0):
-    """ROC curve by scan on 101 false positive rates, with its pointwise 95 % interval over resampled subjects.
+    """Compute the ROC curve by scan at 101 false positive rates, with pointwise 95 % intervals over resampled subjects.
 
     Returns
     -------
-    DataFrame by the ROC schema; NaN where one of the classes has no scan.
+    DataFrame by the ROC schema; NaN if one of the classes has no scan.
 
     Raises
     ------
     InputError
-        There is no prediction, or a label is not one of `classes`.
+        There are no predictions, or a label is not one of `classes`.
     """
     _require(predictions, classes)
     positive = (predictions["label"] == classes["positive"]).to_numpy()
     probability = predictions["probability"].to_numpy(dtype=float)
     order = np.argsort(-probability, kind="stable")
-    # A step of the curve ends where the next probability differs: tied scans are passed together.
+    # A step of the curve ends where the next probability differs, so that tied scans form one step.
     ends = np.append(np.flatnonzero(np.diff(probability[order])), len(order) - 1)
     lattice = np.linspace(0, 1, ROC_POINTS)
     curves = []
@@ -89,7 +90,7 @@ def roc_band(predictions, *, model, classes, n_bootstrap=1000, seed=0):
         false = np.cumsum(weights[:, order] * ~positive[order], axis=1)[:, ends]
         batch = np.full((len(weights), ROC_POINTS), np.nan)
         for row in np.flatnonzero((true[:, -1] > 0) & (false[:, -1] > 0)):
-            # Between points the curve is straight; at a vertical step np.interp takes the upper end.
+            # The curve is linear between points; at a vertical step np.interp returns the upper end.
             x, y = false[row] / false[row, -1], true[row] / true[row, -1]
             batch[row] = np.interp(lattice, np.append(0, x), np.append(0, y))
         curves.append(batch)
@@ -102,7 +103,7 @@ def roc_band(predictions, *, model, classes, n_bootstrap=1000, seed=0):
 
 
 def confusion(predictions, classes):
-    """Predictions by class (rows) and predicted class (columns), positive first; predicted positive from 0.5 on."""
+    """Count scans by class (rows) and predicted class (columns), positive first; predicted positive from 0.5."""
     names = [classes["positive"], classes["negative"]]
     predicted = np.where(predictions["probability"] >= 0.5, *names)
     table = pd.crosstab(predictions["label"].to_numpy(), predicted)
@@ -137,7 +138,7 @@ def _values(rows, classes):
 
 
 def _resampled_values(rows, classes, n_bootstrap, seed):
-    """The metrics of every resample, many at once: a resample is a weight for each row, not a copy of it."""
+    """Compute the metrics of many resamples at once, each given by weights of the rows instead of copies."""
     truth = (rows["label"] == classes["positive"]).to_numpy()
     probability = rows["probability"].to_numpy(dtype=float)
     right = (probability >= 0.5) == truth
@@ -153,9 +154,9 @@ def _resampled_values(rows, classes, n_bootstrap, seed):
 
 
 def weighted_auc(scores, positive, weights):
-    """AUC of scores under each row of weights, (resamples, scans): the share of pairs in order, ties counting half.
+    """Compute the AUC for each row of weights, (resamples, scans), as the share of correctly ordered pairs.
 
-    NaN where a class has no weight.
+    Ties count half; the AUC is NaN if a class has no weight.
     """
     order = np.argsort(scores, kind="stable")
     starts = np.flatnonzero(np.append(True, np.diff(scores[order]) > 0))
@@ -167,7 +168,7 @@ def weighted_auc(scores, positive, weights):
 
 
 def subject_weights(subject_ids, n_bootstrap, seed):
-    """Yield how often each row's subject was drawn, (resamples, rows): all rows of a subject are drawn together.
+    """Yield how often the subject of each row was drawn, (resamples, rows): all rows of a subject are drawn together.
 
     A batch of resamples has at most BATCH_VALUES values, so that memory does not grow with the number of subjects.
     """

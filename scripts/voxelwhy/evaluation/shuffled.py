@@ -1,4 +1,4 @@
-"""Networks that can know nothing of the disease: trained on shuffled diagnoses, explained as the study's own are."""
+"""Networks trained on shuffled diagnoses, as a reference: their heatmaps cannot depend on the disease."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ log = logging.getLogger(__name__)
 
 
 def shuffle_labels(folds, *, seed, draw):
-    """The folds with the labels of training and validation subjects exchanged, in each fold by itself.
+    """Return the folds with the labels permuted over training and validation subjects, separately in each fold.
 
-    All scans of a subject get the label that another subject's first scan has, so that each class keeps about its size.
-    Tested subjects keep their own.
+    All scans of a subject receive the label of another subject's first scan, so that each class keeps about its size.
+    Test subjects keep their labels.
 
     Parameters
     ----------
@@ -48,20 +48,20 @@ def explain_shuffled(
 ):
     """Train each fold on shuffled diagnoses, and explain its test scans of the positive class by every method.
 
-    What a method shows there, it shows of networks that have learnt nothing about the disease: the anatomy, and its own
-    preferences.
+    These maps cannot depend on the disease. They show the anatomy and the biases of the method.
 
     Parameters
     ----------
     folds : DataFrame by tables.FOLDS
     t1_paths : dict, scan_id to path of the registered scan
     atlas : (label image, table by tables.ATLAS, brain mask image), all on the study's grid
-    network_mask : nibabel image, what the networks see
+    network_mask : nibabel image, the network mask
     training : dict, `training` of the study
     heatmaps : dict; methods with their options, target, output, most_subjects (or None), scans (explained in any case)
     classes : {"positive": name, "negative": name}
     seed, draw : int; draws differ in labels and initial weights
-    code : dict of str to str, the job's digest; checkpoints : path of a folder of this draw alone
+    code : dict of str to str, the job's digest
+    checkpoints : path of a folder used by this draw only
 
     Returns
     -------
@@ -101,7 +101,7 @@ def explain_shuffled(
             inside = np.asarray(brain.dataobj) > 0
             by_region = region_means(np.maximum(mean, 0), labels.dataobj, inside, regions["region_id"])
             rows.append(pd.DataFrame({"method": method, "region_id": regions["region_id"], "relevance": by_region}))
-            log.info("%s by networks that know nothing, draw %d", method, draw)
+            log.info("%s of networks trained on shuffled diagnoses, draw %d", method, draw)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return pd.concat(rows, ignore_index=True)

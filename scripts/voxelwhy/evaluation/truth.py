@@ -1,4 +1,4 @@
-"""Heatmaps against the disease that was planted: does the relevance lie where the brain was changed?"""
+"""Comparison of heatmaps with the planted disease: does the relevance lie where the brain was changed?"""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from voxelwhy.heatmaps.region_sums import region_means
 
 FOUND_BELOW = 0.05
 NULL_PERCENTILE = 95
-#: Of a method that shows the same whatever was learnt, the last digits must decide nothing.
+#: Smallest SD between draws. Some methods give almost the same map for any weights, where rounding errors must not
+#: decide.
 LEAST_SD = 1e-6
 
 
 def resample_log_jacobian(image, grid):
-    """The log-Jacobian map on the study's grid: linear interpolation through the affines, 0 outside its field of view.
+    """Resample the log-Jacobian map to the study's grid by linear interpolation, with 0 outside its field of view.
 
     Parameters
     ----------
@@ -59,28 +60,34 @@ def score_truth(
     Parameters
     ----------
     maps : {method: array (x, y, z)}; relevance is max(map, 0)
-    log_jacobian : array (x, y, z), the disease's log volume change on the same grid
+    log_jacobian : array (x, y, z), the log volume change of the disease on the same grid
     brain_mask : boolean array (x, y, z)
     labels : integer array (x, y, z), atlas; 0 is background
     atlas_table : DataFrame with columns region_id and region; names that differ only in `_L`/`_R` are a pair
-    threshold : float; a voxel is truth when |log_jacobian| > threshold, a *region* is truth when the mean of
-        |log_jacobian| over its brain voxels is: then a region counts by how much of it changed and how strongly, and a
-        neighbour that is only grazed does not.
+    threshold : float; a voxel is truth if |log_jacobian| > threshold. A *region* is truth if the mean of |log_jacobian|
+        over its brain voxels exceeds the threshold, so that both extent and strength of the change count and a barely
+        touched neighbour is no truth
     n_permutations : int
     seed : int
+    shuffled : list of DataFrame by tables.SHUFFLED, optional; one per draw of networks trained on shuffled diagnoses
 
     Returns
     -------
-    DataFrame by the TRUTH schema, one row a method, beside each figure what chance gives:
-        AUPRC over brain voxels (chance: prevalence) and over regions, scored by relevance density (chance: mean over
-        the permutations, which for few regions lies above the prevalence); share of the relevance inside the truth
-        (chance: its share of the brain); Spearman correlation over regions of relevance and |log_jacobian| (chance:
-        mean over the permutations). `p` is that of permutations of the regions in which left and right move together,
-        (1 + #>=) / (1 + n). A method favours some regions whatever a network has learnt, and neighbours look alike, so
-        that it alone finds too often. `p_shuffled` asks whether the regional AUPRC is above that of networks that can
-        know nothing: Student's t of one more draw of theirs. `found`: regional AUPRC above the 95th percentile of the
-        permutations, and p_shuffled (p, where there are no such networks), Holm-corrected over methods, below 0.05.
-        NaN where not defined.
+    DataFrame by the TRUTH schema, one row per method, each score together with its chance level:
+
+    - AUPRC over brain voxels (chance: prevalence)
+    - AUPRC over regions, ranked by relevance density (chance: mean over the permutations, which exceeds the prevalence
+      if there are few regions)
+    - share of the relevance inside the truth (chance: the truth's share of the brain)
+    - Spearman correlation of relevance and |log_jacobian| over regions (chance: mean over the permutations)
+    - `p` of the regional AUPRC, by permuting the regions with left and right together: (1 + #>=) / (1 + n). This test
+      alone rejects too often, since a method favours some regions for any weights, and neighbours look alike
+    - `p_shuffled`, whether the regional AUPRC exceeds that of networks trained on shuffled diagnoses, by Student's t
+      for one more draw
+    - `found`, whether the disease is detected: the regional AUPRC exceeds the 95th percentile of the permutations, and
+      p_shuffled (or p, without such networks), Holm-corrected over methods, is below 0.05
+
+    Scores that are not defined are NaN.
 
     Raises
     ------
@@ -119,10 +126,10 @@ def score_truth(
 
 
 def permute_regions(names, n_permutations, rng):
-    """Permutations of the regions, (n_permutations, regions), in which left and right move together.
+    """Permute the regions, (n_permutations, regions), keeping left and right together.
 
-    Pairs (`X_L`, `X_R`) change places as pairs, left to left; regions without a partner change places among themselves.
-    Left and right are alike, so that moving them singly would count the same evidence twice.
+    Pairs (`X_L`, `X_R`) are permuted as pairs, left to left; regions without a partner are permuted among themselves.
+    Left and right are similar, so permuting them separately would count the same evidence twice.
     """
     place = {name: index for index, name in enumerate(names)}
     pairs = [(i, place[f"{name[:-2]}_R"]) for name, i in place.items() if _is_left(name, place)]
@@ -138,9 +145,9 @@ def permute_regions(names, n_permutations, rng):
 
 
 def average_precision(scores, truths):
-    """Average precision of one score vector (n,) against many truths (m, n) at once; ties are passed together.
+    """Compute the average precision of one score vector (n,) against many truths (m, n); ties form one step.
 
-    The same figure as scikit-learn's `average_precision_score`, NaN where a truth has no positive.
+    Equal to scikit-learn's `average_precision_score`, but NaN if a truth has no positive.
     """
     order = np.argsort(-scores, kind="stable")
     ends = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
@@ -179,7 +186,7 @@ def _region_scores(by_region, region_change, truth, orders):
     if truth.any() and not truth.all():
         observed = float(average_precision(by_region, truth[None])[0])
         null = average_precision(by_region, truth[orders])
-        # Equal figures may differ in their last bit, depending on the order of their terms.
+        # Equal values may differ in their last bit, depending on the order of summation.
         at_least = int((null >= observed - 1e-12).sum())
         scores |= {
             "region_auprc": observed,
@@ -207,7 +214,7 @@ def _by_region(draw, method, region_ids):
 
 
 def _beside_shuffled(observed, others, truth):
-    """The AUPRC of networks trained on shuffled diagnoses, and the p of one more such network reaching `observed`."""
+    """Return the AUPRC of networks trained on shuffled diagnoses, and p that one more of them reaches `observed`."""
     scores = {"n_shuffled": len(others)} | dict.fromkeys(("shuffled_auprc", "shuffled_sd", "p_shuffled"), np.nan)
     if others and np.isfinite(observed):
         values = np.array([average_precision(relevance, truth[None])[0] for relevance in others])
@@ -218,7 +225,7 @@ def _beside_shuffled(observed, others, truth):
 
 
 def p_of_one_more_draw(value, mean, sd, n):
-    """p that one more draw beside n with this mean and standard deviation reaches `value`, by Student's t."""
+    """Return p that one more draw, after n with this mean and standard deviation, reaches `value`, by Student's t."""
     return float(t.sf((value - mean) / (max(sd, LEAST_SD) * np.sqrt(1 + 1 / n)), n - 1))
 
 

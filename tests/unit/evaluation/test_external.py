@@ -109,9 +109,9 @@ def test_a_cohort_that_fits_has_its_card(there):
         ),
         (
             {"registration": REGISTRATION | {"transform": "rigid"}},
-            ("otherwise", "transform: affine", "transform: rigid"),
+            ("not registered like", "transform: affine", "transform: rigid"),
         ),
-        ({"registration": REGISTRATION | {"n4": True}}, ("registered otherwise", "n4: false", "n4: true")),
+        ({"registration": REGISTRATION | {"n4": True}}, ("not registered like", "n4: false", "n4: true")),
         ({"whole_heads": True}, ("quality.json", "'brains, transform", "allowed: whole heads, transform")),
         ({"classes": {"positive": "AD", "negative": "HC"}}, ("classes of there", "'AD, CN'", "AD, HC", "selected.tsv")),
     ],
@@ -138,7 +138,7 @@ def test_one_scan_of_another_kind_among_others_is_found(there, tmp_path):
     with pytest.raises(InputError, match="there-scan3"):
         check(there)
     (place / "t1.nii").unlink()
-    with pytest.raises(InputError, match="not there any more"):
+    with pytest.raises(InputError, match="no longer exists"):
         check(there)
 
 
@@ -223,6 +223,6 @@ def test_a_cohort_without_the_images_that_the_models_see_is_refused(tmp_path, mo
     assert check(there, **wanted)["n_scans"] == 4
     lacking = put_cohort(tmp_path, "other", transform="syn_cc")
     with pytest.raises(
-        InputError, match=r"lack an image(.|\n)*made beside the intensities: none(.|\n)*registration\.maps"
+        InputError, match=r"lack an image(.|\n)*images in addition to the intensities: none(.|\n)*registration\.maps"
     ):
         check(lacking, **wanted)

@@ -259,7 +259,7 @@ def test_an_own_model_is_used_for_what_it_was_made_for(small_cohort, classes, ow
     how = {"weights": own[0]}
     with pytest.raises(ConfigError, match=r"contains its own(.|\n)*'scan'(.|\n)*remove"):
         open_weights(how | {"normalisation": "scan"}, TRAINING, mask, classes=classes)
-    with pytest.raises(ConfigError, match=r"mismatch of network(.|\n)*'small'(.|\n)*rieke2018(.|\n)*set training.network"):
+    with pytest.raises(ConfigError, match=r"match of network(.|\n)*'small'(.|\n)*rieke2018(.|\n)*set training.network"):
         open_weights(how, TRAINING | {"network": "rieke2018"}, mask, classes=classes)
     with pytest.raises(ConfigError, match=r"mismatch of crop(.|\n)*'none'(.|\n)*brain(.|\n)*set training.crop"):
         open_weights(how, TRAINING | {"crop": "brain"}, mask, classes=classes)

@@ -1,4 +1,4 @@
-"""The cohort of another study: whether it is there, and whether its scans are such as this study's models know."""
+"""The cohort of another study: check that it exists, and that its scans were prepared like those of this study."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from voxelwhy.io.images import Grid, read_json
 
 log = logging.getLogger(__name__)
 
-#: Where configs are looked for, beside the folder of this study's own.
+#: Folders in which configs are searched, in addition to the folder of this study's config.
 CONFIG_FOLDERS = ("config", ".")
 
 
 def selected_path(cohort):
-    """Path of the table of another study's registered scans."""
+    """Return the path of the table of another study's selected scans."""
     return Path("results", cohort, "cohort", "selected.tsv")
 
 
 def require_cohort(cohort, folders=CONFIG_FOLDERS):
-    """Raise InputError, with the command that mends it, unless the other study has registered its scans."""
+    """Raise InputError, with the command to run, unless the other study has registered its scans."""
     if not selected_path(cohort).is_file():
         raise InputError(
             f"evaluate_on: the scans of the study {cohort} are not registered yet",
             file=selected_path(cohort),
             found="no such file",
-            allowed=f"the results of {cohort} in the folder in which snakemake is run",
+            allowed=f"the results of {cohort} in the folder where snakemake runs",
             hint=f"run it first, with its own config: {register_command(cohort, folders)}",
         )
 
 
 def register_command(cohort, folders=CONFIG_FOLDERS):
-    """The command that registers the scans of another study, with its config where one of `folders` has it."""
+    """Return the command that registers the scans of another study, with its config if one of `folders` has it."""
     paths = [path for folder in folders for path in sorted(Path(folder).glob("*.y*ml"))]
     named = next((os.path.relpath(path) for path in paths if _study_of(path) == cohort), f"<the config of {cohort}>")
     return f"snakemake --cores all --configfile {named} --until select_scans"
@@ -52,45 +52,48 @@ def _study_of(path):
 
 
 def is_simulated(paths, cohort):
-    """Whether these scans (`path` of the table of scans) are of an embedded cohort that the study `cohort` made."""
+    """Tell whether these scans (`path` of the table of scans) were simulated by the study `cohort`."""
     made = Path("results", cohort, "simulation")
     return any(Path(path).is_relative_to(made) for path in paths)
 
 
 def planted_in_cohort(cohort):
-    """Which confounds were planted in the simulated scans of another study, in words; "" for none."""
+    """Describe the confounds planted in the simulated scans of another study; "" for none."""
     try:
         with open(Path("results", cohort, "simulation", "confounds.tsv"), encoding="utf-8") as table:
             strengths = {row["confound"]: row["strength"] for row in csv.DictReader(table, delimiter="\t")}
-    except FileNotFoundError:  # simulated before there were any
+    except FileNotFoundError:  # simulated by a version without confounds
         return ""
     words = describe_confounds(strengths)
     return f"in {cohort} {words}" if words else ""
 
 
 def check_cohort(cohort, selected, *, classes, registration, whole_heads, grid):
-    """Check that the scans of another study are registered and named as those of this one.
+    """Check that the scans of another study were registered and labelled like those of this one.
 
     Parameters
     ----------
     cohort : str, name of the other study
-    selected : DataFrame by tables.SELECTED, of the other study; beside each `t1` lies its quality.json
+    selected : DataFrame by tables.SELECTED, of the other study; quality.json is in the folder of each `t1`
     classes : {"positive": name, "negative": name}, of this study
-    registration : dict, of this study: transform, n4, maps (images that it needs beside the intensities)
+    registration : dict, of this study: transform, n4, maps (images that it needs in addition to the intensities)
     whole_heads : bool, whether this study's scans are registered as whole heads
     grid : Grid, of this study
 
     Returns
     -------
-    card : dict that JSON can hold: cohort, n_scans, n_subjects, simulated, versions
+    card : dict that can be written as JSON: cohort, n_scans, n_subjects, simulated, versions
 
     Raises
     ------
-    ConfigError : other names of classes.
-    InputError : a scan on another grid, registered with another transform or N4, or as a brain where this study's are
-        whole heads (or the other way round); a registered scan that is not there any more.
+    ConfigError : the classes have other names.
+    InputError : a scan is on another grid; it was registered with another transform or N4 setting, or as a brain while
+        this study has whole heads (or vice versa); it lacks an image that the models need; or its files no longer
+        exist.
 
-    Another version of ANTs is logged only, as within a study.
+    Notes
+    -----
+    Another version of ANTs is only logged, as within a study.
     """
     _require_classes(cohort, selected, classes)
     wanted = {"transform": registration["transform"], "n4": bool(registration["n4"]), "whole_heads": bool(whole_heads)}
@@ -101,11 +104,12 @@ def check_cohort(cohort, selected, *, classes, registration, whole_heads, grid):
         _require_maps(cohort, scan, quality, registration["maps"])
         if not (found := Grid.of(scan.t1)).same(grid):
             raise InputError(
-                f"the scans of {cohort} are not on the grid of this study: nothing is resampled",
+                f"the scans of {cohort} are not on the grid of this study, and nothing is resampled",
                 file=scan.t1,
                 found=found.in_words(),
                 allowed=grid.in_words(),
-                hint="set registration.resolution_mm and grid alike in both configs, then " + register_command(cohort),
+                hint="set registration.resolution_mm and registration.grid to the same values in both configs, then "
+                + register_command(cohort),
             )
         versions.add(quality["versions"]["antspyx"])
     log.info("the %d scans of %s were registered with antspyx %s", len(selected), cohort, ", ".join(sorted(versions)))
@@ -122,12 +126,12 @@ def _require_classes(cohort, selected, classes):
     found = sorted(selected["label"].unique())
     if found != sorted(classes.values()):
         raise ConfigError(
-            f"the classes of {cohort} are not named as those of this study",
+            f"the classes of {cohort} have other names than those of this study",
             file=selected_path(cohort),
             column="label",
             found=", ".join(found),
             allowed=", ".join(sorted(classes.values())),
-            hint="give the classes one name in both configs (cohort.classes.positive.name and negative.name), then "
+            hint="use the same names in both configs (cohort.classes.positive.name and negative.name), then "
             + register_command(cohort),
         )
 
@@ -136,26 +140,26 @@ def _read_quality(cohort, scan):
     path = Path(scan.t1).with_name("quality.json")
     if not (path.is_file() and Path(scan.t1).is_file()):
         raise InputError(
-            f"a registered scan of {cohort} is not there any more",
+            f"a registered scan of {cohort} no longer exists",
             file=scan.t1,
             found="no such file",
             allowed=f"each scan of {selected_path(cohort)}",
             hint=register_command(cohort)
-            + " --forcerun register_scan register_batch, and let that study keep them (keep: all)",
+            + " --forcerun register_scan register_batch, with `keep: all` in the config of that study",
         )
     return read_json(path)
 
 
 def _require_registration(cohort, scan, quality, wanted):
-    # Only a whole head has a brain mask that was carried back to it.
+    # Only a whole head has a brain mask that was transformed back.
     found = {"transform": quality["transform"], "n4": quality["n4"], "whole_heads": quality["brain_cm3"] is not None}
     if found != wanted:
         raise InputError(
-            f"the scans of {cohort} were registered otherwise than those of this study: models see the difference",
+            f"the scans of {cohort} were not registered like those of this study, which affects the predictions",
             file=Path(scan.t1).with_name("quality.json"),
             found=_in_words(found),
             allowed=_in_words(wanted),
-            hint="set registration.transform, registration.n4 and the section scans alike in both configs, then "
+            hint="use the same registration.transform, registration.n4 and section scans in both configs, then "
             + register_command(cohort),
         )
 
@@ -163,9 +167,9 @@ def _require_registration(cohort, scan, quality, wanted):
 def _require_maps(cohort, scan, quality, maps):
     if missing := [name for name in maps if name not in quality.get("maps", ())]:
         raise InputError(
-            f"the scans of {cohort} lack an image that the models of this study see",
+            f"the scans of {cohort} lack an image that the models of this study need",
             file=Path(scan.t1).with_name(f"{missing[0]}.nii"),
-            found="made beside the intensities: " + (", ".join(quality.get("maps", ())) or "none"),
+            found="images in addition to the intensities: " + (", ".join(quality.get("maps", ())) or "none"),
             allowed=", ".join(maps),
             hint=f"set registration.maps: [{', '.join(maps)}] in its config, then " + register_command(cohort),
         )

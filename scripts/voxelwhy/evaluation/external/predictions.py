@@ -1,4 +1,4 @@
-"""The models of a study on the scans of another one: their own normalisation and crop, nothing learnt anew."""
+"""Predictions of a study's models on the scans of another study, with the models' own normalisation and crop."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from voxelwhy.training.volumes import Normaliser
 
 
 def predict_external(model_path, folds, t1_paths, mask, training, *, fold, classes):
-    """Predictions of the model of one fold for the scans of another study.
+    """Predict the scans of another study with the model of one fold; nothing is fitted again.
 
     Parameters
     ----------
-    model_path : path of the model of that fold; its card holds normalisation and crop
+    model_path : path of the model of that fold; its card contains normalisation and crop
     folds : DataFrame by tables.FOLDS, of the other study's scans (`external.folds.external_folds`)
     t1_paths : dict, scan_id to path of the registered scan
-    mask : nibabel image, what the network sees
+    mask : nibabel image, the network mask
     training : dict, of `training` of the study: network, channels, batch_size, precision, threads
     fold : int
     classes : {"positive": name, "negative": name}
@@ -30,7 +30,7 @@ def predict_external(model_path, folds, t1_paths, mask, training, *, fold, class
 
     Raises
     ------
-    InputError : the model has seen a subject that it would judge.
+    InputError : the model was trained on a subject that it would classify.
     ShapeError : a scan is not on the grid of the mask.
     """
     torch.set_num_threads(training["threads"])
@@ -39,17 +39,17 @@ def predict_external(model_path, folds, t1_paths, mask, training, *, fold, class
     data, rows = load_fold(folds, t1_paths, mask, settings, fold=fold, classes=classes)
     _require_unseen(card, rows, model_path)
     data.normaliser = Normaliser.of_card(card["normalisation"])
-    model = in_channels_last(model)  # as in a training: faster, and the same last bits
+    model = in_channels_last(model)  # as in training: faster, and bit-identical to it
     return predict(model, data, rows, settings)
 
 
 def _require_unseen(card, rows, model_path):
-    """Raise InputError where the card, that of weights from elsewhere perhaps, names a subject that is judged."""
+    """Raise InputError if the card, which existing weights may bring along, lists a subject to be classified."""
     seen, subjects = set(card.get("subjects_sha256", ())), rows["subject_id"].unique()
     known = [subject for subject in subjects if seen.intersection(hash_subjects([subject]))]
     if known:
         raise InputError(
-            "this model has learnt from subjects of the cohort that would test it",
+            "this model was trained on subjects of the cohort that would test it",
             file=model_path,
             found=f"{len(known)} of {len(subjects)} subjects, such as {known[0]}",
             allowed="none of them",
