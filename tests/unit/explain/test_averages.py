@@ -72,7 +72,7 @@ def test_only_images_of_some_labels(net, images, maps):
     assert np.allclose(found, maps[[1, 3]].mean(axis=0), rtol=1e-12, atol=0)
     found = average_over_dataset(sensitivity_analysis, net, Endless(images), labels=[0, 1], by_label=True)
     assert list(found) == [0, 1]
-    with pytest.raises(InputError, match=r"no image of the labels \[7\]"):
+    with pytest.raises(InputError, match=r"no image with the labels \[7\]"):
         average_over_dataset(sensitivity_analysis, net, Endless(images), labels=7)
 
 
@@ -130,7 +130,7 @@ def test_datasets_that_cannot_be_averaged_say_so(net, images):
         average_over_dataset(sensitivity_analysis, net, images, by_label=True)
     with pytest.raises(InputError, match=r"item 0 of the dataset[\s\S]*3 things"):
         average_over_dataset(sensitivity_analysis, net, [(images[0], 1, "path")])
-    with pytest.raises(InputError, match="a label is one number or word"):
+    with pytest.raises(InputError, match="a label must be one number or word"):
         average_over_dataset(sensitivity_analysis, net, [(images[0], torch.zeros(3))], by_label=True)
     convolution = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
     with pytest.raises(ShapeError, match=r"image 1 has shape \(9, 9\), those before it \(9, 8\)"):
@@ -161,7 +161,7 @@ def test_the_distance_by_hand():
 def test_heatmaps_that_have_no_distance_say_so():
     with pytest.raises(ShapeError, match=r"heatmap a has shape \(2, 3\), heatmap b \(3, 2\)"):
         heatmap_distance(np.ones((2, 3)), np.ones((3, 2)))
-    with pytest.raises(ShapeError, match="heatmap b holds 1 values that are NaN"):
+    with pytest.raises(ShapeError, match="heatmap b contains 1 NaN or infinite values"):
         heatmap_distance(np.ones(2), np.array([1, np.nan]))
     with pytest.raises(InputError, match="heatmap a is 0 everywhere"):
         heatmap_distance(np.zeros(2), np.ones(2))

@@ -178,8 +178,8 @@ def test_verbose_says_what_multiply_adds_allow_and_where_locality_ends(capsys):
     maps = [occlusion(net, image, **options(2, engine=e, verbose=True)) for e in ("incremental", "plain")]
     assert_same(*maps, least=1e-4)
     said = capsys.readouterr().out
-    assert "multiply-adds allow 1." in said  # the second convolution is computed whole each time
-    assert "whole layers are computed: 1 convolution" in said and "mean" in said
+    assert "by multiply-adds, up to 1." in said  # the second convolution is computed whole each time
+    assert "needs a whole layer: 1 of 2 convolution" in said and "mean" in said
 
 
 def test_options_are_checked():

@@ -222,12 +222,12 @@ def test_colours_in_doubt_are_refused_unless_the_overlay_says(rng):
 @pytest.mark.parametrize(
     ("image", "overlay", "message"),
     [
-        (np.ones((2, 9, 12, 7)), None, r"shape \(2, 9, 12, 7\); one image is wanted"),
-        (np.ones(5), None, "one image is wanted"),
+        (np.ones((2, 9, 12, 7)), None, r"shape \(2, 9, 12, 7\); one image is expected"),
+        (np.ones(5), None, "one image is expected"),
         (np.ones((9, 12, 7)), np.ones((9, 12, 8)), r"overlay has shape \(9, 12, 8\), the image \(9, 12, 7\)"),
         (np.ones((3, 9, 12)), np.ones((12, 9)), r"overlay has shape \(12, 9\), the image \(9, 12\)"),
-        (np.full((9, 12), np.nan), None, "the image holds 108 values that are NaN"),
-        (np.ones((9, 12)), np.full((9, 12), np.inf), "the overlay holds 108 values that are NaN or infinite"),
+        (np.full((9, 12), np.nan), None, "the image contains 108 NaN or infinite values"),
+        (np.ones((9, 12)), np.full((9, 12), np.inf), "the overlay contains 108 NaN or infinite values"),
         (np.ones((9, 12), complex), None, "not an array of real numbers, but complex"),
         (np.ones((0, 12)), None, "the image is empty"),
         ([[1, 2], [3]], None, "not an array of numbers"),

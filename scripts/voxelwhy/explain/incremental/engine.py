@@ -1,4 +1,4 @@
-"""What a network says of an image with parts of it changed, by computing again only what each change reaches."""
+"""Logits of an image with parts of it changed: only what each change reaches is recomputed."""
 
 from __future__ import annotations
 
@@ -16,41 +16,42 @@ from voxelwhy.explain.incremental.steps import Step, Windowed, grid_of
 
 log = logging.getLogger(__name__)
 
-#: Extra memory, bytes: the layers of the image itself and the parts at work together.
+#: Extra memory in bytes: the layers of the image itself and the parts of one batch.
 MAX_BYTES = 2_000_000_000
-#: Parts at work together make no tensor larger than this, on a CPU: malloc asks the system for each larger one anew,
-#: and its fresh pages cost more than the arithmetic on them. A GPU wants more to be busy.
+#: The parts of one batch make no tensor larger than this on a CPU: malloc requests larger ones from the system each
+#: time, and the fresh pages cost more than the arithmetic on them. A GPU needs more to be busy.
 LARGEST = {"cpu": 12_000_000}
 LARGEST_ELSEWHERE = 256_000_000
 
 
 class TooLarge(NotExportable):
-    """A network of which the layers of an image, and one part beside them, take more memory than is allowed."""
+    """The layers of an image together with a single part take more memory than `max_bytes` allows."""
 
 
 class Incremental:
     """Logits of one image with parts of it replaced by a value.
 
-    Each layer of the image is computed once. A part of the image that changes is followed through the layers as a box
-    of cells, of the same extent for all parts of a batch: at each convolution or pool the box's input is gathered from
-    the layer of the image with the changed cells over it. From where an operator needs everything (the dense layers,
-    a global mean) the layers are completed, and the network runs on as usual.
+    Each layer of the image is computed once. A change in a part of the image is followed through the layers as a box of
+    cells, of the same extent for all parts of a batch. At each convolution or pool, the input of the box is gathered
+    from the layer of the image, overlaid with the changed cells. Once an operator needs the whole layer (a dense layer,
+    a global mean), the layers are completed, and the rest of the network runs as usual.
 
     Parameters
     ----------
     model : torch.nn.Module in eval mode
     batch : tensor (1, channels, *spatial), on the model's device
-    max_bytes : extra memory, at most: the layers of the image, and as many parts at once as fit beside them; without
-        what an operator takes for itself while it runs
+    max_bytes : upper limit of the extra memory: the layers of the image, and as many parts per batch as fit in the
+        rest. The working memory of single operators is not included
 
     Attributes
     ----------
-    whole : logits of the image as it is, (1, classes)
-    multiply_adds, full_multiply_adds : of the last call, all parts in sum, and as many times the whole image's
+    whole : logits of the unchanged image, (1, classes)
+    multiply_adds, full_multiply_adds : multiply-adds of the last call, summed over all parts: those computed, and those
+        that whole images would take
 
     Raises
     ------
-    NotExportable : the network cannot be followed; TooLarge, here or in the call, where `max_bytes` does not do.
+    NotExportable : torch.export cannot follow the network. TooLarge, also raised by calls, if `max_bytes` is too small.
     """
 
     def __init__(self, model, batch, max_bytes=MAX_BYTES):
@@ -68,9 +69,9 @@ class Incremental:
 
         Parameters
         ----------
-        lo, hi : integer arrays (n_parts, axes): the box of each part, within the image
-        masks : for each part None, or a boolean array of its box: the voxels that change
-        batch_size : parts at once, at most; None is as many as are of use. `max_bytes` bounds it in any case
+        lo, hi : integer arrays (n_parts, axes): the box of each part, inside the image
+        masks : for each part None, or a boolean array of the shape of its box: the voxels that change
+        batch_size : maximum number of parts per batch; None chooses a suitable number. `max_bytes` always limits it
         progress : wraps the list of batches
         """
         lo, hi = np.asarray(lo), np.asarray(hi)
@@ -91,7 +92,7 @@ class Incremental:
         return logits
 
     def plans(self, lo, hi) -> list[tuple[Plan, np.ndarray]]:
-        """The plans by which parts in these boxes run, each with the numbers of its parts."""
+        """The plans for parts in these boxes, each with the indices of its parts."""
         groups = alike(lo, hi, spans(self.graph, self.steps, lo, hi))
         return [(Plan(self.graph, self.steps, lo[group], hi[group]), group) for group in groups]
 
@@ -104,12 +105,12 @@ class Incremental:
 
     def _check_room(self, needed):
         if needed > self.max_bytes:
-            raise TooLarge(f"its layers take {needed / 1e9:.3g} GB, max_bytes allows {self.max_bytes / 1e9:.3g} GB")
+            raise TooLarge(f"its layers take {needed / 1e9:.3g} GB, but max_bytes allows {self.max_bytes / 1e9:.3g} GB")
 
     # ------------------------------------------------------------------ the image itself
 
     def _run_image(self, batch):
-        """Run the image through all steps; keep the layers that a gather will read."""
+        """Run the image through all steps, and keep the layers that will be gathered from."""
         kept = readable(self.graph, self.steps)
         self._check_room(image_bytes(self.graph, self.steps, kept))
         values = {self.graph.image: batch.contiguous(memory_format=FORMATS[batch.ndim])}
@@ -124,7 +125,7 @@ class Incremental:
         return _rows(values[self.graph.output], 1)
 
     def _of_size(self, count):
-        """What depends on how many images there are: sizes, and tensors that are expanded to them."""
+        """Values that depend on the number of images: sizes, and tensors that are expanded to them."""
         values = {}
 
         def value_of(node):
@@ -140,10 +141,10 @@ class Incremental:
         places = (values, sized, self.graph.constants)
         return lambda node: next(known[node] for known in places if node in known)
 
-    # ------------------------------------------------------------------ parts of it
+    # ------------------------------------------------------------------ its parts
 
     def _change(self, plan, some, lo, hi, masks, value):
-        """The image in the boxes of some parts, each with its part set to `value`."""
+        """Crops of the image, one box per part, each with its part set to `value`."""
         boxes, image = plan.boxes[self.graph.image].of(some), self.base[self.graph.image]
         cells = crop(image, boxes)
         for one, start, first, last, mask in zip(cells, boxes.lo, lo, hi, masks, strict=True):
@@ -160,10 +161,10 @@ class Incremental:
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
-            raise NotExportable(f"its graph does not run for {count} image(s): {error}") from error
+            raise NotExportable(f"its graph does not run with {count} image(s): {error}") from error
 
     def _run(self, plan, some, values, count):
-        """Logits of one batch of parts, from their `values` of the image; each value is let go after its last use."""
+        """Logits of one batch of parts, from the changed crops in `values`; each value is freed after its last use."""
         sized = self._of_size(count)
         for step in self.steps:
             boxes = plan.boxes.get(step.node)
@@ -198,7 +199,7 @@ class Incremental:
         return evaluate(step.node, value_of)
 
     def _within(self, node, plan, some, values, boxes):
-        """A layer's values in `boxes`, which hold those in which it changed."""
+        """The values of a layer in `boxes`, which contain the boxes in which it changed."""
         return self._gather(node, plan.boxes[node].of(some), values[node], boxes.lo, boxes.extent, 0.0)
 
     def _gather(self, node, own, changed, start, size, fill):
@@ -213,14 +214,14 @@ class Incremental:
                 completed[node] = complete(self.base[node], values[node], plan.boxes[node].of(some))
         return step.whole(self._reader(completed | {n: v for n, v in values.items() if n not in completed}, sized))
 
-    # ------------------------------------------------------------------ what a person is told
+    # ------------------------------------------------------------------ log messages
 
     def _say(self, batches, count):
         if not batches or not log.isEnabledFor(logging.INFO):
             return
         gain = self.full_multiply_adds / max(1, self.multiply_adds)
         log.info(
-            "%d parts in %d batches; multiply-adds allow %.1f times the speed of whole images",
+            "%d parts in %d batches; by multiply-adds, up to %.1f times as fast as whole images",
             count,
             len(batches),
             gain,
@@ -230,7 +231,7 @@ class Incremental:
             log.info("%s", end)
 
     def _end_of_locality(self, plan):
-        """A sentence where an operator needs a whole layer before the last convolution, and which."""
+        """A sentence about the operator that needs a whole layer before the last convolution; "" if there is none."""
         numbers = {step: number for number, step in enumerate(self.steps)}
         ends = (step for step in self.steps if type(step) is Step and not all(map(plan.is_whole, step.inputs)))
         end = next(ends, None)
@@ -239,8 +240,8 @@ class Incremental:
         if not after:
             return ""
         return (
-            f"{module_of(end.node) or 'the network'} ({operator_name(end.node)}) needs a whole layer: from there on "
-            f"whole layers are computed: {after} convolution(s) of {len(convolutions)}"
+            f"{module_of(end.node) or 'the network'} ({operator_name(end.node)}) needs a whole layer: {after} of "
+            f"{len(convolutions)} convolution(s) come after it and are computed on whole layers"
         )
 
 
@@ -250,7 +251,7 @@ def _is_cellwise(step):
 
 
 def _has_grid(value, grid):
-    """Whether a tensor that does not depend on the image has values of its own along the grid."""
+    """Whether a tensor that does not depend on the image varies along the grid."""
     if not isinstance(value, torch.Tensor):
         return False
     spatial = value.shape[-len(grid) :]
@@ -258,7 +259,7 @@ def _has_grid(value, grid):
 
 
 def _rows(logits, count):
-    """Logits as (n, classes): a network may give one number for each image."""
+    """Logits as (n, classes); a network may return a single number per image."""
     if logits.ndim not in (1, 2) or len(logits) != count:
-        raise NotExportable(f"its output for {count} image(s) has the shape {tuple(logits.shape)}")
+        raise NotExportable(f"its output for {count} image(s) has shape {tuple(logits.shape)}")
     return logits.reshape(count, -1)

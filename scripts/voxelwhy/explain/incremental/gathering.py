@@ -1,4 +1,4 @@
-"""Cells of a layer, for many boxes at once: out of the layer of the image, with changed cells over it."""
+"""Gather cells for many boxes at once, from the layer of the image overlaid with changed cells."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
 def crop(layer, boxes: Boxes) -> torch.Tensor:
-    """Each box out of one layer: (n, channels, *extent). The layer may lack axes before those of the grid."""
+    """Crop each box from one layer: (n, channels, *extent). The layer may lack axes before those of the grid."""
     axes = len(boxes.extent)
     layer = layer[(None,) * max(0, axes + 2 - layer.ndim)]
     shape = (len(boxes.lo), layer.shape[1], *_broadcast(layer, boxes))
@@ -28,14 +28,14 @@ def crop(layer, boxes: Boxes) -> torch.Tensor:
 
 
 def gather(layer, changed, boxes: Boxes, start, size, fill) -> torch.Tensor:
-    """The cells from `start` on, `size` of them along each axis: changed ones, the layer's, beyond the border `fill`.
+    """Cells from `start` on, `size` along each axis: changed ones, those of the layer, and `fill` beyond the border.
 
     Parameters
     ----------
-    layer : (1, channels, *length), of the image
-    changed : (n, channels, *boxes.extent), which replaces it in `boxes`
+    layer : (1, channels, *length), the layer of the image
+    changed : (n, channels, *boxes.extent), the cells that replace it in `boxes`
     start : (n, axes), may lie before the layer
-    size : cells along each axis, may reach beyond it
+    size : cells along each axis, may reach beyond the layer
     """
     cells = _empty(changed, size)
     inside = _meet(start, size, 0, boxes.length)
@@ -54,7 +54,7 @@ def gather(layer, changed, boxes: Boxes, start, size, fill) -> torch.Tensor:
 
 
 def complete(layer, changed, boxes: Boxes) -> torch.Tensor:
-    """The whole layer for each box, with the changed cells in it."""
+    """The whole layer for each box, with the changed cells inserted."""
     cells = _empty(changed, boxes.length)
     cells.copy_(layer.expand_as(cells))
     into, own = _array(cells), _array(changed)
@@ -64,19 +64,19 @@ def complete(layer, changed, boxes: Boxes) -> torch.Tensor:
 
 
 def _meet(start, size, lo, extent):
-    """First cell, and the one behind the last, that both boxes of each part have; the same where there is none."""
+    """First cell and end of the intersection of both boxes of each part; equal if the intersection is empty."""
     first = np.maximum(start, lo)
     return first, np.maximum(first, np.minimum(start + size, np.add(lo, extent)))
 
 
 def _spots(cells, lo):
-    """Slices of the cells, of all channels, in boxes that begin at `lo`."""
+    """Slices of the cells, for all channels, relative to boxes that start at `lo`."""
     first, last = ((end - lo).tolist() for end in cells)
     return [(slice(None), *map(slice, a, b)) for a, b in zip(first, last, strict=True)]
 
 
 def _array(tensor):
-    """The same memory as numpy array, where it has one: its copies of small boxes take a fifth of the time."""
+    """The same memory as a numpy array if possible: numpy copies small boxes in a fifth of the time."""
     if tensor is None or tensor.device.type != "cpu" or tensor.dtype == torch.bfloat16:
         return tensor
     return tensor.detach().numpy()
@@ -88,6 +88,6 @@ def _empty(like, size):
 
 
 def _broadcast(layer, boxes):
-    """The extent of a crop; an axis along which the layer has one value keeps it."""
+    """The extent of a crop; it is 1 along an axis where the layer has a single value to broadcast."""
     lengths = layer.shape[-len(boxes.extent) :]
     return [1 if n == 1 < full else size for n, full, size in zip(lengths, boxes.length, boxes.extent, strict=True)]

@@ -1,4 +1,4 @@
-"""A network as the list of its operators, by torch.export: what each reads, its weights and its grid."""
+"""A network as a list of operators from torch.export, with their inputs, weights and grids."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from torch import fx
 
 from voxelwhy.errors import ModelError
 
-#: Normalisation by the statistics of the batch at hand.
+#: Normalisation by the statistics of the current batch.
 BATCH_STATISTICS = {"_native_batch_norm_legit", "_native_batch_norm_legit_functional", "native_batch_norm"}
 
 
 class NotExportable(ModelError):
-    """A network that torch.export cannot follow, or whose graph is not that of a classifier."""
+    """torch.export cannot follow the network, or its graph is not that of a classifier."""
 
 
 class Graph:
-    """The operators of a network, in the order in which they run.
+    """The operators of a network, in order of execution.
 
-    After torch.export, shape-dependent control flow is resolved, in-place operators are made functional, and nn.ReLU,
-    F.relu and torch.relu are one operator.
+    After torch.export, shape-dependent control flow is resolved, in-place operators are functional, and nn.ReLU, F.relu
+    and torch.relu are the same operator.
 
     Attributes
     ----------
     image : the node of the image
     nodes : list of fx.Node, without weights, image and output
-    constants : dict of fx.Node to tensor: weights and buffers, and what is computed from these alone
+    constants : dict of fx.Node to tensor: weights, buffers, and everything computed from these alone
     output : the node of the logits
-    dependent : set of fx.Node: those whose value depends on the image (and not only on how many there are)
+    dependent : set of the fx.Nodes whose value depends on the image (not only on the number of images)
 
     Raises
     ------
-    NotExportable : it says why.
+    NotExportable : the message gives the reason.
     """
 
     def __init__(self, model, batch):
@@ -43,7 +43,7 @@ class Graph:
         lifted = dict(signature.inputs_to_lifted_tensor_constants)
         tensors = {**program.state_dict, **program.constants}
         if len(signature.user_inputs) != 1 or len(signature.user_outputs) != 1:
-            raise NotExportable("it has not one input and one output")
+            raise NotExportable("it does not have exactly one input and one output")
         self.constants, self.nodes, by_name = {}, [], {}
         for node in program.graph.nodes:
             by_name[node.name] = node
@@ -54,7 +54,7 @@ class Graph:
             elif node.op == "call_function":
                 self.nodes.append(node)
             elif node.op != "output":
-                raise NotExportable(f"its graph has a {node.op} ({node.name})")
+                raise NotExportable(f"its graph contains a {node.op} ({node.name})")
         self.output = by_name[signature.user_outputs[0]]
         self.dependent = self._depending()
         for node in self.nodes:
@@ -72,50 +72,50 @@ class Graph:
 
 
 def operator_name(node) -> str:
-    """The operator of a node, as `max_pool3d_with_indices`."""
+    """The operator of a node, for example `max_pool3d_with_indices`."""
     packet = getattr(node.target, "overloadpacket", None)
     return packet.__name__ if packet is not None else getattr(node.target, "__name__", str(node.target))
 
 
 def module_of(node) -> str:
-    """Where in the network a node comes from: the name of its module; "" where there is none."""
+    """The name of the module that a node comes from; "" if there is none."""
     stack = [path for path, _ in (node.meta.get("nn_module_stack") or {}).values()]
     stack = [path for path in stack if path and not path.startswith("_empty")]
     return stack[-1] if stack else ""
 
 
 def is_tensor(node) -> bool:
-    """Whether the node's value is a tensor, or several: not a size."""
+    """Whether the node's value is one or several tensors, as opposed to a size."""
     value = node.meta.get("val")
     value = value[0] if isinstance(value, (list, tuple)) and value else value
     return isinstance(value, torch.Tensor)
 
 
 def _mixes_images(node):
-    """Whether a normalisation takes its mean over several images; an instance norm has made them channels of one."""
+    """Whether a normalisation averages over several images; instance norm does not: images become channels of one."""
     value = node.args[0].meta.get("val") if node.args and isinstance(node.args[0], fx.Node) else None
     return operator_name(node) in BATCH_STATISTICS and not isinstance(value.shape[0], int)
 
 
 def evaluate(node, value_of):
-    """Run the operator of a node on the values of what it reads."""
+    """Run the operator of a node on the values of its inputs."""
     arguments = fx.node.map_arg((node.args, node.kwargs), value_of)
     return node.target(*arguments[0], **arguments[1])
 
 
 def _export(model, batch):
     if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
-        raise NotExportable("it is a TorchScript model, whose operators cannot be followed")
+        raise NotExportable("it is a TorchScript model, whose operators torch.export cannot follow")
     try:
         with warnings.catch_warnings(), torch.inference_mode(False), torch.no_grad():
             warnings.simplefilter("ignore")
-            # Two images: torch.export takes an axis of one for an axis that is always one. No inference tensor: a
-            # network that writes into its input could not write into that here.
+            # Two images, because torch.export treats an axis of length 1 as fixed. Not an inference tensor, because a
+            # network that writes into its input could not write into that.
             example = torch.zeros((2, *batch.shape[1:]), dtype=batch.dtype, device=batch.device)
             program = torch.export.export(model, (example,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
             return program.run_decompositions()
     except torch.OutOfMemoryError:
         raise
-    except Exception as error:  # torch.export raises kinds of its own, of torch._dynamo, of sympy
+    except Exception as error:  # torch.export raises its own exceptions and those of torch._dynamo and sympy
         reason = str(error).strip().partition("\n")[0]
         raise NotExportable(f"torch.export cannot follow it: {type(error).__name__}: {reason}") from error

@@ -1,4 +1,4 @@
-"""The graph of a network is made once, and made anew when the network has changed."""
+"""Cache of network graphs: a graph is exported once, and exported again after the network has changed."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ _KNOWN = WeakKeyDictionary()
 
 
 def followed(model, batch) -> tuple[Graph, list]:
-    """The graph of a model for images of that shape and type, and its steps: those of the last call where they fit.
+    """The graph of a model for images of this shape and type, and its steps; cached from the last call if still valid.
 
-    A graph is followed anew when a weight was replaced or written to, when a layer or an option that it prints was
-    changed, and after `forget`. Whoever uses one should compare what it says of an image with what the model says.
+    The graph is exported again if a weight was replaced or modified, if a layer or an option in the model's repr has
+    changed, and after `forget`. Other changes go unnoticed, so callers should compare the logits of the graph with
+    those of the model.
     """
     key = _key(model, batch)
     found = _KNOWN.get(model)
@@ -26,7 +27,7 @@ def followed(model, batch) -> tuple[Graph, list]:
 
 
 def forget(model):
-    """Let the graph of a model go."""
+    """Drop the cached graph of a model."""
     _KNOWN.pop(model, None)
 
 

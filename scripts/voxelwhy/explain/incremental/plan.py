@@ -1,4 +1,4 @@
-"""What a change of parts of the image costs, in integers alone: boxes on each layer, multiply-adds, live bytes."""
+"""The cost of changing parts of the image, in integers only: boxes on each layer, multiply-adds, live bytes."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ import torch
 from voxelwhy.explain.incremental.boxes import Boxes, around, union
 from voxelwhy.explain.incremental.steps import Convolution, MaxPool, SameCell, Windowed, channels_of, grid_of
 
-#: Of a convolution before a pool, so many times the cells are computed at most to spare a gather.
+#: To save a gather, a convolution before a pool may compute up to this many times its own cells.
 WIDENED = 1.2
-#: What a batch costs whatever is in it, in multiply-adds of each convolution: 8 ms in the paper's network on two cores.
+#: Fixed cost of a batch, in multiply-adds per convolution: 8 ms in the paper's network on two cores.
 BESIDE = 25_000_000
 
 
 class Plan:
-    """How the changes of some parts of the image, run as one batch, go through the network.
+    """How changes in several parts of the image, run as one batch, propagate through the network.
 
     Parameters
     ----------
     graph : Graph
     steps : list of Step, in order
-    lo, hi : (n_parts, axes), the box of each part in voxels
+    lo, hi : (n_parts, axes), the box of each part, in voxels
 
     Attributes
     ----------
-    boxes : dict of fx.Node to Boxes; a node that is not there is computed as a whole
-    multiply_adds : of one part, in convolutions
-    full_multiply_adds : of one image
-    bytes_each : the most that is alive at once for one part
-    bytes_largest : the largest tensor of one part
+    boxes : dict of fx.Node to Boxes; nodes that are missing are computed as whole layers
+    multiply_adds : multiply-adds of the convolutions for one part
+    full_multiply_adds : the same for one whole image
+    bytes_each : peak memory of one part
+    bytes_largest : size of the largest tensor of one part
     """
 
     def __init__(self, graph, steps, lo, hi):
@@ -47,7 +47,7 @@ class Plan:
         self._count(steps)
 
     def reach(self, step) -> Boxes | None:
-        """The boxes in which the step's output may change; None where it is computed as a whole."""
+        """The boxes in which the output of a step may change; None if it is computed as a whole layer."""
         if not isinstance(step, (SameCell, Windowed)) or not all(node in self.boxes for node in step.inputs):
             return None
         boxes = [self.boxes[node] for node in step.inputs]
@@ -58,10 +58,10 @@ class Plan:
         return union(boxes)
 
     def _widen(self, step, boxes):
-        """Let what a window needs be computed, where that is cheaper than to gather it from the layer of the image.
+        """Compute the input that a window needs, if that is cheaper than to gather it from the layer of the image.
 
-        So it is for the image itself, which need only be cropped, and for a pool whose windows stand side by side: the
-        layer before it, its largest, is then neither kept nor copied.
+        This holds for the image itself, which only has to be cropped, and for a pool with non-overlapping windows: the
+        layer before it, which is large, then need not be kept or copied.
         """
         if not isinstance(step, Windowed):
             return
@@ -84,11 +84,11 @@ class Plan:
         self.boxes |= dict.fromkeys(chain, needed._replace(first=own.first, last=own.last))
 
     def is_whole(self, node) -> bool:
-        """Whether the values of a node are those of the whole layer."""
+        """Whether a node holds the values of its whole layer."""
         return node not in self.boxes or self.boxes[node].whole
 
     def _count(self, steps):
-        """Multiply-adds, and what is alive at once, step by step."""
+        """Count multiply-adds and live memory, step by step."""
         last_use = last_uses(steps, self.graph.output)
         alive = {self.graph.image: _bytes(self.graph.image, self.boxes[self.graph.image])}
         for step in steps:
@@ -105,7 +105,7 @@ class Plan:
                 self.multiply_adds += (cells if boxes is None else boxes.cells) * step.multiplications
 
     def _gathered(self, step, boxes):
-        """Bytes that are made of the step's inputs for the time of the step."""
+        """Bytes that a step gathers from its inputs while it runs."""
         if boxes is None:
             return sum(_bytes(node, None) for node in step.inputs if not self.is_whole(node))
         if isinstance(step, Windowed):
@@ -114,12 +114,12 @@ class Plan:
 
 
 def last_uses(steps, output) -> dict:
-    """The last step that reads each node; the output is never let go."""
+    """The last step that reads each node; the output is never freed."""
     return {node: step for step in steps for node in step.inputs if node is not output}
 
 
 def spans(graph, steps, lo, hi) -> list[tuple[np.ndarray, int]]:
-    """Extents of each part's own box on each convolution (n_parts, axes), and its multiplications by cell."""
+    """For each convolution, the extents of the parts' own boxes (n_parts, axes), and its multiplications per cell."""
     plan = Plan(graph, steps, lo, hi)
     found = []
     for step in steps:
@@ -130,18 +130,19 @@ def spans(graph, steps, lo, hi) -> list[tuple[np.ndarray, int]]:
 
 
 def alike(lo, hi, layers=(), waste=1.1, beside=BESIDE) -> list[np.ndarray]:
-    """The parts in groups of similar extents, so that with one extent for all of a group little is computed in vain.
+    """Group parts of similar extents, so that one extent per group wastes little computation.
 
     Parameters
     ----------
     lo, hi : (n_parts, axes)
-    layers : see `spans`; without, the voxels of the parts count.
-    waste : in no group do boxes of the largest extents cost more than so many times the parts' own,
-    beside : but for groups that cost less together than apart: each costs so much by layer, however small it is
+    layers : see `spans`; if empty, the cost of a part is its number of voxels
+    waste : upper limit of the cost of a group with boxes of its largest extents, relative to the cost of the parts' own
+        boxes; groups that cost less together than apart are merged in spite of it
+    beside : fixed cost of a group per layer, however small the group is
 
     Returns
     -------
-    groups : list of arrays of the parts' numbers
+    groups : list of arrays with the indices of the parts
     """
     layers = list(layers) or [(np.asarray(hi) - lo, 1)]
     extents = np.stack([extent for extent, _ in layers], axis=1)  # (n_parts, layers, axes)
@@ -150,8 +151,9 @@ def alike(lo, hi, layers=(), waste=1.1, beside=BESIDE) -> list[np.ndarray]:
     kind_of, kinds = kind_of.ravel(), kinds.reshape(len(kinds), *extents.shape[1:])
     counts, costs = np.bincount(kind_of), kinds.prod(axis=2) @ weights
     largest, sums, members = np.zeros((0, *kinds.shape[1:]), dtype=kinds.dtype), np.zeros((0, 2)), []
-    for kind in np.argsort(-costs, kind="stable"):  # each to the group in which it wastes least
-        own = sums + np.array([counts[kind], costs[kind] * counts[kind]])  # number of parts and their own cost, with it
+    for kind in np.argsort(-costs, kind="stable"):  # each kind joins the group in which it wastes least
+        # The number of parts and their own cost, including those of this kind.
+        own = sums + np.array([counts[kind], costs[kind] * counts[kind]])
         together = np.maximum(largest, kinds[kind])
         ratio = together.prod(axis=2) @ weights * own[:, 0] / own[:, 1]
         best = int(ratio.argmin()) if len(ratio) else 0
@@ -167,7 +169,7 @@ def alike(lo, hi, layers=(), waste=1.1, beside=BESIDE) -> list[np.ndarray]:
 
 
 def _merged(extents, counts, weights, beside):
-    """Numbers of groups to put together, two at a time, those first of which that saves most."""
+    """The groups to merge, as lists of their indices: pairs are merged in turn, the most profitable pair first."""
     extents, counts = extents.copy(), counts.copy()
     costs = counts * (extents.prod(axis=2) @ weights)
     groups = {n: [n] for n in range(len(counts))}
@@ -191,7 +193,7 @@ def _merged(extents, counts, weights, beside):
 
 
 def image_bytes(graph, steps, kept) -> int:
-    """The most that is alive at once while the image itself runs, the layers in `kept` staying to the end."""
+    """Peak memory while the image itself runs, with the layers in `kept` staying until the end."""
     last_use, alive, most = last_uses(steps, graph.output), {graph.image: _bytes(graph.image, None)}, 0
     for step in steps:
         alive[step.node] = _bytes(step.node, None)
@@ -202,7 +204,7 @@ def image_bytes(graph, steps, kept) -> int:
 
 
 def _beside(step, boxes):
-    """Bytes that an operator gives beside its output: a max-pool's indices, eight bytes each."""
+    """Bytes that an operator returns in addition to its output: the indices of a max-pool, eight bytes each."""
     if not isinstance(step, MaxPool):
         return 0
     cells = math.prod(grid_of(step.node)) if boxes is None else boxes.cells
@@ -210,7 +212,7 @@ def _beside(step, boxes):
 
 
 def readable(graph, steps) -> set:
-    """The nodes of which a gather may read the layer of the image, whatever the parts: some of them changes alone."""
+    """The nodes from whose layer of the image a gather may read, for any choice of parts."""
     local, read = {graph.image}, {graph.image}
     for step in steps:
         if isinstance(step, (SameCell, Windowed)) and local.issuperset(step.inputs):
@@ -227,7 +229,7 @@ def _cell_bytes(node):
 
 
 def _bytes(node, boxes):
-    """Bytes of a node's value for one image: in its box, or as a whole where `boxes` is None."""
+    """Bytes of a node's value for one image: in its box, or of the whole layer if `boxes` is None."""
     if boxes is not None:
         return boxes.cells * _cell_bytes(node)
     values = node.meta.get("val")
@@ -236,6 +238,6 @@ def _bytes(node, boxes):
 
 
 def _bytes_of_one(value):
-    # The graph is that of two images, wherever in the shape their number went.
+    # The graph was exported for two images; their number may appear anywhere in the shape.
     images = 2 if any(not isinstance(n, int) for n in value.shape) else 1
     return -(-math.prod(int(n) for n in value.shape) * value.element_size() // images)

@@ -1,4 +1,4 @@
-"""The operators of a network sorted by how far a change of their input reaches."""
+"""The operators of a network, classified by how far a change of their input reaches."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ OVER_CHANNELS = {"mean", "sum", "amax", "amin", "prod"}
 
 
 class Step:
-    """An operator that needs its whole input: any that is not known to work cell by cell or window by window."""
+    """An operator that needs its whole input: any that is not known to work by cell or by window."""
 
     def __init__(self, graph, node):
         self.node = node
         self.inputs = [source for source in node.all_input_nodes if source in graph.dependent]
 
     def whole(self, value_of):
-        """The value on whole layers; `value_of` gives that of a node which this one reads."""
+        """The value on whole layers; `value_of` returns the value of an input node."""
 
-        def as_exported(node):  # a view of the exported graph needs the order in memory that it was exported with
+        def as_exported(node):  # views in the exported graph need the memory layout of the export
             value = value_of(node)
             return value.contiguous() if isinstance(value, torch.Tensor) and value.ndim > 3 else value
 
@@ -34,20 +34,20 @@ class Step:
 
 
 class SameCell(Step):
-    """An operator whose output cell depends on the same cell of its inputs, all of one grid."""
+    """An operator whose output cells depend only on the same cell of its inputs, all on one grid."""
 
     def whole(self, value_of):
         return evaluate(self.node, value_of)
 
 
 class Windowed(Step):
-    """A convolution, a pool or a padding: an output cell depends on a window of cells of its one input.
+    """A convolution, pool or padding: an output cell depends on a window of cells of its single input.
 
-    Each kind has `on(cells, boxes)`: the output in `boxes` from the input cells needed for it, padding included.
+    Each subclass has `on(cells, boxes)`: the output in `boxes`, from the input cells needed for it, including padding.
 
-    window : what it sees
-    fill : what stands beyond the border
-    multiplications : of one output cell
+    window : the input window of an output cell
+    fill : value beyond the border
+    multiplications : number of multiplications per output cell
     """
 
     def __init__(self, graph, node, window, fill, multiplications=0):
@@ -57,7 +57,7 @@ class Windowed(Step):
 
 
 class Convolution(Windowed):
-    """A convolution, with the batch normalisation and the ReLU behind it where nothing else reads in between."""
+    """A convolution, with the batch normalisation and the ReLU after it unless other nodes read values in between."""
 
     def __init__(self, graph, node, normalisation, rectifier):
         _, weight, bias, stride, padding, dilation, _, _, self.groups = node.args
@@ -88,7 +88,8 @@ class Convolution(Windowed):
     def _convolve(self, cells, padding):
         _, stride, _, dilation = (list(option) for option in self.window)
         if cells.device.type == "cpu" and cells.dtype == torch.float32 and torch.backends.mkldnn.is_available():
-            # torch itself leaves oneDNN aside for one image, or for one thread: several times slower in 3D.
+            # By itself, torch does not use oneDNN for a single image or a single thread, which is several times slower
+            # in 3D.
             found = torch.mkldnn_convolution(cells, self.weight, self.bias, padding, stride, dilation, self.groups)
         else:
             options = (stride, padding, dilation, False, [0] * len(padding), self.groups)
@@ -97,7 +98,7 @@ class Convolution(Windowed):
 
 
 class MaxPool(Windowed):
-    """The largest value of a window; beyond the border there is none."""
+    """The largest value in a window; cells beyond the border do not count."""
 
     def __init__(self, graph, node, largest):
         axes = len(grid_of(node))
@@ -120,7 +121,7 @@ class MaxPool(Windowed):
 
 
 class MeanPool(Windowed):
-    """The mean of a window: its sum, divided by what the operator divides by there, which differs at the border."""
+    """The mean of a window: its sum, divided by the divisor of the operator, which differs at the border."""
 
     def __init__(self, graph, node):
         axes = len(grid_of(node))
@@ -132,7 +133,8 @@ class MeanPool(Windowed):
         self.operator = torch.nn.functional.avg_pool2d if axes == 2 else torch.nn.functional.avg_pool3d
         source = self.inputs[0].meta["val"]
         ones = torch.ones((1, 1, *source.shape[2:]), dtype=source.dtype, device=source.device)
-        within = self.operator(ones, kernel, stride, padding, ceil_mode, divisor_override=1)  # cells of the layer
+        # The number of cells inside the layer.
+        within = self.operator(ones, kernel, stride, padding, ceil_mode, divisor_override=1)
         self.factor = self.operator(ones, kernel, stride, padding, ceil_mode, given.get(4, True), given.get(5)) / within
         first = self.factor.flatten()[0]
         self.constant = float(first) if bool((self.factor == first).all()) else None
@@ -161,7 +163,7 @@ class Pad(Windowed):
 
 
 def steps_of(graph) -> list[Step]:
-    """What each operator that depends on the image does, in order."""
+    """The step of each operator that depends on the image, in order."""
     steps, skipped = [], set()
     for node in graph.nodes:
         if node in graph.dependent and node not in skipped and (node.users or node is graph.output):
@@ -172,7 +174,7 @@ def steps_of(graph) -> list[Step]:
 
 
 def _step(graph, node):
-    """The step of a node, and the nodes after it that the step covers as well."""
+    """The step of a node, and the following nodes that the step also covers."""
     name = operator_name(node)
     if grid_of(node) is None or any(
         grid_of(source) is None for source in node.all_input_nodes if source in graph.dependent
@@ -193,7 +195,7 @@ def _step(graph, node):
 
 
 def grid_of(node) -> tuple[int, ...] | None:
-    """Cells along each axis of a layer (n, channels, *cells); None for what is none."""
+    """Cells along each axis of a layer (n, channels, *cells); None if the node is not such a layer."""
     value = node.meta.get("val")
     value = value[0] if isinstance(value, (list, tuple)) and value else value
     if not isinstance(value, torch.Tensor) or value.ndim not in (4, 5):
@@ -202,7 +204,7 @@ def grid_of(node) -> tuple[int, ...] | None:
 
 
 def channels_of(node) -> int:
-    """Channels of a layer; of the first where a node has several."""
+    """Channels of a layer; those of the first output if a node has several."""
     value = node.meta["val"]
     return (value[0] if isinstance(value, (list, tuple)) else value).shape[1]
 
@@ -213,7 +215,7 @@ def _is_plain_convolution(graph, node):
 
 
 def _normalisation_behind(graph, node):
-    """The output of the batch normalisation that alone reads a convolution, with weights known; None otherwise."""
+    """The output of a batch normalisation with constant weights that is the only reader of a convolution; else None."""
     users = list(node.users)
     if len(users) != 1 or operator_name(users[0]) != "_native_batch_norm_legit_no_training":
         return None
@@ -223,13 +225,13 @@ def _normalisation_behind(graph, node):
 
 
 def _relu_behind(node):
-    """The ReLU that alone reads a node; None otherwise."""
+    """The ReLU that is the only reader of a node; else None."""
     users = list(node.users)
     return users[0] if len(users) == 1 and operator_name(users[0]) == "relu" else None
 
 
 def _only_first(node):
-    """The node that takes the first of several outputs, where no other is used."""
+    """The node that takes the first of several outputs, if no other output is used; else None."""
     users = list(node.users)
     if len(users) == 1 and users[0].target is operator.getitem and users[0].args[1] == 0:
         return users[0]
@@ -237,7 +239,7 @@ def _only_first(node):
 
 
 def _keeps_cells(graph, node, name):
-    """Whether an output cell depends on the same cell of the inputs alone."""
+    """Whether an output cell depends only on the same cell of the inputs."""
     grid = grid_of(node)
     if any(grid_of(source) != grid for source in node.all_input_nodes if source in graph.dependent):
         return False

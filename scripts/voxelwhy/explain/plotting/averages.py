@@ -1,4 +1,4 @@
-"""Mean heatmaps over a dataset, and how far two heatmaps lie apart."""
+"""Mean heatmaps over a dataset, and the distance between two heatmaps."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ def average_over_dataset(
     target_class=None,
     **options,
 ):
-    """The mean heatmap over the images of a dataset, one image after the other: two maps lie in memory (per label).
+    """The mean heatmap over the images of a dataset, which needs memory for only two maps (per label).
 
     Parameters
     ----------
-    method : an explanation method, `sensitivity_analysis` say, or any function (model, image, target_class, …) that
-        gives a heatmap.
+    method : an explanation method such as `sensitivity_analysis`, or any function (model, image, target_class, …) that
+        returns a heatmap.
     model : torch.nn.Module in eval mode.
-    dataset : a torch Dataset or DataLoader, or anything to iterate over; its items are images or (image, label).
-    num_samples : so many images of the dataset, drawn without replacement; None is all of them.
-    seed : of that draw; None draws anew each time.
+    dataset : a torch Dataset or DataLoader, or any iterable; its items are images or (image, label).
+    num_samples : number of images to draw from the dataset without replacement; None uses all images.
+    seed : seed of that draw; with None, each call draws other images.
     show_progress : True or False; None shows a progress bar on a terminal.
-    by_label : True gives a mean for each label.
-    labels : only images of these labels count, one or a list; None is all.
-    target_class : the class to explain; "label" is each image's own label, None the predicted class.
+    by_label : True returns one mean per label.
+    labels : a label or list of labels: only these images are used. None uses all images.
+    target_class : the class to explain; "label" explains each image's own label, None the predicted class.
     options : passed on to the method.
 
     Returns
@@ -46,9 +46,9 @@ def average_over_dataset(
 
     Raises
     ------
-    InputError : no image (of these labels); an item of another form, or without the label that is needed.
-    ShapeError : heatmaps of different shapes; what the method refuses.
-    ConfigError : more samples than the dataset has, or a dataset without a length to draw from.
+    InputError : there is no image (with these labels), or an item has another form or lacks the label that is needed.
+    ShapeError : heatmaps differ in shape; also raised by the method.
+    ConfigError : the dataset has fewer images than `num_samples`, or no length to draw from.
 
     References
     ----------
@@ -56,7 +56,7 @@ def average_over_dataset(
 
     Examples
     --------
-    The mean heatmap of each class, each image's own class explained:
+    The mean heatmap of each class, where each image is explained for its own class:
 
     >>> import torch
     >>> from torch import nn
@@ -91,7 +91,7 @@ def average_over_dataset(
     if not means:
         raise InputError(
             "there is no image to average over",
-            found="an empty dataset" if only is None else f"no image of the labels {sorted(only, key=str)}",
+            found="an empty dataset" if only is None else f"no image with the labels {sorted(only, key=str)}",
         )
     if by_label:
         return {label: means[label].value for label in sorted(means, key=lambda label: (str(type(label)), label))}
@@ -99,7 +99,7 @@ def average_over_dataset(
 
 
 class _Mean:
-    """The mean of arrays of one shape that come one by one; float64, since many are summed."""
+    """The running mean of arrays of one shape; in float64, because many are summed."""
 
     def __init__(self):
         self.total, self.count = None, 0
@@ -111,7 +111,7 @@ class _Mean:
         if values.shape != self.total.shape:
             raise ShapeError(
                 f"the heatmap of image {number} has shape {values.shape}, those before it {self.total.shape}: "
-                "a mean needs images of one shape"
+                "a mean needs images of the same shape"
             )
         self.total += values
         self.count += 1
@@ -122,17 +122,19 @@ class _Mean:
 
 
 def _items(dataset, num_samples, seed, show_progress):
-    """The items of a dataset, all or a sample, with a progress bar."""
+    """All items of a dataset or a sample of them, with a progress bar."""
     length = len(dataset) if hasattr(dataset, "__len__") else None
     if num_samples is not None:
         if length is None or not hasattr(dataset, "__getitem__"):
             raise ConfigError("num_samples needs a dataset with a length and an index", found=type(dataset).__name__)
         if not 1 <= num_samples <= length:
-            raise ConfigError("num_samples", found=num_samples, allowed=f"1 to {length}, the images of the dataset")
+            raise ConfigError(
+                "num_samples is out of range", found=num_samples, allowed=f"1 to {length}, the size of the dataset"
+            )
         chosen = np.random.default_rng(seed).choice(length, num_samples, replace=False)
         items, length = (dataset[int(i)] for i in chosen), num_samples
     elif length is not None and hasattr(dataset, "__getitem__"):
-        items = (dataset[i] for i in range(length))  # a torch Dataset need not end by itself
+        items = (dataset[i] for i in range(length))  # iterating over a torch Dataset need not end by itself
     else:
         items = iter(dataset)
     quiet = None if show_progress is None else not show_progress
@@ -140,12 +142,14 @@ def _items(dataset, num_samples, seed, show_progress):
 
 
 def _image_and_label(item, number, needed):
-    """The image and its label (None where there is none) of a dataset's item."""
+    """The image and the label (None if there is none) of an item of the dataset."""
     if not isinstance(item, (tuple, list)):
         item = (item,)
     if len(item) not in (1, 2):
         raise InputError(
-            f"item {number} of the dataset", found=f"{len(item)} things", allowed="an image, or (image, label)"
+            f"item {number} of the dataset has another form",
+            found=f"{len(item)} things",
+            allowed="an image, or (image, label)",
         )
     if needed and len(item) == 1:
         raise InputError(f"item {number} of the dataset has no label", allowed="(image, label)")
@@ -153,43 +157,45 @@ def _image_and_label(item, number, needed):
 
 
 def _labels(label, count, number):
-    """The label of each image of an item: of one image (count None), or of a batch."""
+    """The label of each image in an item: a single image (count None), or a batch."""
     if label is None:
         return [None] * (1 if count is None else count)
     if count is None:
         return [_plain(label)]
     if np.ndim(label) != 1 or len(label) != count:
-        raise InputError(f"item {number} of the dataset is a batch of {count}", found=label, allowed="a label for each")
+        raise InputError(
+            f"item {number} of the dataset is a batch of {count}", found=label, allowed="one label per image"
+        )
     return [_plain(one) for one in label]
 
 
 def _plain(label):
-    """A label as Python has it, to compare and to name: the 1 of a tensor or of numpy is a plain 1."""
+    """A label as a plain Python value: the 1 of a tensor or of numpy becomes 1."""
     if not isinstance(label, (torch.Tensor, np.ndarray, np.generic)):
         return label
     if any(length != 1 for length in label.shape):
-        raise InputError("a label is one number or word", found=f"shape {tuple(label.shape)}")
+        raise InputError("a label must be one number or word", found=f"shape {tuple(label.shape)}")
     return label.item()
 
 
 def heatmap_distance(a, b):
-    """How far two heatmaps lie apart: the Euclidean distance after each is scaled to absolute values that sum to 1.
+    """The Euclidean distance between two heatmaps, each scaled so that its absolute values sum to 1.
 
-    The figure is that of the original code for maps without negative values, and that of this project's studies,
-    which take it inside the brain: `heatmap_distance(a[brain], b[brain])`.
+    For maps without negative values, this is the distance of the original code. The studies of this project compute it
+    inside the brain: `heatmap_distance(a[brain], b[brain])`.
 
     Parameters
     ----------
-    a, b : arrays of one shape; numpy, torch or nibabel.
+    a, b : arrays of the same shape; numpy, torch or nibabel.
 
     Returns
     -------
-    distance : float, 0 (the same but for a factor above 0) to 2
+    distance : float between 0 (equal up to a positive factor) and 2
 
     Raises
     ------
-    ShapeError : different shapes; NaN or infinity.
-    InputError : a map that is 0 everywhere, which cannot be scaled.
+    ShapeError : the shapes differ, or a map contains NaN or infinity.
+    InputError : a map is 0 everywhere and cannot be scaled.
 
     References
     ----------
@@ -197,7 +203,7 @@ def heatmap_distance(a, b):
 
     Examples
     --------
-    A factor makes no difference; what lies elsewhere does:
+    A factor makes no difference, but another location does:
 
     >>> import numpy as np
     >>> from voxelwhy import heatmap_distance

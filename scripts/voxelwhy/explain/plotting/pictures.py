@@ -1,4 +1,4 @@
-"""Images and heatmaps as people have them, as arrays to draw and compare: numpy, torch or nibabel."""
+"""Read the images and heatmaps that users pass in (numpy, torch or nibabel) as arrays to draw and compare."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from voxelwhy.explain._shared.inputs import is_nibabel
 
 @dataclass(frozen=True)
 class Picture:
-    """An image to draw: (rows, columns), (rows, columns, 3) in colour, or (x, y, z), and its voxel size."""
+    """An image to draw, (rows, columns), (rows, columns, 3) in colour or (x, y, z), with its voxel size."""
 
     values: np.ndarray
     is_colour: bool = False
@@ -26,11 +26,12 @@ class Picture:
 
 
 def as_array(values, name) -> np.ndarray:
-    """The numbers of an array, a tensor (on any device, with or without gradient) or a nibabel image.
+    """The values of an array, a tensor (on any device, with or without gradient) or a nibabel image.
 
     Raises
     ------
-    ShapeError : no array of real numbers, no values, NaN or infinity; `name` is the word for it in the message.
+    ShapeError : `values`, called `name` in the message, is not an array of real numbers, is empty, or contains NaN or
+        infinity.
     """
     if is_nibabel(values):
         values = values.dataobj
@@ -47,15 +48,15 @@ def as_array(values, name) -> np.ndarray:
         raise ShapeError(f"{name} is empty: its shape is {array.shape}")
     bad = int((~np.isfinite(array)).sum())
     if bad:
-        raise ShapeError(f"{name} holds {bad} values that are NaN or infinite")
+        raise ShapeError(f"{name} contains {bad} NaN or infinite values")
     return array
 
 
 def read_picture(image, overlay=None, volume=False) -> tuple[Picture, np.ndarray | None]:
-    """One image to draw, and the overlay that lies on it.
+    """The image to draw, and its overlay.
 
-    Axes of length 1 (a single channel, a batch of one) are left out. Three channels, first or last, are the colours of
-    a flat image; an array of three axes whose overlay has that same shape is a volume all the same.
+    Axes of length 1 (a single channel, a batch of one) are removed. Three channels, first or last, are the colours of a
+    2D image. If the overlay has the same three axes as the image, the image is a volume nevertheless.
 
     Parameters
     ----------
@@ -69,8 +70,8 @@ def read_picture(image, overlay=None, volume=False) -> tuple[Picture, np.ndarray
 
     Raises
     ------
-    ShapeError : a batch, several channels that are no colours, colours first or last in doubt; an overlay of another
-        shape or (of two nibabel images) another affine; what `as_array` refuses.
+    ShapeError : the image is a batch, has several channels that are not colours, or its colour axis is ambiguous; the
+        overlay differs in shape or (for two nibabel images) in affine; or as in `as_array`.
     """
     values = as_array(image, "the image")
     volume = volume or (is_nibabel(image) and values.ndim == 3)
@@ -78,12 +79,12 @@ def read_picture(image, overlay=None, volume=False) -> tuple[Picture, np.ndarray
     over = None if overlay is None else as_array(overlay, "the overlay").squeeze()
     if values.ndim not in (2, 3):
         raise ShapeError(
-            f"the image has shape {tuple(np.shape(image))}; one image is wanted, (x, y, z), (rows, columns) or a "
-            "photo of three colours: choose one image of a batch, image[0], or one channel"
+            f"the image has shape {tuple(np.shape(image))}; one image is expected, (x, y, z), (rows, columns) or a "
+            "photo with three colours: choose one image of a batch, image[0], or one channel"
         )
     sides = [] if volume or values.ndim == 2 or np.shape(over) == values.shape else _colour_axes(values.shape, over)
     if len(sides) > 1:
-        raise ShapeError(f"the image has shape {values.shape}: its three colours may be its first axis or its last")
+        raise ShapeError(f"the image has shape {values.shape}: the three colours may be its first axis or its last")
     values = np.moveaxis(values, sides[0], -1) if sides else values
     picture = Picture(values, bool(sides), _spacing(image))
     if over is not None:
@@ -92,7 +93,7 @@ def read_picture(image, overlay=None, volume=False) -> tuple[Picture, np.ndarray
 
 
 def _colour_axes(shape, overlay):
-    """The axes that may hold three colours; an overlay has the shape of the others."""
+    """The axes that may hold the three colours; an overlay has the shape of the other axes."""
     found = [axis for axis in (0, 2) if shape[axis] == 3]
     if overlay is None:
         return found
@@ -112,4 +113,4 @@ def _check_overlay(image, picture, overlay, values):
             f"the overlay has shape {tuple(np.shape(overlay))}, the image {picture.shape}: nothing is resampled here"
         )
     if is_nibabel(image) and is_nibabel(overlay) and not np.allclose(image.affine, overlay.affine, atol=1e-3):
-        raise ShapeError("the overlay has another affine than the image: it lies elsewhere, and nothing is resampled")
+        raise ShapeError("the overlay has another affine than the image, and nothing is resampled here")

@@ -1,4 +1,4 @@
-"""Slices of an image with a heatmap over it, for anyone's image: no table, no atlas, no coordinates needed."""
+"""Draw slices of any image with a heatmap over it, without table, atlas or coordinates."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import numpy as np
 from voxelwhy.errors import ConfigError, ShapeError
 from voxelwhy.explain.plotting.pictures import read_picture
 
-#: The colours of an overlay end at this percentile of what is not 0, so that single voxels do not darken the rest.
+#: The colour range of an overlay ends at this percentile of its non-zero values, so that single voxels do not dim the
+#: rest.
 SCALE_TO = 99.8
 
 
@@ -24,32 +25,34 @@ def plot_slices(
     overlay_vmin=None,
     overlay_vmax=None,
 ):
-    """Evenly spaced slices of a volume along each axis, or a flat image, with a heatmap over them.
+    """Draw evenly spaced slices of a volume along each axis, or a 2D image, with a heatmap over them.
 
     Parameters
     ----------
-    image : numpy, torch or nibabel; (x, y, z), (rows, columns), or a photo of three colours, first or last; a single
-        channel is left out. Volumes stand as they are stored, the second of the two axes upwards.
-    num_slices : along each axis, at the middles of so many equal parts; an axis with fewer slices shows all of them.
-    cmap, vmin, vmax : of the image, as in matplotlib; the range is that of the whole image. Photos are drawn in their
-        own colours (0 to 255 for bytes, 0 to 1 where they lie there, else the whole range).
-    overlay : a heatmap of the image's spatial shape. Where it is 0 the image is seen.
-    overlay_cmap : None is red to yellow, more opaque the larger the value, and blue for negative values.
-    overlay_vmin, overlay_vmax : None is 0 to the 99.8th percentile of what is not 0, and for an overlay with negative
-        values the same on both sides of 0.
+    image : numpy, torch or nibabel; (x, y, z), (rows, columns), or a photo with three colours, first or last. A single
+        channel is removed. Volumes are drawn as stored, with the second of the two axes pointing up.
+    num_slices : number of slices along each axis, at the centres of as many equal parts; an axis with fewer slices
+        shows all of them.
+    cmap, vmin, vmax : colour map and range of the image, as in matplotlib; the default range is that of the whole
+        image. Photos keep their own colours, scaled from 0 to 255 (bytes), from 0 to 1 (values in that range) or by the
+        range of the image.
+    overlay : a heatmap with the spatial shape of the image. Where it is 0, the image shows through.
+    overlay_cmap : None is red to yellow, with opacity increasing with the value, and blue for negative values.
+    overlay_vmin, overlay_vmax : None is 0 to the 99.8th percentile of the non-zero values; for an overlay with negative
+        values, the range is symmetric around 0.
 
     Returns
     -------
-    figure : matplotlib figure of pyplot; `matplotlib.pyplot.show()` shows it, and a notebook does by itself.
+    figure : a pyplot figure; `matplotlib.pyplot.show()` shows it, and notebooks show it by themselves.
 
     Raises
     ------
-    ShapeError : no single image; an overlay of another shape or place; NaN.
-    ConfigError : fewer than one slice; a range that ends below its start.
+    ShapeError : `image` is not a single image, the overlay differs in shape or affine, or either contains NaN.
+    ConfigError : `num_slices` is below 1, or a range ends below its start.
 
     Examples
     --------
-    Five slices along each axis of a volume, with a heatmap over them, and the same as a file:
+    Five slices along each axis of a volume with a heatmap over them, saved to a file:
 
     >>> import io
     >>> import numpy as np
@@ -65,7 +68,7 @@ def plot_slices(
     picture, over = read_picture(image, overlay)
     look = _Look(picture, over, cmap, (vmin, vmax), overlay_cmap, (overlay_vmin, overlay_vmax))
     if isinstance(num_slices, bool) or not isinstance(num_slices, (int, np.integer)) or num_slices < 1:
-        raise ConfigError("num_slices", found=num_slices, allowed="a whole number, 1 or more")
+        raise ConfigError("num_slices is invalid", found=num_slices, allowed="a whole number of at least 1")
     cells = [[None]] if len(picture.shape) == 2 else _cells(picture.shape, num_slices)
     figure = _new_figure(cells, picture)
     axes = figure.subplots(len(cells), max(map(len, cells)), squeeze=False)
@@ -92,24 +95,24 @@ def animate_slices(
     cmap="gray",
     overlay_cmap=None,
 ):
-    """A film through a volume along one axis, slice by slice, with a heatmap over it.
+    """Animate a volume along one axis, slice by slice, with a heatmap over it.
 
     Parameters
     ----------
     image, overlay, cmap, vmin, vmax, overlay_cmap, overlay_vmin, overlay_vmax : see `plot_slices`.
     axis : 0, 1 or 2, the axis to move along.
-    reverse_direction : from the last slice to the first.
-    interval : milliseconds from one slice to the next.
+    reverse_direction : True runs from the last slice to the first.
+    interval : milliseconds between slices.
 
     Returns
     -------
-    animation : matplotlib.animation.FuncAnimation; a notebook shows it as a film with buttons, `animation.save(path)`
-        writes it, `animation.to_jshtml()` is a page. Keep it in a variable while it is shown in a window.
+    animation : matplotlib.animation.FuncAnimation. Notebooks show it with playback controls, `animation.save(path)`
+        writes it to a file, and `animation.to_jshtml()` returns HTML. Keep it in a variable while a window shows it.
 
     Raises
     ------
-    ShapeError : a flat image; what `plot_slices` refuses.
-    ConfigError : another axis; an interval that is not positive.
+    ShapeError : the image is not a volume; or as in `plot_slices`.
+    ConfigError : `axis` is not 0, 1 or 2, or `interval` is not positive.
 
     Examples
     --------
@@ -117,18 +120,18 @@ def animate_slices(
     >>> from voxelwhy import animate_slices
     >>> film = animate_slices(np.random.default_rng(0).normal(size=(20, 24, 20)), axis=1, interval=100)
     >>> page = film.to_jshtml()  # film.save("film.gif") writes a file
-    >>> page.count("data:image/png")  # one for each slice
+    >>> page.count("data:image/png")  # one per slice
     24
     """
     from matplotlib.animation import FuncAnimation
 
     picture, over = read_picture(image, overlay, volume=True)
     if len(picture.shape) != 3:
-        raise ShapeError(f"the image has shape {picture.shape}; a volume (x, y, z) has slices to move through")
+        raise ShapeError(f"the image has shape {picture.shape}; a volume (x, y, z) is expected")
     if axis not in (0, 1, 2):
-        raise ConfigError("axis", found=axis, allowed="0, 1 or 2")
+        raise ConfigError("axis is invalid", found=axis, allowed="0, 1 or 2")
     if not interval > 0:
-        raise ConfigError("interval", found=interval, allowed="milliseconds, more than 0")
+        raise ConfigError("interval is invalid", found=interval, allowed="milliseconds, above 0")
     look = _Look(picture, over, cmap, (vmin, vmax), overlay_cmap, (overlay_vmin, overlay_vmax))
     figure = _new_figure([[0]], picture, film=True)
     place = figure.subplots()
@@ -147,18 +150,18 @@ def animate_slices(
 
 
 def take_slice(values, axis, index):
-    """A slice as rows from the top: of its two axes the first runs to the right and the second upwards."""
+    """A slice as rows from top to bottom: its first axis points right, its second axis up."""
     return values if index is None else np.rot90(np.take(values, index, axis=axis))
 
 
 def _cells(shape, num_slices):
-    """For each axis the indices of its slices."""
+    """The indices of the slices along each axis."""
     counts = [min(num_slices, length) for length in shape]
     return [[int((i + 0.5) * length / n) for i in range(n)] for n, length in zip(counts, shape, strict=True)]
 
 
 class _Look:
-    """How a picture and its overlay are drawn: the same colours for the same value on every slice."""
+    """How a picture and its overlay are drawn, with the same colour for the same value on every slice."""
 
     def __init__(self, picture, overlay, cmap, limits, overlay_cmap, overlay_limits):
         self.picture, self.overlay, self.cmap = picture, overlay, cmap
@@ -168,7 +171,7 @@ class _Look:
             self.colours, self.norm = _overlay_colours(overlay_cmap, self.low, self.high)
 
     def arrays(self, axis, index):
-        """What lies on a slice: the image, and the overlay with its zeros masked."""
+        """The arrays of a slice: the image, and the overlay with its zeros masked."""
         base = take_slice(self.picture.values, axis, index)
         if self.picture.is_colour:
             low, high = self.limits
@@ -177,7 +180,7 @@ class _Look:
         return base, over
 
     def draw(self, place, axis, index):
-        """Draw a slice; gives the artists: image, overlay (if any), label (of a volume)."""
+        """Draw a slice and return the artists: image, overlay (if any), label (for a volume)."""
         base, over = self.arrays(axis, index)
         aspect = self._aspect(axis, index)
         low, high = self.limits
@@ -190,13 +193,13 @@ class _Look:
         return drawn
 
     def update(self, drawn, axis, index):
-        """Put another slice into the artists of `draw`."""
+        """Show another slice in the artists of `draw`."""
         for artist, values in zip(drawn, [v for v in self.arrays(axis, index) if v is not None], strict=False):
             artist.set_data(values)
         drawn[-1].set_text(f"{'xyz'[axis]}={index}")
 
     def draw_scale(self, figure, axes):
-        """The overlay's colour bar, with an arrow where values lie beyond its end."""
+        """Draw the colour bar of the overlay, with an arrow at each end that values exceed."""
         if self.overlay is None:
             return
         beyond = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}
@@ -204,7 +207,7 @@ class _Look:
         from matplotlib.cm import ScalarMappable
 
         bar = figure.colorbar(ScalarMappable(self.norm, self.colours), ax=axes, extend=ends, shrink=0.7, pad=0.02)
-        bar.ax.set_facecolor("black")  # what is transparent lies on dark anatomy
+        bar.ax.set_facecolor("black")  # transparent colours lie on dark anatomy
         bar.set_label("relevance")
 
     def _aspect(self, axis, index):
@@ -226,7 +229,7 @@ def _image_range(picture, low, high):
 
 
 def _overlay_range(overlay, low, high):
-    """Where the overlay's colours start and end: 0 to the top, or the same on both sides of 0."""
+    """The colour range of the overlay: from 0 to the top, or symmetric around 0."""
     sizes = np.abs(overlay[overlay != 0].astype(float))
     top = float(np.percentile(sizes, SCALE_TO)) if sizes.size else 1.0
     if low is None:
@@ -238,12 +241,12 @@ def _overlay_range(overlay, low, high):
 
 def _checked(names, low, high):
     if not low <= high:
-        raise ConfigError(f"{names} are no range", found=(low, high), allowed="a start that is not above the end")
+        raise ConfigError(f"{names} are not a range", found=(low, high), allowed="a start that is not above the end")
     return float(low), float(high)
 
 
 def _overlay_colours(cmap, low, high):
-    """Colour map and norm. Ours: transparent at 0, red to yellow above it and blue to light blue below."""
+    """Colour map and norm. By default: transparent at 0, red to yellow above, blue to light blue below."""
     from matplotlib.colors import LinearSegmentedColormap, Normalize, TwoSlopeNorm
 
     if cmap is not None:
@@ -265,7 +268,7 @@ def _label(place, text):
 
 
 def _new_figure(cells, picture, film=False):
-    """A figure of pyplot, sized for its cells."""
+    """A pyplot figure, sized for its cells."""
     from matplotlib import pyplot as plt
 
     if len(cells) == 1:
@@ -273,7 +276,7 @@ def _new_figure(cells, picture, film=False):
     else:
         size = (1.9 * max(map(len, cells)) + 1.2, 1.9 * len(cells))
     inline = "inline" in plt.get_backend()
-    if film and inline:  # a still of the film would stand beside it in a notebook
+    if film and inline:  # pyplot would show a still image next to the animation in a notebook
         from matplotlib.figure import Figure
 
         return Figure(figsize=size, layout="constrained")
@@ -284,11 +287,11 @@ def _new_figure(cells, picture, film=False):
 
 
 def _show_once(figure):
-    """Show a figure in a notebook and close it: left open, it would be shown again at the end of the cell."""
+    """Show a figure in a notebook and close it; an open figure would be shown again at the end of the cell."""
     from IPython.display import display
     from matplotlib import pyplot as plt
 
     plt.close(figure)
-    del figure._ipython_display_  # else this would be asked again
+    del figure._ipython_display_  # otherwise display would call this function again
     display(figure)
     figure._ipython_display_ = partial(_show_once, figure)
