@@ -12,10 +12,10 @@ with door(snakemake) as job:
     selected = read_table(job.input.selected, SELECTED)
     model, card, predictions = adopt_weights(
         read_table(job.input.folds, FOLDS),
-        registered_paths(selected, job.settings["training"]["channels"]),
+        registered_paths(selected, job.settings["adopting"]["channels"]),
         nib.load(job.input.mask),
         job.settings["model"],
-        job.settings["training"],
+        job.settings["adopting"],
         classes=job.settings["classes"],
         learnt_from=read_table(job.input.learnt_from[0], FOLDS) if job.input.learnt_from else None,
     )

@@ -1,4 +1,4 @@
-"""Say at once, before any scan is registered, when the network cannot work on the study's grid."""
+"""Refuse at once, before any scan is registered, a network or existing weights that do not fit the study."""
 
 import nibabel as nib
 import numpy as np
@@ -6,13 +6,23 @@ import numpy as np
 from voxelwhy.io.images import write_json
 from voxelwhy.jobs.doors import door
 from voxelwhy.networks.build import build_network
+from voxelwhy.training.existing_weights import open_weights
 from voxelwhy.training.volumes import Volumes
 
-with door(snakemake) as job:
-    brain = np.asarray(nib.load(job.input.mask).dataobj) > 0
-    shape, channels = Volumes([], brain, crop=job.settings["crop"]).shape, job.settings["channels"]
-    options = job.settings.get("options", {})
-    network = build_network(job.settings["network"], shape, image_channels=len(channels), **options)
+
+def check_network(mask, settings):
+    brain = np.asarray(mask.dataobj) > 0
+    shape, channels = Volumes([], brain, crop=settings["crop"]).shape, settings["channels"]
+    network = build_network(settings["network"], shape, image_channels=len(channels), **settings.get("options", {}))
     weights = sum(p.numel() for p in network.parameters())
-    card = {"network": job.settings["network"], "channels": channels, "spatial_shape": shape, "weights": weights}
-    write_json(job.output[0], card)
+    return {"network": settings["network"], "channels": channels, "spatial_shape": shape, "weights": weights}
+
+
+def check_weights(mask, settings):
+    _, card = open_weights(settings["model"], settings["adopting"], mask, classes=settings["classes"])
+    return card["source"] | {"weights_sha256": card["weights_sha256"]}
+
+
+with door(snakemake) as job:
+    check = check_weights if job.input.get("weights") else check_network
+    write_json(job.output[0], check(nib.load(job.input.mask), job.settings))

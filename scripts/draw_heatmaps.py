@@ -1,31 +1,43 @@
-"""The paper's figure: mean maps of the patients and of the controls, raw and scaled."""
+"""Draw mean maps over the template: those of the patients and of the controls, raw and scaled, or imported ones."""
 
 from pathlib import Path
 
 import pandas as pd
 
+from voxelwhy.io.images import read_json
 from voxelwhy.jobs.doors import door
+from voxelwhy.report.figures.others import draw_others
 from voxelwhy.report.figures.relevance import draw_group_maps
 
-with door(snakemake) as job:
-    heatmaps = job.settings["heatmaps"]
+
+def draw_own(job, out, group, scaled):
+    heatmaps, kind = job.settings["heatmaps"], "_scaled" if scaled else ""
     folders = dict(zip(heatmaps["methods"], job.input.maps, strict=True))
-    counts = pd.read_csv(job.input.groups[0], sep="\t", index_col="group")
+    counts = pd.read_csv(job.input.groups[0], sep="\t", index_col="group").loc[group]
+    draw_group_maps(
+        {method: Path(folder, f"mean_{group}{kind}.nii.gz") for method, folder in folders.items()},
+        job.input.t1,
+        out,
+        group=group,
+        n_subjects=int(counts["n_subjects"]),
+        n_scans=int(counts["n_scans"]),
+        settings=heatmaps,
+        scaled=scaled,
+        **{name: job.settings[name] for name in ("simulated", "of", "n_folds")},
+        **job.settings["shown"],
+    )
+
+
+def draw_imported(job, out, group):
+    cards = [read_json(path) for path in job.input.cards]
+    maps = [(path, card) for path, card in zip(job.input.maps, cards, strict=True) if card["group"] == group]
+    draw_others(maps, job.input.t1, out, group=group, **job.settings["shown"])
+
+
+with door(snakemake) as job:
     for name, out in job.output.stems().items():
-        scaled = name.endswith("_scaled")
-        group = name.removeprefix("heatmaps_").removesuffix("_scaled")
-        kind = "_scaled" if scaled else ""
-        draw_group_maps(
-            {method: Path(folder, f"mean_{group}{kind}.nii.gz") for method, folder in folders.items()},
-            job.input.t1,
-            out,
-            group=group,
-            n_subjects=int(counts.loc[group, "n_subjects"]),
-            n_scans=int(counts.loc[group, "n_scans"]),
-            settings=heatmaps,
-            simulated=job.settings["simulated"],
-            of=job.settings["of"],
-            scaled=scaled,
-            n_folds=job.settings["n_folds"],
-            **job.settings["shown"],
-        )
+        group = name.removeprefix("heatmaps_")
+        if job.input.get("cards"):
+            draw_imported(job, out, group)
+        else:
+            draw_own(job, out, group.removesuffix("_scaled"), scaled=group.endswith("_scaled"))

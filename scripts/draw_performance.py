@@ -1,4 +1,4 @@
-"""How well the network does beside the baseline: metrics, ROC, confusion matrix, learning curves."""
+"""Draw how well the network performs: metrics, ROC, confusion matrix and learning curves, or all cohorts side by side."""
 
 from pathlib import Path
 
@@ -7,26 +7,41 @@ import pandas as pd
 from voxelwhy.evaluation.metrics import confusion
 from voxelwhy.io.tables import HISTORY, METRICS, PREDICTIONS, ROC, read_table
 from voxelwhy.jobs.doors import door
+from voxelwhy.report.figures.external import draw_external
 from voxelwhy.report.figures.performance import draw_confusion, draw_learning_curves, draw_metrics, draw_roc
 
-with door(snakemake) as job:
-    out, titles = job.output.stems(), job.settings["titles"]
+
+def draw_cohort(job, out, resampled):
     how = {key: job.settings[key] for key in ("simulated", "of", "dpi")}
-    resampled = {"model_titles": titles, "n_bootstrap": job.settings["bootstrap"]}
     metrics = read_table(job.input.metrics, METRICS)
     draw_metrics(metrics, out["metrics"], level="scan", **resampled, **how)
     draw_roc(read_table(job.input.roc, ROC), metrics, out["roc"], **resampled, **how)
     predictions = pd.concat([read_table(path, PREDICTIONS) for path in job.input.predictions], ignore_index=True)
-    draw_confusion(
-        confusion(predictions, job.settings["classes"]),
-        out["confusion"],
-        n_subjects=predictions["subject_id"].nunique(),
-        n_scans=predictions["scan_id"].nunique(),
-        model_title=titles["cnn"],
-        **how,
-    )
+    n = {f"n_{unit}s": predictions[f"{unit}_id"].nunique() for unit in ("subject", "scan")}
+    counts = confusion(predictions, job.settings["classes"])
+    draw_confusion(counts, out["confusion"], model_title=job.settings["titles"]["cnn"], **n, **how)
     if job.input.histories:
         folds = {int(Path(path).parent.name.removeprefix("fold-")): path for path in job.input.histories}
         histories = {fold: read_table(path, HISTORY) for fold, path in folds.items()}
         of_training = {"settings": job.settings["training"], "simulated": how["simulated"], "dpi": how["dpi"]}
         draw_learning_curves(histories, out["learning_curves"], **of_training)
+
+
+with door(snakemake) as job:
+    settings, out = job.settings, job.output.stems()
+    resampled = {"model_titles": settings["titles"], "n_bootstrap": settings["bootstrap"]}
+    if "external" in out:
+        draw_external(
+            {
+                name: read_table(path, METRICS)
+                for name, path in zip(settings["cohorts"], job.input.metrics, strict=True)
+            },
+            out["external"],
+            split=settings["split_name"],
+            n_models=settings["n_models"],
+            simulated=settings["simulated_anywhere"],
+            dpi=settings["dpi"],
+            **resampled,
+        )
+    else:
+        draw_cohort(job, out, resampled)

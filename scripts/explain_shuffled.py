@@ -21,7 +21,7 @@ with door(snakemake) as job:
         (nib.load(job.input.labels), read_table(job.input.regions, ATLAS), nib.load(job.input.mask)),
         nib.load(job.input.network_mask),
         training,
-        job.settings["heatmaps"],
+        job.settings["shuffled"],
         classes=job.settings["classes"],
         seed=job.settings["seed"],
         draw=int(draw),

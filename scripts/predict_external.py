@@ -12,9 +12,9 @@ with door(snakemake) as job:
     predictions = predict_external(
         job.input.model,
         read_table(job.input.folds, FOLDS),
-        registered_paths(selected, job.settings["training"]["channels"]),
+        registered_paths(selected, job.settings["predicting"]["channels"]),
         nib.load(job.input.mask),
-        job.settings["training"],
+        job.settings["predicting"],
         fold=int(job.wildcards.fold),
         classes=job.settings["classes"],
     )

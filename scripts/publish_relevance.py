@@ -1,13 +1,14 @@
-"""Relevance by region, agreement of the methods and the planted truth, as tsv, md and tex."""
+"""Write relevance by region, agreement of the methods and the planted truth, or imported maps by region: tsv, md, tex."""
 
 import pandas as pd
 
-from voxelwhy.io.tables import AGREEMENT, REGIONS, TRUTH, read_table
+from voxelwhy.io.images import read_json
+from voxelwhy.io.tables import AGREEMENT, OTHERS, REGIONS, TRUTH, read_table
 from voxelwhy.jobs.doors import door
-from voxelwhy.report.tables import publish_agreement, publish_regions, publish_truth
+from voxelwhy.report.tables import publish_agreement, publish_others, publish_regions, publish_truth
 
-with door(snakemake) as job:
-    out, settings = job.output.stems(), job.settings
+
+def publish_own(job, out, settings):
     groups = pd.read_csv(job.input.groups[0], sep="\t", index_col="group")[["n_subjects", "n_scans"]]
     heatmaps, positive = settings["heatmaps"], settings["classes"]["positive"]
     everybody, patients = (groups.loc[group].to_dict() for group in ("all", positive))
@@ -20,3 +21,17 @@ with door(snakemake) as job:
     if job.input.truth:
         truth = read_table(job.input.truth[0], TRUTH)
         publish_truth(truth, out["truth"], group=positive, settings=heatmaps, **patients)
+
+
+def publish_imported(job, out, settings):
+    cards = [read_json(path) for path in job.input.cards]
+    tables = [read_table(path, OTHERS) for path in job.input.regions]
+    for name, place in out.items():
+        group = name.removeprefix("regions_")
+        chosen = [number for number, card in enumerate(cards) if card["group"] == group]
+        publish_others([tables[n] for n in chosen], [cards[n] for n in chosen], place, group=group, **settings)
+
+
+with door(snakemake) as job:
+    publish = publish_imported if job.input.get("cards") else publish_own
+    publish(job, job.output.stems(), job.settings)

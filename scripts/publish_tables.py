@@ -1,12 +1,26 @@
-"""Who is in a split, and how well the network does, as tsv, md and tex."""
+"""Write who is in a split, how well the network performs, on which cohort, and what is excluded, as tsv, md and tex."""
 
-from voxelwhy.io.tables import METRICS, TABLE1, read_table
+from voxelwhy.io.tables import EXCLUDED, METRICS, TABLE1, read_table
 from voxelwhy.jobs.doors import door
-from voxelwhy.report.tables import publish_metrics, publish_table1
+from voxelwhy.report.tables import publish_excluded, publish_external, publish_metrics, publish_table1
 
 with door(snakemake) as job:
     out, settings = job.output.stems(), job.settings
-    publish_table1(read_table(job.input.table1, TABLE1), out["table1"], of=settings["of"])
-    if job.input.metrics:
-        how = {"model_titles": settings["titles"], "n_bootstrap": settings["bootstrap"], "of": settings["of"]}
-        publish_metrics(read_table(job.input.metrics[0], METRICS), out["metrics"], **how)
+    resampled = {"model_titles": settings.get("titles"), "n_bootstrap": settings.get("bootstrap")}
+    if "excluded" in out:
+        publish_excluded(read_table(job.input.excluded, EXCLUDED), out["excluded"], classes=settings["classes"])
+    if "table1" in out:
+        publish_table1(read_table(job.input.table1, TABLE1), out["table1"], of=settings["of"])
+    if "metrics" in out:
+        publish_metrics(read_table(job.input.metrics[0], METRICS), out["metrics"], of=settings["of"], **resampled)
+    if "external" in out:
+        publish_external(
+            {
+                name: read_table(path, METRICS)
+                for name, path in zip(settings["cohorts"], job.input.metrics, strict=True)
+            },
+            out["external"],
+            split=settings["split_name"],
+            n_models=settings["n_models"],
+            **resampled,
+        )

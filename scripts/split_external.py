@@ -7,11 +7,11 @@ from voxelwhy.jobs.doors import door
 from voxelwhy.splits.table1 import cohort_table
 
 with door(snakemake) as job:
-    settings = job.settings
+    settings, tested = job.settings, job.settings["tested"]
     own, selected = (read_table(path, SELECTED) for path in (job.input.own, job.input.selected))
-    audit = audit_external(selected, own, n_folds=settings["n_models"])
-    require_disjoint(audit, settings["cohort"], job.input.own)
-    folds = external_folds(selected, settings["n_models"])
+    audit = audit_external(selected, own, n_folds=tested["n_models"])
+    require_disjoint(audit, tested["cohort"], job.input.own)
+    folds = external_folds(selected, tested["n_models"])
     write_table(folds, job.output.folds, FOLDS)
-    write_json(job.output.audit, audit | {"tested": {key: settings[key] for key in ("cohort", "split", "n_models")}})
+    write_json(job.output.audit, audit | {"tested": tested})
     write_table(cohort_table(folds, selected, settings["classes"]), job.output.table1, TABLE1)

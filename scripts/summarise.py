@@ -1,18 +1,31 @@
-"""The three sentences that the study comes to."""
+"""Summarise a split in sentences: the study's own test scans, or those of another study."""
 
 from voxelwhy.io.images import write_json
 from voxelwhy.io.tables import METRICS, REGIONS, TRUTH, read_table
 from voxelwhy.jobs.doors import door
-from voxelwhy.report.sentences import three_sentences
+from voxelwhy.report.sentences import external_sentences, three_sentences
 
 with door(snakemake) as job:
-    regions = zip(job.settings["methods"], job.input.regions, strict=True)
-    sentences = three_sentences(
-        read_table(job.input.metrics[0], METRICS) if job.input.metrics else None,
-        read_table(job.input.truth[0], TRUTH) if job.input.truth else None,
-        simulated=job.settings["simulated"],
-        planted=job.settings["planted"],
-        classes=job.settings["classes"],
-        regions={method: read_table(path, REGIONS) for method, path in regions},
-    )
+    settings = job.settings
+    methods = zip(settings["explained_methods"], job.input.regions, strict=True)
+    regions = {method: read_table(path, REGIONS) for method, path in methods}
+    metrics = read_table(job.input.metrics[0], METRICS) if job.input.metrics else None
+    if "tested" in settings:
+        sentences = external_sentences(
+            metrics,
+            read_table(job.input.own, METRICS),
+            regions,
+            tested=settings["tested"],
+            simulated=settings["simulated_sides"],
+            classes=settings["classes"],
+        )
+    else:
+        sentences = three_sentences(
+            metrics,
+            read_table(job.input.truth[0], TRUTH) if job.input.truth else None,
+            simulated=settings["simulated"],
+            planted=settings["planted"],
+            classes=settings["classes"],
+            regions=regions,
+        )
     write_json(job.output.summary, {"sentences": sentences})

@@ -1,4 +1,4 @@
-"""Fit the linear baseline on region means, on the same folds."""
+"""Fit the linear baseline on region means, on the same folds, and predict their test scans or those of another study."""
 
 import nibabel as nib
 
@@ -7,16 +7,16 @@ from voxelwhy.jobs.doors import door
 from voxelwhy.training.baseline import predict_baseline, region_features
 
 with door(snakemake) as job:
-    features = region_features(
-        read_table(job.input.selected, SELECTED),
-        nib.load(job.input.mask),
-        nib.load(job.input.labels),
-        read_table(job.input.regions, ATLAS),
-        job.settings["channels"],
-    )
+    atlas = nib.load(job.input.mask), nib.load(job.input.labels), read_table(job.input.regions, ATLAS)
+
+    def read(selected, folds):
+        return read_table(folds, FOLDS), region_features(
+            read_table(selected, SELECTED), *atlas, job.settings["channels"]
+        )
+
     predictions = predict_baseline(
-        read_table(job.input.folds, FOLDS),
-        features,
+        *read(job.input.selected, job.input.folds),
+        fitted_on=read(*job.input.fitted_on) if job.input.get("fitted_on") else None,
         kind=job.settings["baseline"],
         classes=job.settings["classes"],
         seed=job.settings["seed"],

@@ -12,15 +12,15 @@ from voxelwhy.report.methods_text import external_text, methods_text
 from voxelwhy.report.page import write_report
 from voxelwhy.report.sections import collect_sections
 
-OTHERS = "heatmaps of others"  # a heading of its own; no split can have this name
+IMPORTED = "imported heatmaps"  # a heading of its own; no split can have this name
 
 with door(snakemake) as job:
     config, splits, simulated = (job.settings[name] for name in ("config", "splits", "simulated"))
     selected = read_table(job.input.selected, SELECTED)
-    items = {split: [] for split in ["", *splits, OTHERS]}
+    items = {split: [] for split in ["", *splits, IMPORTED]}
     for path in job.input.captions:
         part, name = Path(path).parts[2:4]  # results/<study>/<part>/…
-        items[{"splits": name, "others": OTHERS}.get(part, "")].append(path)
+        items[{"splits": name, "imported_maps": IMPORTED}.get(part, "")].append(path)
     for split, folder in zip(job.settings["explained"], job.input.scans, strict=True):
         items[split] += sorted(Path(folder).glob("*.json"))
     people = {"n_subjects": int(selected["subject_id"].nunique()), "n_scans": len(selected)}
@@ -36,7 +36,7 @@ with door(snakemake) as job:
         simulated=simulated,
         sentences={s: read_json(p)["sentences"] for s, p in zip(splits, job.input.summaries, strict=True)},
         versions=software_versions(),
-        split_titles=job.settings["titles"],
+        split_titles=job.settings["split_titles"],
         real=job.settings["real"],
         citations=choose_citations(config, simulated=simulated),
     )

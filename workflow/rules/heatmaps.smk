@@ -1,16 +1,15 @@
 """
-Heatmaps: why the network said so, by each method, for each test scan by the model of its own fold.
+Heatmaps: every test scan explained by the network that has not seen it, or every scan by existing weights.
 
 IN   splits/<split>/fold-<k>/model.pt, predictions.tsv; the registered scans; atlas/
-OUT  splits/<split>/heatmaps/<method>/parts/<n>-of-<N>/   sums, squares and counts over a part of the scans
-     splits/<split>/heatmaps/<method>/relevance.tsv       relevance of every scan by atlas region
-     splits/<split>/heatmaps/<method>/groups.tsv          scans and subjects of each group of maps
-     splits/<split>/heatmaps/<method>/maps/               means and standard deviations by group, single maps where
-                                                          asked: NIfTI, each with JSON
+OUT  splits/<split>/heatmaps/<method>/parts/<n>-of-<N>/   a part of the scans: sums of maps by group, single maps, regions
+     splits/<split>/heatmaps/<method>/maps/*.nii.gz       means and standard deviations by group, raw and scaled; single maps
+     splits/<split>/heatmaps/<method>/relevance.tsv       relevance in every region, for every scan
+     splits/<split>/heatmaps/<method>/groups.tsv          subjects, scans and saturated predictions by group
 
-A method is a module of voxelwhy/heatmaps and a line in the config. A split is cut into parts of about half an hour, so
-that a job that dies loses little. How many follows from the cohort and the settings, never from the machine: a sum over
-parts has the same last bits wherever it is made.
+One method at a time: each loads the models and adds up its maps in one pass over the scans. The scans are divided into
+parts of about half an hour, so that a job that dies loses little. The number of parts follows from the cohort and the
+settings, never from the machine: a sum over parts has the same last bits wherever it is computed.
 """
 
 
@@ -20,55 +19,41 @@ rule compute_heatmaps:
         selected=selected_of,
         mask=rules.prepare_template.output.mask,
         network_mask=rules.prepare_mask.output.mask,
-        labels=study("atlas/labels.nii.gz"),
-        regions=study("atlas/regions.tsv"),
-        models=models_of_folds,
-        predictions=predictions_of_folds,
+        labels="<results>/atlas/labels.nii.gz",
+        regions="<results>/atlas/regions.tsv",
+        models=study.models,
+        predictions=study.predictions,
     output:
-        kept(directory(study("splits/{split}/heatmaps/{method}/parts/{part}"))),
-    log:
-        study("logs/compute_heatmaps/{split}/{method}/{part}.log"),
-    benchmark:
-        study("benchmarks/compute_heatmaps/{split}/{method}/{part}.tsv")
-    conda:
-        "../../envs/voxelwhy.yaml"
-    threads: 1
+        kept(directory("<results>/splits/{split}/heatmaps/{method}/parts/{part}")),
     resources:
-        mem_mb=heatmap_mem_mb,
-        runtime=heatmap_runtime,
+        mem_mb=ask.heatmap_mb,
+        runtime=ask.heatmap_minutes,
         device=config["training"]["device"],
-        gpu=GPUS,
+        gpu=study.gpus,
     params:
-        settings=heatmap_settings,
-        code=heatmap_code,
+        settings=facts.heatmap,
+        code=lambda wildcards: code_digest(
+            SCRIPTS / "compute_heatmaps.py", [METHODS[wildcards.method], study.network_module]
+        ),
     script:
         "../../scripts/compute_heatmaps.py"
 
 
 rule merge_heatmaps:
-    """Put the parts of {wildcards.method} in {wildcards.split} together."""
+    """Merge the parts of {wildcards.method} in {wildcards.split}."""
     input:
-        parts=heatmap_parts,
+        parts=once_read(ask.heatmap_parts),
         mask=rules.prepare_template.output.mask,
         network_mask=rules.prepare_mask.output.mask,
     output:
-        relevance=study("splits/{split}/heatmaps/{method}/relevance.tsv"),
-        groups=study("splits/{split}/heatmaps/{method}/groups.tsv"),
-        maps=directory(study("splits/{split}/heatmaps/{method}/maps")),
-    log:
-        study("logs/merge_heatmaps/{split}/{method}.log"),
-    benchmark:
-        study("benchmarks/merge_heatmaps/{split}/{method}.tsv")
+        relevance="<results>/splits/{split}/heatmaps/{method}/relevance.tsv",
+        groups="<results>/splits/{split}/heatmaps/{method}/groups.tsv",
+        maps=directory("<results>/splits/{split}/heatmaps/{method}/maps"),
     group:
         "results_{split}"
-    conda:
-        "../../envs/voxelwhy.yaml"
-    threads: 1
     resources:
-        mem_mb=map_mem_mb,
-        runtime=short_runtime,
+        **ask.maps,
     params:
-        settings=heatmap_settings,
-        code=code("merge_heatmaps.py"),
+        settings=facts.heatmap,
     script:
         "../../scripts/merge_heatmaps.py"

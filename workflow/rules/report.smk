@@ -2,387 +2,227 @@
 Report: figures, tables, and one page to read from top to bottom.
 
 IN   everything above
-OUT  figures/, tables/                          of the cohort: flow, registration, what is excluded
-     splits/<split>/figures/, tables/           of a split: png and svg; tsv, md and tex; each with its caption as JSON
-     report.html                                self-contained; the figures are also marked for snakemake --report
+OUT  figures/, tables/                     of the cohort: flow, registration, excluded scans
+     splits/<split>/figures/, tables/      of a split: png and svg; tsv, md and tex; each with its caption as JSON
+     report.html                           self-contained; the figures are also marked for snakemake --report
+     cohort/dropped_images.json            with keep: results, how many registered images were removed afterwards
 
-The figures of one subject are drawn by one job.
+One job draws the figures of one subject. A study with keep: results removes registered images after the report, and the
+sums of the parts of heatmaps once they are merged; tables, quality measures, models, maps and figures always stay.
 """
 
 
 rule draw_cohort:
-    """From rows to scans, and every registration, the worst first."""
+    """Draw the flow from rows to scans, and every registration, the worst first."""
     input:
-        scans=study("cohort/scans.tsv"),
-        dropped=study("cohort/dropped.tsv"),
-        selected=study("cohort/selected.tsv"),
-        excluded=study("cohort/excluded.tsv"),
-        registered=registered_scans,
+        scans="<results>/cohort/scans.tsv",
+        dropped="<results>/cohort/dropped.tsv",
+        selected="<results>/cohort/selected.tsv",
+        excluded="<results>/cohort/excluded.tsv",
+        registered=once_read(study.registered_scans),
     output:
-        **{name: figure(f"figures/{name}", "cohort") for name in COHORT_FIGURES},
-    log:
-        study("logs/draw_cohort.log"),
-    benchmark:
-        study("benchmarks/draw_cohort.tsv")
+        **figures("figures", COHORT_FIGURES, "cohort"),
     group:
         "cohort"
-    conda:
-        "../../envs/voxelwhy.yaml"
-    threads: 1
-    resources:
-        mem_mb=table_mem_mb,
-        runtime=short_runtime,
     params:
-        settings={
-            "registration": REGISTERED_HOW,
-            "classes": CLASSES,
-            "simulated": MARK,
-            "dpi": config["figures"]["dpi"],
-        },
-        code=code("draw_cohort.py"),
+        settings=facts("registration", "classes", "simulated", "dpi"),
     script:
         "../../scripts/draw_cohort.py"
 
 
 rule draw_heatmaps:
-    """The paper's figure: mean maps, methods in columns and slices in rows."""
+    """Draw the figure of the paper: mean maps, methods in columns and slices in rows."""
     input:
-        maps=maps_by_method,
-        groups=groups_by_method,
+        maps=study.maps,
+        groups=study.groups,
         t1=rules.prepare_template.output.t1,
     output:
-        **split_figures("draw_heatmaps"),
-    log:
-        study("logs/draw_heatmaps/{split}.log"),
-    benchmark:
-        study("benchmarks/draw_heatmaps/{split}.tsv")
+        **figures("splits/{split}/figures", shown.figures["heatmaps"], "heatmaps"),
     group:
         "results_{split}"
-    conda:
-        "../../envs/voxelwhy.yaml"
-    threads: 1
     resources:
-        mem_mb=map_mem_mb,
-        runtime=short_runtime,
+        **ask.maps,
     params:
-        settings=lambda wildcards: {
-            "heatmaps": HEATMAPS,
-            "n_folds": None if MODEL or wildcards.split in EXTERNAL else len(folds_of(wildcards.split)),
-            "shown": SHOWN,
-        }
-        | about(wildcards),
-        code=code("draw_heatmaps.py"),
+        settings=facts("heatmaps", "n_folds", "shown", "simulated", "of"),
     script:
         "../../scripts/draw_heatmaps.py"
 
 
 rule draw_scans:
-    """The maps of single scans that the config names and that this split tests."""
+    """Draw the maps of the single scans that the config names and that this split tests."""
     input:
-        maps=maps_by_method,
-        selected=study("cohort/selected.tsv"),
-        predictions=predictions_of_folds,
+        maps=study.maps,
+        selected="<results>/cohort/selected.tsv",
+        predictions=study.predictions,
         t1=rules.prepare_template.output.t1,
     output:
         report(
-            directory(study("splits/{split}/figures/scans")),
+            directory("<results>/splits/{split}/figures/scans"),
             patterns=["{name}.png"],
             category="scans",
             labels={"figure": "{name}"},
         ),
-    log:
-        study("logs/draw_scans/{split}.log"),
-    benchmark:
-        study("benchmarks/draw_scans/{split}.tsv")
     group:
         "results_{split}"
-    conda:
-        "../../envs/voxelwhy.yaml"
-    threads: 1
     resources:
-        mem_mb=map_mem_mb,
-        runtime=short_runtime,
+        **ask.maps,
     params:
-        settings={
-            "heatmaps": HEATMAPS,
-            "unseen": ACCURACY,
-            "classes": CLASSES,
-            "simulated": MARK,
-            "shown": SHOWN,
-        },
-        code=code("draw_scans.py"),
+        settings=facts("heatmaps", "unseen", "classes", "simulated", "shown"),
     script:
         "../../scripts/draw_scans.py"
 
 
 rule draw_regions:
-    """The regions with the most relevance, by method, with intervals."""
+    """Draw the regions with the most relevance, by method, with intervals."""
     input:
-        regions=regions_by_method,
+        regions=study.regions,
     output:
-        **split_figures("draw_regions"),
-    log:
-        study("logs/draw_regions/{split}.log"),
-    benchmark:
-        study("benchmarks/draw_regions/{split}.tsv")
+        **figures("splits/{split}/figures", shown.figures["regions"], "regions"),
     group:
         "results_{split}"
-    conda:
-        "../../envs/voxelwhy.yaml"
-    threads: 1
-    resources:
-        mem_mb=table_mem_mb,
-        runtime=short_runtime,
     params:
-        settings=lambda wildcards: {
-            "heatmaps": HEATMAPS,
-            "atlas": ATLAS_TITLE,
-            "classes": CLASSES,
-            "top": config["figures"]["top_regions"],
-            "dpi": config["figures"]["dpi"],
-        }
-        | about(wildcards),
-        code=code("draw_regions.py"),
+        settings=facts("heatmaps", "atlas", "top", "dpi", "simulated", "of"),
     script:
         "../../scripts/draw_regions.py"
 
 
-if ACCURACY:
+if study.accuracy:
 
     rule draw_performance:
-        """How well it does: metrics, ROC, confusion, learning curves."""
+        """Draw the performance: metrics, ROC, confusion, learning curves."""
         input:
-            metrics=study("splits/{split}/evaluation/metrics.tsv"),
-            roc=study("splits/{split}/evaluation/roc.tsv"),
-            predictions=predictions_of_folds,
-            histories=histories_of_folds,
+            metrics="<results>/splits/{split}/evaluation/metrics.tsv",
+            roc="<results>/splits/{split}/evaluation/roc.tsv",
+            predictions=study.predictions,
+            histories=study.histories,
         output:
-            **split_figures("draw_performance"),
-        log:
-            study("logs/draw_performance/{split}.log"),
-        benchmark:
-            study("benchmarks/draw_performance/{split}.tsv")
+            **figures("splits/{split}/figures", shown.figures["performance"], "performance"),
         wildcard_constraints:
-            split=OWN_SPLITS,
+            split=one_of(study.own_splits),
         group:
             "results_{split}"
-        conda:
-            "../../envs/voxelwhy.yaml"
-        threads: 1
-        resources:
-            mem_mb=table_mem_mb,
-            runtime=short_runtime,
         params:
-            settings=lambda wildcards: {
-                "training": RECORDED["training"],
-                "titles": MODEL_TITLES,
-                "bootstrap": config["evaluation"]["bootstrap"],
-                "classes": CLASSES,
-                "dpi": config["figures"]["dpi"],
-            }
-            | about(wildcards),
-            code=code("draw_performance.py"),
+            settings=facts("training", "titles", "bootstrap", "classes", "dpi", "simulated", "of"),
         script:
             "../../scripts/draw_performance.py"
 
 
 rule draw_agreement:
-    """How far the maps of the classes and of the methods lie apart, and how many predictions are saturated."""
+    """Draw how far the maps of the classes and of the methods differ, and how many predictions are saturated."""
     input:
-        agreement=study("splits/{split}/evaluation/agreement.tsv"),
-        groups=groups_by_method,
+        agreement="<results>/splits/{split}/evaluation/agreement.tsv",
+        groups=study.groups,
     output:
-        **split_figures("draw_agreement"),
-    log:
-        study("logs/draw_agreement/{split}.log"),
-    benchmark:
-        study("benchmarks/draw_agreement/{split}.tsv")
+        **figures("splits/{split}/figures", shown.figures["agreement"], "agreement"),
     group:
         "results_{split}"
-    conda:
-        "../../envs/voxelwhy.yaml"
-    threads: 1
     resources:
-        mem_mb=map_mem_mb,
-        runtime=short_runtime,
+        **ask.maps,
     params:
-        settings=lambda wildcards: {
-            "classes": CLASSES,
-            "dpi": config["figures"]["dpi"],
-        }
-        | about(wildcards),
-        code=code("draw_agreement.py"),
+        settings=facts("classes", "dpi", "simulated", "of"),
     script:
         "../../scripts/draw_agreement.py"
 
 
-if SIMULATED:
+if study.simulated:
 
     rule draw_truth:
-        """What was planted, and how well each method found it."""
+        """Draw what was planted, and how well each method detects it."""
         input:
-            truth=study("splits/{split}/evaluation/truth.tsv"),
-            log_jacobian=study("splits/{split}/evaluation/log_jacobian.nii.gz"),
-            groups=groups_by_method,
+            truth="<results>/splits/{split}/evaluation/truth.tsv",
+            log_jacobian="<results>/splits/{split}/evaluation/log_jacobian.nii.gz",
+            groups=study.groups,
             t1=rules.prepare_template.output.t1,
         output:
-            **split_figures("draw_truth"),
-        log:
-            study("logs/draw_truth/{split}.log"),
-        benchmark:
-            study("benchmarks/draw_truth/{split}.tsv")
+            **figures("splits/{split}/figures", shown.figures["truth"], "truth"),
         group:
             "results_{split}"
-        conda:
-            "../../envs/voxelwhy.yaml"
-        threads: 1
         resources:
-            mem_mb=map_mem_mb,
-            runtime=short_runtime,
+            **ask.maps,
         params:
-            settings={
-                "heatmaps": HEATMAPS,
-                "threshold": config["evaluation"]["truth_threshold"],
-                "classes": CLASSES,
-                "simulated": MARK,
-                "planted": PLANTED,
-                "shown": SHOWN,
-            },
-            code=code("draw_truth.py"),
+            settings=facts("heatmaps", "threshold", "classes", "simulated", "planted", "shown"),
         script:
             "../../scripts/draw_truth.py"
 
 
-rule publish_excluded:
-    """What the study does not use, by reason and class."""
-    input:
-        excluded=study("cohort/excluded.tsv"),
-    output:
-        excluded=table_files("tables/excluded"),
-    log:
-        study("logs/publish_excluded.log"),
-    benchmark:
-        study("benchmarks/publish_excluded.tsv")
-    group:
-        "cohort"
-    conda:
-        "../../envs/voxelwhy.yaml"
-    threads: 1
-    resources:
-        mem_mb=table_mem_mb,
-        runtime=short_runtime,
-    params:
-        settings={"classes": CLASSES},
-        code=code("publish_excluded.py"),
-    script:
-        "../../scripts/publish_excluded.py"
-
-
 rule publish_tables:
-    """Who is in a split, and how well the network does, for people and for papers."""
+    """Write who is in a split, and how well the network performs, for people and for papers."""
     input:
-        table1=study("splits/{split}/table1.tsv"),
-        metrics=metrics_of,
+        table1="<results>/splits/{split}/table1.tsv",
+        metrics=study.metrics,
     output:
-        **{name: table_files(f"splits/{{split}}/tables/{name}") for name in SPLIT_TABLES},
-    log:
-        study("logs/publish_tables/{split}.log"),
-    benchmark:
-        study("benchmarks/publish_tables/{split}.tsv")
+        **tables("splits/{split}/tables", shown.split_tables),
     group:
         "results_{split}"
-    conda:
-        "../../envs/voxelwhy.yaml"
-    threads: 1
-    resources:
-        mem_mb=table_mem_mb,
-        runtime=short_runtime,
     params:
-        settings=lambda wildcards: {
-            "titles": MODEL_TITLES,
-            "bootstrap": config["evaluation"]["bootstrap"],
-            "of": about(wildcards)["of"],
-        },
-        code=code("publish_tables.py"),
+        settings=facts("titles", "bootstrap", "of"),
     script:
         "../../scripts/publish_tables.py"
 
 
-rule publish_relevance:
-    """Relevance by region, agreement of the methods and the planted truth, for people and for papers."""
+use rule publish_tables as publish_excluded with:
     input:
-        agreement=study("splits/{split}/evaluation/agreement.tsv"),
-        regions=regions_by_method,
-        groups=groups_by_method,
-        truth=truth_of,
+        excluded="<results>/cohort/excluded.tsv",
     output:
-        **{name: table_files(f"splits/{{split}}/tables/{name}") for name in RELEVANCE_TABLES},
-    log:
-        study("logs/publish_relevance/{split}.log"),
-    benchmark:
-        study("benchmarks/publish_relevance/{split}.tsv")
+        **tables("tables", ["excluded"]),
+    group:
+        "cohort"
+    params:
+        settings=facts("classes"),
+
+
+rule publish_relevance:
+    """Write relevance by region, agreement of the methods and the planted truth, for people and for papers."""
+    input:
+        agreement="<results>/splits/{split}/evaluation/agreement.tsv",
+        regions=study.regions,
+        groups=study.groups,
+        truth=study.truth,
+    output:
+        **tables("splits/{split}/tables", shown.relevance_tables),
     wildcard_constraints:
-        split=OWN_SPLITS,
+        split=one_of(study.own_splits),
     group:
         "results_{split}"
-    conda:
-        "../../envs/voxelwhy.yaml"
-    threads: 1
-    resources:
-        mem_mb=table_mem_mb,
-        runtime=short_runtime,
     params:
-        settings=lambda wildcards: {
-            "heatmaps": HEATMAPS,
-            "atlas": ATLAS_TITLE,
-            "classes": CLASSES,
-            "top": config["figures"]["top_regions"],
-            "of": about(wildcards)["of"],
-        },
-        code=code("publish_relevance.py"),
+        settings=facts("heatmaps", "atlas", "classes", "top", "of"),
     script:
         "../../scripts/publish_relevance.py"
 
 
 rule write_report:
-    """The page to read from top to bottom."""
+    """Write the page to read from top to bottom."""
     input:
-        captions=report_items(),
-        pictures=[item.replace(".json", ".png") for item in report_items() if "/figures/" in item],
-        scans=expand(study("splits/{split}/figures/scans"), split=OWN_EXPLAINED),
-        summaries=expand(study("splits/{split}/evaluation/summary.json"), split=STUDIED),
-        selected=study("cohort/selected.tsv"),
-        skull=study("cohort/skull.json"),
-        external=expand(study("splits/{split}/audit.json"), split=EXTERNAL),
-        template=str(SCRIPTS / "voxelwhy" / "report.html.j2"),
+        captions=shown.report_items(),
+        pictures=shown.report_pictures(),
+        scans=expand("<results>/splits/{split}/figures/scans", split=study.own_explained),
+        summaries=expand("<results>/splits/{split}/evaluation/summary.json", split=study.studied),
+        selected="<results>/cohort/selected.tsv",
+        skull="<results>/cohort/skull.json",
+        external=expand("<results>/splits/{split}/audit.json", split=study.external),
+        template=str(SCRIPTS / "voxelwhy" / "report" / "page.html.j2"),
     output:
-        report=study("report.html"),
-    log:
-        study("logs/write_report.log"),
-    benchmark:
-        study("benchmarks/write_report.tsv")
-    conda:
-        "../../envs/voxelwhy.yaml"
-    threads: 1
-    resources:
-        mem_mb=table_mem_mb,
-        runtime=short_runtime,
+        report="<results>/report.html",
     params:
-        settings=lambda wildcards: {
-            "config": RECORDED,
-            "splits": list(STUDIED),
-            "explained": OWN_EXPLAINED,
-            "simulated": MARK,
-            "titles": SPLIT_TITLES,
-            "real": real_cohorts(),
-        },
-        code=code("write_report.py"),
+        settings=facts("config", "splits", "explained", "simulated", "split_titles", "real"),
     script:
         "../../scripts/write_report.py"
 
 
-onsuccess:
-    print_end(
-        study("report.html"),
-        [study(f"splits/{split}/evaluation/summary.json") for split in STUDIED],
-    )
+rule drop_images:
+    """Remove the registered images once the report is there."""
+    input:
+        report="<results>/report.html",
+        selected="<results>/cohort/selected.tsv",
+    output:
+        "<results>/cohort/dropped_images.json",
+    resources:
+        **ask.tables,
+        store=config["registration"]["store"],
+    params:
+        settings={},
+    script:
+        "../../scripts/drop_images.py"
+
+
+DROPPED_IMAGES = rules.drop_images.output if config["keep"] == "results" else []

@@ -1,8 +1,8 @@
 """
-Folds: which subjects train, which validate, which test.
+Splits: which subjects train, which validate, which test.
 
 IN   cohort/selected.tsv
-OUT  splits/<split>/folds.tsv     one row a fold and scan: train, validation or test
+OUT  splits/<split>/folds.tsv     one row for each fold and scan: train, validation or test
      splits/<split>/audit.json    the leakage audit: nothing is trained on a split that fails it
      splits/<split>/table1.tsv    subjects, scans, class, age and sex by fold and side
 """
@@ -11,61 +11,32 @@ OUT  splits/<split>/folds.tsv     one row a fold and scan: train, validation or 
 rule split_folds:
     """Split the subjects into folds."""
     input:
-        selected=study("cohort/selected.tsv"),
+        selected="<results>/cohort/selected.tsv",
     output:
-        folds=study("splits/{split}/folds.tsv"),
-    log:
-        study("logs/split_folds/{split}.log"),
-    benchmark:
-        study("benchmarks/split_folds/{split}.tsv")
+        folds="<results>/splits/{split}/folds.tsv",
     wildcard_constraints:
-        split=OWN_SPLITS,
+        split=one_of(study.own_splits),
     group:
         "cohort"
-    conda:
-        "../../envs/voxelwhy.yaml"
-    threads: 1
-    resources:
-        mem_mb=table_mem_mb,
-        runtime=short_runtime,
     params:
-        settings=lambda wildcards: {
-            "split": {k: v for k, v in SPLITS[wildcards.split].items() if k != "heatmaps"},
-            "classes": CLASSES,
-            "seed": SEED,
-        },
-        code=code("split_folds.py"),
+        settings=facts("split", "classes", "seed"),
     script:
         "../../scripts/split_folds.py"
 
 
 rule audit_folds:
-    """Look for leaks: a subject or an image on two sides, a class that is missing, a scan unaccounted for."""
+    """Look for leaks: a subject or an image on two sides, a missing class, a scan not accounted for."""
     input:
-        selected=study("cohort/selected.tsv"),
-        folds=study("splits/{split}/folds.tsv"),
+        selected="<results>/cohort/selected.tsv",
+        folds="<results>/splits/{split}/folds.tsv",
     output:
-        audit=study("splits/{split}/audit.json"),
-        table1=study("splits/{split}/table1.tsv"),
-    log:
-        study("logs/audit_folds/{split}.log"),
-    benchmark:
-        study("benchmarks/audit_folds/{split}.tsv")
+        audit="<results>/splits/{split}/audit.json",
+        table1="<results>/splits/{split}/table1.tsv",
     wildcard_constraints:
-        split=OWN_SPLITS,
+        split=one_of(study.own_splits),
     group:
         "cohort"
-    conda:
-        "../../envs/voxelwhy.yaml"
-    threads: 1
-    resources:
-        mem_mb=table_mem_mb,
-        runtime=short_runtime,
     params:
-        settings=lambda wildcards: {
-            "classes": CLASSES,
-            "trains": SPLITS[wildcards.split]["kind"] != "all_scans",
-        },
-        code=code("audit_folds.py"),
+        settings=facts("classes", "trains"),
     script:
         "../../scripts/audit_folds.py"

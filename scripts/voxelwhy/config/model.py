@@ -8,6 +8,8 @@ from voxelwhy.errors import ConfigError
 
 #: Kinds of normalisation that learn nothing from scans, and so can be named for any weights.
 STATELESS = ("scan", "none")
+#: Values of training.mask that name a mask of the template; any other value is a file.
+MASKS = ("brain", "grey_white")
 
 
 def check_model(settings):

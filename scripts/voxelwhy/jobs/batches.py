@@ -1,29 +1,29 @@
-"""Which scans a job registers: one job a scan, and beyond 10,000 scans batches that rarely change."""
+"""Which scans a job registers: one scan per job, and above 10,000 scans batches that rarely change."""
 
 from __future__ import annotations
 
 import hashlib
 
-#: Up to here each scan is a job of its own, which a scheduler shows, repeats and records by itself.
+#: Up to this number each scan is its own job, which a scheduler shows, repeats and records separately.
 MOST_JOBS = 10_000
-#: Scans of a batch where the config names no number.
+#: Scans per batch if the config does not set a number.
 BATCH = 100
 
 
 def divide_scans(scans, batch="auto"):
     """Divide scans into batches by the hash of their name.
 
-    The number of batches is a power of two, so that it changes only where a cohort doubles, and then cuts each batch in
-    two; one scan more changes one batch.
+    The number of batches is a power of two: it changes only when a cohort doubles, which splits each batch in two, and
+    one additional scan changes one batch only.
 
     Parameters
     ----------
     scans : iterable of str, scan_id
-    batch : int, about how many scans a batch has; or "auto": no batches up to 10,000 scans, beyond 100 scans each
+    batch : int, approximate number of scans per batch; or "auto": no batches up to 10,000 scans, 100 scans each above
 
     Returns
     -------
-    dict, number of a batch to its scans in the order of `scans`, without empty ones; or None: one job a scan
+    dict, {batch number: its scans in the order of `scans`}, without empty batches; None means one job per scan
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The door of every script: log, errors for people, and outputs that appear whole or not at all."""
+"""The script context around every step: its log, plain error messages, and outputs that are complete or absent."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ from voxelwhy.errors import AGAIN, InputError, VoxelwhyError, explain
 from voxelwhy.jobs.logs import start_log
 
 RECORD = "VOXELWHY_RECORD_MODULES"
-#: What ends a job from outside, and who sends it.
+#: Signals that end a job from outside, and what sends them.
 SIGNALS = {
     signal.SIGTERM: "scancel, a time limit, a shutdown",
     signal.SIGINT: "Ctrl-C",
     signal.SIGHUP: "its terminal was closed",
 }
-_OURS = ".ours"  # a file that only the run which made a hidden folder puts there
+_OURS = ".ours"  # a file that marks a hidden folder as made by this run
 
 log = logging.getLogger(__name__)
 
 
 @contextmanager
 def door(snakemake):
-    """Run a script's body for the job `snakemake`; outputs are written beside their place and renamed at the end.
+    """Run the body of a script for the job `snakemake`; outputs are written to a hidden folder and moved at the end.
 
     Yields
     ------
     job : namespace
         `input`, `wildcards` and `threads` as Snakemake gives them, `settings` (the rule's one dict of settings), `code`
-        (the digest of its code) and `output`, whose paths are temporary: they move to their places when the body ends
-        well, and vanish when it does not.
+        (the digest of its code) and `output`, whose paths are temporary: they are moved to their places if the body
+        succeeds, and deleted if it fails.
     """
     try:
         start_log(snakemake.log[0] if snakemake.log else None)
@@ -60,32 +60,32 @@ def door(snakemake):
                 wildcards=snakemake.wildcards,
                 threads=snakemake.threads,
             )
-            _ignore_signals()  # what is whole is moved to its place, and the job is done
+            _ignore_signals()  # from here on the outputs are complete: move them and finish
             outputs.publish()
         except BaseException as error:
             _ignore_signals()
-            outputs.discard()  # first of all: on a full disk this makes room for the log
+            outputs.discard()  # first, because on a full disk this makes room for the log
             sys.exit(_tell(error, snakemake.rule, outputs))
     log.info("done: %s", _usage())
     _record_modules(snakemake)
 
 
 def _usage():
-    """What this process and its children took, to the end; Snakemake's benchmark looks every half minute only."""
+    """Processor time and peak memory of this process and its children; the benchmark of Snakemake only samples them."""
     own, children = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     seconds = own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
-    scale = 1 if sys.platform == "darwin" else 1024  # bytes there, kilobytes elsewhere
+    scale = 1 if sys.platform == "darwin" else 1024  # bytes on macOS, kilobytes elsewhere
     peak = max(own.ru_maxrss, children.ru_maxrss) * scale / 1e6
     return f"{seconds:.1f} s of processor time, {peak:.0f} MB of memory at most"
 
 
 class _Stopped(BaseException):
-    """A signal that ends the job; no `except Exception` on the way swallows it."""
+    """A signal that ends the job; it is a BaseException, so that no `except Exception` catches it."""
 
 
 @contextmanager
 def _signals_as_exceptions():
-    """Raise _Stopped where a signal of SIGNALS would end the process without a word; not where it is ignored."""
+    """Raise _Stopped for a signal of SIGNALS that would end the process silently, unless that signal is ignored."""
 
     def stop(number, frame):
         _ignore_signals()
@@ -108,10 +108,10 @@ def _ignore_signals():
 
 
 def _tell(error, rule, outputs):
-    """Log what people are to know of `error`; returns the exit status."""
+    """Log `error` in plain words; returns the exit status."""
     if isinstance(error, _Stopped):
         name = signal.Signals(error.args[0]).name.removeprefix("SIG")
-        log.error("%s was stopped by signal %s (%s); to go on, %s", rule, name, SIGNALS[error.args[0]], AGAIN)
+        log.error("%s was stopped by signal %s (%s); to continue, %s", rule, name, SIGNALS[error.args[0]], AGAIN)
         return 128 + error.args[0]
     if isinstance(error, VoxelwhyError):
         log.error("%s", error)
@@ -120,28 +120,28 @@ def _tell(error, rule, outputs):
     elif told := explain(error, outputs.folder):
         log.error("%s", told)
     else:
-        log.info("where it stopped", exc_info=error)
-        words = "%s stopped on something that nobody foresaw (%s: %s); please report it with this log"
+        log.info("traceback of the unexpected error", exc_info=error)
+        words = "%s failed with an unexpected error (%s: %s); please report it together with this log"
         log.error(words, rule, type(error).__name__, error)
     return 1
 
 
 def _swept(outputs):
     return InputError(
-        "the hidden folder of outputs that are being written vanished while the job ran",
+        "the hidden folder for unfinished outputs vanished while the job ran",
         file=outputs.folder,
-        hint="nothing, if the same study was started again meanwhile: that run took it away and makes these outputs "
-        f"itself; else {AGAIN}",
+        hint="nothing if the same study has been started again: that run removed the folder and makes these outputs "
+        f"itself; otherwise {AGAIN}",
     )
 
 
 class _Outputs:
     """Temporary paths with the names and order of a job's outputs.
 
-    They lie in a hidden folder beside their places, under their own names: libraries choose the format by the name,
-    and some write it down. The folder's name begins with what follows from the job, so that a job sweeps up what its
-    killed predecessor left, and ends with what is this run's alone: a predecessor that is not dead, only its
-    controller is, finds its own folder gone and cannot move what its successor is writing.
+    They lie in a hidden folder next to their places, under their final names, because libraries choose the format by
+    the name and some store it. The name of the folder begins with a part that depends only on the job, so that a job
+    removes what a killed predecessor left, and ends with a part unique to this run. A predecessor that still runs after
+    its controller died therefore misses its own folder and cannot move what its successor is writing.
     """
 
     def __init__(self, output, rule):
@@ -167,7 +167,7 @@ class _Outputs:
         return self._list[index]
 
     def stems(self):
-        """Names of outputs and their paths without ending, for figures and tables that come in several formats."""
+        """Output names with their paths without suffix, for figures and tables that are written in several formats."""
         return {name: Path(files[0]).with_suffix("") for name, files in self._named.items()}
 
     def _beside(self, place):
@@ -184,7 +184,7 @@ class _Outputs:
             raise RuntimeError(f"not written: {', '.join(missing)}")
         for temporary, place in self._places.items():
             if place.is_dir() and not place.is_symlink():
-                # Aside and not away: where the second move fails, what was there stays.
+                # Move the old folder aside first, so that it can be restored if the second move fails.
                 aside = temporary.with_name(f".old.{place.name}")
                 os.replace(place, aside)
                 try:
@@ -202,32 +202,32 @@ class _Outputs:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _are_ours(self):
-        """Whether the hidden folders are still those that this run made: a library may make a swept one again."""
+        """Whether the hidden folders are those that this run made; a library may have recreated a removed one."""
         return all((folder / _OURS).exists() for folder in self._folders)
 
 
 def _take_away(left, hidden):
-    """Sweep up a predecessor's folder: first by one move, so that whoever still writes in it fails at once."""
+    """Remove a predecessor's folder, moving it first, so that a process still writing into it fails at once."""
     try:
         os.replace(left, hidden / left.name)
-    except OSError:  # somebody else was faster, or it is one of an older version that cannot be moved
+    except OSError:  # another job was faster, or the folder comes from an older version and cannot be moved
         shutil.rmtree(left, ignore_errors=True)
     else:
         shutil.rmtree(hidden / left.name, ignore_errors=True)
 
 
 def _require_own_checkout(scripts):
-    """Refuse a copy of the package from elsewhere: Snakemake appends to sys.path, so an installed one would win."""
+    """Refuse a copy of the package from elsewhere: Snakemake appends to sys.path, so an installed copy would win."""
     here, there = Path(scripts).resolve(), Path(voxelwhy.__file__).resolve().parents[1]
     if here != there:
         raise VoxelwhyError(
             f"the package voxelwhy comes from {there}, not from this checkout ({here})\n"
-            f"  to do:   pip uninstall voxelwhy, or start with PYTHONPATH={here}"
+            f"  to do:   run pip uninstall voxelwhy, or start with PYTHONPATH={here}"
         )
 
 
 def _record_modules(snakemake):
-    """Write down which modules of the package this job loaded, where a test asks for it."""
+    """Record which modules of the package this job loaded, if a test requests it."""
     if folder := os.environ.get(RECORD):
         loaded = sorted(name for name in sys.modules if name.partition(".")[0] == "voxelwhy")
         named = dict(snakemake.params.get("code") or {})

@@ -1,4 +1,4 @@
-"""What a person is told at the end of a run in which jobs failed: which, what they said last, and what to do."""
+"""The summary at the end of a run with failed jobs: which failed, how their logs end, and what to do."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import sys
 from dataclasses import dataclass, field
 
 from voxelwhy.errors import explain
+from voxelwhy.io.text import count
 from voxelwhy.jobs.logs import event_of, last_lines
 
-#: Failed jobs that are shown in full, and the lines of each one's log.
+#: Number of failed jobs shown in full, and of log lines shown for each.
 SHOWN, LINES = 5, 15
 KILLED = re.compile(r"SIGKILL|exit status 137|OUT_OF_MEMORY|oom[-_ ]?kill|[Oo]ut of memory|not enough memory|bad_alloc")
 TIMED_OUT = re.compile(r"TIMEOUT|DUE TO TIME LIMIT")
@@ -22,7 +23,7 @@ REFUSED = re.compile(r"\[Errno (\d+)\] ([^:\n]+)(?:: '([^'\n]+)')?\s*$")
 
 @dataclass
 class _Failure:
-    """A job, or a group of jobs that the cluster ran as one."""
+    """A failed job, alone or as a member of a group that the cluster ran as one job."""
 
     rule: str
     wildcards: dict
@@ -36,7 +37,7 @@ class _Failure:
 
 
 class FailedJobs(logging.Handler):
-    """Collects the jobs that fail, from the records of Snakemake's log, and tells of them at the end."""
+    """Collects failed jobs from the records of Snakemake's log and reports them at the end."""
 
     def __init__(self, stream=None):
         super().__init__()
@@ -44,7 +45,7 @@ class FailedJobs(logging.Handler):
         self.infos, self.failed, self.causes, self.others = {}, {}, {}, []
 
     def emit(self, record):
-        """Take in a record: what a job is, that it failed, or that it ended well when it was tried again."""
+        """Process a record: a job was described, failed, or succeeded on a retry."""
         event = event_of(record)
         if event == "job_info":
             self.infos[record.jobid] = record
@@ -52,7 +53,7 @@ class FailedJobs(logging.Handler):
             self._error(record)
         elif event == "job_error" and not getattr(
             record, "indent", False
-        ):  # a member of a group is not told for itself
+        ):  # an indented record is of a group member, which group_error reports
             self._failed(record.jobid, self._failure(vars(record), record.thread))
         elif event == "group_error":
             self._group(record)
@@ -61,7 +62,7 @@ class FailedJobs(logging.Handler):
             self.infos.pop(record.job_id, None)
 
     def says_it_better(self, record):
-        """Whether an error of Snakemake's own that `record` tells with a traceback is told in plain words here."""
+        """Whether this handler reports in plain words an error for which Snakemake would print a traceback."""
         return event_of(record) == "error" and _plain(record) is not None
 
     def _error(self, record):
@@ -69,7 +70,7 @@ class FailedJobs(logging.Handler):
         if plain := _plain(record):
             self._print(plain)
         elif text.startswith("RuleException:\nCalledProcessError"):
-            self.causes[record.thread] = text.splitlines()[-1]  # the job's own error follows, from this thread
+            self.causes[record.thread] = text.splitlines()[-1]  # the record of the failed job follows, from this thread
         elif "At least one job did not complete successfully" not in text:
             self.others.append(text)
 
@@ -85,7 +86,7 @@ class FailedJobs(logging.Handler):
         )
 
     def _group(self, record):
-        """Of a group the members that its log names, or that began to log; all that wrote no output, where none did."""
+        """Find the failed members of a group: those its log names, else those with a log, else those without output."""
         cluster = [log for log in record.aux_logs if log]
         open_ = [info for info in record.job_error_info if not all(os.path.exists(path) for path in info["output"])]
         told = "\n".join(line for log in cluster for line in last_lines(log, 200))
@@ -98,28 +99,27 @@ class FailedJobs(logging.Handler):
 
     def _failed(self, job_id, failure):
         self.failed[job_id] = failure
-        self._print(f"FAILED: {failure.name()} (more at the end of the run)")
+        self._print(f"FAILED: {failure.name()} (details at the end of the run)")
 
     def show_end(self):
-        """Print the summary: the first failed jobs in full, the others by name, and what to do."""
+        """Print the summary: the first failed jobs in full, the others by name, and how to continue."""
         failures = list(self.failed.values())
         if not (failures or self.others):
-            self._print("\nStopped before the end. What is finished is kept: to go on, run the same command again.")
+            self._print("\nThe run stopped early. Finished results are kept: to continue, run the same command again.")
             return
         self._print("\n" + "-" * 100)
         for text in self.others[:SHOWN]:
             self._print(text + "\n")
         if failures:
-            count = "1 job failed" if len(failures) == 1 else f"{len(failures)} jobs failed"
-            self._print(f"{count}. What is finished is kept.")
+            self._print(f"{count(len(failures), 'job')} failed. Finished results are kept.")
         for failure in failures[:SHOWN]:
             self._print("\n" + describe(failure))
         if rest := failures[SHOWN:]:
             names = "; ".join(failure.name() for failure in rest[:20]) + ("; …" if len(rest) > 20 else "")
             self._print(f"\nAnd {len(rest)} more: {names}.")
         self._print(
-            "\nTo go on: mend what is named above, then run the same command again. "
-            "Only what failed, and what waits for it, is run."
+            "\nTo continue: solve the problems listed above, then run the same command again. "
+            "Only failed jobs, and jobs that depend on them, will run."
         )
 
     def _print(self, text):
@@ -127,13 +127,13 @@ class FailedJobs(logging.Handler):
 
 
 def _is_named(info, text):
-    """Whether the log of a group, which is one of Snakemake's own, says that this member failed."""
+    """Whether the log of a group, which is a log of Snakemake itself, reports this member as failed."""
     output = re.escape(next(iter(info["output"]), ""))
     return re.search(rf"Error in rule {info['rule_name']}:\n(?: .*\n)*? +output: {output}\b", text) is not None
 
 
 def describe(failure):
-    """A failed job for people: its name, where its log and the cluster's lie, how they end, and what to do."""
+    """A failed job in words: its name, the paths and last lines of its log and the cluster's, and what to do."""
     lines = [failure.name()]
     if failure.said:
         lines.append(f"  ended:  {_without_command(failure.said)}")
@@ -152,45 +152,46 @@ def describe(failure):
 
 
 def advise(failure, text):
-    """What to do about a failed job, by how it ended and what its logs say."""
+    """What to do about a failed job, given how it ended and what its logs contain."""
     rule, cluster = failure.rule, len(failure.logs) > 1
     if KILLED.search(text):
         memory = failure.resources.get("mem_mb")
-        asked = f" (it had asked for {memory} MB)" if isinstance(memory, int) else ""
+        asked = f" (it had requested {memory} MB)" if isinstance(memory, int) else ""
         twice = 2 * memory if isinstance(memory, int) else 16000
         more = f"--set-resources {rule}:mem_mb={twice}"
         if cluster:
-            return f"it was killed, most often for memory{asked}: give it more with {more}"
+            return f"it was killed, most likely for lack of memory{asked}: request more with {more}"
         return (
-            f"it was killed, most often for memory{asked}: run fewer jobs at once (--cores), or on a machine with more"
+            f"it was killed, most likely for lack of memory{asked}: run fewer jobs at once (--cores), or use a machine "
+            "with more memory"
         )
     if TIMED_OUT.search(text):
         runtime = failure.resources.get("runtime")
         twice = 2 * runtime if isinstance(runtime, int) else 240
-        return f"its time was up: give it more with --set-resources {rule}:runtime={twice} (minutes)"
+        return f"it exceeded its time limit: request more with --set-resources {rule}:runtime={twice} (minutes)"
     if LOST.search(text):
-        return "its machine was lost or taken away: nothing to mend, run it again"
+        return "its machine failed or was withdrawn by the scheduler: nothing has to be changed, run it again"
     if STOPPED.search(text):
-        return "it was stopped from outside: nothing to mend, run it again"
-    return "what its log says" if failure.logs else "see what it said further up on this screen"
+        return "it was stopped from outside: nothing has to be changed, run it again"
+    return "solve the problem that its log reports" if failure.logs else "see its messages further up on this screen"
 
 
 def _log(path, tail):
     if path is None:
         return []
     if not tail:
-        return [f"  log:    {path} (it says nothing)"]
-    return [f"  log:    {path}, which ends:", *(f"          {line}" for line in tail)]
+        return [f"  log:    {path} (nothing was logged)"]
+    return [f"  log:    {path}, which ends with:", *(f"          {line}" for line in tail)]
 
 
 def _without_command(text):
-    """'died with SIGKILL' instead of the whole command line of a script."""
+    """Shorten "Command '…' died with <Signals.SIGKILL: 9>" to "died with SIGKILL: 9"."""
     text = re.sub(r"Command '.*?' (?=died|returned)", "", text, flags=re.S)
     return text.replace("<Signals.", "").replace(">", "")
 
 
 def _plain(record):
-    """An error that the machine gave Snakemake itself (disk, rights), in plain words; None for any other."""
+    """A system error in Snakemake itself (disk, permissions), in plain words; None for any other error."""
     text = str(record.msg)
     found = REFUSED.search(text) if "Traceback" in text else None
     if found is None:

@@ -1,4 +1,4 @@
-"""What a study that keeps its results only removes in the end."""
+"""What is removed at the end of a study with `keep: results`."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ log = logging.getLogger(__name__)
 
 
 def drop_images(paths, *, store=""):
-    """Remove registered images, and from the store the images that no study links to any more.
+    """Remove registered images, and those images of the store to which no study links any more.
 
     Parameters
     ----------
-    paths : iterable of path, the registered images of the study; those that are gone already count for nothing
-    store : path of the folder in which studies share registrations, or "" where there is none
+    paths : iterable of path, the registered images of the study; missing ones are skipped
+    store : path of the folder in which studies share registrations, or "" if there is none
 
     Returns
     -------
-    dict with images (how many were removed) and megabytes (their size; a file that another study links to still takes
-    its place)
+    dict with images (the number removed) and megabytes (their size; a file to which another study links still occupies
+    its space)
     """
     removed, size = set(), 0
     for path in map(Path, paths):

@@ -1,4 +1,4 @@
-"""Logging of a job: everything into the rule's log file, progress lines included."""
+"""Logging of a job: all records, including progress lines, go to the log file of its rule."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ FORMAT = "%(asctime)s %(levelname)s %(message)s"
 
 
 def start_log(path):
-    """Send the log records of this process to `path` (replaced) and warnings to stderr as well."""
+    """Send the log records of this process to `path`, which is replaced, and errors to stderr as well."""
     root = logging.getLogger()
     root.setLevel(logging.INFO)
     for handler in list(root.handlers):
         root.removeHandler(handler)
     if path:
-        # A file of its own: a predecessor that still runs, of a dead controller, goes on in the one that it opened.
+        # A new file: a predecessor that still runs after its controller died keeps writing to the file that it opened.
         Path(path).unlink(missing_ok=True)
         to_file = _LogFile(path, mode="w", encoding="utf-8")
         if not faulthandler.is_enabled():
-            faulthandler.enable(to_file.stream)  # a crash of native code says where
+            faulthandler.enable(to_file.stream)  # a crash of native code leaves a traceback
         to_file.setFormatter(logging.Formatter(FORMAT, "%H:%M:%S"))
         root.addHandler(to_file)
     to_person = logging.StreamHandler(sys.stderr)
@@ -38,7 +38,7 @@ def event_of(record):
 
 
 def last_lines(path, n):
-    """The last `n` lines of a text file that are not blank; none where it cannot be read."""
+    """The last `n` non-blank lines of a text file; none if it cannot be read."""
     try:
         with open(path, "rb") as file:
             file.seek(max(0, file.seek(0, 2) - 300 * n))
@@ -49,7 +49,7 @@ def last_lines(path, n):
 
 
 class _LogFile(logging.FileHandler):
-    """A log on a full disk loses lines and troubles nobody: what is wrong is said elsewhere."""
+    """A log that drops lines on a full disk without an error of its own; the full disk is reported elsewhere."""
 
     def handleError(self, record):
         if not isinstance(sys.exc_info()[1], OSError):

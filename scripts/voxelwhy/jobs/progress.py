@@ -1,8 +1,9 @@
-"""What a person sees while the workflow runs: the stage, done of total, time left."""
+"""Progress lines while the workflow runs: stage, jobs done of total, time left."""
 
 from __future__ import annotations
 
 import csv
+import json
 import logging
 import os
 import re
@@ -16,7 +17,7 @@ from voxelwhy.io.text import duration
 from voxelwhy.jobs.failures import FailedJobs
 from voxelwhy.jobs.logs import event_of, last_lines
 
-#: Snakemake's own lines that the stage lines and the summary at the end replace on the screen; its log keeps them all.
+#: Lines of Snakemake that the progress lines and the final summary replace on the screen; its log keeps them all.
 REPLACED = {"job_info", "job_started", "job_finished", "progress", "resources_info", "run_info", "shellcmd"}
 REPLACED |= {"group_info", "job_error", "group_error"}
 CHATTER = re.compile(
@@ -24,7 +25,7 @@ CHATTER = re.compile(
     r"|Job \S+ has been submitted with SLURM jobid|RuleException:\nCalledProcessError"
     "|WorkflowError:\nAt least one job did not complete successfully"
 )
-#: Seconds between two lines of one stage, so that a log file stays readable, and after which silence is broken.
+#: Least seconds between two lines of a stage, and seconds without a finished job after which a line is printed.
 PAUSE, HEARTBEAT = 2, 120
 
 
@@ -39,7 +40,7 @@ class _Running:
 
 @dataclass
 class _Spans:
-    """The times at which the finished jobs of a rule ran: their sum, and from the first start to the last end."""
+    """Run times of the finished jobs of a rule: their sum, the first start and the last end."""
 
     n: int = 0
     busy: float = 0.0
@@ -52,20 +53,20 @@ class _Spans:
 
 
 class StageProgress(logging.Handler):
-    """Prints a line when jobs end: stage, done of total in it, steps done of all, time left.
+    """Prints a line when jobs end: jobs done of all, stage, jobs done of the stage, time left.
 
     Parameters
     ----------
     totals : callable
-        Returns the jobs of the run by rule, {rule: n}. Asked again each time: a checkpoint adds jobs.
+        Returns the jobs of the run by rule, {rule: n}. Called again each time, because a checkpoint adds jobs.
     cores : int
-        As many jobs of one thread run at once here; on a cluster it is what the finished jobs show.
+        Number of single-threaded jobs that run at once here; on a cluster it is estimated from finished jobs.
     cluster : callable
-        Whether jobs are submitted to a cluster: one that was submitted may still wait in the queue.
+        Whether jobs are submitted to a cluster, where a submitted job may still wait in the queue.
     job_of : callable
-        Returns Snakemake's job of a number: some executors log no job that starts.
+        Returns the job of Snakemake with a given number, because some executors do not log the start of jobs.
     stream : file
-        Where the lines go.
+        Where the lines are printed.
     clock : callable
         Seconds since the epoch.
     """
@@ -82,7 +83,7 @@ class StageProgress(logging.Handler):
         self._over, self._ticker = threading.Event(), None
 
     def emit(self, record):
-        """Take in a record of Snakemake's log: a job that starts or ends, alone or in a group."""
+        """Process a record of Snakemake's log: a job that starts or ends, alone or in a group."""
         event = event_of(record)
         if event == "job_info":
             logs = list(record.log or ())
@@ -106,7 +107,7 @@ class StageProgress(logging.Handler):
                 self.waiting = True
 
     def _unannounced(self, number):
-        """A job of which nobody said that it starts; when it ran, its benchmark knows."""
+        """A job whose start was not logged; its run time is read from its benchmark."""
         job = self.job_of(number)
         if job is None:
             return None
@@ -114,7 +115,7 @@ class StageProgress(logging.Handler):
         return _Running(job.rule.name, self.began, job.benchmark, logs[0] if logs else None, job.threads)
 
     def watch(self):
-        """Print, from now on, also what came too soon after the last line, and a sign of life where nothing ends."""
+        """From now on, also print lines that were held back, and a sign of life while no job ends."""
 
         def ticking():
             while not self._over.wait(1):
@@ -129,7 +130,7 @@ class StageProgress(logging.Handler):
         super().close()
 
     def tick(self):
-        """Print a line that is due by the clock."""
+        """Print a line if one is due."""
         with self.lock:
             silent = self.clock() - self.shown
             alive = self.rule and (self.running or self.cluster())
@@ -139,7 +140,7 @@ class StageProgress(logging.Handler):
                 self._show(self._sign_of_life())
 
     def _span(self, job):
-        """When a job that ended now ran. On a cluster its benchmark knows it: submitted is not yet running."""
+        """Start and end of a job that has just ended, on a cluster from its benchmark: submitted jobs may wait."""
         end = self.clock()
         if self.cluster() and job.benchmark:
             try:
@@ -148,7 +149,9 @@ class StageProgress(logging.Handler):
                 written = os.stat(job.benchmark).st_mtime
             except (OSError, ValueError, KeyError, StopIteration):
                 return job.start, end
-            if written > job.start - 60:  # and not that of an earlier run; the clocks of two machines differ a little
+            if (
+                written > job.start - 60
+            ):  # not the benchmark of an earlier run; clocks of two machines may differ slightly
                 return written - seconds, written
         return job.start, end
 
@@ -157,7 +160,7 @@ class StageProgress(logging.Handler):
         print(self.line(self.rule, self.known) + more, file=self.stream, flush=True)
 
     def _sign_of_life(self):
-        """What the job that wrote into its log last wrote there, and since when it runs."""
+        """The rule, age and last log line of the job that wrote to its log most recently."""
         jobs = [job for job in self.running.values() if job.log and os.path.exists(job.log)]
         if not jobs:
             return ""
@@ -167,17 +170,17 @@ class StageProgress(logging.Handler):
         return f"{words}: {said}" if said else words
 
     def line(self, rule, totals):
-        """The line for `rule`, with the estimate that its own and the other rules' mean durations give."""
+        """The line for `rule`, with the time left estimated from the mean durations of all rules."""
         done, total = sum(spans.n for spans in self.spans.values()), sum(totals.values())
         width = len(str(total))
         n = self.spans[rule].n
         stage = f"{rule.replace('_', ' ')} {n}/{max(n, totals.get(rule, n))}"
         left = f"{duration(self.seconds_left(totals))} left" if done else "no estimate yet"
-        queue = f", {len(self.running)} in the queue or running" if self.cluster() and self.running else ""
+        queue = f", {len(self.running)} queued or running" if self.cluster() and self.running else ""
         return f"[{done:>{width}}/{total}] {stage:<32} {left}{queue}"
 
     def seconds_left(self, totals):
-        """Seconds until all jobs of `totals` are done, as far as the finished ones tell."""
+        """Seconds until all jobs of `totals` are done, estimated from the finished ones."""
         finished = [spans for spans in self.spans.values() if spans.n]
         mean_all = sum(spans.busy for spans in finished) / max(1, sum(spans.n for spans in finished))
         widest = max((self._at_once(rule) for rule, spans in list(self.spans.items()) if spans.n), default=1.0)
@@ -186,7 +189,7 @@ class StageProgress(logging.Handler):
             spans = self.spans[rule]
             remaining = max(0, n - spans.n)
             mean, elapsed = spans.busy / spans.n if spans.n else mean_all, 0.0
-            if not self.cluster():  # a job that was started runs: some of its time has passed
+            if not self.cluster():  # a started job is running, so part of its time has passed
                 ages = [self.clock() - job.start for job in self.running.values() if job.rule == rule]
                 mean = mean if spans.n else max([mean, *ages])
                 elapsed = sum(min(age, mean) for age in ages)
@@ -195,7 +198,7 @@ class StageProgress(logging.Handler):
         return left
 
     def _at_once(self, rule):
-        """How many jobs of a rule run at once: the seconds that they ran, over those that passed meanwhile."""
+        """How many jobs of a rule run at once: their summed run time divided by the elapsed time."""
         spans = self.spans[rule]
         ages = [] if self.cluster() else [self.clock() - job.start for job in self.running.values() if job.rule == rule]
         if not spans.n:
@@ -206,12 +209,12 @@ class StageProgress(logging.Handler):
 
 
 def show_progress(logger, totals, cores, cluster, job_of):
-    """Put stage lines in the place of Snakemake's job lines on the screen; errors and warnings stay as they are.
+    """Replace the job lines of Snakemake on the screen by progress lines; errors and warnings stay.
 
     Returns
     -------
     failed : FailedJobs
-        Knows what to say at the end of a run that failed.
+        Prints the summary at the end of a run with failed jobs.
     """
     failed = FailedJobs()
     for handler in logger.handlers:
@@ -226,3 +229,13 @@ def show_progress(logger, totals, cores, cluster, job_of):
 
 def _is_for_people(record):
     return event_of(record) not in REPLACED and not CHATTER.match(str(record.msg))
+
+
+def print_end(report_path, summaries):
+    """Print the sentences of the summaries and where the report is, if all of these files are there."""
+    if all(os.path.exists(path) for path in (report_path, *summaries)):
+        sentences = []
+        for path in summaries:
+            with open(path, encoding="utf-8") as summary:
+                sentences += json.load(summary)["sentences"]
+        print("", *sentences, f"\nThe report: {report_path}", sep="\n", file=sys.stderr)

@@ -58,7 +58,7 @@ def region_features(selected, mask, labels, regions, channels):
     return pd.DataFrame(means, index=selected["scan_id"], columns=names)
 
 
-def predict_baseline(folds, features, *, kind, classes, seed):
+def predict_baseline(folds, features, *, kind, classes, seed, fitted_on=None):
     """Fit on each fold's training and validation scans, and predict its test scans.
 
     Parameters
@@ -68,20 +68,22 @@ def predict_baseline(folds, features, *, kind, classes, seed):
     kind : "logistic_regression" or "linear_svm"
         L2 penalty with C = 1 after standardising by the scans that it is fitted on. The SVM's decision value is passed
         through a logistic function: its ranks, and so its AUC, are correct, but it is not a calibrated probability.
+    fitted_on : (folds, features) of this study, if `folds` and `features` are those of another study; by default the same
 
     Returns
     -------
     predictions : DataFrame by tables.PREDICTIONS
     """
+    own_folds, own_features = fitted_on or (folds, features)
     parts = []
     for fold, rows in folds.groupby("fold", sort=True):
-        known = rows[rows["side"] != "test"]
+        known = own_folds[(own_folds["fold"] == fold) & (own_folds["side"] != "test")]
         tested = rows[rows["side"] == "test"].sort_values("scan_id", ignore_index=True)
         estimator = (
             SVC(kernel="linear") if kind == "linear_svm" else LogisticRegression(max_iter=5000, random_state=seed)
         )
         model = make_pipeline(StandardScaler(), estimator)
-        model.fit(features.loc[known["scan_id"]], known["label"] == classes["positive"])
+        model.fit(own_features.loc[known["scan_id"]], known["label"] == classes["positive"])
         margin = model.decision_function(features.loc[tested["scan_id"]])
         parts.append(
             pd.DataFrame(

@@ -1,0 +1,112 @@
+"""What the rules of a comparison read and depend on: the settings of each run, its inputs, and the code behind it."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from voxelwhy.cohort.simulation.confounds import describe_confounds
+from voxelwhy.config.settings import load_settings
+from voxelwhy.io.text import count
+from voxelwhy.jobs.code_digest import code_digest
+from voxelwhy.jobs.study import class_names, network_module, own_files, recorded, tables_of
+from voxelwhy.registry import METHODS, SOURCES
+
+#: Rules whose scripts compute the numbers that a run keeps.
+RULES_OF_NUMBERS = (
+    "simulate_cohort",
+    "parse_tables",
+    "prepare_template",
+    "prepare_mask",
+    "prepare_atlas",
+    "check_network",
+    "register_scan",
+    "select_scans",
+    "split_folds",
+    "audit_folds",
+    "train_fold",
+    "train_baseline",
+    "compute_heatmaps",
+    "merge_heatmaps",
+    "aggregate_regions",
+    "evaluate_predictions",
+    "compare_maps",
+    "explain_shuffled",
+    "score_truth",
+)
+
+
+class Plan:
+    """The runs of a comparison.
+
+    Parameters
+    ----------
+    config : dict, the settings of the study that compares, complete
+    cells, refused : the runs and the combinations that are not possible (`combinations.make_cells`)
+    scripts, schema : paths of the folder of the scripts and of the schema of configs
+    """
+
+    def __init__(self, config, cells, refused, *, scripts, schema):
+        self.config, self.refused, self.scripts = config, refused, scripts
+        self.cells = {cell.name: cell for cell in cells}
+        load = partial(load_settings, schema_path=schema)
+        self.settings_of = {cell.name: load(cell.config) for cell in cells}
+        self.question = config["compare"]["question"]
+
+    def configs(self):
+        """The config of each run, for its script; in no params, where settings that change no number would count."""
+        return {name: cell.config for name, cell in self.cells.items()}
+
+    def inputs(self, wildcards):
+        """The files of others with which a run begins; it looks at scans itself, whenever it is run."""
+        settings = self.settings_of[wildcards.cell]
+        tables = [] if "simulation" in settings else tables_of(settings["cohort"])
+        return [*tables, *(path for paths in own_files(settings).values() for path in paths)]
+
+    def settings(self, wildcards):
+        """What the numbers of a run depend on: its settings with their defaults, which may change."""
+        cell, settings = self.cells[wildcards.cell], self.settings_of[wildcards.cell]
+        explained = [split["name"] for split in settings["splits"] if split["heatmaps"]]
+        return {
+            "study": recorded(settings),
+            "choices": cell.choices,
+            "repeat": cell.repeat,
+            "split": explained[0],
+            "methods": list(settings["heatmaps"]["methods"]),
+            "classes": class_names(self.config),
+        }
+
+    def code(self, wildcards):
+        """All code on which the numbers of a study depend: the study itself then determines what has changed."""
+        settings = self.settings_of[wildcards.cell]
+        named = [METHODS[method] for method in settings["heatmaps"]["methods"]]
+        named += [network_module(settings["training"].get("network") or settings["model"]["architecture"])]
+        named += [SOURCES[settings["cohort"]["source"]]]
+        digests = [code_digest(self.scripts / f"{rule}.py", named) for rule in ("run_cell", *RULES_OF_NUMBERS)]
+        return {module: digest for digests_of_rule in digests for module, digest in digests_of_rule.items()}
+
+    def mark(self):
+        """What the figure states of the data: False, True, or the confounds in words if all runs have the same."""
+        if "simulation" not in self.config:
+            return False
+        words = {describe_confounds(settings["simulation"]["confounds"]) for settings in self.settings_of.values()}
+        return (words.pop() if len(words) == 1 else None) or True
+
+    def compared(self):
+        """The part of the settings of compare_cells that follows from the choices."""
+        compare = self.config["compare"]
+        return {
+            "question": self.question,
+            "choices": list(compare["choices"]),
+            "refused": self.refused,
+            "repeated": compare["repeated"],
+            "same_scans": not any(name.startswith("simulation.") for name in compare["repeated"]),
+            "simulated": self.mark(),
+        }
+
+    def lines(self):
+        """What is printed at the start: how many runs there are, and which combinations are not possible."""
+        repeats = self.config["compare"]["repeats"]
+        yield f"{count(len(self.cells) // repeats, 'combination')}, {count(repeats, 'repeat')} of each"
+        for refused in self.refused:
+            words = ", ".join(value for key, value in refused.items() if key != "reason")
+            yield f"skipped: {words} ({refused['reason']})"

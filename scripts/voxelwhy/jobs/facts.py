@@ -1,0 +1,140 @@
+"""The settings of rules: each rule names the facts that change its numbers or words, and gets these in one dict."""
+
+from __future__ import annotations
+
+from voxelwhy.config.splits import ALL_SCANS
+from voxelwhy.io.text import of_cohort
+from voxelwhy.jobs.study import UNRECORDED, joined_marks
+
+
+class Facts:
+    """Facts of a study by name.
+
+    An instance is called with names (and with fixed values by keyword), and returns the function of wildcards that
+    Snakemake wants as `params.settings`.
+
+    Parameters
+    ----------
+    study : jobs.study.Study
+
+    Examples
+    --------
+    `settings=facts("classes", "bootstrap", "seed")` in a rule.
+    """
+
+    def __init__(self, study):
+        self.study, config, evaluation = study, study.config, study.config["evaluation"]
+        figures, training = config["figures"], config["training"]
+        self.fixed = {
+            "classes": study.classes,
+            "seed": study.seed,
+            "methods": study.methods,
+            "heatmaps": study.heatmaps,
+            "training": study.recorded["training"],
+            "model": study.model,
+            "channels": training["channels"],
+            "registration": {k: v for k, v in config["registration"].items() if k not in UNRECORDED["registration"]},
+            # Whether groups of right and wrong predictions exist, and whether captions may call a scan unseen.
+            "judged": study.accuracy,
+            "unseen": study.accuracy,
+            "baseline": evaluation["baseline"],
+            "bootstrap": evaluation["bootstrap"],
+            "permutations": evaluation["permutations"],
+            "threshold": evaluation["truth_threshold"],
+            "planted": study.planted,
+            "atlas": "bilateral " * config["atlas"]["merge_sides"] + config["atlas"]["name"],
+            "shown": {key: figures[key] for key in ("axis", "slices_mm", "dpi")},
+            "dpi": figures["dpi"],
+            "top": figures["top_regions"],
+            "titles": {"cnn": training["network"], "baseline": evaluation["baseline"].replace("_", " ")},
+            "cohorts": [f"{study.name} (test scans)", *config["evaluate_on"]],
+            "config": study.recorded,
+            "splits": list(study.studied),
+            "explained": study.own_explained,
+        }
+
+    def __call__(self, *names, **fixed):
+        return lambda wildcards: {name: self.fact(name, getattr(wildcards, "split", None)) for name in names} | fixed
+
+    def fact(self, name, split=None):
+        """One fact; `split` is the split of the job, where there is one."""
+        return self.fixed[name] if name in self.fixed else getattr(self, name)(split)
+
+    # --- Of a split ---
+
+    def split(self, split):
+        return {key: value for key, value in self.study.splits[split].items() if key != "heatmaps"}
+
+    def split_name(self, split):
+        return split
+
+    def trains(self, split):
+        """Whether the split has training scans."""
+        return self.study.splits[split]["kind"] != ALL_SCANS
+
+    def n_models(self, split):
+        return len(self.study.folds_of(split))
+
+    def n_folds(self, split):
+        """Folds of which each explains its own test scans; None if each model explains all scans."""
+        return None if self.study.model or split in self.study.external else len(self.study.folds_of(split))
+
+    def simulated(self, split):
+        """What figures state: whether the scans are simulated, or which confounds were planted in them."""
+        return self.study.mark if split is None else self.study.mark_of(split)
+
+    def simulated_anywhere(self, split):
+        """The same for all cohorts on which the models of a split are tested."""
+        return joined_marks([self.study.mark_of(name) for name in self.study.with_external(split)])
+
+    def simulated_sides(self, split):
+        """Whether the scans of the other cohort and those of this study are simulated."""
+        return {"there": self.study.made_up(self.study.splits[split]["cohort"]), "here": self.study.simulated}
+
+    def explained_methods(self, split):
+        return self.study.methods_of(split)
+
+    def tested(self, split):
+        return self.study.tested(split)
+
+    def of(self, split):
+        """Whose scans they are, for captions: "" for the study's own."""
+        return of_cohort(**self.study.tested(split)) if split in self.study.external else ""
+
+    # --- Of the whole study ---
+
+    def split_titles(self, split):
+        """Titles of splits in the report, where they are not their names."""
+        external = self.study.external.items()
+        return {ALL_SCANS: "all scans"} | {
+            name: f"{entry['of']}, tested on {entry['cohort']}" for name, entry in external
+        }
+
+    def real(self, split):
+        return self.study.real_cohorts()
+
+    def shuffled(self, split):
+        """Settings of the heatmaps of networks trained on shuffled diagnoses."""
+        heatmaps = self.study.heatmaps
+        kept = {key: heatmaps[key] for key in ("methods", "target", "output", "scans")}
+        return kept | {"most_subjects": heatmaps.get("most_subjects")}
+
+    def predicting(self, split):
+        """Settings of the training that a prediction on another cohort needs."""
+        return {key: self.study.adopting[key] for key in ("network", "channels", "batch_size", "precision", "threads")}
+
+    def adopting(self, split):
+        return self.study.adopting
+
+    def heatmap(self, wildcards):
+        """Settings of compute_heatmaps and merge_heatmaps for a split and a method."""
+        study, heatmaps, split = self.study, self.study.heatmaps, wildcards.split
+        settings = {key: heatmaps[key] for key in ("target", "output")}
+        settings |= {key: self.fixed[key] for key in ("channels", "judged", "classes")}
+        settings |= {"scans": [] if split in study.external else heatmaps["scans"]}
+        settings |= {"options": heatmaps["methods"][wildcards.method] or {}}
+        if "most_subjects" in heatmaps:
+            settings |= {"most_subjects": heatmaps["most_subjects"], "seed": study.seed}
+        if "options" in study.network:
+            settings |= {"network": study.network["network"]}
+        return settings

@@ -1,0 +1,65 @@
+"""What a study shows: the names of its figures and tables, and their order in the report."""
+
+from __future__ import annotations
+
+COHORT_FIGURES = ("flow", "registration", "quality")
+#: Exist for the study's own scans only: how the network learnt, and what was planted.
+OF_OWN_SCANS = ("learning_curves", "truth_map", "truth_scores", "truth")
+
+
+class Outputs:
+    """Figures and tables of a study by name.
+
+    Parameters
+    ----------
+    study : jobs.study.Study
+
+    Attributes
+    ----------
+    figures : {subject: names}, of a split; one rule draws the figures of one subject
+    split_tables, relevance_tables : lists of names, of a split
+    """
+
+    def __init__(self, study):
+        self.study, groups = study, list(study.classes.values())
+        self.figures = {
+            "performance": ["metrics", "roc", "confusion"] * study.accuracy + ["learning_curves"] * (not study.model),
+            "heatmaps": [f"heatmaps_{group}{kind}" for kind in ("", "_scaled") for group in groups],
+            "regions": [f"regions_{group}" for group in groups],
+            "agreement": ["agreement", "saturation"],
+            "truth": ["truth_map", "truth_scores"] * study.simulated,
+        }
+        self.split_tables = ["table1", *["metrics"] * study.accuracy]
+        self.relevance_tables = ["agreement", *self.figures["regions"], *["truth"] * study.simulated]
+        self.imported_figures = [f"heatmaps_{group}" for group in study.imported_groups]
+        self.imported_tables = [f"regions_{group}" for group in study.imported_groups]
+
+    def external_only(self, names):
+        """Those names that exist for the scans of another study as well."""
+        return [name for name in names if name not in OF_OWN_SCANS]
+
+    def of_split(self, split):
+        """Names of the figures and of the tables of a split, in the order of the report."""
+        study, explained = self.study, split in self.study.explained
+        subjects = self.figures.values() if explained else [self.figures["performance"]]
+        figures = [name for names in subjects for name in names]
+        tables = self.split_tables + self.relevance_tables * explained
+        if split in study.external:
+            return self.external_only(figures), self.external_only(tables)
+        elsewhere = ["external"] * (split in study.tested_elsewhere)
+        return figures + elsewhere, tables + elsewhere
+
+    def report_items(self):
+        """Paths of the title and caption of everything that the report shows, in its order within each section."""
+        items = [f"figures/{name}" for name in COHORT_FIGURES] + ["tables/excluded"]
+        for split in self.study.studied:
+            figures, tables = self.of_split(split)
+            items += [f"splits/{split}/figures/{name}" for name in figures]
+            items += [f"splits/{split}/tables/{name}" for name in tables]
+        for figure, table in zip(self.imported_figures, self.imported_tables, strict=True):
+            items += [f"imported_maps/figures/{figure}", f"imported_maps/tables/{table}"]
+        return [self.study.path(f"{item}.json") for item in items]
+
+    def report_pictures(self):
+        """Paths of the figures among them."""
+        return [item.replace(".json", ".png") for item in self.report_items() if "/figures/" in item]

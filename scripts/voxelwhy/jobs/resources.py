@@ -1,0 +1,166 @@
+"""What jobs request from a scheduler: memory, time, and into how many parts the heatmaps of a split are divided.
+
+The estimates rest on measurements (`jobs.costs`). They grow with the grid of the study, with the number of scans where a
+job holds something of each, and with the attempt: a job that was killed for memory or time requests more.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+
+from voxelwhy.io.images import Grid
+from voxelwhy.jobs import costs
+from voxelwhy.jobs.study import read_paths
+
+#: Minutes of a small job: it takes seconds, but a slow file system can stretch them, and a group adds them up.
+SHORT_MINUTES = 5
+#: The largest share of scans that a holdout is assumed to test: more parts than needed do no harm.
+HOLDOUT_SHARE = 1 / 3
+#: The largest usual number of scans of a subject.
+VISITS = 4
+#: Minutes of a whole study, which runs in the process of the comparison: no scheduler limits it.
+UNLIMITED_MINUTES = 60 * 24 * 7
+
+
+class Requests:
+    """Memory (MB) and time (minutes) of the jobs of a study, as functions of wildcards and attempt.
+
+    Parameters
+    ----------
+    study : jobs.study.Study
+    """
+
+    def __init__(self, study):
+        self.study, self.config = study, study.config
+        registration = self.config["registration"]
+        self.megavoxels = math.prod(Grid.named(registration["grid"], registration["resolution_mm"]).shape) / 1e6
+        # Registrations in one submission to a cluster; workflow/profiles/slurm names these groups.
+        self.registration_group = f"register_{costs.registrations_per_job(study.registration)}"
+        self.tables = {"mem_mb": self.table_mb, "runtime": self.table_minutes}
+        self.volumes = {"mem_mb": self.volume_mb, "runtime": self.short_minutes}
+        self.maps = {"mem_mb": self.map_mb, "runtime": self.table_minutes}
+        self.registration = {"mem_mb": self.registration_mb, "runtime": self.registration_minutes}
+
+    # --- How many scans ---
+
+    def n_scans(self, cohort=None):
+        """Scans of the study's cohort, or of another one's; 0 before its table is there."""
+        table = self.study.selected_of(cohort) if cohort else self.study.scans_table()
+        return len(read_paths(table)) if os.path.exists(table) else 0
+
+    def n_tested(self, split):
+        """Scans of the cohort that a split tests."""
+        return self.n_scans(self.study.splits[split].get("cohort"))
+
+    def n_known(self, wildcards):
+        """Scans of which a job has a row each."""
+        cohorts = [getattr(wildcards, "cohort", None)]
+        if (split := getattr(wildcards, "split", None)) is not None:
+            cohorts.append(self.study.splits[split].get("cohort"))
+        return max(self.n_scans(), *map(self.n_scans, cohorts))
+
+    def n_explained(self, split):
+        """The approximate number of maps of a split by each method."""
+        most, tested = self.config["heatmaps"].get("most_subjects"), self.n_tested(split)
+        scans = tested if most is None else min(tested, 2 * most * VISITS)
+        if split in self.study.external:
+            return scans * len(self.study.folds_of(split))
+        return math.ceil(scans * (1 if self.study.splits[split]["kind"] in ("kfold", "all_scans") else HOLDOUT_SHARE))
+
+    # --- Jobs on tables and volumes ---
+
+    def table_mb(self, wildcards, attempt):
+        """A job on tables."""
+        return math.ceil((costs.BASE_MB + costs.SCAN_MB * self.n_known(wildcards)) * attempt)
+
+    def table_minutes(self, wildcards, attempt):
+        """A job that takes seconds for a small cohort."""
+        return (SHORT_MINUTES + math.ceil(self.n_known(wildcards) * costs.TABLE_SECONDS / 60)) * attempt
+
+    def volume_mb(self, wildcards, attempt):
+        """A job on a few volumes that reads no table of scans."""
+        return math.ceil((costs.BASE_MB + costs.MAP_MB * self.megavoxels) * attempt)
+
+    def short_minutes(self, wildcards, attempt):
+        return SHORT_MINUTES * attempt
+
+    def map_mb(self, wildcards, attempt):
+        """A job on a few volumes and on tables."""
+        scans = costs.SCAN_MB * self.n_known(wildcards)
+        return math.ceil((costs.BASE_MB + costs.MAP_MB * self.megavoxels + scans) * attempt)
+
+    # --- Cohort and registration ---
+
+    def reading_minutes(self, wildcards, attempt):
+        """Reading a cohort whose size is not known yet."""
+        return 60 * attempt
+
+    def unlimited_minutes(self, wildcards, attempt):
+        return UNLIMITED_MINUTES
+
+    def simulation_mb(self, wildcards, attempt):
+        return math.ceil(costs.simulation_mb(self.config["simulation"]) * attempt)
+
+    def simulation_minutes(self, wildcards, attempt):
+        return math.ceil(SHORT_MINUTES + 3 * costs.simulation_seconds(self.config["simulation"]) / 60) * attempt
+
+    def registration_mb(self, wildcards, attempt):
+        return math.ceil(costs.registration_mb(self.study.registration, self.megavoxels) * attempt)
+
+    def registration_minutes(self, wildcards, attempt):
+        """Twice the expected time, at least two minutes; a group of registrations adds them up."""
+        return max(2, math.ceil(2 * costs.registration_seconds(self.study.registration) / 60)) * attempt
+
+    def batch_minutes(self, wildcards, attempt):
+        """A batch of registrations. A second attempt needs no more: it continues where the first one ended."""
+        scans = self.study.batches()[int(wildcards.batch)]
+        return SHORT_MINUTES + math.ceil(2 * costs.registration_seconds(self.study.registration) * len(scans) / 60)
+
+    # --- Networks ---
+
+    def training_mb(self, wildcards, attempt):
+        """A training, by the voxels of the grid and the size of a batch."""
+        training = self.config["training"]
+        return math.ceil(costs.training_mb(training["network"], training["batch_size"], self.megavoxels) * attempt)
+
+    def training_minutes(self, wildcards, attempt):
+        """Twice the epochs on one core, and an hour. A second attempt continues where the first one ended."""
+        training = self.config["training"]
+        seconds = costs.step_seconds(training["network"], self.megavoxels) * self.n_scans() * training["epochs"]
+        return math.ceil(60 + 2 * seconds / 60)
+
+    def prediction_minutes(self, wildcards, attempt):
+        """As for one epoch: each scan is predicted once."""
+        seconds = costs.step_seconds(self.config["training"]["network"], self.megavoxels)
+        return math.ceil(60 + 2 * seconds * self.n_tested(wildcards.split) / 60) * attempt
+
+    def shuffled_mb(self, wildcards, attempt):
+        """A job that trains and then explains."""
+        return max(self.training_mb(wildcards, attempt), self.heatmap_mb(wildcards, attempt))
+
+    def shuffled_minutes(self, wildcards, attempt):
+        """All folds of a training and the heatmaps of a split. A second attempt continues the training."""
+        split = wildcards.split
+        seconds = sum(map(self.heatmap_seconds, self.study.methods)) * self.n_explained(split)
+        trainings = len(self.study.folds_of(split)) * self.training_minutes(wildcards, attempt)
+        return trainings + math.ceil(2 * seconds / 60) * attempt
+
+    # --- Heatmaps ---
+
+    def heatmap_seconds(self, method):
+        """The approximate time of one core for the map of one scan."""
+        options = self.config["heatmaps"]["methods"][method] or {}
+        return costs.heatmap_seconds(method, options, self.config["training"]["network"], self.megavoxels)
+
+    def heatmap_parts(self, wildcards):
+        """The folders of the parts of a split's heatmaps by a method; known once the table of scans is read."""
+        total = costs.n_parts(self.n_explained(wildcards.split), self.heatmap_seconds(wildcards.method))
+        folder = f"splits/{wildcards.split}/heatmaps/{wildcards.method}/parts"
+        return [self.study.path(f"{folder}/{number}-of-{total}") for number in range(1, total + 1)]
+
+    def heatmap_mb(self, wildcards, attempt):
+        return math.ceil(costs.heatmap_mb(self.config["training"]["network"], self.megavoxels) * attempt)
+
+    def heatmap_minutes(self, wildcards, attempt):
+        return math.ceil(costs.PART_MINUTES * 3) * attempt

@@ -1,0 +1,304 @@
+"""One study as its rules see it: which splits, methods and files follow from the config."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+from functools import lru_cache
+from pathlib import Path
+
+from voxelwhy.config.atlas_names import FETCHED
+from voxelwhy.config.model import MASKS
+from voxelwhy.config.splits import reported_splits
+from voxelwhy.io.channels import maps_needed
+from voxelwhy.jobs.batches import divide_scans
+from voxelwhy.registry import METHODS, NETWORKS
+
+#: Settings that change no number: where results are shared, how work is cut into jobs, where it runs.
+UNRECORDED = {"training": ("device",), "registration": ("store", "batch"), "simulation": ("store",)}
+
+
+def recorded(settings):
+    """The settings without those that change no number, as the report shows them."""
+    kept = {key: value for key, value in settings.items() if key not in ("use_gpu", "keep")}
+    return kept | {
+        section: {key: value for key, value in kept[section].items() if key not in names}
+        for section, names in UNRECORDED.items()
+        if section in kept
+    }
+
+
+def tables_of(cohort):
+    """The tables of a cohort and, where the entries are files, the folders in which new ones appear.
+
+    Parameters
+    ----------
+    cohort : dict, the section `cohort` of a config
+    """
+    named = [cohort[key] for key in ("table", "adnimerge") if key in cohort]
+    folder = Path(cohort.get("data_dir", "."))
+    if cohort["source"] == "bids":
+        named = [folder, *folder.glob("participants.tsv"), *folder.glob("sub-*/sub-*_sessions.tsv")]
+    elif not named:
+        named = [folder, *(place for place in folder.glob("[!.]*") if place.is_dir())]
+    return [str(path) for entry in named for path in (entry if isinstance(entry, list) else [entry])]
+
+
+def own_files(settings):
+    """Files of the user's own that a config names: atlas, network mask, whole-head template (if it is there)."""
+    atlas = [settings["atlas"][part] for part in ("image", "table") if part in settings["atlas"]]
+    return {"atlas": atlas, "mask": _own_mask(settings), "head": _own_head(settings)}
+
+
+def _own_mask(settings):
+    return [settings["training"]["mask"]] if settings["training"]["mask"] not in MASKS else []
+
+
+def _own_head(settings):
+    path = settings["scans"].get("template")
+    return [path] if path and os.path.exists(path) else []
+
+
+def network_module(network):
+    """The module that holds a network: one of the registry, or that of `module:factory`."""
+    return NETWORKS.get(network, network.partition(":")[0])
+
+
+def one_of(names):
+    """A wildcard constraint: one of these names."""
+    return "|".join(map(re.escape, names))
+
+
+def read_paths(table):
+    """Paths of the scans of a table (scans.tsv, selected.tsv) by scan_id; read again only when the file has changed."""
+    return _read_paths(str(table), os.stat(table).st_mtime_ns)
+
+
+@lru_cache
+def _read_paths(table, mtime):
+    with open(table, encoding="utf-8") as rows:
+        return {row["scan_id"]: row["path"] for row in csv.DictReader(rows, delimiter="\t")}
+
+
+class Study:
+    """The facts of one study that its rules need.
+
+    Parameters
+    ----------
+    config : dict, the settings, complete and checked (`config.settings.load_settings`)
+    confounds : str, the confounds planted in this study's simulated scans, in words; "" for none
+    confounds_of : function of the name of another study; the same for its scans
+    """
+
+    def __init__(self, config, *, confounds="", confounds_of=lambda cohort: ""):
+        self.config, self.confounds_of = config, confounds_of
+        self.name, self.seed, self.classes = config["study"], config["seed"], class_names(config)
+        # GPUs that a job asks the scheduler for where it runs a network; no number depends on it.
+        self.gpus = 1 if config["use_gpu"] else 0
+        self.studied = reported_splits(config)
+        # The models of a split on the scans of another study form a separate, evaluation-only split.
+        self.external = {name: split for name, split in self.studied.items() if "cohort" in split}
+        self.splits = {split["name"]: split for split in config["splits"]} | self.studied
+        self.own_splits = [name for name in self.splits if name not in self.external]
+        # Splits whose test scans get heatmaps; the others are evaluated for accuracy only.
+        self.explained = [name for name, split in self.studied.items() if split.get("heatmaps", True)]
+        self.own_explained = [name for name in self.explained if name not in self.external]
+        # Splits whose models are also tested on other cohorts.
+        self.tested_elsewhere = list(dict.fromkeys(split["of"] for split in self.external.values()))
+        # Existing weights take the place of training. Without their training split there is no accuracy.
+        self.model = config["model"] if "weights" in config.get("model", {}) else {}
+        self.accuracy = not self.model or "trained_on" in self.model
+        self.methods = list(config["heatmaps"]["methods"])
+        self.simulated = "simulation" in config
+        self.planted = self.simulated and config["simulation"]["effect"] > 0
+        # What figures and the report state: true, or the confounds in words.
+        self.mark = self.simulated and (confounds or True)
+        self.recorded = recorded(config)
+        self._choose_settings(config)
+
+    def _choose_settings(self, config):
+        """The parts of the settings on which single rules depend."""
+        training, registration = config["training"], config["registration"]
+        self.network = {key: training[key] for key in ("network", "options", "channels") if key in training}
+        self.network_module = network_module(self.network["network"])
+        # What existing weights still take from the section training.
+        self.adopting = self.network | {
+            key: training[key] for key in ("crop", "normalisation", "batch_size", "precision", "threads")
+        }
+        unregistered = (*UNRECORDED["registration"], "limits", "skip")  # limits and skip belong to select_scans
+        self.registration = {key: value for key, value in registration.items() if key not in unregistered}
+        # Images in addition to the intensities: those that the network sees, and those that the config asks for.
+        self.registration |= {"maps": maps_needed(training["channels"], registration["maps"])}
+        if "extract" in config["scans"]:
+            self.registration |= {key: config["scans"][key] for key in ("extract", "skull_stripped")}
+        self.heatmaps = {key: value for key, value in config["heatmaps"].items() if key != "others"}
+        self.imported = {f"{other['name']}_{other['group']}": other for other in config["heatmaps"]["others"]}
+        self.imported_groups = list(dict.fromkeys(other["group"] for other in config["heatmaps"]["others"]))
+        self.own_files = own_files(config)
+        self.atlas_is_fetched = config["atlas"]["name"] in FETCHED
+        # Draws of networks trained on shuffled diagnoses. Existing weights cannot be trained on other labels.
+        self.draws = range(1, 0 if self.model else config["evaluation"]["shuffled"] + 1)
+
+    # --- Paths, and what lies where ---
+
+    def path(self, path):
+        """A path within the folder of the study."""
+        return f"results/{self.name}/{path}"
+
+    def scans_table(self):
+        return self.path("cohort/scans.tsv")
+
+    def scan_path(self, wildcards):
+        return read_paths(self.scans_table())[wildcards.scan]
+
+    def batches(self):
+        """Scans by batch, or None if each scan is a job of its own; known once parse_tables has run.
+
+        Skipped scans count in the number of batches, so that skipping one changes only its own batch.
+        """
+        settings = self.config["registration"]
+        batches = divide_scans(read_paths(self.scans_table()), settings["batch"])
+        if batches is None:
+            return None
+        used = {batch: [scan for scan in scans if scan not in settings["skip"]] for batch, scans in batches.items()}
+        return {batch: scans for batch, scans in used.items() if scans}
+
+    def batch_paths(self, wildcards):
+        paths = read_paths(self.scans_table())
+        return [paths[scan] for scan in self.batches()[int(wildcards.batch)]]
+
+    def batch_settings(self, wildcards):
+        return self.registration | {"scans": self.batches()[int(wildcards.batch)]}
+
+    def head_template(self, wildcards=None):
+        """The whole-head template, if the scans are whole heads; known once parse_tables has run."""
+        with open(self.path("cohort/skull.json"), encoding="utf-8") as skull:
+            brains = json.load(skull)["skull_stripped"] or "extract" in self.config["scans"]
+        return [] if brains else self.path("template/head.nii.gz")
+
+    def registered_scans(self, wildcards=None):
+        """The folders of registered scans, or the manifests of the batches that make them."""
+        batches, skip = self.batches(), self.config["registration"]["skip"]
+        if batches is not None:
+            return [self.path(f"batches/{batch}.tsv") for batch in batches]
+        return [self.path(f"registered/{scan}") for scan in read_paths(self.scans_table()) if scan not in skip]
+
+    def folds_of(self, split):
+        """Numbers of the folds of a split."""
+        return range(self.splits[split]["folds"] if self.splits[split]["kind"] == "kfold" else 1)
+
+    def of_folds(self, split, file):
+        """The same file of each fold of a split."""
+        return [self.path(f"splits/{split}/fold-{fold}/{file}") for fold in self.folds_of(split)]
+
+    def predictions(self, wildcards):
+        return self.of_folds(wildcards.split, "predictions.tsv")
+
+    def histories(self, wildcards):
+        """The training history of each fold; existing weights and external cohorts have none."""
+        trained = not self.model and wildcards.split not in self.external
+        return self.of_folds(wildcards.split, "history.tsv") if trained else []
+
+    def models(self, wildcards):
+        """The models that classify the scans of a split, by fold."""
+        return self.of_folds(self.trained_split(wildcards), "model.pt")
+
+    def trained_split(self, wildcards):
+        """The split whose models classify the scans of a split: itself, or the one that is tested on another cohort."""
+        return self.splits[wildcards.split].get("of", wildcards.split)
+
+    def own_folds(self, wildcards):
+        """The folds on which the models of an external split were trained."""
+        return self.path(f"splits/{self.trained_split(wildcards)}/folds.tsv")
+
+    def own_metrics(self, wildcards):
+        """The accuracy of the models of an external split on the study's own test scans."""
+        return self.path(f"splits/{self.trained_split(wildcards)}/evaluation/metrics.tsv")
+
+    def metrics(self, wildcards):
+        """The accuracy of a split, where there is one."""
+        return [self.path(f"splits/{wildcards.split}/evaluation/metrics.tsv")] if self.accuracy else []
+
+    def metrics_of_cohorts(self, wildcards):
+        """The accuracy of the models of a split on each cohort, that of the study's own test scans first."""
+        return [self.path(f"splits/{split}/evaluation/metrics.tsv") for split in self.with_external(wildcards.split)]
+
+    def truth(self, wildcards):
+        planted = self.simulated and wildcards.split in self.own_explained
+        return [self.path(f"splits/{wildcards.split}/evaluation/truth.tsv")] if planted else []
+
+    def methods_of(self, split):
+        """The methods that explain a split."""
+        return self.methods if split in self.explained else []
+
+    def method_modules(self):
+        """The modules that hold the methods of the study."""
+        return [METHODS[method] for method in self.methods]
+
+    def maps(self, wildcards):
+        return [self.path(f"splits/{wildcards.split}/heatmaps/{method}/maps") for method in self.methods]
+
+    def groups(self, wildcards):
+        return [self.path(f"splits/{wildcards.split}/heatmaps/{method}/groups.tsv") for method in self.methods]
+
+    def regions(self, wildcards):
+        split = wildcards.split
+        return [self.path(f"splits/{split}/regions/{method}.tsv") for method in self.methods_of(split)]
+
+    def normalisation_file(self, wildcards=None):
+        """The file that model.normalisation names, if it is one."""
+        named = self.model.get("normalisation", "")
+        return [named] if named.endswith(".npz") else []
+
+    def normalisation_folds(self, wildcards=None):
+        """The folds of the split that model.normalisation names, if it is one, and the audit that they passed."""
+        named = self.model.get("normalisation")
+        return [self.path(f"splits/{named}/{file}") for file in ("folds.tsv", "audit.json") if named in self.splits]
+
+    def imported_files(self, ending):
+        """One file of each imported map."""
+        return [self.path(f"imported_maps/maps/{name}{ending}") for name in self.imported]
+
+    # --- Other cohorts ---
+
+    def with_external(self, split):
+        """A split, followed by its models on other cohorts."""
+        return [split, *(name for name, entry in self.external.items() if entry["of"] == split)]
+
+    def tested(self, split):
+        """Whose models are tested on which cohort."""
+        entry = self.splits[split]
+        return {"cohort": entry["cohort"], "split": entry["of"], "n_models": len(self.folds_of(split))}
+
+    def selected_of(self, cohort):
+        """Path of the table of registered scans of another study."""
+        return f"results/{cohort}/cohort/selected.tsv"
+
+    def made_up(self, cohort):
+        """Whether the scans of another study are simulated; False while they are not registered."""
+        table, made = self.selected_of(cohort), Path("results", cohort, "simulation")
+        return os.path.exists(table) and any(Path(path).is_relative_to(made) for path in read_paths(table).values())
+
+    def mark_of(self, split):
+        """What figures state of the scans of a split and of those behind its models: whether any are simulated, and how."""
+        if split not in self.external:
+            return self.mark
+        cohort = self.splits[split]["cohort"]
+        return joined_marks([self.mark, self.made_up(cohort) and (self.confounds_of(cohort) or True)])
+
+    def real_cohorts(self):
+        """Cohorts in the report of a simulated study that are not simulated themselves."""
+        return [cohort for cohort in self.config["evaluate_on"] if self.simulated and not self.made_up(cohort)]
+
+
+def class_names(config):
+    """Names of the positive and the negative class."""
+    return {side: config["cohort"]["classes"][side]["name"] for side in ("positive", "negative")}
+
+
+def joined_marks(marks):
+    """One mark for a figure that shows several cohorts: the confounds in words, or whether any is simulated."""
+    words = list(dict.fromkeys(mark for mark in marks if isinstance(mark, str)))
+    return "; ".join(words) or any(marks)
