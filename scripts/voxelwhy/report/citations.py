@@ -1,4 +1,4 @@
-"""What to cite, by what a study used."""
+"""The works to cite, given what a study used."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ WORKS = {
 
 
 def works_of(name):
-    """Keys of WORKS that a study with the atlas `name` cites; none for an atlas of one's own."""
+    """Keys of WORKS that a study with the atlas `name` cites; none for the user's own atlas."""
     return PACKAGED.get(name) or (FETCHED[name].cite if name in FETCHED else ())
 
 

@@ -1,4 +1,4 @@
-"""What a study took: time and memory of its jobs, as Snakemake's benchmarks have them, summed by rule."""
+"""Run time and memory of a study: the benchmarks that Snakemake writes for each job, summed by rule."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ import pandas as pd
 from voxelwhy.io.text import count, duration, number
 from voxelwhy.report.sections import Item, Section
 
-#: Columns of `sum_costs`. Seconds and, for `memory_mb`, MB; `unmeasured` jobs ended before they could be looked at.
+#: Columns of `sum_costs`, in seconds and MB; `unmeasured` counts jobs that ended before their first sample.
 COLUMNS = ["rule", "jobs", "wall_s", "cpu_s", "longest_s", "memory_mb", "unmeasured"]
 
 
 def cost_section(study_dir, *, writer):
-    """The section of the report that says what the study took, as far as it is known while the report is written.
+    """The section of the report on run time and memory, from the jobs that have ended when the report is written.
 
     Parameters
     ----------
     study_dir : path
         The study's folder, with benchmarks/ and logs/.
     writer : str
-        The rule that writes the report: it still runs, and has no benchmark yet.
+        The rule that writes the report: it is still running and has no benchmark yet.
 
     Returns
     -------
-    list of one Section; empty where there is no benchmark
+    list of one Section; empty if there is no benchmark
     """
     benchmarks, logs = Path(study_dir, "benchmarks"), Path(study_dir, "logs")
     costs = sum_costs(benchmarks)
@@ -42,10 +42,10 @@ def cost_section(study_dir, *, writer):
     }
     unit, seconds = ("h", 3600) if whole["wall_s"] >= 3600 else ("min", 60)
     rows = tuple(_row(row, seconds) for row in [*costs.to_dict("records"), whole])
-    columns = ("Rule", "Jobs", f"Processor, {unit}", f"Start to end, {unit}", "Longest job", "Largest memory, GB")
+    columns = ("Rule", "Jobs", f"CPU time, {unit}", f"Wall time, {unit}", "Longest job", "Largest memory, GB")
     caption = _caption(costs, jobs_without(benchmarks, logs, leave_out=[writer]))
     item = Item("table", title="Time and memory by rule", caption=caption, columns=columns, rows=rows)
-    return [Section("cost", "What it took", "The jobs of this study, the rule that took longest first.", {"": [item]})]
+    return [Section("cost", "Run time and memory", "The jobs of this study by rule, longest first.", {"": [item]})]
 
 
 def _row(row, seconds):
@@ -65,33 +65,33 @@ def _time(value):
 
 def _caption(costs, without):
     told = [
-        f"The last run of each of {count(int(costs['jobs'].sum()), 'job')} that ended well. Jobs that ran side by side "
-        "are added up. Processor time and memory are looked at now and then (every half second at first, later every "
-        "30 s), so that a little more may have been used. Memory is the resident set and includes memory maps: a "
-        "training maps all its scans, and the system takes that back where memory is short. The job that writes this "
-        "page is not among them."
+        f"The last successful run of each of {count(int(costs['jobs'].sum()), 'job')}. Wall time is the sum over jobs, "
+        "also of those that ran in parallel. CPU time and memory are sampled, every half second at first and later "
+        "every 30 s, so actual use may be slightly higher. Memory is the resident set and includes memory maps: a "
+        "training maps all its scans, and the operating system reclaims these pages when memory is short. The job that "
+        "writes this page is not included."
     ]
     if unmeasured := int(costs["unmeasured"].sum()):
-        told.append(f"{count(unmeasured, 'job')} ended before processor time and memory could be looked at.")
+        told.append(f"{count(unmeasured, 'job')} ended before CPU time and memory could be sampled.")
     if without:
         named = ", ".join(f"{rule.replace('_', ' ')} {n}" for rule, n in without.items())
-        told.append(f"{count(sum(without.values()), 'job')} with a log and without a benchmark: {named}.")
+        told.append(f"{count(sum(without.values()), 'job')} with a log but without a benchmark: {named}.")
     return " ".join(told)
 
 
 def read_benchmarks(folder):
-    """The benchmarks of a study's jobs, one row each.
+    """The benchmarks of the jobs of a study, one row per job.
 
     Parameters
     ----------
     folder : path
-        Of files `<rule>.tsv`, or `<rule>/…/<wildcards>.tsv`, as Snakemake writes them; one that cannot be read (it is
-        being written) is left out.
+        Holds files `<rule>.tsv` or `<rule>/…/<wildcards>.tsv`, as Snakemake writes them. A file that cannot be read,
+        because it is being written, is skipped.
 
     Returns
     -------
-    DataFrame with rule, job (the path without its ending), s, cpu_time and max_rss, the last two empty for a job that
-    ended before it was looked at
+    DataFrame with rule, job (the path without its ending), s, cpu_time and max_rss; the last two are empty for a job
+    that ended before its first sample
     """
     folder, rows = Path(folder), []
     for path in sorted(folder.rglob("*.tsv")):
@@ -106,11 +106,11 @@ def read_benchmarks(folder):
 
 
 def sum_costs(folder):
-    """Time and memory by rule, the rule that took longest first.
+    """Time and memory by rule, the rule with the longest total time first.
 
     Returns
     -------
-    DataFrame with COLUMNS; `memory_mb` is the largest job's
+    DataFrame with COLUMNS; `memory_mb` is that of the largest job
     """
     jobs = read_benchmarks(folder)
     by_rule = jobs.groupby("rule").agg(
@@ -125,12 +125,12 @@ def sum_costs(folder):
 
 
 def jobs_without(benchmarks, logs, *, leave_out=()):
-    """Jobs that have a log and no benchmark, {rule: n}: those that failed or still run, or whose benchmark was deleted.
+    """Jobs with a log but no benchmark, {rule: n}: they failed, are still running, or their benchmark was deleted.
 
     Parameters
     ----------
-    benchmarks, logs : paths of the study's folders, laid out alike
-    leave_out : rules that do not count: the one that asks is still running
+    benchmarks, logs : paths of the study's folders, which have the same layout
+    leave_out : rules that are not counted, such as the one that is running
     """
     measured = set(read_benchmarks(benchmarks)["job"])
     logs = Path(logs)
@@ -143,5 +143,5 @@ def _rule(path, folder):
 
 
 def _job(path, folder):
-    # Not with_suffix: the names of scans have dots.
+    # Not with_suffix, because names of scans contain dots.
     return str(path.relative_to(folder)).removesuffix(path.suffix)

@@ -1,4 +1,4 @@
-"""The study's report: one self-contained page, to read from top to bottom."""
+"""The report of a study: one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from jinja2 import Environment, StrictUndefined
 from voxelwhy.errors import InputError
 from voxelwhy.io.text import listing
 
-#: Figures are saved at more dots an inch than they are shown at, and so stay sharp.
+#: Figures are saved at a higher resolution than they are shown at, so that they stay sharp.
 SHOWN_DPI = 100
 _TEMPLATE = Path(__file__).with_name("report.html.j2")
 
 
 def write_report(sections, out_path, *, title, simulated, sentences, versions, citations, split_titles=None, real=()):
-    """Write the report: summary, sections, versions and citations in one HTML file that needs nothing from outside.
+    """Write the report: summary, sections, versions and citations in one self-contained HTML file.
 
     Parameters
     ----------
     sections : list of voxelwhy.report.sections.Section, in the order of reading
     out_path : path of the HTML file
     title : str, the study's name
-    simulated : bool, or str; if so, a banner on the page's face says so, and the words that are given: which confound
-        was planted
-    sentences : list of str; or {split name: list of str}; what the study comes to
+    simulated : bool, or str; if true, a banner at the top marks the data as simulated; a str also names the planted
+        confound
+    sentences : list of str; or {split name: list of str}; the summary of the study
     versions : {software: version}
     citations : list of (text, link or "")
-    split_titles : {split name: words}, headings where a section has items of several splits
-    real : names of other cohorts whose scans are not simulated, though those of the study are
+    split_titles : {split name: heading}, used if a section has items of several splits
+    real : names of other cohorts whose scans are real although those of the study are simulated
 
     Raises
     ------
@@ -56,7 +56,7 @@ def write_report(sections, out_path, *, title, simulated, sentences, versions, c
 
 
 def embed_image(path, dpi):
-    """A png as a data URI with the width and height, in CSS pixels, at which it is shown: {"src", "width", "height"}.
+    """A png as a data URI with its displayed width and height in CSS pixels: {"src", "width", "height"}.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Which sections the report has, in which order, and what goes into each: figures and tables tell by their JSON."""
+"""The sections of the report and their order; the JSON of each figure and table names the section it belongs to."""
 
 from __future__ import annotations
 
@@ -8,35 +8,41 @@ from pathlib import Path
 from voxelwhy.errors import InputError
 from voxelwhy.io.images import read_json
 
-#: Order and wording of the report; a section without items is left out.
+#: Sections in the order of the report, with title and opening sentence; a section without items is skipped.
 SECTIONS = {
-    "cohort": ("Cohort", "Where the scans come from, what was left out and why, and who is in which fold."),
+    "cohort": ("Cohort", "Flow of scans into the study, exclusions with their reasons, and composition of the folds."),
     "registration": (
         "Registration",
-        "Every scan was brought onto the template. Look here before believing anything below.",
+        "Every scan was registered to the template. Check these registrations before interpreting any result below.",
     ),
-    "training": ("Training", "How the networks learned, fold by fold."),
+    "training": ("Training", "Learning curves of the networks, fold by fold."),
     "performance": (
         "Performance",
-        "Out-of-sample figures, with a simple baseline on the same folds beside the network.",
+        "Out-of-sample performance of the network, compared with a simple baseline on the same folds.",
     ),
-    "comparison": ("Comparison", "How much accuracy and heatmaps depend on choices made before them, or on chance."),
+    "comparison": (
+        "Comparison",
+        "How much accuracy and heatmaps depend on earlier choices in the analysis, or on chance.",
+    ),
     "external": (
         "Other cohorts",
-        "The same models on the scans of other studies, which share nobody with this one, beside their own test scans.",
+        "The same models tested on other studies, which share no subject with this one, and on its own test scans.",
     ),
     "heatmaps": (
         "Heatmaps",
-        "Mean relevance over groups of scans. What a method marks is where the network's output "
-        "depends on the image; that is not yet where the disease is.",
+        "Mean relevance over groups of scans. A heatmap marks where the network's output depends on the image, which "
+        "is not necessarily where the disease is.",
     ),
     "regions": ("Regions", "Relevance summed over the regions of an atlas."),
-    "agreement": ("Agreement", "How far the maps of the classes, and of the methods, lie apart."),
+    "agreement": ("Agreement", "Distances between the mean maps of the classes, and between those of the methods."),
     "truth": (
         "Planted truth",
-        "In simulated data the changed places are known, and each method can be held against them.",
+        "In simulated data the location of the disease is known, and each method is compared with it.",
     ),
-    "single_scans": ("Single scans", "Maps of single scans; a mean map need not look like any of them."),
+    "single_scans": (
+        "Single scans",
+        "Relevance maps of single scans, which may differ from the mean map of their group.",
+    ),
 }
 METHODS = "methods"
 
@@ -56,7 +62,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Section:
-    """A section of the report: an opening, then items under the name of their split ("" for the whole cohort)."""
+    """A section of the report: an opening sentence, then items by split ("" for the whole cohort)."""
 
     name: str
     title: str
@@ -71,9 +77,9 @@ def collect_sections(items, *, methods=()):
     Parameters
     ----------
     items : {split name, or "" for the whole cohort: paths without suffix, or of any file of the item}
-        Each has a .json beside it (written with the figure or table) that gives its section; within a section the order
+        Next to each lies a .json, written with the figure or table, that names its section; within a section the order
         is that of `items`.
-    methods : sequence of str, paragraphs of the methods text; last section
+    methods : sequence of str, paragraphs of the methods text, which is the last section
 
     Returns
     -------
@@ -82,7 +88,7 @@ def collect_sections(items, *, methods=()):
     Raises
     ------
     InputError
-        An item has no JSON, or names a section that there is not.
+        An item has no JSON, or names a section that does not exist.
     """
     found = {name: {} for name in SECTIONS}
     for split, paths in items.items():
@@ -91,7 +97,9 @@ def collect_sections(items, *, methods=()):
             found[category].setdefault(split, []).append(item)
     sections = [Section(name, *SECTIONS[name], by_split) for name, by_split in found.items() if by_split]
     if methods:
-        sections.append(Section(METHODS, "Methods", "Made from the study's settings.", paragraphs=tuple(methods)))
+        sections.append(
+            Section(METHODS, "Methods", "Generated from the settings of the study.", paragraphs=tuple(methods))
+        )
     return sections
 
 

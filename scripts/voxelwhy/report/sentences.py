@@ -1,4 +1,4 @@
-"""The three sentences that a study comes to."""
+"""The three sentences that summarise a study."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from voxelwhy.io.text import interval, judged_by, listing, method_name, p_value,
 FEW_SUBJECTS = 100
 CHANCE_AUC = 0.5
 NOTHING_PLANTED = (
-    "The effect of this simulated cohort is 0, so that its classes differ by chance alone; claims are judged by the "
-    "regions that an effect of 1 would have changed."
+    "The effect of this simulated cohort is 0, so its classes differ by chance alone; false detections are assessed in "
+    "the regions that an effect of 1 would have changed."
 )
 
 
 def three_sentences(
     metrics, truth=None, *, simulated, classes, planted=True, model="cnn", baseline="baseline", regions=None
 ):
-    """What came out, in three sentences: accuracy; what the heatmaps found; what they did not, or a caution.
+    """The results in three sentences: accuracy; what the heatmaps detected; what they did not detect, or a caution.
 
     Parameters
     ----------
-    metrics : DataFrame by the METRICS schema, with the rows of `model` and, where there is one, of `baseline`; None for
-        weights of which nobody says where they were trained: the first sentence then says that, and why
-    truth : DataFrame by the TRUTH schema, or None where no disease was planted
+    metrics : DataFrame by the METRICS schema, with the rows of `model` and, if there is one, of `baseline`; None if the
+        training data of the weights are unknown: the first sentence then states why accuracy is not reported
+    truth : DataFrame by the TRUTH schema, or None if no disease was planted
     simulated : bool
-    planted : bool; False where `truth` holds maps of a null cohort against what would have been planted
+    planted : bool; False if `truth` compares maps of a null cohort with what an effect of 1 would have planted
     classes : {"positive": name, "negative": name}
-    regions : {method: DataFrame by the REGIONS schema}, used where `truth` or `metrics` is None
+    regions : {method: DataFrame by the REGIONS schema}, used if `truth` or `metrics` is None
 
     Returns
     -------
@@ -45,20 +45,19 @@ def three_sentences(
 
 
 def _accuracy(metrics, model, baseline, simulated, classes):
-    scans = "simulated scans" if simulated else "scans"
     row = pooled_metric(metrics, model, "accuracy")
     auc = pooled_metric(metrics, model, "auc")
     sentence = (
-        f"The network told {classes['positive']} from {classes['negative']} {scans} with an accuracy of "
-        f"{with_interval(row)} "
-        f"and an AUC of {with_interval(auc)} out of sample ({people(row['n_subjects'], row['n_scans'])}; "
-        "95 % intervals over subjects)"
+        f"Accuracy (95 % CI over subjects) for {classes['positive']} vs {classes['negative']}, out of sample, "
+        f"{people(row['n_subjects'], row['n_scans'])}{' (simulated)' if simulated else ''}: "
+        f"network {with_interval(row)}"
     )
-    beside = pooled_metric(metrics, baseline, "accuracy")
-    if beside is not None:
-        sentence += f", the baseline with an accuracy of {with_interval(beside)}"
+    reference = pooled_metric(metrics, baseline, "accuracy")
+    if reference is not None:
+        sentence += f", baseline {with_interval(reference)}"
+    sentence += f"; AUC of the network {with_interval(auc)}"
     if auc["low"] <= CHANCE_AUC:
-        sentence += "; its AUC is not shown to be better than chance, so its heatmaps explain no proven ability"
+        sentence += ", which is not shown to be better than chance: the heatmaps explain decisions of unproven accuracy"
     return sentence + "."
 
 
@@ -67,73 +66,74 @@ def _no_accuracy(regions, simulated):
     everybody = table[table["group"] == "all"].iloc[0] if table is not None else None
     explained = "all scans" if everybody is None else people(everybody["n_subjects"], everybody["n_scans"])
     return (
-        f"Where these weights were trained is not known, so no accuracy is given: {explained}"
-        f"{' (simulated)' if simulated else ''} were explained, whether or not the network has seen them before."
+        f"The training data of these weights are unknown, so accuracy is not reported: {explained}"
+        f"{' (simulated)' if simulated else ''} were explained, whether or not the network was trained on them."
     )
 
 
 def _found(truth):
     found = truth[truth["found"]]
     if not len(found):
-        return "No method found the planted atrophy: none ranked the changed regions above chance."
+        return "No method detected the planted atrophy: none ranked the changed regions above chance."
     named = [f"{method_name(row.method)} ({_figures(row)})" for row in found.itertuples()]
-    return f"The planted atrophy was found by {listing(named)}."
+    return f"The planted atrophy was detected by {listing(named)}."
 
 
 def _claimed(truth):
     claimed = truth[truth["found"]]
     if not len(claimed):
-        return "No method claims to have found an atrophy, and none was planted: that is right."
+        return "No method detected an atrophy, which is correct, since none was planted."
     named = [f"{method_name(row.method)} ({_figures(row)})" for row in claimed.itertuples()]
-    return f"An atrophy is claimed by {listing(named)}, and none was planted: that is false."
+    return f"An atrophy was detected by {listing(named)}, which is a false positive, since none was planted."
 
 
 def _not_found(truth):
     missed = truth[~truth["found"].astype(bool)]
     if not len(missed):
-        return "Every method that was tried found it."
+        return "Every method tested detected it."
     named = [f"{method_name(row.method)} ({_figures(row)})" for row in missed.itertuples()]
-    return f"It was not found by {listing(named)}."
+    return f"It was not detected by {listing(named)}."
 
 
 def _figures(row):
     if not math.isfinite(row.region_auprc):
         return "regional AUPRC not defined"
     nothing = getattr(row, "shuffled_auprc", math.nan)
-    beside = f"chance {row.region_chance:.2f}"
+    reference = f"{row.region_chance:.2f} expected by chance"
     if math.isfinite(nothing):
-        beside = f"of networks that learnt nothing {nothing:.2f}"
-    return f"regional AUPRC {row.region_auprc:.2f}, {beside}, Holm-corrected {p_value(row.p_holm)}"
+        reference = f"{nothing:.2f} for networks trained on shuffled diagnoses"
+    return f"regional AUPRC {row.region_auprc:.2f} vs {reference}, Holm-corrected {p_value(row.p_holm)}"
 
 
 def largest_regions(regions, classes):
-    """The sentence on the three regions with the largest share of relevance in positive scans, by method."""
+    """The sentence that names the three regions with the largest share of relevance in positive scans, by method."""
     named = []
     for method, table in regions.items():
         top = table[table["group"] == classes["positive"]].sort_values("rank").head(3)["region"]
         if len(top):
             named.append(f"{listing(top)} ({method_name(method)})")
     if not named:
-        return "No heatmaps were asked of this split: it is for accuracy alone."
-    return (
-        f"The largest share of the relevance of {classes['positive']} scans lay in these regions: {'; '.join(named)}."
-    )
+        return "No heatmaps were computed for this split, which serves to estimate accuracy only."
+    return f"In {classes['positive']} scans, the regions with the largest share of relevance were {'; '.join(named)}."
 
 
 def _caution(metrics, model):
     n = None if metrics is None else pooled_metric(metrics, model, "accuracy")["n_subjects"]
     if n is not None and n < FEW_SUBJECTS:
-        return f"{n} people say nothing about accuracy: the interval shows how far it could lie from what it is."
-    return "No change was planted in these scans, so nothing here shows whether the heatmaps point at the disease."
+        return f"With only {n} subjects, the estimate of accuracy is imprecise, as its confidence interval shows."
+    return (
+        "The heatmaps were not compared with a known location of the disease, so these results do not show whether "
+        "the heatmaps mark it."
+    )
 
 
 def with_interval(row):
-    """The figure of a row of the METRICS schema with its interval."""
+    """The value in a row of the METRICS schema, with its interval."""
     return interval(row["value"], row["low"], row["high"])
 
 
 def pooled_metric(metrics, model, metric):
-    """The row of a metric by scan over all folds; None where the table has no such model."""
+    """The row of a metric by scan, all folds pooled; None if the table has no such model."""
     chosen = metrics[
         (metrics["model"] == model)
         & (metrics["level"] == "scan")
@@ -144,7 +144,7 @@ def pooled_metric(metrics, model, metric):
 
 
 def external_sentences(metrics, own_metrics, regions, *, tested, simulated, classes):
-    """What came out on another study's scans, in three sentences: accuracy beside the study's own, regions, a caution.
+    """The results on another study's scans in three sentences: accuracy on both studies, regions, a caution.
 
     Parameters
     ----------
@@ -161,22 +161,25 @@ def external_sentences(metrics, own_metrics, regions, *, tested, simulated, clas
     scans = {place: "simulated " * made for place, made in simulated.items()}
     there, here = (pooled_metric(table, "cnn", "accuracy") for table in (metrics, own_metrics))
     auc, own_auc = (pooled_metric(table, "cnn", "auc") for table in (metrics, own_metrics))
-    beside = pooled_metric(metrics, "baseline", "accuracy")
+    baseline = pooled_metric(metrics, "baseline", "accuracy")
     n, own_n = (people(row["n_subjects"], row["n_scans"]) for row in (there, here))
     first = (
-        f"On the cohort {tested['cohort']} ({n}, {judged_by(tested['split'], tested['n_models'])}) the network told "
-        f"{classes['positive']} from {classes['negative']} {scans['there']}scans with an accuracy of "
-        f"{with_interval(there)} and an AUC of {with_interval(auc)}, the baseline with an accuracy of "
-        f"{with_interval(beside)}; on the {scans['here']}test scans of its own study ({own_n}) the network had an "
-        f"accuracy of {with_interval(here)} and an AUC of {with_interval(own_auc)} (95 % intervals over subjects)"
+        f"Accuracy (95 % CI over subjects) for {classes['positive']} vs {classes['negative']} on {scans['there']}scans "
+        f"of the cohort {tested['cohort']} ({n}, {judged_by(tested['split'], tested['n_models'])}): network "
+        f"{with_interval(there)}, baseline {with_interval(baseline)}, AUC of the network {with_interval(auc)}; on the "
+        f"{scans['here']}test scans of its own study ({own_n}): network {with_interval(here)}, AUC of the network "
+        f"{with_interval(own_auc)}"
     )
     if auc["low"] <= CHANCE_AUC:
-        first += f"; on {tested['cohort']} its AUC is not shown to be better than chance"
+        first += f"; the AUC on {tested['cohort']} is not shown to be better than chance"
     return [f"{first}.", largest_regions(regions, classes), _caution(int(there["n_subjects"]))]
 
 
 def _caution(n_subjects):
-    cause = "hether a difference comes from the scanner, the people or their diagnosis, these figures cannot tell."
+    cause = "hese results do not show whether a difference is due to the scanner, the subjects or their diagnoses."
     if n_subjects < FEW_SUBJECTS:
-        return f"{n_subjects} people say little about accuracy, as the interval shows; and w{cause}"
-    return "W" + cause
+        few = (
+            f"With only {n_subjects} subjects, the estimate of accuracy is imprecise, as its confidence interval shows"
+        )
+        return f"{few}; t{cause}"
+    return "T" + cause

@@ -1,4 +1,4 @@
-"""Tables for people: the same rows as tsv (full figures), md and tex (rounded), and as JSON for the report."""
+"""Tables: the same rows as tsv (full precision), md and tex (rounded), and as JSON for the report."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from voxelwhy.io.images import write_json
 from voxelwhy.io.text import count, interval, listing, method_title, number, people
 from voxelwhy.report.wording import METRIC_TITLES, describe_other, describe_settings
 
-#: Columns of the Markdown and LaTeX tables hold text only: what is rounded is rounded here, once.
+#: Values are rounded before they are written, so LaTeX tables hold text only; these characters need an escape in it.
 _TEX_ESCAPES = {character: f"\\{character}" for character in "&%_#{}$"} | {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -28,12 +28,12 @@ _TEX_ESCAPES = {character: f"\\{character}" for character in "&%_#{}$"} | {
 
 
 def publish_table(frame, shown, out, *, title, caption, category):
-    """Write a table in every form.
+    """Write a table in every format.
 
     Parameters
     ----------
-    frame : DataFrame, full figures, for the tsv
-    shown : DataFrame of str, the same rows as people read them, for md, tex and the report
+    frame : DataFrame with full precision, for the tsv
+    shown : DataFrame of str, the same rows as displayed, for md, tex and the report
     out : path without suffix; writes .tsv, .md, .tex, .json
     title, caption : str; the caption gives n, method and settings
     category : str, the report's section (voxelwhy.report.sections.SECTIONS)
@@ -66,13 +66,13 @@ def _escape(text):
 
 
 def publish_metrics(metrics, out, *, model_titles, n_bootstrap, of=""):
-    """Performance of each model, by scan and by subject, folds pooled; the tsv holds single folds as well.
+    """Performance of each model by scan and by subject, folds pooled; the tsv also holds single folds.
 
     Parameters
     ----------
     metrics : DataFrame by the METRICS schema
-    model_titles : {model: name for people}
-    of : str, whose scans they are where they are another study's (wording.of_cohort)
+    model_titles : {model: displayed name}
+    of : str, names the cohort if the scans are another study's (io.text.of_cohort)
     """
     rows = []
     pooled = metrics[metrics["fold"] == "all"]
@@ -85,23 +85,23 @@ def publish_metrics(metrics, out, *, model_titles, n_bootstrap, of=""):
             )
     n = pooled.iloc[0]
     caption = (
-        f"Out-of-sample performance, folds pooled, with 95 % intervals from {n_bootstrap:,} resamples of subjects "
-        f"(all scans of a subject together); n = {people(n['n_subjects'], n['n_scans'], of)}. By subject: mean "
-        f"probability over a subject's scans of one diagnosis{' by one model' if of else ''}; a subject with scans of "
-        "both classes counts once for each."
+        f"Out-of-sample performance, folds pooled; n = {people(n['n_subjects'], n['n_scans'], of)}. The 95 % intervals "
+        f"are from {n_bootstrap:,} bootstrap resamples of subjects, in which all scans of a subject stay together. By "
+        f"subject: mean probability over a subject's scans of one diagnosis{' by one model' if of else ''}; a subject "
+        "with scans of both classes is counted once in each."
     )
     return publish_table(metrics, pd.DataFrame(rows), out, title="Performance", caption=caption, category="performance")
 
 
 def publish_regions(tables, out, *, group, settings, atlas="AAL", top=10, of=""):
-    """The regions with the largest share of relevance, methods side by side; the tsv holds every region.
+    """The regions with the largest share of relevance, one column per method; the tsv holds every region.
 
     Parameters
     ----------
     tables : {method: DataFrame by the REGIONS schema}
     group : str, a group of scans in the tables
     settings : dict, the study's heatmap settings
-    of : str, whose scans they are where they are another study's (wording.of_cohort)
+    of : str, names the cohort if the scans are another study's (io.text.of_cohort)
     """
     chosen = {method: table[table["group"] == group].sort_values("rank") for method, table in tables.items()}
     shown = {"Rank": [str(rank) for rank in range(1, top + 1)]}
@@ -114,9 +114,8 @@ def publish_regions(tables, out, *, group, settings, atlas="AAL", top=10, of="")
     frame = pd.concat([table.assign(method=method) for method, table in chosen.items()], ignore_index=True)
     n = frame.iloc[0]
     caption = (
-        f"The {top} {atlas} regions with the largest share of positive relevance in {group} scans: mean over "
-        "subjects in %, 95 % "
-        f"bootstrap interval over subjects; n = {people(n['n_subjects'], n['n_scans'], of)}. "
+        f"The {top} {atlas} regions with the largest share of positive relevance in {group} scans: mean over subjects "
+        f"in %, with its 95 % bootstrap interval over subjects; n = {people(n['n_subjects'], n['n_scans'], of)}. "
         f"{describe_settings(settings)}"
     )
     title = f"Relevance by region, {group}"
@@ -124,12 +123,12 @@ def publish_regions(tables, out, *, group, settings, atlas="AAL", top=10, of="")
 
 
 def publish_others(tables, cards, out, *, group, atlas="AAL", top=10):
-    """The regions with the largest share of relevance in maps of others, side by side; the tsv holds every region.
+    """The regions with the largest share of relevance in imported maps, one column per map; the tsv holds every region.
 
     Parameters
     ----------
     tables : list of DataFrame by the OTHERS schema, of one group
-    cards : list of dict, those of `others.import_heatmap`, in the same order
+    cards : list of dict from `heatmaps.imported.import_heatmap`, in the same order
     group : str, as the config has it
     """
     shown = {"Rank": [str(rank) for rank in range(1, top + 1)]}
@@ -139,31 +138,31 @@ def publish_others(tables, cards, out, *, group, atlas="AAL", top=10):
         shown[method_title(card["name"])] = cells + [""] * (top - len(cells))
     described = "; ".join(describe_other(card) for card in cards)
     caption = (
-        f"The {top} {atlas} regions with the largest share of positive relevance, in %, in maps that others made, not "
-        f"this study, of {group} scans: {described}. A mean map has no interval over subjects."
+        f"The {top} {atlas} regions with the largest share of positive relevance, in %, in imported maps of {group} "
+        f"scans, which were not computed by this study: {described}. A mean map has no interval over subjects."
     )
-    title = f"Relevance by region in heatmaps of others, {group}"
+    title = f"Relevance by region in imported heatmaps, {group}"
     frame = pd.concat(tables, ignore_index=True)
     return publish_table(frame, pd.DataFrame(shown), out, title=title, caption=caption, category="regions")
 
 
 def publish_truth(truth, out, *, group, n_subjects, n_scans, settings):
-    """Each method against the planted disease, every figure beside what chance gives.
+    """Each method compared with the planted disease, every measure with its value expected by chance.
 
     Parameters
     ----------
     truth : DataFrame by the TRUTH schema
-    n_subjects, n_scans : int, behind the mean maps
+    n_subjects, n_scans : int, over which the maps are averaged
     settings : dict, the study's heatmap settings
     """
     shown = pd.DataFrame(
         {
             "Method": truth["method"].map(method_title),
             "AUPRC regions (chance)": _beside(truth, "region_auprc", "region_chance"),
-            "95th pct. of null": truth["null_95"].map(number),
+            "95th percentile of null": truth["null_95"].map(number),
             "p": truth["p"].map(_p),
             "p (Holm)": truth["p_holm"].map(_p),
-            "Found": np.where(truth["found"], "yes", "no"),
+            "Detected": np.where(truth["found"], "yes", "no"),
             "AUPRC voxels (chance)": _beside(truth, "voxel_auprc", "voxel_chance"),
             "Relevance inside (chance)": _beside(truth, "share_inside", "share_chance"),
             "ρ regions (chance)": _beside(truth, "region_spearman", "spearman_chance"),
@@ -171,14 +170,11 @@ def publish_truth(truth, out, *, group, n_subjects, n_scans, settings):
     )
     row = truth.iloc[0]
     caption = (
-        f"Mean map of {group} scans ({people(n_subjects, n_scans)}; each "
-        "scaled to a sum of absolute values of 1) against "
-        f"the planted disease (|log-Jacobian| above {row['threshold']:g}): "
-        f"{row['n_truth_voxels']:,} of "
-        f"{row['n_voxels']:,} brain voxels, {row['n_truth_regions']} of {row['n_regions']} regions (mean over the "
-        "region). Null: "
-        f"{row['n_permutations']:,} permutations of the regions, left and right together; Holm over n = {len(truth)} "
-        f"methods. {describe_settings(settings)}"
+        f"Mean map of {group} scans ({people(n_subjects, n_scans)}; each scaled to a sum of absolute values of 1) "
+        f"compared with the planted disease: {row['n_truth_voxels']:,} of {row['n_voxels']:,} brain voxels with a "
+        f"|log-Jacobian| above {row['threshold']:g}, and {row['n_truth_regions']} of {row['n_regions']} regions with a "
+        f"mean above it. Null: {row['n_permutations']:,} permutations of the regions, in which left and right move "
+        f"together. Holm correction over n = {len(truth)} methods. {describe_settings(settings)}"
     )
     return publish_table(truth, shown, out, title="Planted truth", caption=caption, category="truth")
 
@@ -192,8 +188,11 @@ def _p(value):
 
 
 def publish_agreement(agreement, out, *, n_subjects, n_scans, settings, of=""):
-    """Distances and rank correlations of mean maps of `n_subjects` and `n_scans` by methods of `settings`; `of` says
-    whose scans they are where they are another study's (wording.of_cohort).
+    """Distances and rank correlations of the mean maps over `n_subjects` and `n_scans`, by the methods of `settings`.
+
+    Parameters
+    ----------
+    of : str, names the cohort if the scans are another study's (io.text.of_cohort)
     """
     shown = pd.DataFrame(
         {
@@ -207,18 +206,20 @@ def publish_agreement(agreement, out, *, n_subjects, n_scans, settings, of=""):
         }
     )
     caption = (
-        "Mean maps compared: Euclidean distance (raw, or scaled to a sum of absolute values of 1) and Spearman rank "
-        "correlation over "
-        f"n = {int(agreement['n_voxels'].max()):,} brain voxels; "
-        f"maps are means, without interval, over {people(n_subjects, n_scans, of)}. {describe_settings(settings)}"
+        "Euclidean distance (raw, or scaled to a sum of absolute values of 1) and Spearman rank correlation ρ of mean "
+        f"maps over n = {int(agreement['n_voxels'].max()):,} brain voxels. The maps are means, without intervals, over "
+        f"{people(n_subjects, n_scans, of)}. {describe_settings(settings)}"
     )
     title = "Distances between mean maps"
     return publish_table(agreement, shown, out, title=title, caption=caption, category="agreement")
 
 
 def publish_table1(table1, out, *, of=""):
-    """Table 1: subjects, scans, class, age and sex by fold and side, as audit_folds wrote it; `of` says whose scans
-    they are where they are another study's (wording.of_cohort).
+    """Table 1: subjects, scans, class, age and sex by fold and side, as written by the rule audit_folds.
+
+    Parameters
+    ----------
+    of : str, names the cohort if the scans are another study's (io.text.of_cohort)
     """
     n_folds, whole = table1.loc[table1["fold"] != "all", "fold"].nunique(), table1.iloc[0]
     shown = table1.copy()
@@ -229,14 +230,14 @@ def publish_table1(table1, out, *, of=""):
     by_fold = f" by fold and side ({count(n_folds, 'fold')}; " if n_folds else " ("
     caption = (
         f"The cohort{by_fold}n = {people(whole['subjects'], whole['scans'], of)}). "
-        "Scans count by their own label, subjects as positive with any positive scan; age in years at the first scan, "
-        "mean (SD)."
+        "Scans are counted by their own label; a subject is counted as positive if any of its scans is. Age: years at "
+        "the first scan, mean (SD)."
     )
     return publish_table(table1, shown, out, title="Table 1", caption=caption, category="cohort")
 
 
 def publish_excluded(excluded, out, *, classes):
-    """What the study does not use, by stage, reason and class: atrophied brains fail more often.
+    """What the study does not use, by stage and reason, and by class, since atrophied brains fail more often.
 
     Parameters
     ----------
@@ -251,19 +252,19 @@ def publish_excluded(excluded, out, *, classes):
         for (stage, reason), part in excluded.groupby(["stage", "reason"], sort=True)
     ]
     shown = pd.DataFrame(rows, columns=["Stage", "Reason", *names, "other or unknown", "all"])
-    caption = f"Rows and scans that the study does not use (n = {len(excluded)}), by stage, reason and class."
-    return publish_table(excluded, shown, out, title="Left out", caption=caption, category="cohort")
+    caption = f"Table rows and scans that the study does not use (n = {len(excluded)}), by stage, reason and class."
+    return publish_table(excluded, shown, out, title="Excluded rows and scans", caption=caption, category="cohort")
 
 
 def publish_external(tables, out, *, split, n_models, model_titles, n_bootstrap):
-    """Every metric by scan with its interval, a row a cohort and model; the tsv holds single models as well.
+    """Every metric by scan with its interval, one row per cohort and model; the tsv also holds single models.
 
     Parameters
     ----------
     tables : {cohort: DataFrame by the METRICS schema}; the study's own test scans first
     out : path without suffix
-    split : str, whose models are tested; n_models : int
-    model_titles : {model: name for people}
+    split : str, the split whose models are tested; n_models : int
+    model_titles : {model: displayed name}
 
     Returns
     -------
@@ -280,10 +281,10 @@ def publish_external(tables, out, *, split, n_models, model_titles, n_bootstrap)
                 row | {name: interval(*part.loc[key, ["value", "low", "high"]]) for key, name in METRIC_TITLES.items()}
             )
     caption = (
-        f"The {count(n_models, 'model')} of {split} out of sample, by scan, on {listing(tables)}; models "
-        f"pooled, with 95 % intervals from {n_bootstrap:,} resamples of subjects (all judgements of a subject's scans "
-        "together). "
-        "Scans of another study are judged by each of the models, normalised as its training scans were."
+        f"The {count(n_models, 'model')} of {split} tested out of sample on {listing(tables)}, by scan, models pooled. "
+        f"The 95 % intervals are from {n_bootstrap:,} bootstrap resamples of subjects, in which all classifications of "
+        "a subject's scans stay together. Scans of another study are classified by each model, normalised with the "
+        "parameters of its training scans."
     )
     frame = pd.concat([table.assign(tested_on=cohort) for cohort, table in tables.items()], ignore_index=True)
     title = f"Internal and external performance, {split}"

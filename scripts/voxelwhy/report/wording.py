@@ -1,4 +1,4 @@
-"""Words and numbers for people: one name for one thing in every figure, table and sentence."""
+"""Settings, groups and methods in words: the same term in every figure, table and sentence."""
 
 from __future__ import annotations
 
@@ -21,12 +21,14 @@ GROUP_TITLES = {
 ONE_LOGIT = ("korolev2017", "small_dataset")  # networks with one logit; all others have two
 OPTIMISERS = {"adam": "Adam", "rmsprop": "RMSprop"}
 MASKS = {"brain": "the template's brain", "grey_white": "the template's grey and white matter"}
-NORMALISATIONS = {"voxelwise_sd": "voxelwise by the SD alone"}
+TRANSFORMS = {"syn_quick": "SyNQuick", "syn_cc": "SyN (local cross-correlation)"}
+NORMALISATIONS = {"voxelwise_sd": "voxelwise by the SD, without subtracting the mean"}
+KEPT = {"last": "the last epoch", "best_validation": "the epoch with the lowest validation loss"}
 UNITS = {"size_mm": "mm cube", "stride_mm": "mm stride"}
 
 
 def group_title(group):
-    """A group of scans in words: a class keeps its name."""
+    """A group of scans in words, such as "true positives" or "AD scans"."""
     return GROUP_TITLES.get(group, f"{group} scans")
 
 
@@ -40,15 +42,15 @@ def describe_method(name, options):
 
 
 def describe_repeats(repeated):
-    """What differs from repeat to repeat, in words."""
-    words = {"seed": "other folds and initial weights", "simulation.seed": "another cohort"}
+    """What differs between repeats: "each with different folds and initial weights"."""
+    words = {"seed": "different folds and initial weights", "simulation.seed": "a different cohort"}
     return "each with " + listing([words[setting] for setting in repeated])
 
 
 def describe_planted(choices):
-    """What methods of simulated studies are held against, by the columns of the choices that were compared."""
+    """What the methods of simulated studies are compared with, given the columns of the compared choices."""
     other = any(name.rpartition(".")[2] == "effect" for name in choices)
-    return "the planted atrophy" + " (of effect 0 that which effect 1 would plant)" * other
+    return "the planted atrophy" + " (for effect 0, the atrophy that effect 1 would have planted)" * other
 
 
 def describe_target(settings):
@@ -59,32 +61,34 @@ def describe_target(settings):
 
 
 def describe_registration(settings):
-    """The registration settings in words: "with ANTs: affine transform, without N4 bias field correction, 3 mm"."""
+    """The registration settings in words: "with ANTs (affine transform, after N4 bias field correction, 3 mm)"."""
     if settings.get("transform") == "none":
-        return f"before the study and only checked to lie on its grid, {settings.get('resolution_mm', '?')} mm"
-    transform = str(settings.get("transform", "syn_quick")).replace("_", " ")
+        return f"before the study (only the {settings.get('resolution_mm', '?')} mm grid was checked)"
+    transform = settings.get("transform", "syn_quick")
     n4 = "after N4 bias field correction" if settings.get("n4") else "without N4 bias field correction"
-    return f"with ANTs: {transform} transform, {n4}, {settings.get('resolution_mm', '?')} mm"
+    return (
+        f"with ANTs ({TRANSFORMS.get(transform, transform)} transform, {n4}, {settings.get('resolution_mm', '?')} mm)"
+    )
 
 
 def describe_loss(settings):
-    """The loss that follows from the training settings: "binary cross-entropy, classes balanced by weights"."""
-    balanced = ", classes balanced by weights" if settings.get("class_weights") == "balanced" else ""
-    if ":" in str(settings.get("network")):  # of the user's own: how many logits it has shows when it is built
+    """The loss that follows from the training settings: "binary cross-entropy, with balanced class weights"."""
+    balanced = ", with balanced class weights" if settings.get("class_weights") == "balanced" else ""
+    if ":" in str(settings.get("network")):  # the user's own: its number of logits is known only once it is built
         return "cross-entropy (binary, if the network has one logit)" + balanced
     return ("binary " if settings.get("network") in ONE_LOGIT else "") + "cross-entropy" + balanced
 
 
 def describe_augmentation(settings):
-    """The augmentation of the training settings as a sentence, or nothing where there is none."""
+    """The augmentation of the training settings as a sentence; empty if there is none."""
     chosen = settings.get("augmentation") or {}
     words = {
-        "flip": "left and right exchanged with probability {}",
-        "shift_mm": "shifted by up to {} mm along each axis",
-        "intensity": "intensities multiplied by a factor whose logarithm has SD {}",
+        "flip": "left and right were exchanged with probability {}",
+        "shift_mm": "scans were shifted by up to {} mm along each axis",
+        "intensity": "intensities were multiplied by a log-normal factor (SD of its logarithm {})",
     }
     parts = [words[key].format(value) for key, value in chosen.items() if value]
-    return f"Training scans were changed at random each time they were seen: {listing(parts)}. " if parts else ""
+    return f"Training scans were augmented at random in each epoch: {listing(parts)}. " if parts else ""
 
 
 def describe_mask(settings):
@@ -94,18 +98,18 @@ def describe_mask(settings):
 
 
 def describe_normalisation(settings):
-    """The normalisation of the training settings: "voxelwise by the SD alone"."""
+    """The normalisation of the training settings: "voxelwise"."""
     return NORMALISATIONS.get(settings.get("normalisation"), settings.get("normalisation"))
 
 
 def describe_settings(settings):
-    """The heatmap settings in sentences: what is explained, and each method with its options."""
+    """The heatmap settings in sentences: what the relevance explains, and each method with its options."""
     methods = "; ".join(describe_method(name, options) for name, options in settings["methods"].items())
-    return f"Relevance for the {describe_target(settings)}. {methods}."
+    return f"Relevance explains the {describe_target(settings)}. Methods: {methods}."
 
 
 def describe_other(card):
-    """A map of others with what is known of it: "Occlusion (maps.npz, array ad; 30 subjects, 40 scans)"."""
+    """An imported map and what is known about it: "Occlusion (maps.npz, array ad; 30 subjects, 40 scans)"."""
     named = [count(card[key], noun) for key, noun in (("n_subjects", "subject"), ("n_scans", "scan")) if card[key]]
     source = card["file"] + (f", array {card['array']}" if card["array"] else "")
     parts = [source, ", ".join(named) or "n not given", *([card["note"]] if card["note"] else [])]

@@ -142,12 +142,12 @@ def test_the_figure_says_whose_maps_these_are_and_of_how_many(imported, tmp_path
     draw_others(maps, tmp_path / "t1.nii.gz", tmp_path / "out", group="AD", slices_mm=(-20, -8))
     words = json.loads((tmp_path / "out.json").read_text())
     assert words["category"] == "heatmaps"
-    assert words["title"] == "Heatmaps of others, AD"
-    assert "Made by others, not by this study, of AD scans: " in words["caption"]
+    assert words["title"] == "Imported heatmaps, AD"
+    assert "Imported heatmaps of AD scans, not computed by this study: " in words["caption"]
     assert "Occlusion (occlusion.npz; 30 subjects, 41 scans; Smith 2018, figure 2)" in words["caption"]
     assert "My method (my_method.npz; n not given)" in words["caption"]
     drawn = (tmp_path / "out.svg").read_text()
-    assert "heatmaps of others, not of this study" in drawn
+    assert "imported heatmaps, not of this study" in drawn
     assert "y = -20 mm" in drawn and "y = -8 mm" in drawn
     assert (tmp_path / "out.png").stat().st_size > 1000
 

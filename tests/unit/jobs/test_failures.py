@@ -58,16 +58,16 @@ def test_a_failed_job_is_told_with_the_end_of_its_log(run):
         "a.log", "".join(f"12:00:{n:02d} INFO line {n}\n" for n in range(20)) + "12:01:00 ERROR the loss is nan\n"
     )
     run.fail(3, "train_fold", log, cause="returned non-zero exit status 1")
-    assert run.out.getvalue() == "FAILED: train fold, split holdout, fold 0 (more at the end of the run)\n"
+    assert run.out.getvalue() == "FAILED: train fold, split holdout, fold 0 (details at the end of the run)\n"
     text = run.end()
-    assert "1 job failed. What is finished is kept.\n\ntrain fold, split holdout, fold 0\n" in text
-    assert f"  log:    {log}, which ends:\n          12:00:06 INFO line 6\n" in text
+    assert "1 job failed. Finished results are kept.\n\ntrain fold, split holdout, fold 0\n" in text
+    assert f"  log:    {log}, which ends with:\n          12:00:06 INFO line 6\n" in text
     assert text.count("INFO line") == 14
     assert "the loss is nan" in text
-    assert "  to do:  what its log says\n" in text
+    assert "  to do:  solve the problem that its log reports\n" in text
     assert text.endswith(
-        "To go on: mend what is named above, then run the same command again. "
-        "Only what failed, and what waits for it, is run.\n"
+        "To continue: solve the problems listed above, then run the same command again. "
+        "Only failed jobs, and jobs that depend on them, will run.\n"
     )
     assert "pipefail" not in text and "returned non-zero exit status 1." in text
 
@@ -75,7 +75,11 @@ def test_a_failed_job_is_told_with_the_end_of_its_log(run):
 @pytest.mark.parametrize(
     ("cause", "said", "advice"),
     [
-        ("died with <Signals.SIGKILL: 9>", None, "killed, most often for memory (it had asked for 4000 MB): run fewer"),
+        (
+            "died with <Signals.SIGKILL: 9>",
+            None,
+            "killed, most likely for lack of memory (it had requested 4000 MB): run fewer",
+        ),
         ("returned non-zero exit status 137", None, "run fewer jobs at once (--cores)"),
         ("died with <Signals.SIGTERM: 15>", None, "it was stopped from outside"),
         (None, "SLURM-job '9' failed, SLURM status is: 'OUT_OF_MEMORY'. ", "--set-resources register_scan:mem_mb=8000"),
@@ -91,7 +95,7 @@ def test_what_to_do_follows_from_how_it_ended(run, cause, said, advice):
     run.fail(1, "register_scan", own, *cluster, cause=cause, said=said)
     text = run.end()
     assert advice in text
-    assert f"{own} (it says nothing)" in text
+    assert f"{own} (nothing was logged)" in text
     assert (said or cause.replace("<Signals.", "").replace(">", "")) in text
 
 
@@ -101,7 +105,9 @@ def test_where_the_rules_log_is_empty_the_clusters_own_is_shown(run):
     cluster = run.log("99.log", "host: node7\nslurmstepd: error: Detected 1 oom_kill event in StepId=9.0\n")
     run.fail(1, "register_scan", own, cluster, said="SLURM-job '99' failed, SLURM status is: 'FAILED'. ")
     text = run.end()
-    assert f"{cluster}, which ends:\n          host: node7\n          slurmstepd: error: Detected 1 oom_kill" in text
+    assert (
+        f"{cluster}, which ends with:\n          host: node7\n          slurmstepd: error: Detected 1 oom_kill" in text
+    )
     assert "mem_mb=8000" in text
 
 
@@ -183,7 +189,7 @@ def test_an_error_that_belongs_to_no_job_is_told_too(run):
 
 
 def test_a_run_that_was_interrupted_says_how_to_go_on(run):
-    assert run.end() == "\nStopped before the end. What is finished is kept: to go on, run the same command again.\n"
+    assert run.end() == "\nThe run stopped early. Finished results are kept: to continue, run the same command again.\n"
 
 
 def test_a_full_disk_under_snakemake_itself_is_told_without_a_traceback(run):

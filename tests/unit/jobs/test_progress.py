@@ -99,7 +99,7 @@ def test_on_a_cluster_waiting_is_no_work_and_the_finished_jobs_say_how_many_run_
     run.handler.tick()
     assert run.handler.seconds_left({"register_scan": 100}) == pytest.approx(8 * 60)
     assert run.lines()[-1].split()[:5] == ["[", "20/100]", "register", "scan", "20/100"]
-    assert run.lines()[-1].endswith("8 min left, 80 in the queue or running")
+    assert run.lines()[-1].endswith("8 min left, 80 queued or running")
 
 
 def test_each_member_of_a_group_counts_with_its_own_time(tmp_path):
@@ -131,9 +131,7 @@ def test_submitted_jobs_are_shown_before_any_has_ended():
         run.start(job, "register_scan")
     run.now += 3
     run.handler.tick()
-    assert " ".join(run.lines()[0].split()) == (
-        "[ 0/100] register scan 0/100 no estimate yet, 40 in the queue or running"
-    )
+    assert " ".join(run.lines()[0].split()) == ("[ 0/100] register scan 0/100 no estimate yet, 40 queued or running")
 
 
 def test_what_came_too_soon_after_the_last_line_is_shown_later():

@@ -1,4 +1,4 @@
-"""What a study took: sums by rule, what is not measured, and the section of the report."""
+"""Run time and memory of a study: sums by rule, unmeasured jobs, and the section of the report."""
 
 import pytest
 
@@ -57,14 +57,19 @@ def test_jobs_without_a_benchmark_are_counted(study):
 def test_the_section_says_hours_memory_and_what_is_missing(study, tmp_path):
     (section,) = cost_section(study, writer="write_report")
     (item,) = section.items[""]
-    assert item.columns == ("Rule", "Jobs", "Processor, h", "Start to end, h", "Longest job", "Largest memory, GB")
+    assert item.columns == ("Rule", "Jobs", "CPU time, h", "Wall time, h", "Longest job", "Largest memory, GB")
     assert item.rows == (
         ("train fold", "1", "3.89", "2.00", "2.0 h", "10.0"),
         ("register scan", "3", "0.03", "0.04", "2 min", "2.0"),
         ("parse tables", "1", "<0.01", "<0.01", "2 s", "0.1"),
         ("all", "5", "3.92", "2.04", "2.0 h", "10.0"),
     )
-    for part in ("each of 5 jobs", "includes memory maps", "1 job ended before", "2 jobs with a log and without"):
+    for part in (
+        "each of 5 jobs",
+        "includes memory maps",
+        "1 job ended before",
+        "2 jobs with a log but without a benchmark",
+    ):
         assert part in item.caption
     words = {"title": "x", "simulated": False, "sentences": ["A."], "versions": {}, "citations": []}
     write_report([section], tmp_path / "report.html", **words)
@@ -76,7 +81,7 @@ def test_a_rule_that_was_too_short_to_be_measured_has_dashes(tmp_path):
     benchmark(tmp_path, "a", 0.3, "NA", "NA")
     (section,) = cost_section(tmp_path, writer="write_report")
     assert section.items[""][0].rows[0] == ("a", "1", "–", "0.01", "0 s", "–")
-    assert section.items[""][0].columns[2:4] == ("Processor, min", "Start to end, min"), "a study of less than an hour"
+    assert section.items[""][0].columns[2:4] == ("CPU time, min", "Wall time, min"), "a study of less than an hour"
 
 
 def test_a_study_without_benchmarks_has_no_such_section(tmp_path):

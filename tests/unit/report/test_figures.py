@@ -287,4 +287,4 @@ def test_failed_registrations_come_first_then_the_lowest_correlation(tmp_path):
     text = (tmp_path / "page.svg").read_text(encoding="utf-8")
     assert text.index("broken (CN)") < text.index("poor (CN)") < text.index("fine (CN)")
     assert "lowest -0.02" in caption
-    assert "Registered before the study and only checked to lie on its grid, 3 mm." in caption
+    assert "Registered before the study (only the 3 mm grid was checked)." in caption

@@ -180,22 +180,25 @@ def test_region_and_excluded_tables_count_what_is_there(tmp_path):
 def test_three_sentences_of_a_study_with_planted_truth(metrics):
     first, second, third = three_sentences(metrics, truth_table(), simulated=True, classes=CLASSES)
     row = metrics.query("model == 'cnn' and level == 'scan' and fold == 'all' and metric == 'accuracy'").iloc[0]
-    assert f"accuracy of {row['value']:.2f} ({row['low']:.2f} to {row['high']:.2f})" in first
-    assert "20 subjects, 20 scans" in first and "the baseline" in first and "simulated" in first
-    assert "found by occlusion" in second and "p = 0.002" in second and "Grad-CAM" not in second
-    assert "not found by Grad-CAM" in third and "p = 0.400" in third
+    assert first.startswith("Accuracy (95 % CI over subjects) for AD vs CN, out of sample")
+    assert f"network {row['value']:.2f} ({row['low']:.2f} to {row['high']:.2f})" in first
+    assert (
+        "20 subjects, 20 scans (simulated)" in first and ", baseline 0." in first and "AUC of the network 0." in first
+    )
+    assert "detected by occlusion" in second and "p = 0.002" in second and "Grad-CAM" not in second
+    assert "not detected by Grad-CAM" in third and "p = 0.400" in third
 
 
 def test_in_a_null_cohort_a_find_is_a_false_claim(metrics):
     how = {"simulated": True, "classes": CLASSES, "planted": False}
     _, second, third = three_sentences(metrics, truth_table(), **how)
     assert (
-        "claimed by occlusion" in second
-        and "that is false" in second
+        "detected by occlusion" in second
+        and "which is a false positive" in second
         and "effect of this simulated cohort is 0" in third
     )
     quiet = three_sentences(metrics, truth_table().assign(found=False), **how)
-    assert "No method claims" in quiet[1] and "that is right" in quiet[1]
+    assert "No method detected" in quiet[1] and "which is correct" in quiet[1]
 
 
 def test_three_sentences_without_truth_caution_about_few_people(metrics):
@@ -203,7 +206,7 @@ def test_three_sentences_without_truth_caution_about_few_people(metrics):
     first, second, third = three_sentences(metrics, None, simulated=False, classes=CLASSES, regions=regions)
     assert "simulated" not in first
     assert "a and b (occlusion)" in second
-    assert third.startswith("20 people say nothing about accuracy")
+    assert third.startswith("With only 20 subjects, the estimate of accuracy is imprecise")
 
 
 def test_methods_text_and_citations_follow_the_settings():
@@ -231,21 +234,28 @@ def test_methods_text_and_citations_follow_the_settings():
         (
             {},
             (
-                "template's brain its input was 0",
-                "Optimiser Adam",
-                "0.8, cross-entropy",
-                "normalisation voxelwise from",
+                "template's brain, the input was set to 0",
+                "optimiser Adam",
+                "0.8) and the loss cross-entropy",
+                "Normalisation: voxelwise, estimated from",
             ),
         ),
         (
             {"network": "small_dataset", "optimiser": "rmsprop", "mask": "grey_white", "normalisation": "voxelwise_sd"},
-            ("Outside the template's grey and white matter", "Optimiser RMSprop", "0.8, binary cross-entropy"),
+            (
+                "Outside the template's grey and white matter",
+                "optimiser RMSprop",
+                "0.8) and the loss binary cross-entropy",
+            ),
         ),
         (
             {"network": "korolev2017", "mask": "my/mask.nii"},
-            ("Outside the mask my/mask.nii its", "binary cross-entropy"),
+            ("Outside the mask my/mask.nii, the", "binary cross-entropy"),
         ),
-        ({"normalisation": "voxelwise_sd"}, ("normalisation voxelwise by the SD alone from training scans",)),
+        (
+            {"normalisation": "voxelwise_sd"},
+            ("voxelwise by the SD, without subtracting the mean, estimated from training scans",),
+        ),
     ],
 )
 def test_methods_text_says_what_the_network_saw_and_how_it_was_trained(changes, words):

@@ -200,7 +200,7 @@ def test_captions_name_the_cohort_and_who_judged_it(metrics, tmp_path):
     frame = judgements(2)
     how = {"n_subjects": 5, "n_scans": 6, "model_title": "small", "simulated": True}
     caption = draw_confusion(confusion(frame, CLASSES), tmp_path / "c", of=of, **how)
-    assert f"({said}; 12 judgements)" in caption
+    assert f"({said}; 12 classifications)" in caption
     caption = draw_confusion(confusion(judgements(1), CLASSES), tmp_path / "c", **how)
     assert "(5 subjects, 6 scans)" in caption
 
@@ -241,13 +241,13 @@ def test_the_sentences_hold_both_figures_with_their_n(metrics):
         metrics["there"].query("model == 'cnn' and fold == 'all' and level == 'scan' and metric == 'auc'")["low"].item()
     )
     assert ("not shown to be better than chance" in after) == (low <= 0.5)
-    assert second.startswith("No heatmaps were asked")
-    assert third.startswith("5 people say little about accuracy")
+    assert second.startswith("No heatmaps were computed")
+    assert third.startswith("With only 5 subjects, the estimate of accuracy is imprecise")
 
 
 def test_the_methods_text_says_that_nothing_was_learnt_from_another_cohort():
     audit = {"tested": TESTED, "counts": {"subjects": 5, "scans": 6}}
     (text,) = external_text([audit, audit | {"tested": {"cohort": "c", "split": "holdout", "n_models": 1}}])
     assert "the 2 models of kfold on there (5 subjects, 6 scans) and the 1 model of holdout on c" in text
-    assert "no model learnt anything from them" in text
+    assert "no model was trained on them" in text
     assert external_text([]) == []

@@ -1,4 +1,4 @@
-"""How far mean maps lie apart: between the classes, and between methods."""
+"""Distances between mean maps: between the classes, and between methods."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from voxelwhy.report.wording import group_title
 
 @styled
 def draw_agreement(agreement, out, *, group, n_subjects, n_scans, simulated, of="", dpi=150):
-    """Distance between the classes' maps by method, and methods against each other: distance and rank correlation.
+    """Distance between the maps of the classes by method; distance and rank correlation between methods.
 
     Parameters
     ----------
     agreement : DataFrame by the AGREEMENT schema
     group : str, the group whose maps the matrix compares
-    of : str, whose scans they are where they are another study's (wording.of_cohort)
+    of : str, names the cohort if the scans are another study's (io.text.of_cohort)
 
     Returns
     -------
@@ -35,12 +35,10 @@ def draw_agreement(agreement, out, *, group, n_subjects, n_scans, simulated, of=
     comparison = classes["group"].iloc[0] if len(classes) else ""
     caption = (
         f"Left: Euclidean distance between the mean maps of the classes ({comparison}), each scaled to a sum of "
-        "absolute values of 1, and "
-        f"their Spearman rank correlation. Right: methods compared on the mean map of {group_title(group)}: below "
-        "the diagonal "
-        f"Euclidean distance of scaled maps (in 10⁻³), above it Spearman rank correlation. "
-        f"{int(agreement['n_voxels'].max()):,} brain voxels; {people(n_subjects, n_scans, of)}; these are figures of "
-        "mean maps and have no interval."
+        "absolute values of 1, and their Spearman rank correlation ρ. Right: methods compared on the mean map of "
+        f"{group_title(group)}: Euclidean distance of scaled maps (in 10⁻³) below the diagonal, Spearman rank "
+        f"correlation above it. n = {int(agreement['n_voxels'].max()):,} brain voxels; "
+        f"{people(n_subjects, n_scans, of)}. These measures compare mean maps and have no interval."
     )
     title = f"Agreement between classes and between methods, {group_title(group)}"
     return save_figure(fig, out, simulated=simulated, title=title, caption=caption, category="agreement", dpi=dpi)
@@ -69,7 +67,7 @@ def _matrix(axes, pairs, methods):
         i, j = sorted((place[row.first], place[row.second]))
         rank[i, j], distance[j, i] = row.spearman, row.distance * 1000
     axes.imshow(rank, cmap="RdBu", vmin=-1.4, vmax=1.4)
-    # Distances have no fixed scale, and so a colour of their own.
+    # Distances have no fixed scale and therefore get a colour map of their own.
     axes.imshow(distance, cmap="Greys", vmin=0, vmax=np.nanmax(np.append(distance, 1e-9)) * 2.2)
     for i, j in np.argwhere(np.isfinite(rank)):
         axes.text(j, i, f"{rank[i, j]:.2f}", ha="center", va="center", fontsize=8, color=INK)

@@ -1,4 +1,4 @@
-"""The cohort as people see it: the flow from table rows to scans, and the registration pictures."""
+"""Figures of the cohort: the flow from table rows to scans, the registration pictures and their quality."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from voxelwhy.report.wording import describe_registration
 
 
 def count_flow(scans, dropped, selected, excluded, *, classes):
-    """The numbers of the flow figure, from the cohort's tables.
+    """The numbers of the flow figure, counted in the tables of the cohort.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def count_flow(scans, dropped, selected, excluded, *, classes):
 
 
 def _by_size(values):
-    # Ties in the alphabet's order, so that equal tables give equal figures.
+    # Ties are sorted by name, so that equal tables give equal figures.
     counts = values.value_counts()
     return sorted(counts.items(), key=lambda item: (-item[1], str(item[0])))
 
@@ -52,7 +52,7 @@ def _scans_subjects(selected, name):
 
 @styled
 def draw_flow(flow, out, *, simulated, dpi=150):
-    """From rows of the table to scans that are used: boxes down the left, what leaves at the right, with reasons.
+    """From table rows to the scans used: remaining counts on the left, exclusions with their reasons on the right.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def draw_flow(flow, out, *, simulated, dpi=150):
     failed = [f"{reason}: {_by_class(by_class)}" for reason, by_class in flow["failed"].items()]
     right = [
         (f"Dropped: {n_dropped}", [f"{reason}: {n}" for reason, n in flow["dropped"].items()]),
-        (f"Not registered or left out: {n_failed}", failed),
+        (f"Not registered or excluded: {n_failed}", failed),
     ]
     gaps = [0.55 + 0.19 * max(len(lines), 1) for _, lines in right]
     fig, axes = new_figure(figsize=(6.6, 1.5 + sum(gaps) + 1.1))
@@ -89,10 +89,9 @@ def draw_flow(flow, out, *, simulated, dpi=150):
     used = ", ".join(f"{name} {count(s, 'scan')} of {count(p, 'subject')}" for name, (s, p) in flow["used"].items())
     caption = (
         f"From {count(flow['rows'], 'row')} of the table to {count(n_used, 'scan')} of "
-        f"{count(flow['subjects'], 'subject')}: "
-        f"{n_dropped} rows dropped when the table was read, {n_failed} scans left out later. Used: {used}. A subject "
-        "with scans of "
-        "both classes counts in both."
+        f"{count(flow['subjects'], 'subject')}: {count(n_dropped, 'row')} dropped when the table was read, "
+        f"{count(n_failed, 'scan')} excluded later. Used: {used}. A subject with scans of both classes "
+        "is counted in both."
     )
     title = "From table to scans"
     return save_figure(fig, out, simulated=simulated, title=title, caption=caption, category="cohort", dpi=dpi)
@@ -133,13 +132,13 @@ def _arrow(axes, x, start, end, end_x=None):
 
 @styled
 def draw_registration_page(quality, out, *, settings, simulated, most=24, columns=2, dpi=110):
-    """Contact sheet of the registration pictures, the scan with the lowest correlation first.
+    """Contact sheet of the registration pictures: failed scans first, then the lowest correlation.
 
     Parameters
     ----------
     quality : DataFrame with scan_id, label, correlation_brain, mask_dice, check (path of a picture, or None)
     settings : dict, the study's registration settings
-    most : int, how many pictures are shown
+    most : int, the largest number of pictures shown
 
     Returns
     -------
@@ -163,10 +162,9 @@ def draw_registration_page(quality, out, *, settings, simulated, most=24, column
         axes.set_title(f"{row.scan_id} ({row.label})  {figures}", fontsize=6.5, weight="normal", pad=2)
     r = quality["correlation_brain"]
     caption = (
-        f"Registered scans with the template's outline, worst first: {len(shown)} of {count(len(quality), 'scan')}. "
-        "Correlation r with "
-        f"the template inside the brain: median {number(r.median())}, lowest {number(r.min())}. Registered "
-        f"{describe_registration(settings)}."
+        f"Registered scans with the outline of the template, worst first: {len(shown)} of "
+        f"{count(len(quality), 'scan')}. Correlation r with the template inside the brain: median "
+        f"{number(r.median())}, lowest {number(r.min())}. Registered {describe_registration(settings)}."
     )
     title = "Registration, worst first"
     return save_figure(fig, out, simulated=simulated, title=title, caption=caption, category="registration", dpi=dpi)
@@ -174,7 +172,7 @@ def draw_registration_page(quality, out, *, settings, simulated, most=24, column
 
 @styled
 def draw_quality(selected, out, *, classes, simulated, dpi=150):
-    """Correlation with the template and mask overlap by class, one point a scan.
+    """Correlation with the template and overlap of the brain masks by class, one point per scan.
 
     Parameters
     ----------
@@ -191,7 +189,7 @@ def draw_quality(selected, out, *, classes, simulated, dpi=150):
     for axes, (column, label) in zip(panels, panels_of, strict=True):
         for place, (name, colour) in enumerate(zip(names, (WARN, ACCENT), strict=True)):
             values = np.sort(selected.loc[selected["label"] == name, column].to_numpy(float))
-            # Points are spread by their rank, not by chance: equal tables give equal figures.
+            # Points are spread by rank, not at random, so that equal tables give equal figures.
             spread = (np.arange(len(values)) * 0.618034 % 1 - 0.5) * 0.45
             axes.plot(values, place + spread, "o", ms=3, color=colour, alpha=0.65, mew=0)
             if len(values):
@@ -204,10 +202,9 @@ def draw_quality(selected, out, *, classes, simulated, dpi=150):
     medians = selected.groupby("label")["correlation_brain"].median()
     words = ", ".join(f"{name} {number(medians.get(name, np.nan))}" for name in names)
     caption = (
-        f"Registration quality by class, one point a scan (n = {len(selected)} scans of "
-        f"{pd.Series(selected['subject_id']).nunique()} subjects); bars: median. Median correlation: {words}. A "
-        "difference between the "
-        "classes would be a cue that has nothing to do with anatomy."
+        f"Registration quality by class, one point per scan (n = {count(len(selected), 'scan')} of "
+        f"{count(pd.Series(selected['subject_id']).nunique(), 'subject')}); bars: median. Median correlation: {words}. "
+        "A difference between the classes would be a cue that is unrelated to anatomy."
     )
     title = "Registration quality by class"
     return save_figure(fig, out, simulated=simulated, title=title, caption=caption, category="registration", dpi=dpi)

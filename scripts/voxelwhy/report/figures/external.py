@@ -1,10 +1,10 @@
-"""The same models on the test scans of their own study and on those of others, side by side."""
+"""Performance of the same models on the test scans of their own study and on other cohorts."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from voxelwhy.io.text import count, interval, listing
+from voxelwhy.io.text import count, interval, listing, people
 from voxelwhy.report.figures.style import ACCENT, MUTED, RULE, SECOND, new_figure, save_figure, styled
 from voxelwhy.report.wording import METRIC_TITLES
 
@@ -13,14 +13,14 @@ SHOWN = ("auc", "balanced_accuracy")
 
 @styled
 def draw_external(tables, out, *, split, n_models, model_titles, n_bootstrap, simulated, dpi=150):
-    """AUC and balanced accuracy by scan with their intervals, a row a cohort, a colour a model.
+    """AUC and balanced accuracy by scan with their intervals, one row per cohort and one colour per model.
 
     Parameters
     ----------
     tables : {cohort: DataFrame by the METRICS schema}; the study's own test scans first
     out : path without suffix
-    split : str, whose models are tested; n_models : int
-    model_titles : {model: name for people}
+    split : str, the split whose models are tested; n_models : int
+    model_titles : {model: displayed name}
 
     Returns
     -------
@@ -45,17 +45,16 @@ def draw_external(tables, out, *, split, n_models, model_titles, n_bootstrap, si
         panels[1].plot([], [], "o-", color=colour, label=title)
     fig.legend(*panels[1].get_legend_handles_labels(), loc="outside lower right", ncols=2)
     caption = (
-        f"The {count(n_models, 'model')} of {split} on {listing(tables)}, by scan. Large points: models "
-        f"pooled, with the 95 % interval over {n_bootstrap:,} resamples of subjects; small points: single models; "
-        "dotted: 0.5. "
-        f"Scans of another study are judged by each of the models. {'; '.join(words)}."
+        f"The {count(n_models, 'model')} of {split} tested on {listing(tables)}, by scan. Large points: models pooled, "
+        f"with the 95 % interval from {n_bootstrap:,} bootstrap resamples of subjects; small points: single models; "
+        f"dotted line: 0.5. Each scan of another study is classified by each model. {'; '.join(words)}."
     )
     title = f"Internal and external performance, {split}"
     return save_figure(fig, out, simulated=simulated, title=title, caption=caption, category="external", dpi=dpi)
 
 
 def _draw_row(axes, rows, height, colour):
-    """One model on one cohort; returns its figure with the interval in words."""
+    """Draw one model on one cohort; returns its pooled value with the interval, in words."""
     pooled, folds = rows[rows["fold"] == "all"].iloc[0], rows[rows["fold"] != "all"]
     axes.hlines(height, pooled["low"], pooled["high"], color=colour, lw=1.6)
     axes.plot(pooled["value"], height, "o", color=colour, ms=5.5)
@@ -66,4 +65,4 @@ def _draw_row(axes, rows, height, colour):
 
 def _n(table):
     row = table[table["fold"] == "all"].iloc[0]
-    return f"{count(int(row['n_subjects']), 'subject')}, {count(int(row['n_scans']), 'scan')}"
+    return people(int(row["n_subjects"]), int(row["n_scans"]))

@@ -1,4 +1,4 @@
-"""Average heatmaps that others made, over our template, and marked as theirs."""
+"""Imported mean heatmaps over the template, marked as imported."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from voxelwhy.report.wording import describe_other
 
 @styled
 def draw_others(maps, template_path, out, *, group, axis="coronal", slices_mm=sl.DEFAULT_SLICES_MM, dpi=150):
-    """Maps of others of one group of scans: maps in columns, slices in rows, as `draw_group_maps` draws our own.
+    """Imported maps of one group of scans: maps in columns, slices in rows, as in `draw_group_maps`.
 
     Parameters
     ----------
-    maps : list of (path of a NIfTI on the template's grid, card of `others.import_heatmap`)
+    maps : list of (path of a NIfTI on the template's grid, card from `heatmaps.imported.import_heatmap`)
     template_path : path; brain, 0 outside
     out : path without suffix; writes .png, .svg, .json
     group : str, as the config has it
@@ -29,12 +29,12 @@ def draw_others(maps, template_path, out, *, group, axis="coronal", slices_mm=sl
     InputError : a slice lies outside the template, or there is no map.
     """
     fig = mosaic({card["name"]: path for path, card in maps}, template_path, template_path, axis, slices_mm)
-    fig.text(0.07, 0.0, "heatmaps of others, not of this study", color=WARN, fontsize=8, style="italic", va="top")
+    fig.text(0.07, 0.0, "imported heatmaps, not of this study", color=WARN, fontsize=8, style="italic", va="top")
     described = "; ".join(describe_other(card) for _, card in maps)
     caption = (
-        f"Made by others, not by this study, of {group} scans: {described}. {SCALE_NOTE}. "
-        f"{axis.capitalize()} slices, coordinates in template space; left of the picture is {LEFT_IS[axis]}. "
-        "Relevance outside the brain is left out."
+        f"Imported heatmaps of {group} scans, not computed by this study: {described}. {SCALE_NOTE}. "
+        f"{axis.capitalize()} slices, coordinates in template space; the left of each slice is {LEFT_IS[axis]}. "
+        "Relevance outside the brain is not shown."
     )
-    title = f"Heatmaps of others, {group}"
+    title = f"Imported heatmaps, {group}"
     return save_figure(fig, out, simulated=False, title=title, caption=caption, category="heatmaps", dpi=dpi)

@@ -1,4 +1,4 @@
-"""How the network learned and how well it does: learning curves, ROC and confusion matrix."""
+"""Training and performance of the network: learning curves, ROC, confusion matrix and metrics."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from voxelwhy.report.wording import METRIC_TITLES, describe_loss, describe_mask,
 
 @styled
 def draw_learning_curves(histories, out, *, settings, simulated, dpi=150):
-    """Loss and accuracy by epoch, a colour a fold; training dashed, validation solid.
+    """Loss and accuracy by epoch, one colour per fold; training dashed, validation solid.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def draw_learning_curves(histories, out, *, settings, simulated, dpi=150):
     caption = (
         f"Learning curves of {count(len(histories), 'fold')}: "
         f"training{' and validation' if validated else ' (no validation scans)'}. "
-        f"{_training_words(settings)}. Training figures are means over an epoch, with dropout on."
+        f"{_training_words(settings)}. Training values are means over an epoch, with dropout active."
     )
     title = "Learning curves"
     return save_figure(fig, out, simulated=simulated, title=title, caption=caption, category="training", dpi=dpi)
@@ -67,14 +67,14 @@ def _training_words(settings):
 
 @styled
 def draw_roc(bands, metrics, out, *, model_titles, simulated, n_bootstrap, of="", dpi=150):
-    """ROC curves with their bootstrap bands, a colour a model.
+    """ROC curves with their bootstrap bands, one colour per model.
 
     Parameters
     ----------
     bands : DataFrame by the ROC schema, one or more models
     metrics : DataFrame by the METRICS schema, for AUC and n
-    model_titles : {model: name for people}, in the order of drawing
-    of : str, whose scans they are where they are another study's (wording.of_cohort)
+    model_titles : {model: displayed name}, in the order of drawing
+    of : str, names the cohort if the scans are another study's (io.text.of_cohort)
 
     Returns
     -------
@@ -89,13 +89,13 @@ def draw_roc(bands, metrics, out, *, model_titles, simulated, n_bootstrap, of=""
         auc = _pooled(metrics, model, "auc")
         axes.fill_between(band["fpr"], band["low"], band["high"], color=colour, alpha=0.14, lw=0)
         axes.plot(band["fpr"], band["tpr"], color=colour, label=f"{title}, AUC {auc['value']:.2f}")
-        words.append(f"{title} AUC {interval(auc['value'], auc['low'], auc['high'])}")
+        words.append(f"{title} {interval(auc['value'], auc['low'], auc['high'])}")
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
     axes.set(xlabel="false positive rate (1 - specificity)", ylabel="true positive rate (sensitivity)")
     axes.legend(loc="lower right")
     caption = (
-        f"ROC by scan, folds pooled ({people(auc['n_subjects'], auc['n_scans'], of)}). Bands: pointwise 95 % interval "
-        f"over {n_bootstrap:,} resamples of subjects. {'; '.join(words)}."
+        f"ROC curves by scan, folds pooled ({people(auc['n_subjects'], auc['n_scans'], of)}). Bands: pointwise 95 % "
+        f"interval from {n_bootstrap:,} bootstrap resamples of subjects. AUC (95 % CI): {', '.join(words)}."
     )
     title = "ROC curve"
     return save_figure(fig, out, simulated=simulated, title=title, caption=caption, category="performance", dpi=dpi)
@@ -108,8 +108,8 @@ def draw_confusion(table, out, *, n_subjects, n_scans, model_title, simulated, o
     Parameters
     ----------
     table : DataFrame from evaluation.metrics.confusion
-    n_subjects, n_scans : int; several models may judge one scan
-    of : str, whose scans they are where they are another study's (wording.of_cohort)
+    n_subjects, n_scans : int; several models may classify the same scan
+    of : str, names the cohort if the scans are another study's (io.text.of_cohort)
 
     Returns
     -------
@@ -129,10 +129,10 @@ def draw_confusion(table, out, *, n_subjects, n_scans, model_title, simulated, o
     axes.tick_params(length=0)
     for spine in axes.spines.values():
         spine.set_visible(False)
-    judged = f"; {counts.sum():,} judgements" if counts.sum() != n_scans else ""
+    judged = f"; {counts.sum():,} classifications" if counts.sum() != n_scans else ""
     caption = (
         f"Confusion matrix by scan, {model_title}, folds pooled ({people(n_subjects, n_scans, of)}{judged}). "
-        f"{table.index[0]} is predicted at a probability of 0.5 or more; percentages of a row."
+        f"{table.index[0]} is predicted at a probability of 0.5 or more; percentages refer to rows."
     )
     title = f"Confusion matrix, {model_title}"
     return save_figure(fig, out, simulated=simulated, title=title, caption=caption, category="performance", dpi=dpi)
@@ -140,13 +140,13 @@ def draw_confusion(table, out, *, n_subjects, n_scans, model_title, simulated, o
 
 @styled
 def draw_metrics(metrics, out, *, model_titles, level, n_bootstrap, simulated, of="", dpi=150):
-    """Every metric with its interval, models side by side; small points are the folds.
+    """Every metric with its interval, models side by side; small points are single folds.
 
     Parameters
     ----------
     metrics : DataFrame by the METRICS schema
     level : "scan" or "subject"
-    of : str, whose scans they are where they are another study's (wording.of_cohort)
+    of : str, names the cohort if the scans are another study's (io.text.of_cohort)
 
     Returns
     -------
@@ -169,8 +169,8 @@ def draw_metrics(metrics, out, *, model_titles, level, n_bootstrap, simulated, o
     axes.legend(loc="lower right", ncols=2)
     caption = (
         f"Out-of-sample performance by {level} ({people(pooled['n_subjects'], pooled['n_scans'], of)}). Large points: "
-        "folds pooled, "
-        f"with the 95 % interval over {n_bootstrap:,} resamples of subjects; small points: single folds; dotted: 0.5."
+        f"folds pooled, with the 95 % interval from {n_bootstrap:,} bootstrap resamples of subjects; small points: "
+        "single folds; dotted line: 0.5."
     )
     title = f"Performance by {level}"
     return save_figure(fig, out, simulated=simulated, title=title, caption=caption, category="performance", dpi=dpi)

@@ -1,4 +1,4 @@
-"""The paper's heatmap figure, single scans, and relevance by region."""
+"""Figures of relevance: mean maps, as in the paper, single scans, and relevance by region."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from voxelwhy.report.figures import slices as sl
 from voxelwhy.report.figures.style import ACCENT, CYCLE, MUTED, RULE, new_figure, save_figure, styled
 from voxelwhy.report.wording import describe_method, describe_target, group_title
 
-LEFT_IS = {"coronal": "left of the brain", "axial": "left of the brain", "sagittal": "posterior"}
+LEFT_IS = {"coronal": "the left of the brain", "axial": "the left of the brain", "sagittal": "posterior"}
 SCALE_NOTE = (
-    "Positive relevance in colour over the template in grey; each column has its own scale, from the "
-    f"{sl.SHOWN_FROM}th to the "
-    f"{sl.SCALE_TO}th percentile of positive relevance over brain voxels; what lies below stays transparent"
+    "Positive relevance in colour over the template in grey; each column has its own colour scale, from the "
+    f"{sl.SHOWN_FROM}th to the {sl.SCALE_TO}th percentile of positive relevance over brain voxels; lower values are "
+    "transparent"
 )
 
 
@@ -36,7 +36,7 @@ def draw_group_maps(
     slices_mm=sl.DEFAULT_SLICES_MM,
     dpi=150,
 ):
-    """Mean relevance of a group: methods in columns, slices in rows, as the paper's figure.
+    """Mean relevance of a group: methods in columns, slices in rows, as in the figure of the paper.
 
     Parameters
     ----------
@@ -45,8 +45,8 @@ def draw_group_maps(
     out : path without suffix; writes .png, .svg, .json
     group : str; a class, "all", "TP", "FP", "TN" or "FN"
     settings : dict, the study's heatmap settings (target, output, methods)
-    scaled : bool; the maps are means of scans scaled to a sum of |values| of 1
-    of : str, whose scans they are where they are another study's (wording.of_cohort)
+    scaled : bool; whether each scan's map was scaled to a sum of |values| of 1 before averaging
+    of : str, names the cohort if the scans are another study's (io.text.of_cohort)
 
     Returns
     -------
@@ -63,13 +63,13 @@ def draw_group_maps(
     """
     fig = mosaic(maps, template_path, template_path, axis, slices_mm)
     described = [describe_method(name, settings.get("methods", {}).get(name)) for name in maps]
-    folds = f", each by the network of its own fold ({count(n_folds, 'fold')})" if n_folds else ""
+    folds = f", each explained with the network of its own fold ({count(n_folds, 'fold')})" if n_folds else ""
     kind = "of maps scaled to a sum of absolute values of 1" if scaled else "of raw maps"
     caption = (
         f"Mean relevance of {group_title(group)} ({people(n_subjects, n_scans, of)}{folds}; mean {kind}). Relevance "
-        f"for the {describe_target(settings)}. {'; '.join(described)}. {SCALE_NOTE}. "
-        f"{axis.capitalize()} slices, coordinates in template space; left of the picture is {LEFT_IS[axis]}. "
-        "Relevance outside the brain or the network's mask is left out."
+        f"explains the {describe_target(settings)}. Methods: {'; '.join(described)}. {SCALE_NOTE}. "
+        f"{axis.capitalize()} slices, coordinates in template space; the left of each slice is {LEFT_IS[axis]}. "
+        "Relevance outside the brain or the network's mask is not shown."
     )
     title = f"Relevance, {group_title(group)}" + (", scaled maps" if scaled else "")
     return save_figure(fig, out, simulated=simulated, title=title, caption=caption, category="heatmaps", dpi=dpi)
@@ -99,9 +99,9 @@ def draw_scan_maps(
     ----------
     maps : {method: path of the scan's map}
     anatomy_path : path, the registered scan
-    template_path : path, the template whose outline says what is brain
+    template_path : path, the template, which defines the brain
     label : str, the scan's class; probability : float, of the positive class; classes : {"positive", "negative"}
-    unseen : bool; whether it is known that the network did not train on this scan
+    unseen : bool; whether the network is known not to have been trained on this scan
 
     Returns
     -------
@@ -110,18 +110,18 @@ def draw_scan_maps(
     fig = mosaic(maps, anatomy_path, template_path, axis, slices_mm)
     predicted = classes["positive"] if probability >= 0.5 else classes["negative"]
     described = [describe_method(name, settings.get("methods", {}).get(name)) for name in maps]
-    by_whom = ", by the network that did not train on it" if unseen else ""
+    by_whom = ", by a network that was not trained on it" if unseen else ""
     caption = (
         f"One scan, {scan_id}: diagnosis {label}, predicted {predicted} (probability of {classes['positive']} "
-        f"{probability:.3f}){by_whom}. Relevance for the {describe_target(settings)}. "
-        f"{'; '.join(described)}. {SCALE_NOTE.replace('template', 'registered scan')}. n = 1 scan."
+        f"{probability:.3f}){by_whom}. Relevance explains the {describe_target(settings)}. "
+        f"Methods: {'; '.join(described)}. {SCALE_NOTE.replace('template', 'registered scan')}. n = 1 scan."
     )
     title = f"Scan {scan_id}: {label}, predicted {predicted}"
     return save_figure(fig, out, simulated=simulated, title=title, caption=caption, category="single_scans", dpi=dpi)
 
 
 def mosaic(maps, anatomy_path, brain_path, axis_name, slices_mm):
-    """A figure of maps ({name: path}) over an anatomy: maps in columns, each with its scale, slices in rows."""
+    """A figure of maps ({name: path}) over anatomy: maps in columns, each with its scale; slices in rows."""
     if not maps:
         raise InputError("there is no relevance map to draw")
     axis = sl.AXES[axis_name]
@@ -168,14 +168,14 @@ def mosaic(maps, anatomy_path, brain_path, axis_name, slices_mm):
 def draw_region_ranking(
     tables, out, *, group, settings, simulated, atlas="AAL", figure="share", top=10, of="", dpi=150
 ):
-    """The regions with the largest relevance, a panel a method, with bootstrap intervals over subjects.
+    """The regions with the largest relevance, one panel per method, with bootstrap intervals over subjects.
 
     Parameters
     ----------
     tables : {method: DataFrame by the REGIONS schema}
     group : str, a group of scans in the tables
-    figure : "share", "density" or "total"; regions come in the order of the tables' rank for "share", else by size
-    of : str, whose scans they are where they are another study's (wording.of_cohort)
+    figure : "share", "density" or "total"; regions are sorted by the rank of the table for "share", else by value
+    of : str, names the cohort if the scans are another study's (io.text.of_cohort)
 
     Returns
     -------
@@ -183,7 +183,7 @@ def draw_region_ranking(
 
     Raises
     ------
-    InputError : a table has no row of this group.
+    InputError : a table has no row for this group.
     """
     fig, panels = _ranking_panels(len(tables), top)
     for position, (method, table) in enumerate(tables.items()):
@@ -201,9 +201,8 @@ def draw_region_ranking(
     described = "; ".join(describe_method(name, settings.get("methods", {}).get(name)) for name in tables)
     caption = (
         f"The {top} {atlas} regions with the largest {units[figure]}, {group_title(group)} "
-        f"({people(n['n_subjects'], n['n_scans'], of)}). Points: mean over subjects; lines: 95 % bootstrap interval, "
-        "subjects resampled. "
-        f"Relevance for the {describe_target(settings)}. {described}."
+        f"({people(n['n_subjects'], n['n_scans'], of)}). Points: mean over subjects; lines: 95 % bootstrap interval "
+        f"over subjects. Relevance explains the {describe_target(settings)}. Methods: {described}."
     )
     title = f"Relevance by region, {group_title(group)}"
     return save_figure(fig, out, simulated=simulated, title=title, caption=caption, category="regions", dpi=dpi)
@@ -238,13 +237,13 @@ def _bars(axes, rows, figure, title, colour):
 
 @styled
 def draw_saturation(saturated, out, *, n_scans, simulated, of="", dpi=150):
-    """Share of scans, by group, with a probability above 0.999, where the gradient of a probability vanishes.
+    """Share of scans by group with a probability above 0.999, at which the gradient of a probability vanishes.
 
     Parameters
     ----------
     saturated : {group: share between 0 and 1}
     n_scans : {group: number}
-    of : str, whose scans they are where they are another study's (wording.of_cohort)
+    of : str, names the cohort if the scans are another study's (io.text.of_cohort)
     """
     fig, axes = new_figure(figsize=(4.2, 0.28 * len(saturated) + 0.8), layout="constrained")
     places = np.arange(len(saturated))[::-1]
@@ -256,8 +255,7 @@ def draw_saturation(saturated, out, *, n_scans, simulated, of="", dpi=150):
     axes.tick_params(axis="x", color=MUTED)
     caption = (
         "Share of scans whose predicted class has a probability above 0.999. The gradient of such a probability is "
-        "next to "
-        "zero, so that these scans hardly count in a mean of raw maps. n = "
+        "close to zero, so these scans contribute little to a mean of raw maps. n = "
         f"{n_scans.get('all', sum(n_scans.values()))} scans{of}."
     )
     title = "Saturated probabilities"

@@ -1,4 +1,4 @@
-"""Slices of images on a grid, found and labelled in millimetres, and relevance drawn over anatomy."""
+"""Slices of images, selected and labelled in millimetres, with relevance drawn over the anatomy."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from voxelwhy.report.figures.style import HOT
 
 AXES = {"sagittal": 0, "coronal": 1, "axial": 2}
 LETTERS = "xyz"
-#: Coronal slices through the hippocampus, from its tail to its head and the amygdala before it.
+#: Coronal slices through the hippocampus, from its tail to its head and the amygdala in front of it.
 DEFAULT_SLICES_MM = (-40, -30, -20, -10, 0)
-#: Relevance below this percentile of the brain's voxels is left out, so that the anatomy stays visible.
+#: Relevance below this percentile over brain voxels is not drawn, so that the anatomy stays visible.
 SHOWN_FROM = 90
 #: The colour scale ends here, so that single voxels do not darken the rest.
 SCALE_TO = 99.8
@@ -40,7 +40,11 @@ def load_canonical(path):
     image = nib.as_closest_canonical(nib.load(path))
     off_axis = np.abs(image.affine[:3, :3] - np.diag(np.diag(image.affine)[:3])).max()
     if off_axis > 1e-3:
-        raise InputError("slices need an image whose axes follow the coordinates", file=path, found=f"{off_axis:.3g}")
+        raise InputError(
+            "slices can be drawn only from an image whose axes are parallel to the coordinate axes",
+            file=path,
+            found=f"{off_axis:.3g}",
+        )
     return np.asarray(image.dataobj, dtype=np.float32), image.affine
 
 
@@ -61,17 +65,17 @@ def slice_index(affine, axis, millimetres, length):
 
 
 def slice_label(affine, axis, index):
-    """The slice's own coordinate, which may differ by half a voxel from the one asked for: "y = -39 mm"."""
+    """The coordinate of the slice, which may differ by half a voxel from the requested one: "y = -39 mm"."""
     return f"{LETTERS[axis]} = {affine[axis, axis] * index + affine[axis, 3]:g} mm"
 
 
 def take_slice(data, axis, index):
-    """A slice as an image with its first row on top: left of the brain at the left, superior or anterior up."""
+    """A slice as an image with its first row at the top: left of the brain on the left, superior or anterior up."""
     return np.rot90(np.take(data, index, axis=axis))
 
 
 def crop_box(data, axis, margin=1):
-    """Slices of the two image axes (as `take_slice` gives them) around what is above zero anywhere along `axis`."""
+    """Slices of the two image axes (of `take_slice`) around the voxels that are above zero anywhere along `axis`."""
     flat = np.rot90((data > 0).any(axis=axis))
     rows, columns = np.flatnonzero(flat.any(axis=1)), np.flatnonzero(flat.any(axis=0))
     if not len(rows):
@@ -86,12 +90,12 @@ def colour_scale(relevance, brain):
         return None
     high = float(np.percentile(values, SCALE_TO)) or float(values.max())
     low = float(np.percentile(values, SHOWN_FROM))
-    # A map of few constant patches may have its threshold at the top of the scale: then show whatever is positive.
+    # In a map of few constant patches both ends of the scale may coincide: then all positive values are shown.
     return Scale(low if low < high * 0.999 else 0.0, high)
 
 
 def draw_overlay(axes, anatomy, relevance, scale, grey_range):
-    """Anatomy in grey, relevance above the scale's foot in hot colours, more opaque the larger it is."""
+    """Anatomy in grey, relevance above the lower end of the scale in hot colours, more opaque the larger it is."""
     axes.imshow(anatomy, cmap="gray", vmin=grey_range[0], vmax=grey_range[1], interpolation="nearest")
     axes.set_xticks([])
     axes.set_yticks([])
@@ -105,10 +109,10 @@ def draw_overlay(axes, anatomy, relevance, scale, grey_range):
 
 
 def draw_scale(axes, scale, label=""):
-    """A colour bar for `Scale` on axes of its own, its ends written out."""
+    """A colour bar for `Scale` on its own axes, labelled with its two end values."""
     if scale is None:
         axes.axis("off")
-        axes.text(0.5, 0.5, "nothing positive", ha="center", va="center", fontsize=7, transform=axes.transAxes)
+        axes.text(0.5, 0.5, "no positive values", ha="center", va="center", fontsize=7, transform=axes.transAxes)
         return
     norm = matplotlib.colors.Normalize(scale.low, scale.high)
     bar = axes.figure.colorbar(matplotlib.cm.ScalarMappable(norm, HOT), cax=axes, orientation="horizontal")
@@ -122,6 +126,6 @@ def draw_scale(axes, scale, label=""):
 
 
 def grey_range(anatomy):
-    """Grey values from 0 to the 99.5th percentile of what is above zero."""
+    """The range of grey values: 0 to the 99.5th percentile of the values above zero."""
     inside = anatomy[anatomy > 0]
     return 0.0, float(np.percentile(inside, 99.5)) if len(inside) else 1.0

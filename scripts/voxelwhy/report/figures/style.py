@@ -1,4 +1,4 @@
-"""How every figure looks and is saved: quiet type, few colours, equal bytes for equal input, simulated data marked."""
+"""Style and saving of every figure: the same colours and type, equal bytes for equal input, simulated data marked."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from voxelwhy.io.images import write_json
 
 INK, MUTED, RULE, PAPER = "#22272e", "#6b7480", "#d7dce2", "#ffffff"
 ACCENT, SECOND, WARN = "#1f5f8b", "#c8702a", "#a3323a"
-#: Colour-blind safe (Okabe and Ito), in the order in which methods or folds come.
+#: Colour-blind safe (Okabe and Ito), in the order of methods or folds.
 CYCLE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7a5c3e", "#555b66")
 SIMULATED = "simulated data"
-#: Of that mark, about: lines are broken where the figure ends.
+#: Approximate width of a character of that mark, which is wrapped at the width of the figure.
 INCHES_A_CHARACTER = 0.07
 
 _RC = {
@@ -44,35 +44,34 @@ _RC = {
     "lines.linewidth": 1.6,
     "figure.facecolor": PAPER,
     "savefig.facecolor": PAPER,
-    # Text stays text in svg, so that it can be searched and edited; element ids follow from a fixed salt.
+    # Text stays text in svg, so that it can be searched and edited; a fixed salt makes element ids reproducible.
     "svg.fonttype": "none",
     "svg.hashsalt": "voxelwhy",
     "axes.prop_cycle": matplotlib.cycler(color=CYCLE),
 }
 
-#: Black over red and orange to white, as in the paper, without its darkest end, which would look like anatomy.
+#: Black to red, orange and white, as in the paper, without the darkest end, which would look like anatomy.
 HOT = LinearSegmentedColormap.from_list("voxelwhy_hot", matplotlib.colormaps["hot"](range(70, 256)))
 
 
 def styled(function):
-    """Decorator of a drawing function: the house style holds inside it, and nobody's matplotlib is changed for good."""
+    """Decorator of a drawing function: applies the style inside the function only, so the caller's settings stay."""
     return matplotlib.rc_context(_RC)(function)
 
 
 def new_figure(rows=1, columns=1, *, figsize, layout=None, **options):
-    """A figure with its axes, as `pyplot.subplots` gives them, but without pyplot's global state and backend."""
+    """A figure and its axes, like `pyplot.subplots`, but without the global state and backend of pyplot."""
     fig = Figure(figsize=figsize, layout=layout)
     return fig, fig.subplots(rows, columns, **options)
 
 
 def save_figure(fig, path_without_suffix, *, simulated, title, caption, category, dpi=150):
-    """Write a figure as png and svg, and beside them a JSON with title, caption and report section.
+    """Write a figure as png and svg, together with a JSON that holds title, caption and report section.
 
     Parameters
     ----------
     path_without_suffix : path; ".png", ".svg" and ".json" are appended to its name
-    simulated : bool, or str; if so, "simulated data" stands on the figure's face, and the words that are given: which
-        confound was planted
+    simulated : bool, or str; if true, "simulated data" is written on the figure; a str also names the planted confound
     title, caption : str; the caption gives n, method and settings
     category : str, the report's section (voxelwhy.report.sections.SECTIONS)
 
@@ -85,7 +84,7 @@ def save_figure(fig, path_without_suffix, *, simulated, title, caption, category
     _settle(fig)
     if simulated:
         _mark(fig, simulated)
-    # Metadata would hold the date and the version of matplotlib: equal input must give equal bytes.
+    # Without metadata, which hold the date and the version of matplotlib: equal input must give equal bytes.
     options = {"bbox_inches": "tight", "pad_inches": 0.08, "dpi": dpi}
     fig.savefig(f"{stem}.png", metadata={"Software": None}, **options)
     fig.savefig(f"{stem}.svg", metadata={"Date": None, "Creator": None}, **options)
@@ -94,7 +93,7 @@ def save_figure(fig, path_without_suffix, *, simulated, title, caption, category
 
 
 def _settle(fig):
-    # The last bits of what the layout solver finds follow from memory addresses: run it once, then round.
+    # The last bits of the layout solver's result depend on memory addresses, so run it once, then round.
     fig.draw_without_rendering()
     fig.set_layout_engine("none")
     for axes in fig.axes:
@@ -106,7 +105,7 @@ def _rounded(box):
 
 
 def _mark(fig, simulated):
-    # Above what is drawn, wherever the layout has put it.
+    # Above the drawing, wherever the layout has placed it.
     box = fig.get_tightbbox()
     width, height = fig.get_size_inches()
     place = (round(box.x1 / width, 6), round((box.y1 + 0.05) / height, 6))

@@ -1,4 +1,4 @@
-"""The planted disease: where it is, and which method found it."""
+"""The planted disease: its location, and the methods that detected it."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def draw_truth_map(
     slices_mm=sl.DEFAULT_SLICES_MM,
     dpi=150,
 ):
-    """The disease's log volume change over the template in slices; the outline is where it exceeds the threshold.
+    """Log volume change of the disease over slices of the template, outlined where it exceeds the threshold.
 
     Parameters
     ----------
     log_jacobian_path : path of the NIfTI on the template's grid
     template_path : path; brain, 0 outside
-    threshold : float, |log-Jacobian| above which a voxel is truth
-    planted : bool; False where this is what an effect of 1 would have been, in a null cohort
+    threshold : float, |log-Jacobian| above which a voxel counts as changed
+    planted : bool; False for a null cohort, for which the disease of an effect of 1 is drawn
 
     Returns
     -------
@@ -60,26 +60,26 @@ def draw_truth_map(
     bar = fig.colorbar(drawn, ax=panels[0].tolist(), shrink=0.7, pad=0.01, label="log-Jacobian")
     bar.outline.set_visible(False)
     share = float((np.abs(change[brain]) > threshold).mean())
-    what = "The planted disease" if planted else "Nothing is planted; the disease that an effect of 1 would be"
+    what = "The planted disease" if planted else "No disease was planted; the disease that an effect of 1 would plant"
     caption = (
-        f"{what}: log volume change relative to the template (−0.29 is a quarter lost). Coloured and outlined "
-        f"where its absolute value exceeds {threshold:g}: the truth, {share:.1%} of {int(brain.sum()):,} brain voxels. "
-        f"{axis.capitalize()} slices; n = 1 "
-        "planted map, the same for every patient but for its strength."
+        f"{what}: log volume change relative to the template (−0.29 is a loss of a quarter of the volume). Voxels "
+        f"whose absolute change exceeds {threshold:g} count as changed and are coloured and outlined ({share:.1%} of "
+        f"{int(brain.sum()):,} brain voxels). {axis.capitalize()} slices; n = 1 planted map, which differs between "
+        "patients only in its strength."
     )
-    title = "The planted disease" if planted else "No planted disease: where a find would be false"
+    title = "The planted disease" if planted else "No planted disease: where a detection would be false"
     return save_figure(fig, out, simulated=simulated, title=title, caption=caption, category="truth", dpi=dpi)
 
 
 @styled
 def draw_truth_scores(truth, out, *, settings, n_subjects, n_scans, group, simulated, planted=True, dpi=150):
-    """Each method against the planted disease: regional AUPRC with its null, and the other figures beside chance.
+    """Each method compared with the planted disease: regional AUPRC with its null, and other measures with chance.
 
     Parameters
     ----------
     truth : DataFrame by the TRUTH schema
     settings : dict, the study's heatmap settings
-    group : str, the group whose mean map was scored
+    group : str, the group whose mean map is scored
 
     Returns
     -------
@@ -109,22 +109,20 @@ def draw_truth_scores(truth, out, *, settings, n_subjects, n_scans, group, simul
     panels[0].set_yticks(places, [method_title(name) for name in truth["method"]])
     panels[0].set_ylim(-0.6, len(truth) - 0.4)
     row = truth.iloc[0]
-    knowing = "; diamonds: networks trained on shuffled diagnoses, mean and SD of {} draws, against which p is"
+    knowing = "; diamonds: networks trained on shuffled diagnoses, mean and SD of {} draws, from which p is computed"
     knowing = knowing.format(row["n_shuffled"]) if row["n_shuffled"] else ""
-    against = "the planted disease" if planted else "the disease that an effect of 1 would be (nothing was planted)"
+    against = "the planted disease" if planted else "the disease that an effect of 1 would plant (none was planted)"
     found = [method_title(name) for name in truth.loc[truth["found"], "method"]]
     caption = (
-        f"Mean map of {group} scans ({people(n_subjects, n_scans)}) against {against}; relevance for the "
-        f"{describe_target(settings)}. Dots: the method; ticks: what chance gives. Left: area under the "
-        "precision-recall curve over "
-        f"{row['n_regions']} atlas regions, {row['n_truth_regions']} of them changed (mean |log-Jacobian| above "
-        f"{row['threshold']:g}); "
-        f"grey: up to the 95th percentile of {row['n_permutations']:,} permutations of the regions in which left and "
-        f"right move together{knowing}. "
-        f"p Holm-corrected over {len(truth)} methods. Filled: {'found the atrophy' if planted else 'a false claim'} "
-        f"({listing(found) if found else 'no method'})."
+        f"Mean map of {group} scans ({people(n_subjects, n_scans)}) compared with {against}. Relevance explains the "
+        f"{describe_target(settings)}. Dots: the method; ticks: expected by chance. Left: area under the "
+        f"precision-recall curve (AUPRC) over {row['n_regions']} atlas regions, {row['n_truth_regions']} of them "
+        f"changed (mean |log-Jacobian| above {row['threshold']:g}); grey bars: up to the 95th percentile of "
+        f"{row['n_permutations']:,} permutations of the regions, in which left and right move together{knowing}. p is "
+        f"Holm-corrected over {len(truth)} methods. Filled dots: "
+        f"{'atrophy detected' if planted else 'false detection'} ({listing(found) if found else 'no method'})."
     )
-    title = "Which method found the planted atrophy" if planted else "Which method claims an atrophy that is not there"
+    title = "Detection of the planted atrophy by method" if planted else "False detections of atrophy by method"
     return save_figure(fig, out, simulated=simulated, title=title, caption=caption, category="truth", dpi=dpi)
 
 
