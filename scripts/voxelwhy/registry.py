@@ -1,4 +1,4 @@
-"""What can be named in a config, and the module that holds it: imported on use, one never drags in the others."""
+"""Names that a config can use, and the module behind each; modules are imported on use, so none loads the others."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SOURCES = {
 
 
 def load(table, name, kind):
-    """Import the module of `name` from one of the tables above; `kind` is the word for it in the error message."""
+    """Import the module of `name` from one of the tables above; `kind` names its kind in the error message."""
     if name not in table:
         near = difflib.get_close_matches(str(name), table, n=1)
         raise ConfigError(

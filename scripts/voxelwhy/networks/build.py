@@ -1,4 +1,4 @@
-"""Networks by name."""
+"""Build networks by name."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ def build_network(name, spatial_shape, *, image_channels=1, **options) -> nn.Mod
 
     Parameters
     ----------
-    name : one of `voxelwhy.registry.NETWORKS`, or `module:factory` for a network of one's own (`own_network`).
+    name : one of `voxelwhy.registry.NETWORKS`, or `module:factory` for your own network (see `own_network`).
     spatial_shape : voxels along each axis.
-    image_channels : channels of its images; a network of one's own is tried on an image of so many.
-    options : `channels`, `n_classes`, `dropout`; those of the factory.
+    image_channels : channels of its images; your own network is tested on an image with as many channels.
+    options : `channels`, `n_classes` and `dropout`, or the options of your own factory.
 
     Raises
     ------
-    ConfigError : an unknown network or option.
-    ModelError : a grid that is too small (it names the smallest that works); a network of MONAI where that is not
-        installed; see `own_network`.
+    ConfigError : the network or an option is unknown.
+    ModelError : the grid is too small (the message names the smallest possible one), the network needs MONAI, which is
+        not installed, or as in `own_network`.
     """
     if is_own(name):
         return own_network(name, tuple(int(length) for length in spatial_shape), options, image_channels)
@@ -36,19 +36,19 @@ def build_network(name, spatial_shape, *, image_channels=1, **options) -> nn.Mod
     options = ({"channels": image_channels} if image_channels != 1 else {}) | options
     for option in options:
         if option not in allowed:
-            raise ConfigError(f"the network {name} has no such option", found=option, allowed=allowed)
+            raise ConfigError(f"the network {name} does not have this option", found=option, allowed=allowed)
     return module.build(tuple(int(length) for length in spatial_shape), **options)
 
 
 def network_options(training) -> dict:
-    """Options of the network that the settings of a training name: those of one's own, or the dropout."""
+    """Options of the network in the training settings: those of your own network, or else the dropout."""
     return training["options"] if is_own(training["network"]) else {"dropout": training["dropout"]}
 
 
 def smallest_grid(name) -> tuple[int, int, int]:
-    """The smallest cube of voxels that the network `name` works on, computed from the network itself."""
+    """The smallest cube of voxels on which the network `name` works, computed from the network itself."""
     module = _module(name)
-    if hasattr(module, "convolutions"):  # layers one after the other: arithmetic will do
+    if hasattr(module, "convolutions"):  # sequential layers: arithmetic is sufficient
         return (smallest_axis(module.convolutions().values()),) * 3
     return (smallest_tried_axis(module.network),) * 3
 

@@ -1,4 +1,4 @@
-"""A 3D DenseNet-121: Huang et al. 2017 with kernels of three axes, built by MONAI."""
+"""A 3D DenseNet-121: the network of Huang et al. 2017 with 3D kernels, built by MONAI."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ GROWTH = 32
 
 
 def network(*, channels=1, n_classes=2, dropout=0.0) -> DenseNet:
-    """The network for images (batch, channels, x, y, z) of any grid that it takes."""
+    """The network for images (batch, channels, x, y, z) on any grid that is large enough."""
     net = DenseNet(
         spatial_dims=3,
         in_channels=channels,
@@ -21,22 +21,22 @@ def network(*, channels=1, n_classes=2, dropout=0.0) -> DenseNet:
         block_config=DEPTHS,
         dropout_prob=dropout,
     )
-    # A training step in float32 takes a tenth longer channels last (in bfloat16 a tenth less); ResNet-18 gains from it
-    # on fine grids and loses on coarse ones.
+    # With channels last, a training step takes a tenth longer in float32 (a tenth less in bfloat16). ResNet-18 is
+    # faster that way on fine grids and slower on coarse ones.
     net.channels_last = False
     return net
 
 
 def build(spatial_shape, *, channels=1, n_classes=2, dropout=0.0) -> DenseNet:
-    """DenseNet-121 for images (batch, channels, *spatial_shape); it gives `n_classes` logits.
+    """DenseNet-121 for images (batch, channels, *spatial_shape); it returns `n_classes` logits.
 
-    Its weights do not depend on the grid: the last layer's cells are averaged. The paper's network on large data has no
-    dropout; where it is asked for, it lies after each convolution of 3, as in the paper's on small data (0.2 there),
-    and takes whole channels.
+    Its weights do not depend on the grid, because the cells of the last layer are averaged. In the paper, only the
+    networks for small datasets have dropout (0.2). If requested, it follows each convolution of size 3, as there, and
+    drops whole channels.
 
     Raises
     ------
-    ModelError : a grid that is too small (it names the smallest that works), or not 3D.
+    ModelError : the grid is too small (the message names the smallest possible one) or not 3D.
 
     References
     ----------

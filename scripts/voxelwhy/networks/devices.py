@@ -1,4 +1,4 @@
-"""Where torch computes."""
+"""Choose the device on which torch computes."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from voxelwhy.errors import InputError
 
 
 def pick_device(name="auto") -> torch.device:
-    """The torch device of that name: `auto` (the first CUDA device where there is one), `cpu`, `cuda` or `cuda:N`.
+    """The torch device named `auto` (the first CUDA device, else the CPU), `cpu`, `cuda` or `cuda:N`.
 
     Raises
     ------
-    InputError : a device that this machine does not have.
+    InputError : this machine does not have that device.
     """
     devices = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
     if isinstance(name, torch.device):

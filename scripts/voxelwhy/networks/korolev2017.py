@@ -14,7 +14,7 @@ POOLS = (2, 2, 2, 3)
 
 
 def convolutions(channels=1) -> OrderedDict:
-    """The four groups: convolutions (3, no padding) each with ReLU, then batch normalisation and max-pool."""
+    """The four groups: convolutions (size 3, no padding), each with ReLU, then batch normalisation and max-pool."""
     layers = OrderedDict()
     number = 0
     for group, (width, depth, pool) in enumerate(zip(CHANNELS, DEPTHS, POOLS, strict=True), start=1):
@@ -29,14 +29,14 @@ def convolutions(channels=1) -> OrderedDict:
 
 
 def build(spatial_shape, *, channels=1, dropout=0.7) -> nn.Sequential:
-    """The network of Korolev et al. for images (batch, channels, *spatial_shape); it gives one logit, (batch, 1).
+    """The network of Korolev et al. for images (batch, channels, *spatial_shape); it returns one logit, (batch, 1).
 
-    The dense part follows from the grid: 2,880 inputs on 193 x 229 x 193. The last pool is 3 and the last layer one
-    logit, as Rieke et al. 2018 have it; Korolev et al. have 2 and two logits.
+    The size of the dense part depends on the grid: 2,880 inputs for 193 x 229 x 193. As in Rieke et al. 2018, the last
+    pool has size 3 and the last layer one logit; in Korolev et al., size 2 and two logits.
 
     Raises
     ------
-    ModelError : a grid that is too small (it names the smallest that works), or not 3D.
+    ModelError : the grid is too small (the message names the smallest possible one) or not 3D.
 
     References
     ----------

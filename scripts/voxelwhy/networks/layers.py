@@ -1,4 +1,4 @@
-"""Arithmetic on the layers of a network: what grid comes out, and the smallest grid that can go in."""
+"""Arithmetic on the layers of a network: its output grid, and the smallest possible input grid."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from torch import nn
 
 from voxelwhy.errors import ModelError
 
-LARGEST_TRIED = 2048  # voxels an axis; nothing larger was ever scanned
+LARGEST_TRIED = 2048  # voxels per axis, more than any scanner produces
 
 
 def _three(value):
-    """One number for each axis, however the layer has it."""
+    """One number per axis, in whichever form the layer stores it."""
     return value if isinstance(value, tuple) else (value,) * 3
 
 
 def grid_after(layers: Iterable[nn.Module], spatial_shape) -> tuple[int, ...]:
-    """Shape of the grid that leaves `layers`; an axis is 0 where a kernel no longer fits.
+    """Shape of the output grid of `layers`; an axis is 0 if a kernel does not fit.
 
-    Only convolutions and pools, the layers that have a kernel, change a grid.
+    Only layers with a kernel, convolutions and pools, change the grid.
     """
     shape = tuple(int(length) for length in spatial_shape)
     for layer in layers:
@@ -37,20 +37,20 @@ def grid_after(layers: Iterable[nn.Module], spatial_shape) -> tuple[int, ...]:
 
 
 def smallest_axis(layers: Iterable[nn.Module]) -> int:
-    """The fewest voxels an axis with which something is left after `layers`."""
+    """The fewest voxels per axis with which `layers` have a non-empty output."""
     layers = list(layers)
     for length in range(1, LARGEST_TRIED):
         if min(grid_after(layers, (length,) * 3)) > 0:
             return length
-    raise ModelError(f"the network leaves nothing even of a grid of {LARGEST_TRIED} voxels an axis")
+    raise ModelError(f"the output of the network is empty even for a grid of {LARGEST_TRIED} voxels per axis")
 
 
 def flat_size(name, convolutions: OrderedDict, spatial_shape, channels) -> int:
-    """Number of inputs to the first dense layer: `channels` times the grid that the convolutions leave.
+    """Number of inputs of the first dense layer: `channels` times the output grid of the convolutions.
 
     Raises
     ------
-    ModelError : not three axes, or a grid of which nothing is left; it names the smallest that works.
+    ModelError : the grid does not have three axes, or is too small (the message names the smallest possible one).
     """
     _require_three(name, spatial_shape)
     left = grid_after(convolutions.values(), spatial_shape)
@@ -60,11 +60,11 @@ def flat_size(name, convolutions: OrderedDict, spatial_shape, channels) -> int:
 
 
 def require_grid(name, network: Callable[[], nn.Module], spatial_shape):
-    """Refuse a grid that is too small for a network that ends in a mean over its last cells; see `takes_grid`.
+    """Refuse a grid that is too small for a network that ends in a mean over its cells; see `takes_grid`.
 
     Raises
     ------
-    ModelError : not three axes, or a grid that is too small; it names the smallest that works.
+    ModelError : the grid does not have three axes, or is too small (the message names the smallest possible one).
     """
     _require_three(name, spatial_shape)
     if not takes_grid(_on_meta(network), spatial_shape):
@@ -72,12 +72,12 @@ def require_grid(name, network: Callable[[], nn.Module], spatial_shape):
 
 
 def smallest_tried_axis(network: Callable[[], nn.Module]) -> int:
-    """The fewest voxels an axis of a cube that the network which `network()` gives can take; see `takes_grid`."""
+    """The fewest voxels per axis of a cube on which the network from `network()` works; see `takes_grid`."""
     net, too_few, enough = _on_meta(network), 0, 1
     while not takes_grid(net, (enough,) * 3):
         too_few, enough = enough, 2 * enough
         if enough > LARGEST_TRIED:
-            raise ModelError(f"the network cannot take even a grid of {LARGEST_TRIED} voxels an axis")
+            raise ModelError(f"the network does not even work on a grid of {LARGEST_TRIED} voxels per axis")
     while enough - too_few > 1:
         middle = (too_few + enough) // 2
         too_few, enough = (too_few, middle) if takes_grid(net, (middle,) * 3) else (middle, enough)
@@ -85,10 +85,10 @@ def smallest_tried_axis(network: Callable[[], nn.Module]) -> int:
 
 
 def takes_grid(net: nn.Module, spatial_shape) -> bool:
-    """Whether a network trains on a grid, tried on two scans on torch's meta device, where nothing is computed.
+    """Whether a network trains on a grid, tested with two scans on torch's meta device, which computes nothing.
 
-    With padding every kernel fits, were there a single voxel: so each layer with a stride must also find more than one
-    cell along each axis, or it would make nothing coarser and look at padding alone.
+    With padding, every kernel fits even a single voxel. Therefore each layer with a stride must also have more than one
+    input cell along each axis: otherwise it would coarsen nothing and see little but padding.
     """
     starved = []
 
@@ -100,7 +100,7 @@ def takes_grid(net: nn.Module, spatial_shape) -> bool:
     handles = [layer.register_forward_pre_hook(look) for layer in layers]
     try:
         net.train()(torch.empty(2, next(net.parameters()).shape[1], *spatial_shape, device="meta"))
-    except RuntimeError:  # a kernel that no longer fits
+    except RuntimeError:  # a kernel does not fit
         return False
     finally:
         for handle in handles:
@@ -109,15 +109,15 @@ def takes_grid(net: nn.Module, spatial_shape) -> bool:
 
 
 def takes_lone_scan(model: nn.Module, images_shape) -> bool:
-    """Whether a training step may have a single scan, images of (1, *images_shape[1:]).
+    """Whether a training step works with a single scan, images of shape (1, *images_shape[1:]).
 
-    It may not where batch normalisation gets one value a channel: that has no spread, and torch refuses it.
+    It does not if batch normalisation receives one value per channel: torch refuses it, since it has no variance.
     """
     try:
         copy.deepcopy(model).to("meta").train()(torch.empty(1, *images_shape[1:], device="meta"))
     except ValueError:
         return False
-    except RuntimeError:  # an operator of somebody's network that cannot run without data: nothing is known
+    except RuntimeError:  # an operator of a user's network needs real data, so this cannot be tested
         return True
     return True
 
@@ -130,22 +130,22 @@ def _on_meta(network):
 def _require_three(name, spatial_shape):
     if len(spatial_shape) != 3:
         raise ModelError(
-            f"{name} is a 3D network: the grid has {len(spatial_shape)} axes {tuple(spatial_shape)}, 3 wanted"
+            f"{name} is a 3D network: the grid has {len(spatial_shape)} axes {tuple(spatial_shape)}; 3 are expected"
         )
 
 
 def _too_small(name, spatial_shape, least, reason):
     return ModelError(
         f"{name} cannot work on a grid of {' x '.join(map(str, spatial_shape))} voxels: {reason} its last layer. The "
-        f"smallest grid that works is {least} x {least} x {least}; use a finer resolution_mm or another network"
+        f"smallest possible grid is {least} x {least} x {least}; use a finer resolution_mm or another network"
     )
 
 
 def in_channels_last(model: nn.Module) -> nn.Module:
-    """The model with its 3-D weights channels last in memory: up to twice as fast on the CPU (not measured on a GPU).
+    """The model with its 3D weights channels last in memory: up to twice as fast on the CPU (not measured on a GPU).
 
-    A model that has 2-D convolutions too is left as it is, and so is one that says `channels_last = False` because it
-    was measured to be slower that way.
+    A model that also has 2D convolutions is returned unchanged, and so is one with `channels_last = False`, which marks
+    networks that were measured to be slower that way.
     """
     if not getattr(model, "channels_last", True) or any(weight.ndim == 4 for weight in model.parameters()):
         return model

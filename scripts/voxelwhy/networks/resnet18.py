@@ -1,4 +1,4 @@
-"""A 3D ResNet-18: He et al. 2016 with kernels of three axes, built by MONAI."""
+"""A 3D ResNet-18: the network of He et al. 2016 with 3D kernels, built by MONAI."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ CHANNELS = (64, 128, 256, 512)
 
 
 def network(*, channels=1, n_classes=2) -> ResNet:
-    """The network without dropout, for images (batch, channels, x, y, z) of any grid that it takes.
+    """The network without dropout, for images (batch, channels, x, y, z) on any grid that is large enough.
 
-    The published stem: a convolution of 7 with stride 2 (MONAI's default stride is 1, five times the work). Shortcuts
-    that change size are convolutions of 1 without bias, since batch normalisation follows (MONAI's other kind, without
-    weights, passes no gradient).
+    The stem is the published one, a convolution of size 7 with stride 2 (MONAI's default stride of 1 is five times the
+    work). Shortcuts that change the size are convolutions of size 1, without bias because batch normalisation follows.
+    MONAI's other kind of shortcut, without weights, passes no gradient.
     """
     return ResNet(
         "basic",
@@ -33,14 +33,14 @@ def network(*, channels=1, n_classes=2) -> ResNet:
 
 
 def build(spatial_shape, *, channels=1, n_classes=2, dropout=0.0) -> ResNet:
-    """ResNet-18 for images (batch, channels, *spatial_shape); it gives `n_classes` logits.
+    """ResNet-18 for images (batch, channels, *spatial_shape); it returns `n_classes` logits.
 
-    Its weights do not depend on the grid: the last layer's cells are averaged. The paper has no dropout; where it is
-    asked for, it lies before the dense layer, as in the other networks.
+    Its weights do not depend on the grid, because the cells of the last layer are averaged. The paper has no dropout;
+    if requested, it precedes the dense layer, as in the other networks.
 
     Raises
     ------
-    ModelError : a grid that is too small (it names the smallest that works), or not 3D.
+    ModelError : the grid is too small (the message names the smallest possible one) or not 3D.
 
     References
     ----------
@@ -48,6 +48,6 @@ def build(spatial_shape, *, channels=1, n_classes=2, dropout=0.0) -> ResNet:
     """
     require_grid("resnet18", network, spatial_shape)
     net = network(channels=channels, n_classes=n_classes)
-    # Beside the pooling, which has no weights: so the weights keep the names that MONAI gives them.
+    # Combined with the pooling, which has no weights, so that all weights keep the names that MONAI gives them.
     net.avgpool = nn.Sequential(net.avgpool, nn.Dropout(dropout))
     return net

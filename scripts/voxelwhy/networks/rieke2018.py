@@ -1,4 +1,4 @@
-"""The network of the paper: Rieke et al. 2018, section 2.2 (arXiv 1808.02874)."""
+"""The network of Rieke et al. 2018, section 2.2 (arXiv 1808.02874)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ POOLS = (2, 3, 2, 3)
 
 
 def convolutions(channels=1) -> OrderedDict:
-    """The four blocks: convolution (3, no padding), batch normalisation, ReLU, max-pool."""
+    """The four blocks: convolution (size 3, no padding), batch normalisation, ReLU, max-pool."""
     layers = OrderedDict()
     for number, (width, pool) in enumerate(zip(CHANNELS, POOLS, strict=True), start=1):
         layers[f"Conv_{number}"] = nn.Conv3d(channels, width, kernel_size=3)
@@ -25,14 +25,14 @@ def convolutions(channels=1) -> OrderedDict:
 
 
 def build(spatial_shape, *, channels=1, n_classes=2, dropout=0.8) -> nn.Sequential:
-    """The paper's network for images (batch, channels, *spatial_shape); it gives `n_classes` logits.
+    """The paper's network for images (batch, channels, *spatial_shape); it returns `n_classes` logits.
 
-    The dense part follows from the grid: 5,120 inputs on 193 x 229 x 193. Dropout lies before it, as in the
-    published code.
+    The size of the dense part depends on the grid: 5,120 inputs for 193 x 229 x 193. Dropout precedes the dense part,
+    as in the published code.
 
     Raises
     ------
-    ModelError : a grid that is too small (it names the smallest that works), or not 3D.
+    ModelError : the grid is too small (the message names the smallest possible one) or not 3D.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""A small network with padding: it works on the coarse grids that the paper's network cannot take."""
+"""A small network with padding, for coarse grids that are too small for the paper's network."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ CHANNELS = (8, 16, 32, 64)
 
 
 def convolutions(channels=1) -> OrderedDict:
-    """The four blocks: convolution (3, padding 1), batch normalisation, ReLU, max-pool 2."""
+    """The four blocks: convolution (size 3, padding 1), batch normalisation, ReLU, max-pool of size 2."""
     layers = OrderedDict()
     for number, width in enumerate(CHANNELS, start=1):
         layers[f"Conv_{number}"] = nn.Conv3d(channels, width, kernel_size=3, padding=1)
@@ -24,13 +24,13 @@ def convolutions(channels=1) -> OrderedDict:
 
 
 def build(spatial_shape, *, channels=1, n_classes=2, dropout=0.8) -> nn.Sequential:
-    """The small network for images (batch, channels, *spatial_shape); it gives `n_classes` logits.
+    """The small network for images (batch, channels, *spatial_shape); it returns `n_classes` logits.
 
-    The paper's channels and kernels (Rieke et al. 2018), but with padding, pools of 2 and one dense layer of 64.
+    It has the channels and kernels of Rieke et al. 2018, but padding, pools of size 2 and one dense layer of 64 units.
 
     Raises
     ------
-    ModelError : a grid that is too small (it names the smallest that works), or not 3D.
+    ModelError : the grid is too small (the message names the smallest possible one) or not 3D.
     """
     layers = convolutions(channels)
     inputs = flat_size("small", layers, spatial_shape, CHANNELS[-1])

@@ -1,4 +1,4 @@
-"""The network of the study on a small dataset that Rieke et al. 2018 published beside their paper."""
+"""The network for a small dataset from the code published with Rieke et al. 2018."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ POOLS = (3, 3, None, 3)
 
 
 def convolutions(channels=1) -> OrderedDict:
-    """The four blocks: convolution (3, no padding, 64 channels), ELU, and, but for the third, max-pool 3."""
+    """The four blocks: convolution (size 3, no padding, 64 channels), ELU and, but for the third, max-pool (size 3)."""
     layers = OrderedDict()
     for number, pool in enumerate(POOLS, start=1):
         layers[f"Conv_{number}"] = nn.Conv3d(channels, CHANNELS, kernel_size=3)
@@ -25,14 +25,14 @@ def convolutions(channels=1) -> OrderedDict:
 
 
 def build(spatial_shape, *, channels=1, dropout=0.0) -> nn.Sequential:
-    """The small dataset's network for images (batch, channels, *spatial_shape); it gives one logit, (batch, 1).
+    """The small-dataset network for images (batch, channels, *spatial_shape); it returns one logit, (batch, 1).
 
-    The dense layer follows from the grid: 128 inputs on 91 x 109 x 91. The published network has no dropout; where it
-    is asked for, it lies before the dense layer. Guided backpropagation refuses this network, which has no ReLU.
+    The size of the dense layer depends on the grid: 128 inputs for 91 x 109 x 91. The published network has no dropout;
+    if requested, it precedes the dense layer. Guided backpropagation refuses this network, because it has no ReLU.
 
     Raises
     ------
-    ModelError : a grid that is too small (it names the smallest that works), or not 3D.
+    ModelError : the grid is too small (the message names the smallest possible one) or not 3D.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""Models on disk: weights with a card that says what they are. Same model, same bytes; loading runs no code."""
+"""Models on disk: weights with a card that describes them. Equal models give equal bytes; loading runs no code."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from voxelwhy.networks.devices import pick_device
 from voxelwhy.networks.own_network import is_own
 
 NEEDED = ("network", "options", "spatial_shape")
-#: Where checkpoints of others keep their state dict, and what DataParallel puts before every name.
+#: Keys under which checkpoints from elsewhere keep their state dict, and the prefix of DataParallel.
 NESTED = ("state_dict", "model_state_dict", "model")
 PARALLEL = "module."
-#: How many layers, of those that differ in one way, a message lists.
+#: A message lists at most this many layers for each kind of difference.
 LISTED = 12
 
 
 def _plain(value, where="card"):
-    """A copy of `value` of plain types and tensors only.
+    """A copy of `value` that consists of plain types and tensors only.
 
-    Pickle writes an object that it has met before as a reference to it. Copying every container and tensor and
-    interning every string makes the bytes follow from the values alone, not from who shares what in memory.
+    Pickle writes an object that it has written before as a reference. Because every container and tensor is copied and
+    every string interned, the bytes depend only on the values, not on which objects are shared in memory.
     """
     if isinstance(value, dict):
         return {_plain(key, f"{where} key"): _plain(item, f"{where}[{key!r}]") for key, item in value.items()}
@@ -49,7 +49,9 @@ def _plain(value, where="card"):
         return sys.intern(value)
     if value is None or type(value) in (bool, int, float):
         return value
-    raise ModelError(f"{where} cannot be stored with a model: a {type(value).__name__}; plain types and tensors can")
+    raise ModelError(
+        f"{where} is a {type(value).__name__} and cannot be stored with a model: only plain types and tensors can"
+    )
 
 
 def save_model(path, model: nn.Module, card: dict):
@@ -57,20 +59,20 @@ def save_model(path, model: nn.Module, card: dict):
 
     Parameters
     ----------
-    path : the file to write (replaced at once, never half-written).
+    path : the file to write (replaced atomically, never half-written).
     model : a network of `build_network`.
-    card : what is known of it. `network`, `options` and `spatial_shape` are needed to build it again; classes,
-        normalisation tensors, crop, settings and provenance belong here too. Plain types, arrays and tensors.
+    card : dict of plain types, arrays and tensors that describes the model. `network`, `options` and `spatial_shape`
+        are needed to rebuild it; classes, normalisation tensors, crop, settings and provenance also belong here.
 
     Raises
     ------
-    ModelError : the card lacks what loading needs, or holds what is neither plain nor a tensor.
+    ModelError : the card lacks a key that loading needs, or contains other objects than plain types and tensors.
     """
     missing = [key for key in NEEDED if key not in card]
     if missing:
         raise ModelError(f"the card of a model needs {', '.join(NEEDED)}; missing: {', '.join(missing)}")
     stored = {"card": _plain(card), "weights": _plain(dict(model.state_dict()), "weights")}
-    buffer = io.BytesIO()  # torch.save writes the file's name into the file: a buffer has none
+    buffer = io.BytesIO()  # torch.save would write the file name into the file; a buffer has none
     torch.save(stored, buffer)
     path = Path(path)
     beside = path.with_name(path.name + ".part")
@@ -85,19 +87,19 @@ def load_model(path, device="cpu", *, own=None) -> tuple[nn.Module, dict]:
     ----------
     path : the file.
     device : see `pick_device`.
-    own : `module:factory`, where the network may be that one of your own; its code is then imported. No other code is
-        run, whatever the file says.
+    own : `module:factory` of your own network, if the file may contain that one; its code is then imported. No other
+        code is run, whatever the file contains.
 
     Returns
     -------
     model : in eval mode, on `device`.
-    card : as saved; its tensors lie on the CPU.
+    card : as saved, with its tensors on the CPU.
 
     Raises
     ------
-    InputError : no such file.
-    ModelError : not such a file (nothing in it is run), or weights of another architecture: it names the layers and
-        both shapes; a network of somebody's own that `own` does not name.
+    InputError : the file does not exist.
+    ModelError : the file is not from `save_model` (nothing in it is run), its weights are of another architecture (the
+        message names the layers and both shapes), or its network is a user's own that `own` does not name.
     """
     stored = _read(path)
     card, weights = stored["card"], stored["weights"]
@@ -106,7 +108,7 @@ def load_model(path, device="cpu", *, own=None) -> tuple[nn.Module, dict]:
             f"{path} is a model of the network {card['network']}, whose code is not in the file. If you have that "
             f"code and trust it: load_model(path, own={card['network']!r})"
         )
-    with torch.random.fork_rng(devices=[]):  # the values about to be replaced must not use up the caller's seed
+    with torch.random.fork_rng(devices=[]):  # these initial values are replaced and must not use up the caller's seed
         channels = len(card.get("channels", ("t1",)))
         model = build_network(card["network"], card["spatial_shape"], image_channels=channels, **card["options"])
     check_weights(model, weights, path)
@@ -115,21 +117,21 @@ def load_model(path, device="cpu", *, own=None) -> tuple[nn.Module, dict]:
 
 
 def read_weights(path) -> tuple[dict, dict | None]:
-    """Read weights, whoever saved them: a model of `save_model`, or the plain state dict of somebody else.
+    """Read weights from a file of `save_model`, or a plain state dict from elsewhere.
 
-    A state dict may be as PyTorch saved it in 2018 (its format before 1.6, storages on a GPU), lie within a checkpoint
-    (under `state_dict`, `model_state_dict` or `model`), and have the prefix of `DataParallel` before every name.
+    A state dict may be in the format of PyTorch before 1.6 with storages on a GPU, part of a checkpoint (under
+    `state_dict`, `model_state_dict` or `model`), and have the prefix of `DataParallel` on every name.
 
     Returns
     -------
-    weights : dict of str to tensor, on the CPU, by the names that the network itself has
-    card : that of `save_model`; None for a plain state dict
+    weights : dict of str to tensor, on the CPU, with the parameter names of the network itself
+    card : the card from `save_model`; None for a plain state dict
 
     Raises
     ------
-    InputError : no such file.
-    ModelError : a file that holds anything else than tensors and plain types (nothing in it is run), or no state dict;
-        it says what was found.
+    InputError : the file does not exist.
+    ModelError : the file contains objects other than tensors and plain types (nothing in it is run), or no state dict;
+        the message describes what was found.
     """
     stored = _load(path)
     if _is_model(stored):
@@ -141,37 +143,37 @@ def read_weights(path) -> tuple[dict, dict | None]:
 
 
 def fit_weights(model: nn.Module, weights: dict, name):
-    """Load the weights of others, read from the file `name`, into `model`; see `check_weights`.
+    """Load existing weights, read from the file `name`, into `model`; see `check_weights`.
 
-    Batch normalisation before PyTorch 0.4.1 did not count its batches (`num_batches_tracked`); no output depends on it.
+    `num_batches_tracked` may be missing: PyTorch before 0.4.1 did not store it, and no output depends on it.
 
     Raises
     ------
-    ModelError : weights of another architecture, or a layer with NaN or infinity.
+    ModelError : the weights are of another architecture, or contain NaN or infinity.
     """
     counters = {key: value for key, value in model.state_dict().items() if key.endswith("num_batches_tracked")}
     weights = counters | weights
     check_weights(model, weights, name)
     for key, tensor in weights.items():
         if not torch.isfinite(tensor).all():
-            raise ModelError(f"the weights in {name} hold NaN or infinity: {key}")
+            raise ModelError(f"the weights in {name} contain NaN or infinity: {key}")
     model.load_state_dict(weights)
 
 
 def _load(path):
-    """What the file holds: tensors and plain types, on the CPU. Nothing else is made of it, so nothing is run."""
+    """The content of the file on the CPU. Only tensors and plain types are read, so no code is run."""
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise InputError("there is no such model file", file=path) from error
-    except Exception as error:  # torch, pickle and zip each raise their own kinds
+    except Exception as error:  # torch, pickle and zip each raise their own exceptions
         strange = re.search(r"GLOBAL ([\w.]+)", str(error))
-        # Torch's own text begins with the advice to load the file unsafely.
+        # The message of torch starts with advice to load the file unsafely.
         reason = str(error).rpartition("WeightsUnpickler error: ")[2].partition("\n")[0] or type(error).__name__
         if strange:
             reason = (
-                f"it holds {strange[1]}, and only tensors and plain types are read. If you trust whoever made it, save "
-                "its weights alone where it was made: torch.save(model.state_dict(), FILE)"
+                f"it holds {strange[1]}, but only tensors and plain types are read. If you trust its author, save its "
+                "weights alone where it was created: torch.save(model.state_dict(), FILE)"
             )
         raise ModelError(f"{path} is not a model file that can be read, and was not run: {reason}") from error
 
@@ -196,8 +198,8 @@ def _read(path):
 
 
 def _state_dict(stored, path):
-    """The state dict in what a file holds, itself or within a checkpoint."""
-    for _ in range(1 + len(NESTED)):  # and no deeper: a dict may hold itself
+    """The state dict in the content of a file, directly or within a checkpoint."""
+    for _ in range(1 + len(NESTED)):  # not deeper, because a dict may contain itself
         if _is_state_dict(stored):
             return {str(name): tensor for name, tensor in stored.items()}
         inside = [name for name in NESTED if isinstance(stored, dict) and isinstance(stored.get(name), dict)]
@@ -209,13 +211,13 @@ def _state_dict(stored, path):
         kinds = [f"{key}: {type(value).__name__}" for key, value in list(stored.items())[:LISTED]]
         found = f"a dict of {{{', '.join(kinds)}{', …' if len(stored) > LISTED else ''}}}"
     raise ModelError(
-        f"{path} holds no state dict: found {found}; wanted a dict of tensors by the names of layers, alone or under "
+        f"{path} holds no state dict: found {found}; expected a dict of layer names and tensors, directly or under "
         f"{', '.join(NESTED)}"
     )
 
 
 def check_weights(model: nn.Module, weights: dict, name):
-    """Raise ModelError, naming the layers that differ and both shapes, unless `weights` are those of `model`."""
+    """Raise ModelError, naming the differing layers and both shapes, unless `weights` fit `model`."""
     there, here = ({key: tuple(t.shape) for key, t in which.items()} for which in (weights, model.state_dict()))
     differ = [key for key in here if key in there and there[key] != here[key]]
     faults = [
@@ -230,24 +232,26 @@ def check_weights(model: nn.Module, weights: dict, name):
     if not faults:
         return
     if len(faults) == len(differ) == 1 and _same_but_for_inputs(there[differ[0]], here[differ[0]]):
-        faults.append("these inputs follow from the grid: were the weights trained at another resolution or crop?")
+        faults.append(
+            "this number of inputs depends on the grid: were the weights trained at another resolution or crop?"
+        )
     lines = "".join(f"\n  {fault}" for fault in faults)
     raise ModelError(f"the weights in {name} are of another architecture:{lines}")
 
 
 def _listed(faults):
-    """The first of the faults, and how many more there are."""
+    """The first faults, and the number of further ones."""
     more = len(faults) - LISTED
     return faults[:LISTED] + ([f"and {more} more of this kind"] if more > 0 else [])
 
 
 def _same_but_for_inputs(first, second):
-    """Whether two shapes are those of dense layers that differ in their inputs alone."""
+    """Whether two shapes belong to dense layers that differ only in their number of inputs."""
     return len(first) == len(second) == 2 and first[0] == second[0]
 
 
 def hash_weights(model: nn.Module) -> str:
-    """SHA-256 (hex) of the weights and buffers, in the order of their names; device and file do not matter."""
+    """SHA-256 (hex) of the weights and buffers, in the order of their names; independent of device and file."""
     digest = hashlib.sha256()
     for key, tensor in sorted(model.state_dict().items()):
         digest.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}\n".encode())

@@ -230,25 +230,25 @@ def refused(tmp_path, make, match, *, error=ModelError, opset=17, shape=("n", 2,
     [
         (
             lambda net: (net.add("Erf"), net.add("Cos"), net.add("Relu")),
-            r"net.onnx uses operators that are not converted: Erf \(node erf_0\), Cos \(node cos_1\). Known are Add,",
+            r"net.onnx uses unsupported operators: Erf \(node erf_0\), Cos \(node cos_1\). Supported are Add,",
         ),
         (lambda net: net.add("Odd", domain="com.example"), r"com.example::Odd \(node odd_0\)"),
         (lambda net: net.add("Transpose", perm=[1, 0, 2, 3, 4]), r"Transpose \(node transpose_0\) moves the axis of"),
-        (lambda net: net.add("Flatten", axis=2), "flattens other axes"),
-        (lambda net: net.add("Softmax", axis=0), "goes over axis 0"),
+        (lambda net: net.add("Flatten", axis=2), "does not flatten exactly the axes after"),
+        (lambda net: net.add("Softmax", axis=0), "normalises over axis 0"),
         (lambda net: net.add("ReduceMean"), "works along the images of a batch"),
         (lambda net: net.add("Concat", "", "", axis=0), "works along the images of a batch"),
-        (lambda net: net.add("Reshape", "", net.constant([-1, 2])), "not one of the images of a batch"),
-        (lambda net: net.add("Reshape", "", net.constant([-1, 840])), "not one of the images of a batch"),
-        (lambda net: net.add("Unsqueeze", "", net.constant([0])), "puts an axis before that of the images"),
+        (lambda net: net.add("Reshape", "", net.constant([-1, 2])), "does not keep the axis of the images"),
+        (lambda net: net.add("Reshape", "", net.constant([-1, 840])), "does not keep the axis of the images"),
+        (lambda net: net.add("Unsqueeze", "", net.constant([0])), "inserts an axis before that of the images"),
         (lambda net: net.add("Conv", "", net.add("Relu")), "computes its weights; only a constant"),
-        (lambda net: net.add("MaxPool", kernel_shape=[2] * 3, outputs=2), "where its maxima lie"),
+        (lambda net: net.add("MaxPool", kernel_shape=[2] * 3, outputs=2), "the positions of its maxima"),
         (
             lambda net: net.add("MaxPool", kernel_shape=[3] * 3, strides=[2] * 3, pads=[0, 0, 0, 1, 1, 1], ceil_mode=1),
-            "ceil_mode and another padding before than after",
+            "ceil_mode and asymmetric padding",
         ),
-        (lambda net: net.add("Add", "", net.random(2, 2, 1, 1, 1)), "a value for each image of a batch"),
-        (lambda net: net.add("MatMul", net.random(6, 6), ""), "has its constant before the value"),
+        (lambda net: net.add("Add", "", net.random(2, 2, 1, 1, 1)), "differs between the images of a batch"),
+        (lambda net: net.add("MatMul", net.random(6, 6), ""), "has the constant as its first operand"),
         (lambda net: net.add("Pad", "", net.constant([0, 0, 1, 1, 1] * 2), mode="reflect"), "pads in mode reflect"),
         (lambda net: net.add("Dropout", "", net.constant(np.float32(0.5)), net.constant(True)), "is in training mode"),
     ],
@@ -272,7 +272,7 @@ def test_a_padding_that_depends_on_an_open_size_is_refused(tmp_path):
 
 
 def test_a_softmax_of_old_that_goes_over_several_axes_is_refused(tmp_path):
-    refused(tmp_path, lambda net: net.add("Softmax", axis=1), "goes over axis 1 and more", opset=11)
+    refused(tmp_path, lambda net: net.add("Softmax", axis=1), "normalises over axis 1 and more", opset=11)
 
 
 @pytest.mark.parametrize("content", [b"", b"no network", b"PK\x03\x04", bytes(range(256))])
@@ -290,7 +290,7 @@ def test_a_missing_file_and_missing_weights_are_said(tmp_path):
     onnx.save(classifier(3).model(), path, save_as_external_data=True, location="weights.bin", size_threshold=0)
     assert_same(path, images(2, *KINDS[3]))
     (tmp_path / "weights.bin").unlink()
-    with pytest.raises(InputError, match=r"keeps its weights in another file(.|\n)*weights.bin(.|\n)*beside it"):
+    with pytest.raises(InputError, match=r"keeps its weights in another file(.|\n)*weights.bin(.|\n)*next to it"):
         load_onnx(path)
 
 

@@ -62,7 +62,7 @@ def test_what_makes_probabilities_of_logits_is_left_out(tmp_path, caplog, end, o
     path, batch = net.save(tmp_path / "net.onnx"), images(1, 6, 6)
     with caplog.at_level(logging.INFO):
         logits = load_onnx(path)(torch.from_numpy(batch)).detach()
-    assert (f"left out the {end}" in caplog.text) == left_out
+    assert (f"removed the final {end}" in caplog.text) == left_out
     assert ("apply_softmax=False" in caplog.text) != left_out
     found = logits if not left_out else logits.softmax(1) if end == "Softmax" else logits.sigmoid()
     np.testing.assert_allclose(found, run(path, batch), atol=1e-6)

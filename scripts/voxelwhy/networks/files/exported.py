@@ -1,4 +1,4 @@
-"""Networks from files of torch.export, for any number of images and without the limits of exported programs."""
+"""Networks from torch.export files, without the limits of exported programs: they take any number of images."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from torch import nn
 
 from voxelwhy.errors import InputError, ModelError, ShapeError
 
-#: Files of which an archive of torch.export has one; the second before PyTorch 2.7.
+#: A torch.export archive contains one of these files; the second one before PyTorch 2.7.
 EXPORTED = {"archive_format", "serialized_exported_program.json"}
 
 
 class ExportedNetwork(nn.Module):
     """An exported program as a network in eval mode.
 
-    A program that was exported for one image, or for a fixed number of them, takes any number here: they go through it
-    in batches of its own size, the last one filled up. That changes no answer, since no image of a batch in eval mode
-    knows of the others.
+    It takes any number of images, even if the program was exported for one image or a fixed number: they run in batches
+    of the program's own size, and the last batch is padded. This does not change the results, because in eval mode the
+    images of a batch do not influence each other.
     """
 
     def __init__(self, program):
@@ -28,13 +28,13 @@ class ExportedNetwork(nn.Module):
         self.shape, self.least, self.most = _takes(program)
         _check_eval(program)
         self.program = program.module()
-        for module in self.modules():  # programs refuse eval(), and say that they are in training whatever they do
+        for module in self.modules():  # programs refuse eval() and always report training mode
             module.training = False
 
     def train(self, mode=True):
-        """Nothing to switch to eval mode; ModelError for a training, which a program cannot have."""
+        """Does nothing for eval mode; raises ModelError for training mode, because programs cannot be trained."""
         if mode:
-            raise ModelError("a network from torch.export is as it was exported: it cannot be trained")
+            raise ModelError("a network from torch.export is fixed: it cannot be trained")
         return self
 
     def forward(self, images):
@@ -57,12 +57,12 @@ class ExportedNetwork(nn.Module):
     def _run(self, images):
         try:
             return self.program(images)
-        except AssertionError as error:  # how programs say that a shape is not one they were exported for
+        except AssertionError as error:  # raised by programs for shapes that they were not exported for
             raise ShapeError(f"the program cannot take images of shape {tuple(images.shape)}: {error}") from error
 
 
 def load_exported(program) -> ExportedNetwork:
-    """Read a network from a file of `torch.export.save` (.pt2), or make one of an ExportedProgram itself.
+    """Read a network from a file of `torch.export.save` (.pt2), or convert an ExportedProgram.
 
     Parameters
     ----------
@@ -70,12 +70,13 @@ def load_exported(program) -> ExportedNetwork:
 
     Returns
     -------
-    model : torch.nn.Module in eval mode; takes any number of images, whatever the program was exported for.
+    model : torch.nn.Module in eval mode that takes any number of images, whatever the program was exported for.
 
     Raises
     ------
-    InputError : no such file.
-    ModelError : not such a file; a program with several inputs or outputs, or one exported in training mode.
+    InputError : the file does not exist.
+    ModelError : the file is not from `torch.export.save`, the program has several inputs or outputs, or it was exported
+        in training mode.
 
     Examples
     --------
@@ -97,13 +98,13 @@ def load_exported(program) -> ExportedNetwork:
             raise ValueError("torch.export itself prints pages about such a file")
         with open(program, "rb") as file:
             loaded = torch.export.load(file)
-    except Exception as error:  # torch, zip and json each raise their own kinds
-        raise ModelError(f"{program} is not a file of torch.export that can be read") from error
+    except Exception as error:  # torch, zip and json each raise their own exceptions
+        raise ModelError(f"{program} is not a torch.export file that can be read") from error
     return ExportedNetwork(loaded)
 
 
 def archive_parts(path) -> set[str]:
-    """Names of the files in an archive, without their folders; none where the file is no archive."""
+    """Names of the files in an archive, without their folders; empty if the file is not an archive."""
     if not zipfile.is_zipfile(path):
         return set()
     with zipfile.ZipFile(path) as archive:
@@ -111,27 +112,27 @@ def archive_parts(path) -> set[str]:
 
 
 def _takes(program):
-    """Shape of the images, None where an axis is free; and the fewest and most of them that are taken at once."""
+    """Shape of the images (None for a free axis), and the smallest and largest number of images per batch."""
     signature = program.graph_signature
     if len(signature.user_inputs) != 1 or len(signature.user_outputs) != 1:
         raise ModelError(
             f"the program has {len(signature.user_inputs)} inputs and {len(signature.user_outputs)} outputs; a network "
-            "that takes images and gives logits is wanted"
+            "that takes images and returns logits is expected"
         )
     image = next(node for node in program.graph.nodes if node.name == signature.user_inputs[0]).meta.get("val")
     if not isinstance(image, torch.Tensor) or image.ndim < 3:
-        raise ModelError("the program takes no images: (n, channels, *spatial) is wanted")
+        raise ModelError("the program does not take images: an input (n, channels, *spatial) is expected")
     shape = tuple(length if isinstance(length, int) else None for length in image.shape)
     if shape[0] is not None:
         return shape, shape[0], shape[0]
     limits = program.range_constraints.get(image.shape[0].node.expr)
     lower, upper = (1, math.inf) if limits is None else (int(limits.lower), float(limits.upper))
-    # A lower limit of 2 is what torch.export writes down for any free axis; such programs take one image as well.
+    # torch.export records a lower limit of 2 for any free axis, but such programs also take a single image.
     return shape, 1 if lower <= 2 else lower, upper
 
 
 def _check_eval(program):
-    """Raise ModelError where an operator of the program (dropout, normalisation) was exported as in a training."""
+    """Raise ModelError if an operator of the program (dropout, normalisation) was exported in training mode."""
     for node in program.graph.nodes:
         schema = getattr(node.target, "_schema", None)
         for number, argument in enumerate(schema.arguments if schema else ()):

@@ -1,4 +1,4 @@
-"""One door for networks in files, whatever made them."""
+"""Read a network from any supported file format."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from voxelwhy.networks.files.onnx_import import load_onnx
 from voxelwhy.networks.files.torchscript import load_torchscript
 from voxelwhy.networks.weights import load_model, read_weights
 
-#: How pickles (torch.save before 1.6) and HDF5 files (Keras) begin.
+#: First bytes of pickles (torch.save before 1.6) and of HDF5 files (Keras).
 PICKLE, HDF = b"\x80", b"\x89HDF\r\n\x1a\n"
 KERAS = (
-    "{path} is a model of Keras or TensorFlow: convert it to ONNX where it was made (python -m tf2onnx.convert, or "
-    "model.export(FILE, format='onnx')), and give that file"
+    "{path} is a model of Keras or TensorFlow: convert it to ONNX where it was created (python -m tf2onnx.convert, or "
+    "model.export(FILE, format='onnx')), and load that file"
 )
 
 
 def load_network(path, *, logits=True, channels="auto") -> nn.Module:
-    """Read a network from a file, in eval mode on the CPU, to be explained like any other.
+    """Read a network from a file, in eval mode on the CPU, ready to be explained.
 
-    What the file is shows in what it holds, not in its name: ONNX (`load_onnx`), TorchScript (`load_torchscript`),
-    torch.export (`load_exported`), or a model that a study of voxelwhy trained (`load_model` gives its card, too).
+    The content of the file, not its name, determines the format: ONNX (`load_onnx`), TorchScript (`load_torchscript`),
+    torch.export (`load_exported`), or a model trained by a voxelwhy study (`load_model` also returns its card).
 
     Parameters
     ----------
@@ -33,9 +33,9 @@ def load_network(path, *, logits=True, channels="auto") -> nn.Module:
 
     Raises
     ------
-    InputError : no such file.
-    ModelError : weights alone, which are no network; a model of Keras; a file of no such kind; what the functions named
-        above refuse.
+    InputError : the file does not exist.
+    ModelError : the file contains only weights without a network, is a Keras model, or has none of these formats; or as
+        in the functions above.
 
     Examples
     --------
@@ -65,7 +65,7 @@ def load_network(path, *, logits=True, channels="auto") -> nn.Module:
 
 
 def _kind(path):
-    """What a file is, by what it begins with, and in an archive by the names of its parts."""
+    """The format of a file, from its first bytes or, for an archive, from the names of its parts."""
     if Path(path).is_dir():
         return "keras" if (Path(path) / "saved_model.pb").exists() else "onnx"
     if parts := archive_parts(path):
@@ -73,7 +73,7 @@ def _kind(path):
         return next((kind for name, kind in in_archive.items() if name in parts), "weights")
     with open(path, "rb") as file:
         start = file.read(len(HDF))
-    # Protocol buffers, which ONNX is made of, begin with nothing of their own.
+    # ONNX files are protocol buffers, which have no characteristic first bytes.
     return "keras" if start == HDF else "weights" if start.startswith(PICKLE) else "onnx"
 
 
@@ -81,7 +81,7 @@ def _own_model(path):
     weights, card = read_weights(path)
     if card is None:
         raise ModelError(
-            f"{path} holds {len(weights)} tensors of weights and no network: build the network in Python, call "
+            f"{path} holds {len(weights)} tensors of weights and no network: build the network in Python, then call "
             "its load_state_dict with torch.load(FILE, weights_only=True), and its eval()"
         )
     return load_model(path)[0]

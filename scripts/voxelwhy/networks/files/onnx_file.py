@@ -1,4 +1,4 @@
-"""ONNX files: one graph from one image to one output, its constants folded and its shapes known where they can be."""
+"""Read ONNX files: one graph from image to output, with constants folded and shapes inferred where possible."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FLOATS = ("FLOAT", "DOUBLE", "FLOAT16")
 
 
 class Node(NamedTuple):
-    """One operator of the graph; an input that is left out is ""."""
+    """One operator of the graph; an omitted input is ""."""
 
     kind: str
     name: str
@@ -25,16 +25,20 @@ class Node(NamedTuple):
     options: dict
 
     def __str__(self):
-        return f"{self.kind} (node {self.name})" if self.name else f"{self.kind} (the node of {self.outputs[0]})"
+        return (
+            f"{self.kind} (node {self.name})"
+            if self.name
+            else f"{self.kind} (the node that computes {self.outputs[0]})"
+        )
 
     def input(self, number) -> str:
-        """Name of an input, "" where it is left out."""
+        """Name of an input; "" if it is omitted."""
         return self.inputs[number] if number < len(self.inputs) else ""
 
 
 @dataclass
 class Graph:
-    """What a file holds, in the order in which it runs; axes of a shape are numbers, or None where not fixed."""
+    """The content of a file, in order of execution; an axis of a shape is a number, or None if it is not fixed."""
 
     path: str
     nodes: list[Node]
@@ -54,13 +58,13 @@ class Graph:
 
 
 def read_graph(path, known) -> Graph:
-    """Read an ONNX file and check that it is a network of one image and one output, made of operators of `known`.
+    """Read an ONNX file and check that it is a network with one image and one output that uses only `known` operators.
 
     Raises
     ------
-    InputError : no such file, or one that it refers to is missing.
-    ModelError : the package onnx is not installed; not an ONNX file; several inputs or outputs, or an input that is no
-        image of real numbers; operators that are not known, each named with its node.
+    InputError : the file, or a file that it refers to, does not exist.
+    ModelError : the package onnx is not installed; the file is not an ONNX file; it has several inputs or outputs, or
+        its input is not an image of real numbers; operators are unknown (each is named with its node).
     """
     onnx = _package()
     model = _load(onnx, path)
@@ -71,22 +75,22 @@ def read_graph(path, known) -> Graph:
     nodes = [_node(onnx, proto) for proto in model.graph.node]
     try:
         model = onnx.shape_inference.infer_shapes(model, data_prop=True)
-    except Exception as error:  # onnx raises its own kinds
-        raise ModelError(f"{path} is no ONNX model that can be read: {_first_line(error)}") from error
+    except Exception as error:  # onnx raises its own exceptions
+        raise ModelError(f"{path} is not an ONNX model that can be read: {_first_line(error)}") from error
     graph = Graph(str(path), nodes, _initializers(onnx, model.graph), _shapes(model.graph), *names, opsets.get("", 1))
     _fold(onnx, graph, model)
     prune(graph)
     unknown = [str(node) for node in graph.nodes if node.kind not in known]
     if unknown:
         raise ModelError(
-            f"{path} uses operators that are not converted: {', '.join(unknown)}. Known are {', '.join(sorted(known))}"
+            f"{path} uses unsupported operators: {', '.join(unknown)}. Supported are {', '.join(sorted(known))}"
         )
     _check(onnx, model, path)
     return graph
 
 
 def axes_of(graph, node, default=None):
-    """The axes that a node names, as an option (older files) or as an input; `default` where it names none."""
+    """The axes of a node, given as an option (older files) or as an input; `default` if it gives none."""
     axes = node.options.get("axes")
     if axes is None and node.input(1):
         axes = graph.constants.get(node.input(1))
@@ -94,9 +98,9 @@ def axes_of(graph, node, default=None):
 
 
 def permutation(graph, node):
-    """The order of axes that a Transpose gives, or a Reshape that only moves axes of length 1; None for all others.
+    """The permutation of a Transpose, or of a Reshape that only moves axes of length 1; None for all other nodes.
 
-    Exporters write the move of a single channel as a Reshape.
+    Exporters move a single channel with a Reshape.
     """
     if node.kind == "Transpose":
         rank = len(graph.shapes.get(node.input(0)) or ()) or len(node.options.get("perm", ()))
@@ -129,10 +133,10 @@ def _load(onnx, path):
         raise InputError("there is no such model file", file=path)
     try:
         model = onnx.load(path, load_external_data=False)
-    except Exception as error:  # protobuf raises its own kinds
+    except Exception as error:  # protobuf raises its own exceptions
         raise ModelError(f"{path} is not an ONNX file: {_first_line(error)}") from error
     if not model.graph.node or not model.opset_import:
-        raise ModelError(f"{path} is not an ONNX file: it holds no graph")
+        raise ModelError(f"{path} is not an ONNX file: it contains no graph")
     try:
         onnx.external_data_helper.load_external_data_for_model(model, str(Path(path).parent))
     except Exception as error:
@@ -140,7 +144,7 @@ def _load(onnx, path):
             "this ONNX file keeps its weights in another file, which cannot be read",
             file=path,
             found=_first_line(error),
-            hint="place the file of weights beside it, under the name that it had when both were written",
+            hint="place the file of weights next to it, under the name that it had when both were written",
         ) from error
     return model
 
@@ -157,14 +161,14 @@ def _ends(onnx, graph, path):
         if len(values) != 1:
             raise ModelError(
                 f"{path} has {len(values)} {what}s ({', '.join(value.name for value in values) or 'none'}); a network "
-                f"of one {what} is wanted. onnx.utils.extract_model cuts one out of a file"
+                f"with one {what} is expected. onnx.utils.extract_model can extract one from a file"
             )
     tensor = inputs[0].type.tensor_type
     kind, rank = onnx.TensorProto.DataType.Name(tensor.elem_type), len(tensor.shape.dim)
     if kind not in FLOATS or rank < 3:
         raise ModelError(
             f"{path} takes {inputs[0].name} of type {kind} with {rank} axes; images of real numbers, with a batch "
-            "axis and one for the channels, are wanted"
+            "axis and a channel axis, are expected"
         )
     return inputs[0].name, graph.output[0].name
 
@@ -181,7 +185,7 @@ def _initializers(onnx, graph):
 
 
 def _shapes(graph):
-    """The shape of each value of which at least the number of axes is known."""
+    """The shape of each value whose number of axes, at least, is known."""
     shapes = {}
     for value in (*graph.input, *graph.value_info, *graph.output):
         if value.type.tensor_type.HasField("shape"):
@@ -191,7 +195,7 @@ def _shapes(graph):
 
 
 def _fold(onnx, graph, model):
-    """Work out every node whose inputs are constants: they come out as constants, and the nodes go."""
+    """Evaluate every node whose inputs are constants: its outputs become constants, and the node is removed."""
     from onnx.reference import ReferenceEvaluator
 
     left = []
@@ -213,7 +217,7 @@ def _fold(onnx, graph, model):
 
 
 def prune(graph):
-    """Keep the nodes on which the output depends. Shapes that are known need no node that works them out."""
+    """Keep only the nodes on which the output depends; nodes that compute a known shape are dropped."""
     wanted, kept = {graph.output}, []
     for node in reversed(graph.nodes):
         if wanted.intersection(node.outputs):
@@ -228,13 +232,14 @@ def _check(onnx, model, path):
     try:
         onnx.checker.check_model(model)
     except Exception as error:
-        raise ModelError(f"{path} is no valid ONNX model: {_first_line(error)}") from error
+        raise ModelError(f"{path} is not a valid ONNX model: {_first_line(error)}") from error
 
 
 def same_padding(length, kernel, stride, dilation, upper) -> tuple[int, int]:
-    """Padding before and after one axis with which ceil(length / stride) places come out; the odd one is after.
+    """Padding before and after one axis that makes the output ceil(length / stride) long.
 
-    With `upper` False the odd one is before. `length` is only needed where the stride is above 1.
+    If the total is odd, the extra cell goes after the axis, or before it if `upper` is False. `length` is only needed
+    for strides above 1.
     """
     reach = (kernel - 1) * dilation + 1
     total = reach - 1 if stride == 1 else max(0, (math.ceil(length / stride) - 1) * stride + reach - length)

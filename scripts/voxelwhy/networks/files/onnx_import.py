@@ -1,4 +1,4 @@
-"""Networks from ONNX files, as modules of PyTorch that can be explained like any other."""
+"""Networks from ONNX files, converted to PyTorch modules that all explanation methods support."""
 
 from __future__ import annotations
 
@@ -21,34 +21,34 @@ CHANNELS = ("auto", "first", "last")
 
 
 class Value(NamedTuple):
-    """A value of the graph: what holds it, and where each of its axes lies in there (None: each in its place).
+    """A value of the graph: the node that holds it, and the position of each axis in that node (None: unchanged).
 
-    Networks of Keras keep channels last and turn them to the front before each convolution. Carrying the order along
-    instead of moving data lets all these turns cancel: what runs is the network with channels first.
+    Keras networks keep channels last and move them to the front before each convolution. Because the order is tracked
+    instead of moving data, these moves cancel, and the network runs with channels first.
     """
 
     node: fx.Node
     order: tuple[int, ...] | None = None
 
     def turned(self, axes):
-        """The same data, with the axes in another order."""
+        """The same data with its axes in another order."""
         order = tuple(axes if self.order is None else (self.order[axis] for axis in axes))
         return Value(self.node, None if order == tuple(range(len(order))) else order)
 
     def place(self, axis):
-        """Where an axis lies in the data."""
+        """The position of an axis in the data."""
         return axis if self.order is None else self.order[axis]
 
 
 class Builder:
-    """A network in the making: the operators add their layers to it, one after the other."""
+    """A network under construction: the operators add their layers to it one by one."""
 
     def __init__(self, graph):
         self.graph, self.root, self.fx = graph, nn.Module(), fx.Graph()
         self.values, self.uses = {}, graph.uses()
 
     def value(self, node, order=None):
-        """What a node of the network gives, as a value."""
+        """The output of a node of the network, as a value."""
         return Value(node, order)
 
     def permutation(self, node):
@@ -56,7 +56,7 @@ class Builder:
         return permutation(self.graph, node)
 
     def layer(self, node, module, inputs) -> fx.Node:
-        """Add a module that takes `inputs` (nodes of the network)."""
+        """Add a module that reads `inputs` (nodes of the network)."""
         name = re.sub(r"\W+", "_", node.name or node.outputs[0]).strip("_") or node.kind
         if not name.isidentifier() or keyword.iskeyword(name) or hasattr(self.root, name):
             name = f"{node.kind}_{len(self.fx.nodes)}_{name}"
@@ -64,7 +64,7 @@ class Builder:
         return self.fx.call_module(name, tuple(inputs))
 
     def module(self, value):
-        """The module that gave a value, if one did and nothing else reads it."""
+        """The module that computed a value; None if no module did."""
         return self.root.get_submodule(value.node.target) if value.node.op == "call_module" else None
 
     def buffer(self, array) -> fx.Node:
@@ -74,58 +74,58 @@ class Builder:
         return self.fx.get_attr(name)
 
     def rank(self, node, number=0) -> int:
-        """How many axes an input of a node has."""
+        """Number of axes of an input of a node."""
         shape = self.graph.shapes.get(node.input(number))
         if shape is None:
-            raise self.graph.refuse(node, "takes a value whose number of axes the file leaves open")
+            raise self.graph.refuse(node, "takes a value whose number of axes the file does not specify")
         return len(shape)
 
     def tensor(self, name) -> fx.Node:
-        """A value with each axis in its place; data are moved where they have to be."""
+        """A value with its axes in the original order; data are moved only if necessary."""
         value = self.values[name]
         if value.order is not None:
             value = self.values[name] = Value(self.fx.call_function(torch.permute, (value.node, value.order)))
         return value.node
 
     def constant(self, node, number, what=None):
-        """A constant input of a node, None where it is left out.
+        """A constant input of a node; None if it is omitted.
 
-        Raises ModelError where the network computes it.
+        Raises ModelError if the network computes it.
         """
         name = node.input(number)
         if name and name not in self.graph.constants:
-            raise self.graph.refuse(node, f"computes its {what or 'input ' + name}; only a constant is converted")
+            raise self.graph.refuse(node, f"computes its {what or 'input ' + name}; only a constant is supported")
         return self.graph.constants[name] if name else None
 
 
 def load_onnx(path, *, logits=True, channels="auto") -> nn.Module:
-    """Read a network from an ONNX file (`pip install voxelwhy[onnx]`), to be explained like any other.
+    """Read a network from an ONNX file (`pip install voxelwhy[onnx]`), ready to be explained.
 
     Parameters
     ----------
-    path : the file, with one input, an image, and one output. Any number of images can be given at once, whatever the
-        file says of its first axis.
-    logits : True leaves out a last Softmax, or a last Sigmoid of one output, since the methods take logits and work the
-        probability out themselves (what is left out is logged). Several outputs with a Sigmoid each, labels that do
-        not exclude each other, stay as they are: explain them with apply_softmax=False. False leaves all as it is.
-    channels : where the network of the file has its channels. "first", "last" (Keras, TensorFlow), or "auto": last
-        where they are moved to the front before the first convolution. The module takes (n, channels, *spatial) in
-        each case; the moves are taken out, not made twice.
+    path : the file, with an image as its only input and one output. The network takes batches of any size, whatever
+        the first axis in the file.
+    logits : True removes a final Softmax, or a final Sigmoid of a single output, because the methods take logits and
+        compute probabilities themselves (a removed layer is logged). Several outputs with a Sigmoid each, for labels
+        that do not exclude each other, are kept: explain them with apply_softmax=False. False removes nothing.
+    channels : the position of the channels in the network of the file: "first", "last" (Keras, TensorFlow) or "auto",
+        which is last if they are moved to the front before the first convolution. The module always takes
+        (n, channels, *spatial); the moves are removed, not made twice.
 
     Returns
     -------
-    model : torch.nn.Module, in eval mode; its layers are those of torch.nn, by the names of the file's nodes.
+    model : torch.nn.Module in eval mode; its layers are modules of torch.nn, named after the nodes of the file.
 
     Raises
     ------
-    InputError : no such file, or its weights lie in another file that is missing.
-    ModelError : the package onnx is not installed; not an ONNX file; several inputs or outputs; an operator that is not
-        converted, named with its node; one that mixes the images of a batch.
-    ConfigError : an unknown `channels`.
+    InputError : the file, or a separate file with its weights, does not exist.
+    ModelError : the package onnx is not installed; the file is not an ONNX file; it has several inputs or outputs; an
+        operator (named with its node) is not supported or mixes the images of a batch.
+    ConfigError : `channels` is unknown.
 
     Examples
     --------
-    A file made by hand, of one convolution and a softmax, which is left out:
+    A hand-made file with one convolution and a softmax, which is removed:
 
     >>> import tempfile
     >>> import numpy as np
@@ -149,7 +149,7 @@ def load_onnx(path, *, logits=True, channels="auto") -> nn.Module:
     True
     """
     if channels not in CHANNELS:
-        raise ConfigError("the channels of an ONNX network are first or last", found=channels, allowed=CHANNELS)
+        raise ConfigError("the channels of an ONNX network must be first or last", found=channels, allowed=CHANNELS)
     graph = read_graph(path, OPERATORS)
     if logits:
         _leave_out_probability(graph)
@@ -159,7 +159,7 @@ def load_onnx(path, *, logits=True, channels="auto") -> nn.Module:
     order = (0, *range(2, rank), 1) if last else None
     net.values[graph.input] = Value(net.fx.placeholder("image"), order)
     if last:
-        log.info("the network has its channels last; as read here it takes (n, channels, *spatial)")
+        log.info("the network in the file has channels last; the loaded one takes (n, channels, *spatial)")
     for node in graph.nodes:
         net.values[node.outputs[0]] = OPERATORS[node.kind](net, node)
     if graph.output not in net.values:
@@ -169,7 +169,7 @@ def load_onnx(path, *, logits=True, channels="auto") -> nn.Module:
 
 
 def _leave_out_probability(graph):
-    """Take a Softmax, or a Sigmoid of one output, off the end of the graph."""
+    """Remove a Softmax, or a Sigmoid of a single output, from the end of the graph."""
     last = next((node for node in graph.nodes if graph.output in node.outputs), None)
     while last is not None and last.kind in ("Identity", "Dropout"):
         last = next((node for node in graph.nodes if last.input(0) in node.outputs), None)
@@ -178,19 +178,19 @@ def _leave_out_probability(graph):
     shape = graph.shapes.get(last.outputs[0], (None,) * 3)
     if last.kind == "Softmax" and len(shape) == 2:
         if last.options.get("axis", -1) not in (-1, 1):
-            raise graph.refuse(last, "goes over the images of a batch")
-        log.info("left out the Softmax at the end (%s): the methods work it out themselves", last)
+            raise graph.refuse(last, "normalises over the images of a batch")
+        log.info("removed the final Softmax (%s): the methods compute it themselves", last)
     elif last.kind == "Sigmoid" and shape[1:] in ((1,), ()):
-        log.info("left out the Sigmoid at the end (%s): the methods work it out themselves", last)
+        log.info("removed the final Sigmoid (%s): the methods compute it themselves", last)
     else:
-        log.info("left the %s at the end: explain its outputs with apply_softmax=False", last)
+        log.info("kept the final %s: explain its outputs with apply_softmax=False", last)
         return
     graph.output = last.input(0)
     prune(graph)
 
 
 def _channels_are_last(graph) -> bool:
-    """Whether the network moves the last axis of the image to the front before anything needs it there."""
+    """Whether the network moves the last axis of the image to the front before its first convolution."""
     rank = len(graph.shapes[graph.input])
     to_front, untouched = (0, rank - 1, *range(1, rank - 1)), {graph.input}
     for node in graph.nodes:

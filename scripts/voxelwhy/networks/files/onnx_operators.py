@@ -1,7 +1,7 @@
-"""The operators of ONNX, one function each, as layers of torch.nn: `OPERATORS` is all that can be converted.
+"""Convert ONNX operators to layers of torch.nn, one function per operator: `OPERATORS` lists all supported ones.
 
-Each takes the network in the making (`onnx_import.Builder`) and a node, and gives the node's value. The first axis
-stays that of the images: an operator that would move, mix or drop it is refused.
+Each function takes the network under construction (`onnx_import.Builder`) and a node, and returns the node's value. The
+first axis is always that of the images: an operator that would move, mix or drop it is refused.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ def tanh(net, node):
 
 
 def clip(net, node):
-    """ReLU, ReLU6 or Hardtanh where it is one of them, so that it is known for what it is."""
+    """Converted to ReLU, ReLU6 or Hardtanh if equivalent, so that the methods recognise it."""
     low, high = (node.options.get(name, net.constant(node, n, name)) for n, name in ((1, "min"), (2, "max")))
     low, high = (None if bound is None else float(np.ravel(bound)[0]) for bound in (low, high))
-    # Older exporters write a bound that is none as the largest number of the type.
+    # Older exporters write a missing bound as the largest number of the type.
     low, high = (None if bound is None or abs(bound) > 3e38 else bound for bound in (low, high))
     if low is None and high is None:
         return net.values[node.input(0)]
@@ -67,12 +67,15 @@ def softmax(net, node):
     rank = net.rank(node)
     axis = node.options.get("axis", -1 if net.graph.opset >= 13 else 1) % rank
     if axis == 0 or (net.graph.opset < 13 and axis != rank - 1):
-        raise net.graph.refuse(node, f"goes over axis {axis} and more; only a Softmax over the last axis is converted")
+        raise net.graph.refuse(
+            node,
+            f"normalises over axis {axis} and more; only a Softmax over the last axis is supported",
+        )
     return _activation(net, node, nn.Softmax(dim=net.values[node.input(0)].place(axis)))
 
 
 def same(net, node):
-    """Identity, and Dropout, which does nothing outside a training."""
+    """Identity, and Dropout, which does nothing in eval mode."""
     training = net.constant(node, 2, "training_mode") if node.kind == "Dropout" else None
     if training is not None and bool(training):
         raise net.graph.refuse(node, "is in training mode: export the network for inference")
@@ -82,7 +85,9 @@ def same(net, node):
 def batch_norm(net, node):
     rank = net.rank(node)
     if rank not in NORMALISATIONS or node.options.get("training_mode"):
-        raise net.graph.refuse(node, f"has {rank} axes or is in training mode; the network's inference is converted")
+        raise net.graph.refuse(
+            node, f"has {rank} axes or is in training mode; 2 to 5 axes in inference mode are supported"
+        )
     scale, shift, mean, variance = (net.constant(node, number) for number in range(1, 5))
     layer = NORMALISATIONS[rank](len(scale), eps=node.options.get("epsilon", 1e-5), device="meta")
     layer.weight, layer.bias = nn.Parameter(tensor(scale)), nn.Parameter(tensor(shift))
@@ -99,7 +104,7 @@ def arithmetic(net, node):
     if not any(constant):
         first, second = (net.values[name] for name in node.inputs)
         if net.rank(node) != net.rank(node, 1):
-            raise net.graph.refuse(node, "takes two computed values of a different number of axes")
+            raise net.graph.refuse(node, "takes two computed values with different numbers of axes")
         order = first.order
         if first.order != second.order:
             (first, second), order = ([net.value(net.tensor(name)) for name in node.inputs]), None
@@ -115,19 +120,21 @@ def arithmetic(net, node):
 
 
 def _laid(net, node, number):
-    """The constant operand, with its axes laid as those of the computed one (input `number`) are."""
+    """The constant operand, with its axes ordered like those of the computed one (input `number`)."""
     rank, array = net.rank(node, number), net.graph.constants[node.input(1 - number)]
     while array.ndim > rank and array.shape[0] == 1:
         array = array[0]
     array = array.reshape((1,) * (rank - array.ndim) + array.shape)
     if array.ndim > rank or (rank and array.shape[0] != 1):
-        raise net.graph.refuse(node, f"takes a constant of shape {array.shape}, a value for each image of a batch")
+        raise net.graph.refuse(
+            node, f"takes a constant of shape {array.shape}, which differs between the images of a batch"
+        )
     order = net.values[node.input(number)].order
     return array if order is None else array.transpose(np.argsort(order))
 
 
 def _becomes_bias(net, name, value, array):
-    """Whether a constant that is added to a layer's outputs went into the bias of the layer."""
+    """Fold an added constant into the bias of the layer before it, if possible; returns whether it was."""
     layer, lengths = net.module(value), array.shape
     channel = 1 if isinstance(layer, tuple(CONVOLUTIONS.values())) else array.ndim - 1
     alone = net.uses[name] == 1 and isinstance(layer, (nn.Linear, *CONVOLUTIONS.values()))
@@ -159,7 +166,7 @@ def gemm(net, node):
 
 def matmul(net, node):
     if node.input(0) in net.graph.constants:
-        raise net.graph.refuse(node, "has its constant before the value; only after it is converted")
+        raise net.graph.refuse(node, "has the constant as its first operand; only the second is supported")
     if node.input(1) not in net.graph.constants:
         inputs = tuple(net.tensor(name) for name in node.inputs)
         if not net.rank(node) == net.rank(node, 1) > 2:
@@ -167,7 +174,7 @@ def matmul(net, node):
         return net.value(net.fx.call_function(torch.matmul, inputs))
     weight = net.constant(node, 1)
     if weight.ndim != 2 or net.rank(node) < 2:
-        raise net.graph.refuse(node, f"has weights of shape {weight.shape}; a matrix is converted")
+        raise net.graph.refuse(node, f"has weights of shape {weight.shape}; only a matrix is supported")
     return net.value(net.layer(node, _linear(weight.T, None), [net.tensor(node.input(0))]))
 
 
@@ -175,7 +182,7 @@ def matmul(net, node):
 
 
 def _axes(net, node, axes):
-    """Axes of the first input, counted from the front; none of them that of the images."""
+    """Axes of the first input, counted from the front; the axis of the images is refused."""
     rank = net.rank(node)
     axes = [axis % rank for axis in axes]
     if 0 in axes:
@@ -186,7 +193,7 @@ def _axes(net, node, axes):
 def concat(net, node):
     (axis,) = _axes(net, node, [node.options["axis"]])
     if any(name in net.graph.constants for name in node.inputs):
-        raise net.graph.refuse(node, "joins a constant to a value of each image; only computed values are converted")
+        raise net.graph.refuse(node, "joins a constant to a computed value; only computed values are supported")
     values = [net.values[name] for name in node.inputs]
     if len({value.order for value in values}) > 1:
         values = [net.value(net.tensor(name)) for name in node.inputs]
@@ -203,7 +210,7 @@ def transpose(net, node):
 
 def flatten(net, node):
     if node.options.get("axis", 1) % net.rank(node) != 1:
-        raise net.graph.refuse(node, "flattens other axes than all but that of the images")
+        raise net.graph.refuse(node, "does not flatten exactly the axes after that of the images")
     return net.value(net.layer(node, nn.Flatten(), [net.tensor(node.input(0))]))
 
 
@@ -218,7 +225,7 @@ def reshape(net, node):
     rest = after[1:]
     numbers = [math.prod(shape) for shape in ((before or (None,))[1:], rest) if None not in shape and -1 not in shape]
     if None in rest or list(rest).count(-1) > 1 or len(set(numbers)) > 1:
-        raise net.graph.refuse(node, "gives a shape that is not known, or not one of the images of a batch")
+        raise net.graph.refuse(node, "returns a shape that is unknown or does not keep the axis of the images")
     value = net.layer(node, nn.Flatten(), [net.tensor(node.input(0))])
     if len(rest) == 0:
         value = net.fx.call_function(torch.squeeze, (value, 1))
@@ -241,7 +248,7 @@ def unsqueeze(net, node):
     value = net.tensor(node.input(0))
     for axis in sorted(axis % rank for axis in axes):
         if axis == 0:
-            raise net.graph.refuse(node, "puts an axis before that of the images")
+            raise net.graph.refuse(node, "inserts an axis before that of the images")
         value = net.fx.call_function(torch.unsqueeze, (value, axis))
     return net.value(value)
 

@@ -1,4 +1,4 @@
-"""Operators of ONNX that look through a window: convolutions, pools, padding; see `onnx_operators`."""
+"""Convert ONNX operators with a window: convolutions, pools and padding; see `onnx_operators`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ GLOBAL_POOLS = {
 
 
 class MeanOfInside(nn.Module):
-    """Mean pool after a padding that does not count: the sum over a window, over the places that lie inside."""
+    """Mean pool that ignores padding: the sum over a window, divided by its number of cells inside the image."""
 
     def __init__(self, pad, pool):
         super().__init__()
@@ -32,12 +32,12 @@ class MeanOfInside(nn.Module):
 
 
 def tensor(array):
-    """A parameter's values."""
+    """A constant as a tensor."""
     return torch.from_numpy(np.array(array, order="C"))
 
 
 def _window(net, node, axes):
-    """Kernel, stride, dilation, and padding before and after, along each axis."""
+    """Kernel, stride, dilation, and padding (before, after) along each axis."""
     options, ones = node.options, [1] * axes
     kernel = list(options.get("kernel_shape", ones))
     stride, dilation = list(options.get("strides", ones)), list(options.get("dilations", ones))
@@ -50,8 +50,8 @@ def _window(net, node, axes):
     if any(step > 1 and length is None for step, length in zip(stride, lengths, strict=True)):
         raise net.graph.refuse(
             node,
-            f"pads by {kind}, which depends on the size of the image, and the file leaves that open: export it for "
-            "images of a fixed size",
+            f"pads by {kind}, which depends on the image size, but the file does not specify that size: export the "
+            "network for images of a fixed size",
         )
     windows = zip(lengths, kernel, stride, dilation, strict=True)
     return kernel, stride, dilation, [same_padding(*window, upper=kind == "SAME_UPPER") for window in windows]
@@ -62,7 +62,7 @@ def _is_even(padding):
 
 
 def _pad(padding, value):
-    """A layer that pads each axis before and after; torch counts from the last axis."""
+    """A layer that pads before and after each axis; torch counts axes from the last one."""
     return PADS[len(padding)]([n for pair in padding[::-1] for n in pair], value)
 
 
@@ -70,7 +70,7 @@ def conv(net, node):
     weight, bias = net.constant(node, 1, "weights"), net.constant(node, 2, "bias")
     axes, groups = weight.ndim - 2, node.options.get("group", 1)
     if axes not in CONVOLUTIONS:
-        raise net.graph.refuse(node, f"has {axes} spatial axes; 1, 2 or 3 can be converted")
+        raise net.graph.refuse(node, f"has {axes} spatial axes; 1, 2 or 3 are supported")
     node.options.setdefault("kernel_shape", weight.shape[2:])
     kernel, stride, dilation, padding = _window(net, node, axes)
     value = net.tensor(node.input(0))
@@ -88,9 +88,9 @@ def conv(net, node):
 
 def _check_pool(net, node, padding):
     if len([name for name in node.outputs if name]) > 1:
-        raise net.graph.refuse(node, "also gives where its maxima lie; only their values are converted")
+        raise net.graph.refuse(node, "also returns the positions of its maxima; only their values are supported")
     if node.options.get("ceil_mode") and not _is_even(padding):
-        raise net.graph.refuse(node, "has ceil_mode and another padding before than after; one of both is converted")
+        raise net.graph.refuse(node, "has ceil_mode and asymmetric padding; only one of the two is supported")
 
 
 def max_pool(net, node):
@@ -109,7 +109,7 @@ def average_pool(net, node):
     kernel, stride, dilation, padding = _window(net, node, axes)
     _check_pool(net, node, padding)
     if set(dilation) != {1}:
-        raise net.graph.refuse(node, f"has dilations {dilation}; a mean pool is converted without")
+        raise net.graph.refuse(node, f"has dilations {dilation}; a mean pool is supported only without dilation")
     ceil, whole = bool(node.options.get("ceil_mode", 0)), bool(node.options.get("count_include_pad", 0))
     if _is_even(padding) and all(pair[0] * 2 <= k for pair, k in zip(padding, kernel, strict=True)):
         layer = MEAN_POOLS[axes](kernel, stride, [pair[0] for pair in padding], ceil, whole)
@@ -125,7 +125,7 @@ def global_pool(net, node):
 
 
 def pad(net, node):
-    """Constant padding of the spatial axes (and of channels, where a file has that)."""
+    """Constant padding of the spatial axes, and of channels if the file pads them."""
     mode, rank = node.options.get("mode", "constant"), net.rank(node)
     pads = node.options.get("pads", net.constant(node, 1, "pads"))
     fill = node.options.get("value", net.constant(node, 2, "value"))

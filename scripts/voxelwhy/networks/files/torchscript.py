@@ -9,7 +9,7 @@ import torch
 
 from voxelwhy.errors import InputError, ModelError
 
-#: Operators that behave otherwise in a training, and which of their inputs says so.
+#: Operators that behave differently in training mode, and the input that sets the mode.
 TRAINED = {
     "aten::dropout": 2,
     "aten::dropout_": 2,
@@ -23,14 +23,14 @@ TRAINED = {
 def load_torchscript(path) -> torch.jit.ScriptModule:
     """Read a network from a TorchScript file (`torch.jit.save`), traced, scripted or frozen, in eval mode on the CPU.
 
-    Its code can be run and differentiated but not looked into: the gradient methods and occlusion window by window
-    work; guided backpropagation, LRP, Grad-CAM and incremental occlusion need the operators and refuse it or say what
-    they do instead. TorchScript is on its way out in PyTorch; torch.export and ONNX files have no such limits.
+    Its code can be run and differentiated, but its operators cannot be accessed. The gradient methods work, and
+    occlusion runs the whole network for each window. Guided backpropagation, LRP and the Grad-CAM methods need the
+    operators and refuse it. PyTorch is phasing out TorchScript; torch.export and ONNX files do not have these limits.
 
     Raises
     ------
-    InputError : no such file.
-    ModelError : not a TorchScript file, or a network that was traced in training mode.
+    InputError : the file does not exist.
+    ModelError : the file is not a TorchScript file, or the network was traced in training mode.
 
     Examples
     --------
@@ -50,12 +50,13 @@ def load_torchscript(path) -> torch.jit.ScriptModule:
     if not Path(path).is_file():
         raise InputError("there is no such model file", file=path)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # that TorchScript is on its way out is for who writes it
+        # The deprecation of TorchScript concerns those who write such files.
+        warnings.simplefilter("ignore", DeprecationWarning)
         try:
             model = torch.jit.load(str(path), map_location="cpu").eval()
         except RuntimeError as error:
             raise ModelError(f"{path} is not a TorchScript file: {str(error).partition('.')[0]}") from error
-    graph = model.inlined_graph  # its nodes live no longer than this
+    graph = model.inlined_graph  # keeps its nodes alive
     for kind, number in TRAINED.items():
         for node in graph.findAllNodes(kind):
             if node.inputsAt(number).toIValue() is True:
