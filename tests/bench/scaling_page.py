@@ -59,8 +59,8 @@ Machine: {host["processor"]}, {host["cores"]} cores; Python {host["python"]}, to
 
 ## Memory of a job
 
-The largest anonymous memory of any job of a rule, MB (RssAnon, which excludes the memory maps of scans). The steepest rule
-has p = {steepest:.3f}; a rule below {FLAT:g} counts as flat. The row snakemake is Snakemake itself, which holds the graph
+The largest anonymous memory of any job of a rule, MB (RssAnon, which excludes the memory maps of scans). The steepest
+rule has p = {steepest:.3f}; a rule below {FLAT:g} counts as flat. The row snakemake is Snakemake itself, which holds the graph
 of jobs.
 
 {_table(memory, sizes, "{:,.0f}")}

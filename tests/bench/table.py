@@ -12,12 +12,13 @@ PAGE = ROOT / "docs" / "explaining" / "speed.md"
 HEAD = """\
 # How fast
 
-`make bench` measured every number on this page and wrote the page. Maps are compared first: a time is listed only if the two
-maps agree to a thousandth of the map's maximum in float32. Runs alternate (ours, theirs, ours, theirs, …). A ratio is that
-of two consecutive runs; the tables give its median (minimum to maximum) over these pairs. A peer that would take a quarter
-of an hour runs a part of its windows, and its time is scaled by their number; `make bench FULL=1` runs all of them, and
-`make bench ROWS=occlusion_rieke2018` runs one row. The image is the ICBM152 template on 193 x 229 x 193 voxels of 1 mm,
-z-scored inside the brain. Weights are random, scaled so that the network is uncertain of its class.
+`make bench` measured every number on this page and wrote the page. Maps are compared first: a time is listed only if
+the two maps agree to a thousandth of the map's maximum in float32. Runs alternate (ours, theirs, ours, theirs, …). A
+ratio is that of two consecutive runs; the tables give its median (minimum to maximum) over these pairs. A peer that
+would take a quarter of an hour runs a part of its windows, and its time is scaled by their number; `make bench FULL=1`
+runs all of them, and `make bench ROWS=occlusion_rieke2018` runs one row. The image is the ICBM152 template on 193 x 229
+x 193 voxels of 1 mm, z-scored inside the brain. Weights are random, scaled so that the network is uncertain of its
+class.
 """
 SECTIONS = {
     "Line": (

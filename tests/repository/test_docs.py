@@ -7,6 +7,7 @@ import importlib.util
 import io
 import re
 import sys
+import tomllib
 
 import numpy as np
 import pytest
@@ -16,7 +17,8 @@ from helpers.paths import ROOT
 from voxelwhy.registry import METHODS
 
 DOCS = ROOT / "docs"
-PAGES = sorted(DOCS.glob("*.md"))
+PAGES = sorted(path for path in DOCS.rglob("*.md") if path.parent.name != "figures")
+TOP = ("README.md", "CHANGELOG.md", "results/README.md")
 EXPORTS = [name for name in voxelwhy.__all__ if not name.startswith("_")]
 
 
@@ -42,7 +44,7 @@ def picture():
 
 
 def test_every_export_has_one_entry_in_the_api():
-    entries = re.findall(r"^\.\. autofunction:: (\w+)$", (DOCS / "api.md").read_text(), re.M)
+    entries = re.findall(r"^\.\. autofunction:: (\w+)$", (DOCS / "reference" / "api.md").read_text(), re.M)
     assert len(EXPORTS) >= 10
     assert sorted(entries) == sorted(EXPORTS)
 
@@ -90,14 +92,55 @@ def test_docstrings_are_laid_out_with_what_stands_behind_a_name_below_it(conf):
 
 @pytest.mark.parametrize("page", ["which_method.md", "what_methods_cannot_tell.md"])
 def test_every_method_is_in_the_guidance(page):
-    text = (DOCS / page).read_text()
+    text = (DOCS / "explaining" / page).read_text()
     assert not [name for name in METHODS if f"`{name}`" not in text]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+@pytest.mark.parametrize("page", [*PAGES, *(ROOT / name for name in TOP)], ids=lambda path: path.name)
 def test_links_and_pictures_are_there(page):
-    for link in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
-        assert "://" in link or (DOCS / link).exists(), link
+    """From the folder of the page; a link to a heading needs the heading."""
+    for link, heading in re.findall(r"\]\(([^)#\s]*)(#[^)\s]*)?\)", page.read_text()):
+        if "://" not in link:
+            target = page.parent / link if link else page
+            assert target.exists(), link
+            assert not heading or heading.removeprefix("#") in anchors(target), link + heading
+
+
+def anchors(page):
+    """The headings of a page as links name them."""
+    headings = re.findall(r"^#+ +(.*)$", page.read_text(), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_page_is_in_the_contents():
+    entries = re.findall(r"^[a-z_]+(?:/[a-z_]+)?$", (DOCS / "index.md").read_text(), re.M)
+    assert sorted(entries) == sorted(
+        path.relative_to(DOCS).with_suffix("").as_posix() for path in PAGES if path.name != "index.md"
+    )
+
+
+def test_the_readme_is_short_and_points_to_every_part():
+    text = (ROOT / "README.md").read_text()
+    assert len(text.splitlines()) <= 150
+    for part in ("explaining", "workflow", "trust", "running", "reference"):
+        assert f"](docs/{part}/" in text, part
+
+
+def test_the_words_of_the_glossary_are_defined_once():
+    words = re.findall(r"^(\S.*)\n: ", (DOCS / "glossary.md").read_text(), re.M)
+    assert len(words) > 40
+    assert len({word.lower() for word in words}) == len(words)
+
+
+def test_the_page_on_the_house_has_every_room_on_its_floor():
+    """The rooms, from the top floor down, are those of the contract in pyproject.toml."""
+    layers = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"][0]["layers"]
+    floors = [set(layer.split(" | ")) for layer in layers if layer not in ("registry", "errors")]
+    rows = re.findall(r"^\| (\d) \| `(\w+)/` \|", (DOCS / "reference" / "house.md").read_text(), re.M)
+    shown = [{room for floor, room in rows if floor == number} for number in dict.fromkeys(floor for floor, _ in rows)]
+    assert shown == floors
+    folders = {path.parent.name for path in (ROOT / "scripts" / "voxelwhy").glob("*/__init__.py")}
+    assert set().union(*floors) == folders
 
 
 @pytest.mark.parametrize("kernel, stride, padding, dilation", [(3, 1, 0, 1), (3, 2, 1, 1), (2, 2, 0, 1), (3, 3, 2, 2)])
@@ -156,7 +199,7 @@ def test_picture_and_table_are_what_the_script_makes(picture, tmp_path):
 
 
 def test_figures_in_the_text_on_incremental_occlusion_are_those_of_the_layers(picture):
-    text = (DOCS / "incremental_occlusion.md").read_text()
+    text = " ".join((DOCS / "explaining" / "incremental_occlusion.md").read_text().split())
     layers = picture.layers_of(picture.NETWORK, picture.SHAPE)
     dense = next(layer for layer in layers if not layer.cells)
     assert f"reads {dense.multiply_adds // 128:,} numbers" in text

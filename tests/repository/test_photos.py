@@ -33,7 +33,7 @@ def executed(notebook, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(ROOT / "scripts"))
         patch.setenv("IPYTHONDIR", str(folder / "ipython"))
-        patch.setenv("OMP_WAIT_POLICY", "PASSIVE")  # beside another job, waiting threads that spin stop everything
+        patch.setenv("OMP_WAIT_POLICY", "PASSIVE")  # waiting threads that spin would slow down other jobs
         patch.delenv("MPLBACKEND", raising=False)
         NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(folder)}}).execute()
     assert not list(folder.glob("*.png"))

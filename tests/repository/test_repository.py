@@ -1,4 +1,4 @@
-"""What the repository promises beside its code: pins, configs, README, the two commands."""
+"""What the repository promises in addition to its code: pins, configs, README, the two commands."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from voxelwhy.config.settings import load_settings
 from voxelwhy.io.images import Grid
 
 CONFIGS = sorted((ROOT / "config").glob("*.yaml"))
+#: Pages that show configs.
+SHOWN = [path for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))] if "```yaml" in path.read_text()]
 
 
 def pins(lines):
@@ -60,32 +62,63 @@ def test_every_config_follows_the_schema(path):
     assert settings["study"]
 
 
-def test_the_configs_of_the_readme_follow_the_schema():
-    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
-    assert len(blocks) == 6
-    whole = [yaml.safe_load(block) for block in blocks if block.startswith("study:")]
-    parts = [yaml.safe_load(block) for block in blocks if not block.startswith("study:")]
-    assert len(whole) == 2
-    paper = yaml.safe_load((ROOT / "config" / "adni_1.5t.yaml").read_text())
-    for config in [*whole, *(paper | part for part in parts)]:
-        if "architecture" in config.get("model", {}):  # which stands for these two
+def config_blocks(path):
+    """The configs that a page shows, whole or in part."""
+    return [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", path.read_text(), re.S)]
+
+
+@pytest.mark.parametrize("path", SHOWN, ids=lambda path: path.name)
+def test_configs_in_readme_and_docs_follow_the_schema(path):
+    """A part is tried in the paper's config; one with a section `simulation` or `compare` in the embedded cohort's."""
+    paper, demo = (yaml.safe_load((ROOT / "config" / name).read_text()) for name in ("adni_1.5t.yaml", "config.yaml"))
+    for block in config_blocks(path):
+        simulated = {"simulation", "compare"} & set(block)
+        config = block if "study" in block and not simulated else (demo if simulated else paper) | block
+        if "architecture" in config.get("model", {}):  # which replaces these two
             own = {key: value for key, value in paper["training"].items() if key not in ("network", "dropout")}
             config = config | {"training": own}
-        assert load_settings(config, SCHEMA)["cohort"]["table"]
+        settings = load_settings(config, SCHEMA)
+        assert simulated or settings["cohort"]["table"]
 
 
-def test_files_that_the_readme_points_to_are_there():
-    text = (ROOT / "README.md").read_text()
-    links = [link for link in re.findall(r"\]\(([^)]+)\)", text) if "://" not in link]
-    assert len(links) >= 4
-    for link in links:
-        assert (ROOT / link).exists(), link
+def test_no_config_of_readme_and_docs_is_left_out():
+    counts = {path.name: len(config_blocks(path)) for path in SHOWN}
+    assert counts == {
+        "README.md": 1,
+        "atlases.md": 2,
+        "choices.md": 1,
+        "comparisons.md": 1,
+        "embedded_cohort.md": 2,
+        "existing_weights.md": 2,
+        "external.md": 1,
+        "large.md": 2,
+        "own_data.md": 3,
+        "what_the_network_sees.md": 2,
+    }
 
 
 def dry_run(folder, *arguments):
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "workflow" / "Snakefile"), "--dry-run"]
     done = subprocess.run([*command, *arguments], cwd=folder, capture_output=True, text=True, timeout=300)
     return done.returncode, done.stdout + done.stderr
+
+
+def test_the_folder_of_results_is_there_after_a_clone():
+    """With the page that says what comes out; nothing else in it is committed."""
+    listed = subprocess.run(["git", "ls-files", "results"], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert listed.stdout.split() == ["results/README.md"] or not (ROOT / ".git").exists()
+    ignored = (ROOT / ".gitignore").read_text().splitlines()
+    assert ignored.index("results/*") < ignored.index("!results/README.md")
+
+
+def test_make_clean_leaves_the_page_on_results(tmp_path):
+    (tmp_path / "results" / "demo").mkdir(parents=True)
+    (tmp_path / "results" / ".cohorts").mkdir()
+    (tmp_path / "results" / "demo" / "report.html").write_text("a study")
+    shutil.copy(ROOT / "results" / "README.md", tmp_path / "results")
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    subprocess.run(["make", "clean"], cwd=tmp_path, check=True, capture_output=True, timeout=60)
+    assert [path.name for path in (tmp_path / "results").iterdir()] == ["README.md"]
 
 
 def test_the_embedded_cohort_has_a_dry_run(tmp_path):
