@@ -1,6 +1,6 @@
-"""Why did the network say so, voxel by voxel.
+"""Explain the decisions of 3D networks on brain scans, voxel by voxel.
 
-The explanation methods are imported on use: `from voxelwhy import occlusion` loads torch, and no workflow.
+The explanation methods are imported on use: `from voxelwhy import occlusion` loads torch, but nothing of the workflow.
 """
 
 import importlib

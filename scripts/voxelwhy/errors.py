@@ -1,4 +1,4 @@
-"""Errors for people: what is wrong, where it stands, what was found, what is allowed, what to do."""
+"""Errors that tell users what is wrong, where, what was found, what is allowed and what to do."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tempfile import TemporaryFile, gettempdir
 
 
 class VoxelwhyError(Exception):
-    """Something that the person at the keyboard can mend; shown without a traceback."""
+    """An error that the user can fix; shown without a traceback."""
 
 
 class InputError(VoxelwhyError):
@@ -20,11 +20,11 @@ class InputError(VoxelwhyError):
     Parameters
     ----------
     problem : str
-        One sentence that says what is wrong.
+        One sentence that states what is wrong.
     file, row, column : optional
-        Where it stands. `row` is the line of the file, the header being line 1.
+        Where the problem is. `row` is the line of the file; the header is line 1.
     found, allowed, hint : optional
-        The offending value, what would be accepted, and what to do about it.
+        The offending value, the values that are accepted, and what to do.
     """
 
     def __init__(self, problem, *, file=None, row=None, column=None, found=None, allowed=None, hint=None):
@@ -48,37 +48,37 @@ class ConfigError(InputError):
 
 
 class ShapeError(VoxelwhyError, ValueError):
-    """Images, masks or weights whose shapes or grids do not belong together."""
+    """Images, masks or weights whose shapes or grids do not match."""
 
 
 class ModelError(VoxelwhyError, ValueError):
-    """A network that cannot be built, loaded or explained as asked."""
+    """A network that cannot be built, loaded or explained as requested."""
 
 
 AGAIN = "run the same command again: what is finished is kept"
-# What the machine refuses, by the error's number: what is wrong, and what to do about it.
+# Errors of the machine by errno: what is wrong, and what to do about it.
 REFUSALS = {
     errno.ENOSPC: ("the disk is full", f"free space there, then {AGAIN}"),
     errno.EDQUOT: ("your quota on this disk is used up", f"delete files of yours there or ask for more, then {AGAIN}"),
     errno.EROFS: ("the disk is read-only", f"have it mounted for writing, then {AGAIN}"),
-    errno.EACCES: ("you have no right to read or write here", f"see who owns it (ls -ld), then {AGAIN}"),
-    errno.EPERM: ("you have no right to change this", f"see who owns it (ls -ld), then {AGAIN}"),
-    errno.ESTALE: ("a file or folder vanished from the file server", f"see that the folder is there, then {AGAIN}"),
-    errno.EIO: ("the disk or file server failed to read or write", f"tell whoever runs it; when it works, {AGAIN}"),
+    errno.EACCES: ("you do not have permission to read or write here", f"check who owns it (ls -ld), then {AGAIN}"),
+    errno.EPERM: ("you do not have permission to change this", f"check who owns it (ls -ld), then {AGAIN}"),
+    errno.ESTALE: ("a file or folder vanished from the file server", f"check that the folder exists, then {AGAIN}"),
+    errno.EIO: ("the disk or file server failed to read or write", f"tell its administrator; once it works, {AGAIN}"),
 }
 _MORE_MEMORY = f"give the job more memory, or run fewer jobs at once (--cores), then {AGAIN}"
-# The same by the words of libraries whose errors have no number.
+# The same by the wording of libraries whose errors have no errno.
 _WORDS = {
     r"No space left": REFUSALS[errno.ENOSPC],
     r"Disk quota exceeded": REFUSALS[errno.EDQUOT],
     r"Read-only file system": REFUSALS[errno.EROFS],
     r"PytorchStreamWriter|inline_container|iostream error": (
-        "a file could not be written whole, as on a full disk",
+        "a file could not be written completely, as on a full disk",
         REFUSALS[errno.ENOSPC][1],
     ),
     r"CUDA out of memory": (
         "the GPU has not enough memory",
-        f"a smaller training.batch_size, a GPU with more memory or training.device: cpu; then {AGAIN}",
+        f"use a smaller training.batch_size, a GPU with more memory or training.device: cpu, then {AGAIN}",
     ),
     r"can't allocate memory|bad_alloc|[Cc]annot allocate memory|Failed to allocate memory": (
         "there is not enough memory",
@@ -88,14 +88,14 @@ _WORDS = {
 
 
 def explain(error, folder):
-    """What people are told of an error that is the machine's (disk, rights, memory) and not the program's; else None.
+    """The message for an error of the machine (disk, permissions, memory); None for any other error.
 
     Parameters
     ----------
     error : BaseException
-        Looked through with its causes: libraries wrap the operating system's errors in ones of their own.
+        Its causes are searched as well, because libraries wrap errors of the operating system in their own.
     folder : path
-        Where the job writes: named, with its free space, where the error names no file.
+        Where the job writes. The message names it with its free space if the error names no file.
     """
     for cause in _causes(error):
         file = _place(cause.filename) if isinstance(cause, OSError) and cause.filename else folder
@@ -105,25 +105,25 @@ def explain(error, folder):
             said = str(cause).partition("\n")[0]
             if "memory" in problem:
                 return str(InputError(problem, found=said, hint=hint))
-            # Where no file is named it may have been a temporary one.
+            # If the error names no file, it may have been a temporary one.
             free = "; ".join(dict.fromkeys(_free(p) for p in ([file] if file != folder else [file, gettempdir()])))
             return str(InputError(problem, file=file, found=f"{_place(said)}; {free}", hint=hint))
     return None
 
 
 def require_room(folder):
-    """Raise the OSError of a full disk where less than 50 MB are free: for libraries that cut files off in silence."""
+    """Raise the OSError of a full disk if less than 50 MB are free: some libraries silently truncate files."""
     if shutil.disk_usage(_existing(folder)).free < 50e6:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
 
 
 def require_writable(folder):
-    """Refuse a folder that cannot be written, or the nearest one above it that is there; nothing is left behind.
+    """Refuse a folder that cannot be written. If it does not exist, test its nearest existing parent; leave nothing behind.
 
     Raises
     ------
     InputError
-        With the reason in plain words.
+        The folder cannot be written; the message gives the reason.
     """
     folder = Path(folder)
     there = _existing(folder)
@@ -132,7 +132,7 @@ def require_writable(folder):
             probe.write(b"x" * 4096)
             probe.flush()
     except OSError as error:
-        problem, hint = REFUSALS.get(error.errno, ("it cannot be written", f"mend that, then {AGAIN}"))
+        problem, hint = REFUSALS.get(error.errno, ("writing failed", f"fix that, then {AGAIN}"))
         raise InputError(
             f"{folder} cannot be written: {problem}", file=there, found=f"{error.strerror}; {_free(there)}", hint=hint
         ) from error
@@ -152,7 +152,7 @@ def _refusals(cause):
 
 
 def _place(path):
-    """A path as people know it: without the hidden folder in which outputs are written."""
+    """A path as users know it: without the hidden folder into which outputs are first written."""
     return re.sub(r"\.partial\.[^/]+/?", "", os.fsdecode(path))
 
 
@@ -166,4 +166,4 @@ def _free(path):
     try:
         return f"{shutil.disk_usage(folder).free / 1e9:.2f} GB are free in {folder}"
     except OSError:
-        return f"{folder} cannot be asked how much is free"
+        return f"the free space of {folder} is unknown"

@@ -216,7 +216,7 @@ def test_a_full_disk_is_told_and_the_run_goes_on_when_there_is_room(study, whole
     end = text.split("1 job failed. What is finished is kept.")[1]
     assert "the disk is full" in end and "GB are free in results/faults/" in end
     assert "free space there, then run the same command again: what is finished is kept" in end
-    assert "nobody foresaw" not in text and "Traceback" not in text
+    assert "unexpected error" not in text and "Traceback" not in text
     assert not leftovers(study), "what was half-written takes no room"
     remount("size=200m")
     study.run(*REGIONS)
@@ -228,7 +228,7 @@ def test_results_that_cannot_be_written_are_told_before_anything_runs(study, who
     study.delete("splits/holdout/regions")
     if os.geteuid():
         study.result("").chmod(0o555)
-        words = "you have no right"
+        words = "you do not have permission"
     else:  # whom no right stops
         remount = disk(free_mb=50)
         remount("ro")
