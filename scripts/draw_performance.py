@@ -1,4 +1,4 @@
-"""Draw how well the network performs: metrics, ROC, confusion matrix and learning curves, or all cohorts side by side."""
+"""Draw how well the network performs: metrics, ROC, confusion matrix, learning curves; or all cohorts together."""
 
 from pathlib import Path
 

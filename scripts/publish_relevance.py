@@ -1,4 +1,4 @@
-"""Write relevance by region, agreement of the methods and the planted truth, or imported maps by region: tsv, md, tex."""
+"""Write relevance by region, agreement and planted truth, or imported maps by region, as tsv, md and tex."""
 
 import pandas as pd
 

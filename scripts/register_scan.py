@@ -1,4 +1,4 @@
-"""Register one scan, or a batch of scans one after another; a scan that cannot be registered is a result with a reason."""
+"""Register a scan, or a batch one after another; a scan that cannot be registered is a result with a reason."""
 
 from pathlib import Path
 

@@ -1,7 +1,7 @@
 """What jobs request from a scheduler: memory, time, and into how many parts the heatmaps of a split are divided.
 
-The estimates rest on measurements (`jobs.costs`). They grow with the grid of the study, with the number of scans where a
-job holds something of each, and with the attempt: a job that was killed for memory or time requests more.
+The estimates rest on measurements (`jobs.costs`). They grow with the grid of the study, with the number of scans where
+a job holds something of each, and with the attempt: a job that was killed for memory or time requests more.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from pathlib import Path
 
 from voxelwhy.jobs.code_digest import code_digest
@@ -11,9 +12,9 @@ from voxelwhy.jobs.code_digest import code_digest
 def complete_rules(rules, scripts, *, environment, resources, overwritten):
     """Give each rule that runs a script what it does not set itself.
 
-    The log and the benchmark of a rule lie at `<logs>/<rule>/<wildcards>.log` and `<benchmarks>/<rule>/<wildcards>.tsv`,
-    with the wildcards of its first output in their order. `params.code` is the digest of its script; a rule whose script
-    loads modules by name sets it itself. A rule without resources gets those of a job on tables.
+    The log and the benchmark lie at `<logs>/<rule>/<wildcards>.log` and `<benchmarks>/<rule>/<wildcards>.tsv`, with the
+    wildcards of the first output in their order. `params.code` is the digest of the script; a rule whose script loads
+    modules by name sets it itself. A rule without resources gets those of a job on tables.
 
     Parameters
     ----------
@@ -38,7 +39,7 @@ def complete_rules(rules, scripts, *, environment, resources, overwritten):
         if rule.ruleinfo.resources is None:
             for name in set(resources).difference(overwritten.get(rule.name, ())):
                 rule.resources[name] = resources[name]
-        if "code" not in rule.params.keys():
+        if "code" not in dict(rule.params.items()):
             rule.set_params(code=code_digest(Path(scripts, Path(rule.script).name)))
 
 
@@ -57,9 +58,8 @@ def named_profiles(words):
     >>> named_profiles(["snakemake", "--profile", "a", "--profile=b", "--cores", "1"])
     ['a', 'b']
     """
-    following = zip(words, words[1:], strict=False)
     return [
         word.partition("=")[2] if "=" in word else after
-        for word, after in [*following, (words[-1], "")]
+        for word, after in pairwise([*words, ""])
         if word == "--profile" or word.startswith("--profile=")
     ]

@@ -282,7 +282,7 @@ class Study:
         return os.path.exists(table) and any(Path(path).is_relative_to(made) for path in read_paths(table).values())
 
     def mark_of(self, split):
-        """What figures state of the scans of a split and of those behind its models: whether any are simulated, and how."""
+        """Whether scans of a split, or those behind its models, are simulated; in words if with confounds."""
         if split not in self.external:
             return self.mark
         cohort = self.splits[split]["cohort"]
