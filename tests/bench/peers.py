@@ -61,7 +61,7 @@ def captum_occlusion(model, batch, target, lattice: Lattice, numbers, value=0.0,
 
     Captum's windows begin at 0 and are clipped at the far end only, so it is given the image with the border that makes
     its windows those of the original package; cutting the border off again is not counted in its time. Of a part of
-    the windows it is given the block that they span: its own work on an image, in addition to the network's, is less there.
+    the windows it is given the block that they span: what it does in addition to running the network is less there.
     """
     block, step = lattice.block(numbers), [axis.step * lattice.stride for axis in numbers]
     padded = torch.zeros(*batch.shape[:2], *lattice.padded_shape)

@@ -47,11 +47,11 @@ def page(runs, dry):
     host = runs[0]["machine"]
     return f"""# How a study grows
 
-`make scaling` wrote this page. It runs the whole study on {", ".join(f"{n:,}" for n in sizes)} small simulated scans (the
-template with noise, on a grid of {RESOLUTION_MM} mm that is the study's own), with five folds of one epoch and three
-methods, registered in batches. All numbers are from this run. A quantity grows with the number of scans to the power p,
-the slope of the straight line through the logarithms. Times include the start of each job (some four seconds), which
-dominates in small cohorts.
+`make scaling` wrote this page. It runs the whole study on {", ".join(f"{n:,}" for n in sizes)} small simulated scans
+(the template with noise, on a grid of {RESOLUTION_MM} mm that is the study's own), with five folds of one epoch and
+three methods, registered in batches. All numbers are from this run. A quantity grows with the number of scans to the
+power p, the slope of the straight line through the logarithms. Times include the start of each job (some four seconds),
+which dominates in small cohorts.
 
 Machine: {host["processor"]}, {host["cores"]} cores; Python {host["python"]}, torch {host["torch"]}.
 
@@ -60,8 +60,8 @@ Machine: {host["processor"]}, {host["cores"]} cores; Python {host["python"]}, to
 ## Memory of a job
 
 The largest anonymous memory of any job of a rule, MB (RssAnon, which excludes the memory maps of scans). The steepest
-rule has p = {steepest:.3f}; a rule below {FLAT:g} counts as flat. The row snakemake is Snakemake itself, which holds the graph
-of jobs.
+rule has p = {steepest:.3f}; a rule below {FLAT:g} counts as flat. The row snakemake is Snakemake itself, which
+holds the graph of jobs.
 
 {_table(memory, sizes, "{:,.0f}")}
 

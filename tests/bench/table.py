@@ -25,13 +25,13 @@ SECTIONS = {
         "Times",
         "work | against | peer ran | map's maximum | largest difference | ours, s | theirs, s | ratio | target | met",
         "`times faster`: their time / ours, the target is a minimum. `times the time`: ours / theirs, the target is a "
-        "maximum. The largest difference is relative to the map's maximum. The times of methods that take steps are those "
-        "of one step, and the times of training those of one sample.",
+        "maximum. The largest difference is relative to the map's maximum. The times of methods that take steps are "
+        "those of one step, and the times of training those of one sample.",
     ),
     "Plan": (
         "Compared with the plan's own multiply-adds",
-        "work | parts that change anything | multiply-adds of the plan | of the plain loop | predicted, s | measured, s | "
-        "measured / predicted | extra memory | of one plain pass | met",
+        "work | parts that change anything | multiply-adds of the plan | of the plain loop | predicted, s | "
+        "measured, s | measured / predicted | extra memory | of one plain pass | met",
         "Multiply-adds of convolutions, in billions; a part that is already blank costs nothing. Predicted: the plan's "
         "multiply-adds at the speed of each convolution on its whole layer. Extra memory: by how much a process grows. "
         f"Targets: at most {MOST_TIME:g} times, at most {MOST_MEMORY / 1e9:g} GB.",

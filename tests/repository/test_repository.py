@@ -69,11 +69,16 @@ def config_blocks(path):
 
 @pytest.mark.parametrize("path", SHOWN, ids=lambda path: path.name)
 def test_configs_in_readme_and_docs_follow_the_schema(path):
-    """A part is tried in the paper's config; one with a section `simulation` or `compare` in the embedded cohort's."""
+    """A part is tried in the paper's config; one with a section `simulation` or `compare`, in the embedded cohort's."""
     paper, demo = (yaml.safe_load((ROOT / "config" / name).read_text()) for name in ("adni_1.5t.yaml", "config.yaml"))
     for block in config_blocks(path):
         simulated = {"simulation", "compare"} & set(block)
-        config = block if "study" in block and not simulated else (demo if simulated else paper) | block
+        if "study" in block and not simulated:
+            config = block
+        elif simulated:
+            config = demo | block | {"simulation": demo["simulation"] | block.get("simulation", {})}
+        else:
+            config = paper | block
         if "architecture" in config.get("model", {}):  # which replaces these two
             own = {key: value for key, value in paper["training"].items() if key not in ("network", "dropout")}
             config = config | {"training": own}
