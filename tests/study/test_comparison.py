@@ -125,5 +125,5 @@ def test_a_cell_that_fails_says_why(compared):
         compared.configure(COMPARED)
     assert re.search(r"the study wrong/cells/\S+-1 failed", text)
     assert "at least 51" in text
-    alone = re.search(r"snakemake (numbers --cores all --configfile \S+)   runs it alone", text)[1]
+    alone = re.search(r"run it alone: snakemake (numbers --cores all --configfile \S+)", text)[1]
     assert "at least 51" in compared.run(*alone.split(), code=1)

@@ -1,4 +1,4 @@
-"""One cell of a comparison: a whole study, run by Snakemake as any other, and what is kept of it."""
+"""One run of a comparison: a complete study, run by Snakemake like any other, and the results kept from it."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from voxelwhy.io.tables import FOLDS, METRICS, PREDICTIONS, REGIONS, TRUTH, read
 
 log = logging.getLogger(__name__)
 
-#: Lines of the study's own output that a failure repeats.
+#: Number of lines of the study's output that the error message repeats.
 SHOWN_LINES = 12
 
 
 def run_study(config, *, snakefile, cores=None, profiles=()):
-    """Run a study to its figures (the rule `numbers`); what is there already is not made again.
+    """Run a study up to its numerical results (the rule `numbers`); existing results are not made again.
 
     Parameters
     ----------
-    config : dict, of the study; written to results/<study>/config.yaml, so that its report can be asked for
+    config : dict, of the study; written to results/<study>/config.yaml, so that its report can be made later
     snakefile : path
-    cores : int, of this machine; None where jobs are submitted to a cluster
-    profiles : list of str, of the Snakemake that runs the comparison, in their order
+    cores : int, of this machine; None if jobs are submitted to a cluster
+    profiles : list of str, profiles of the Snakemake that runs the comparison, in order
 
     Raises
     ------
-    InputError : the study failed; its last lines are repeated.
+    InputError : the study failed; the message repeats its last lines.
     """
     folder = Path("results", config["study"])
     folder.mkdir(parents=True, exist_ok=True)
@@ -44,7 +44,7 @@ def run_study(config, *, snakefile, cores=None, profiles=()):
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(snakefile), "--configfile", str(path)]
     command += [word for profile in profiles for word in ("--profile", profile)]
     command += ["--cores", str(cores)] if cores else []
-    # A lock of a cell would outlive a killed controller, whose own lock is the one that people know how to remove.
+    # A lock of the inner study would outlive a killed controller, and users would only remove that of the comparison.
     command += ["--nolock", "numbers"]
     log.info("%s", " ".join(command))
     lines = []
@@ -62,18 +62,18 @@ def run_study(config, *, snakefile, cores=None, profiles=()):
         raise InputError(
             f"the study {config['study']} failed\n  " + "\n  ".join(lines[-SHOWN_LINES:]),
             file=path,
-            hint=f"snakemake numbers --cores all --configfile {path}   runs it alone (a network of your own: with the "
+            hint=f"run it alone: snakemake numbers --cores all --configfile {path}   (for your own network, with the "
             "folder of its module on PYTHONPATH)",
         )
 
 
 def write_cell(path, facts):
-    """Keep a cell as JSON, in which what is not defined (NaN) is null."""
+    """Write the results of a run as JSON, in which NaN becomes null."""
     write_json(path, _replace(facts, lambda value: isinstance(value, float) and math.isnan(value), None))
 
 
 def read_cell(path):
-    """A cell as it was given to `write_cell`."""
+    """Read the results of a run that `write_cell` wrote."""
     return _replace(read_json(path), lambda value: value is None, math.nan)
 
 
@@ -86,12 +86,12 @@ def _replace(content, applies, new):
 
 
 def gather_study(study, *, split, methods, classes):
-    """What a comparison keeps of one study.
+    """Collect the results of one study that a comparison keeps.
 
     Parameters
     ----------
     study : str
-    split : str, whose results are compared
+    split : str, the split whose results are compared
     methods : list of str
     classes : {"positive": name, "negative": name}
 
@@ -99,17 +99,17 @@ def gather_study(study, *, split, methods, classes):
     -------
     dict:
 
-    - folder: of the split
+    - folder: path of the split's results
     - auc: by model ("cnn", "baseline"), value, low, high, n_subjects, n_scans (by scan, folds pooled)
     - predictions: columns of the network's out-of-sample predictions
-    - truth: rows by tables.TRUTH; empty where no disease is known
-    - methods: by method, share_outside (of relevance, outside the brain), and relevance of each region in scans of the
-      positive class (density)
+    - truth: rows by tables.TRUTH; empty if no planted disease is known
+    - methods: by method, share_outside (share of relevance outside the brain), and density (relevance density of each
+      region in scans of the positive class)
     """
     folder = Path("results", study, "splits", split)
     metrics = read_table(folder / "evaluation" / "metrics.tsv", METRICS)
     pooled = metrics[(metrics["metric"] == "auc") & (metrics["level"] == "scan") & (metrics["fold"] == "all")]
-    # Not the folders that are there: a run with more folds may have left some.
+    # Read from the table rather than from the folders, since an earlier run may have had more folds.
     folds = sorted(read_table(folder / "folds.tsv", FOLDS)["fold"].unique())
     predictions = pd.concat(
         [read_table(folder / f"fold-{fold}" / "predictions.tsv", PREDICTIONS) for fold in folds], ignore_index=True

@@ -1,4 +1,4 @@
-"""The cells of a comparison: every combination of the choices that its config names, each a study of its own."""
+"""The runs of a comparison: each combination of the choices in its config is a study of its own."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from voxelwhy.errors import ConfigError
 from voxelwhy.io.channels import WARPS, maps_needed
 
-#: Columns that the tables of a comparison have of their own.
+#: Column names reserved by the tables of a comparison.
 TAKEN = ("subjects", "repeats", "repeat", "method", "folder", "found")
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One study of a comparison: its name, its choices in words (setting to value), which repeat, and its config."""
+    """One study of a comparison: its name, choices in words (setting to value), number of the repeat, and config."""
 
     name: str
     choices: dict
@@ -26,22 +26,22 @@ class Cell:
 
 
 def make_cells(config, load):
-    """The cells of a config with a section `compare`, in the order of its choices.
+    """Make the runs of a config with a section `compare`, in the order of its choices.
 
     Parameters
     ----------
-    config : dict, as YAML gives it
+    config : dict, as read from YAML
     load : function from the config of a study to its checked settings; raises ConfigError
 
     Returns
     -------
-    cells : list of Cell
-    refused : list of dict, the choices of each combination that there cannot be, and `reason`, in one line
+    `cells` : list of `Cell`, one per combination and repeat
+    refused : list of dict, the choices of each combination that is not possible, and the `reason` in one line
 
     Raises
     ------
-    ConfigError : a value of a choice can be had in no combination (a setting that is none, a value that it does not
-        take); two values or two combinations would have one name.
+    ConfigError : a value is not possible in any combination (an unknown setting, or a value that it does not allow);
+        two values or two combinations would have the same name.
     """
     given = load(config)
     section, classes = given["compare"], _class_names(given)
@@ -55,7 +55,7 @@ def make_cells(config, load):
         for setting, label in labels.items():
             put(changed, setting, copy.deepcopy(named[setting][label]))
         try:
-            # With the section, so that what a comparison cannot be made of is refused of each combination.
+            # The section is included, so that a combination which cannot be compared is refused too.
             settings = load(changed | {"compare": config["compare"]})
             _require_classes(settings, classes)
             kept.append((labels, changed, settings))
@@ -71,7 +71,7 @@ def make_cells(config, load):
     ]
     _require_own_names(cells)
     for last in cells[section["repeats"] - 1 :: section["repeats"]]:
-        load(last.config)  # its name may be too long for a study, its seed too large
+        load(last.config)  # its name may be too long, or its seed too large
     return cells, [labels | {"reason": error.problem} for labels, error in refused]
 
 
@@ -82,7 +82,7 @@ def _class_names(settings):
 def _require_classes(settings, classes):
     if _class_names(settings) != classes:
         raise ConfigError(
-            "compare.choices: what is compared has the same classes",
+            "compare.choices: all combinations must have the same classes",
             found=", ".join(_class_names(settings).values()),
             allowed=", ".join(classes.values()),
         )
@@ -92,36 +92,36 @@ def _require_apart(settings):
     for one, other in itertools.permutations(settings, 2):
         if other.startswith(f"{one}."):
             raise ConfigError(
-                "compare.choices: one choice is part of another, which would take its place",
+                "compare.choices: one choice is part of another, which would replace it",
                 found=f"{one} and {other}",
-                allowed="settings that do not hold one another",
+                allowed="settings of which none contains another",
             )
 
 
 def _require_each_value(named, kept, refused):
-    """A value that no combination can have is an error in the config, and what it was refused for is said in full."""
+    """Raise ConfigError, with the complete reason, if a value is not possible in any combination."""
     if not kept:
-        raise ConfigError(f"compare.choices: no combination can be had: {refused[0][1]}")
+        raise ConfigError(f"compare.choices: no combination is possible: {refused[0][1]}")
     for setting, values in named.items():
         had = {labels[setting] for labels, _, _ in kept}
         for label in values:
             if label not in had:
                 error = next(error for labels, error in refused if labels[setting] == label)
-                raise ConfigError(f"compare.choices: no combination can have {setting}: {label}: {error}")
+                raise ConfigError(f"compare.choices: no combination is possible with {setting}: {label}: {error}")
 
 
 def _require_own_names(cells):
     name, times = Counter(cell.name for cell in cells).most_common(1)[0]
     if times > 1:
         raise ConfigError(
-            f"compare.choices: combinations would have one folder, {name}",
+            f"compare.choices: several combinations would have the same folder, {name}",
             found="; ".join(", ".join(cell.choices.values()) for cell in cells if cell.name == name),
             allowed="values that differ in letters or digits",
         )
 
 
 def _share_maps(kept):
-    """Have all combinations that deform scans make the same images, so that studies of one transform share these."""
+    """Make all combinations that deform scans request the same maps, so that studies can share registrations."""
     deforming = [(changed, settings) for _, changed, settings in kept if settings["registration"]["transform"] in WARPS]
     needed = {
         name
@@ -145,7 +145,7 @@ def _cell(study, labels, changed, settings, repeat, repeated):
 
 
 def put(config, setting, value):
-    """Set a value by its dotted name, making the sections on the way; ConfigError where one on the way is a value."""
+    """Set a value by its dotted name and create missing sections; ConfigError if a section on the way is a value."""
     *sections, last = setting.split(".")
     for section in sections:
         if config.get(section) is None:
@@ -153,7 +153,7 @@ def put(config, setting, value):
         config = config[section]
         if not isinstance(config, dict):
             raise ConfigError(
-                "compare: this is no setting of the study",
+                "compare: this is not a setting of the study",
                 found=f"{setting}, and {section} is {config}",
                 allowed="a setting by its sections, such as training.network or simulation.effect",
             )
@@ -161,14 +161,14 @@ def put(config, setting, value):
 
 
 def take(settings, setting):
-    """The value of a setting by its dotted name."""
+    """Return the value of a setting by its dotted name."""
     for part in setting.split("."):
         settings = settings[part]
     return settings
 
 
 def short_names(settings):
-    """Dotted names of settings as columns of a table: their last part where no other column has it."""
+    """Convert dotted names of settings to column names: their last part, unless another column has the same."""
     last = [setting.rsplit(".", 1)[-1] for setting in settings]
     return {
         setting: name if last.count(name) == 1 and name not in TAKEN else setting
@@ -177,7 +177,7 @@ def short_names(settings):
 
 
 def _labels(setting, values):
-    """The values of a choice by the words for each: of settings within it their names, where these tell enough."""
+    """Return the values of a choice by label; nested settings are labelled by name, with values only if needed."""
     words = [_in_words(value) for value in values]
     if len(set(words)) < len(words):
         words = [_in_words(value, within=True) for value in values]
@@ -185,7 +185,7 @@ def _labels(setting, values):
         raise ConfigError(
             "compare.choices: values that cannot be compared",
             found=f"{setting}: {', '.join(words)}",
-            allowed="values of a setting, each once; not study, keep or use_gpu",
+            allowed="different values of a setting, but not study, keep or use_gpu",
         )
     return dict(zip(words, values, strict=True))
 

@@ -1,4 +1,4 @@
-"""The tables and the figure that a comparison ends with, by the question that it asks."""
+"""Write the tables and the figure of a comparison, depending on its question."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def report_comparison(cells, template_path, out, settings):
 
     Parameters
     ----------
-    cells : list of dict, of `comparison.cells.gather_study` with choices and repeat
+    `cells` : list of dict, of `comparison.cells.gather_study` with choices and repeat
     template_path : path of the template on the study's grid
-    out : dict of paths: cells, methods, of a null regions (tables), table, figure (without suffix)
+    out : dict of paths: `cells`, methods and, for the question null, regions (tables); table, figure (without suffix)
     settings : dict; question, choices (settings, in their order), refused, repeated, same_scans, classes, bootstrap,
         seed, top, shown, simulated, atlas
     """
-    # JSON has keys by name; which choice comes last decides what the figure's panels are.
+    # JSON sorts keys by name, but the last choice defines the panels of the figure.
     cells = [
         cell | {"choices": {setting: cell["choices"][setting] for setting in settings["choices"]}} for cell in cells
     ]

@@ -1,4 +1,4 @@
-"""What the cells of a comparison come to: accuracy and truth by combination of choices, over repeats of chance."""
+"""Summary of a comparison: accuracy, and agreement with the planted disease, by combination and over repeats."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ KINDS = ("permuted", "shuffled", "claims")
 
 
 def choice_columns(cells):
-    """Names of the choices as columns: {setting: column}."""
+    """Return the column names of the choices: {setting: column}."""
     return short_names(list(cells[0]["choices"]))
 
 
 def methods_of(cell):
-    """The methods of a cell in the order in which they are known: JSON has them by name."""
+    """Return the methods of a run in the order of the registry (JSON sorts them by name)."""
     return sorted(cell["methods"], key=list(METHODS).index)
 
 
 def cell_table(cells):
-    """One row a cell: choices, repeat, AUC of the network and of the baseline, each with its interval, and n."""
+    """Make a table with one row per run: choices, repeat, AUC of network and baseline with intervals, and n."""
     rows = []
     for cell in cells:
         row = _choices(cell) | {"repeat": cell["repeat"]}
@@ -43,7 +43,7 @@ def cell_table(cells):
 
 
 def method_table(cells):
-    """One row a cell and method: choices, repeat, share_outside, and the columns of tables.TRUTH where there is one."""
+    """Make a table with one row per run and method: choices, repeat, share_outside, and the scores of tables.TRUTH."""
     rows = []
     for cell in cells:
         truth = {row["method"]: row for row in cell["truth"]}
@@ -55,13 +55,13 @@ def method_table(cells):
 
 
 def combination_table(cells, *, same_scans, classes, n_bootstrap=1000, seed=0):
-    """One row a combination of choices: mean AUC over its repeats with a 95 % interval, and that of the baseline.
+    """Make a table with one row per combination: mean AUC over repeats with a 95 % interval, and that of the baseline.
 
     Parameters
     ----------
-    cells : list of dict, of `cells.gather_study` with choices and repeat
-    same_scans : bool; whether repeats study the same scans. Then the interval is that of resampled subjects, all
-        repeats together: it says how much the subjects matter. Else it is Student's over the repeats
+    `cells` : list of dict, of `cells.gather_study` with choices and repeat
+    same_scans : bool; whether repeats use the same scans. If so, the interval is that of resampled subjects, with all
+        repeats together, and reflects the variation between subjects. Otherwise it is Student's over the repeats
     """
     rows = []
     for cell in _first_of_each(cells):
@@ -79,24 +79,29 @@ def combination_table(cells, *, same_scans, classes, n_bootstrap=1000, seed=0):
 
 
 def found_table(methods, columns, *, same_scans):
-    """One row a combination and method: mean regional AUPRC over repeats, its range, and what chance gives.
+    """Make a table with one row per combination and method: mean regional AUPRC over repeats, range and chance level.
 
     Parameters
     ----------
     methods : DataFrame of `method_table`
     columns : names of the choices
-    same_scans : bool; whether repeats study the same scans. Then their mean counts as one more draw beside all draws of
-        networks trained on shuffled diagnoses: repeats share the true diagnoses, so that they are not independent. Else
-        each repeat is a cohort, and what it has above its own draws is one value of a one-sample t test
+    same_scans : bool; whether repeats use the same scans. If so, they share the true diagnoses and are not independent,
+        so their mean counts as one draw, compared with all draws of networks trained on shuffled diagnoses. Otherwise
+        each repeat is a cohort, and its excess over its own draws is one value of a one-sample t test
 
     Returns
     -------
-    DataFrame: region_auprc (mean), least, most; region_chance and null_95 of permuted regions; shuffled_auprc, the mean
-        over all draws of shuffled diagnoses, and n_shuffled, their number; p_shuffled, that the AUPRC is above these
-        (Student's t), and p_holm over the methods of a combination; n_found, in how many repeats the study itself says
-        that it was found; found, of the combination as a whole, by the rule of a study (`evaluation.truth`): mean AUPRC
-        above the mean null_95 and p_holm below 0.05; without such draws, found in most repeats; share_inside,
-        share_chance, share_outside
+    DataFrame with
+
+    - region_auprc (mean), least, most
+    - region_chance, null_95: mean and 95th percentile over permuted regions
+    - shuffled_auprc, n_shuffled: mean over all draws of shuffled diagnoses, and their number
+    - p_shuffled, p_holm: p that the AUPRC exceeds these draws (Student's t), Holm-corrected over the methods of a
+      combination
+    - n_found: number of repeats in which the study itself detects the disease
+    - found: whether the combination as a whole detects it, by the rule of a single study (`evaluation.truth`): mean
+      AUPRC above the mean null_95 and p_holm below 0.05. Without draws of shuffled diagnoses: detected in most repeats
+    - share_inside, share_chance, share_outside
     """
     rows = []
     for key, own in methods.groupby([*columns, "method"], sort=False):
@@ -121,7 +126,7 @@ def found_table(methods, columns, *, same_scans):
 
 
 def _above_shuffled(own, same_scans):
-    """p that the AUPRC of the repeats lies above that of networks trained on shuffled diagnoses."""
+    """Return p that the AUPRC of the repeats exceeds that of networks trained on shuffled diagnoses."""
     draws = own["n_shuffled"]
     if not draws.all() or own[["region_auprc", "shuffled_auprc"]].isna().any(axis=None):
         return np.nan
@@ -135,10 +140,10 @@ def _above_shuffled(own, same_scans):
 
 
 def confound_table(cells, methods, columns, *, same_scans):
-    """`found_table`, and of each combination and method the three regions of the largest mean density.
+    """Make a `found_table` with the three regions of the largest mean density for each combination and method.
 
-    `like_first` is Spearman's correlation over regions with the map of the first combination: near 1 where a method
-    says the same of this cohort as of that one.
+    `like_first` is Spearman's correlation over regions with the map of the first combination: near 1 if a method shows
+    the same regions in both cohorts.
     """
     table = found_table(methods, columns, same_scans=same_scans)
     means = {}
@@ -155,14 +160,18 @@ def confound_table(cells, methods, columns, *, same_scans):
 
 
 def claims_table(methods, columns):
-    """Of cells in which nothing was planted: how often each method claims to have found something all the same.
+    """Count how often each method claims a detection in runs without any planted disease.
 
     Returns
     -------
-    DataFrame, one row a method and one ("any method") for the whole: n (repeats), and of each kind of claim its number
-        n_<kind>, share_<kind>, its exact 95 % interval <kind>_low and <kind>_high, and p_<kind>, how likely so many or
-        more are at the nominal rate. Kinds are permuted (p of permuted regions below 0.05), shuffled (p_shuffled below
-        0.05, against networks trained on shuffled diagnoses) and claims (found, as a study says it, Holm-corrected)
+    DataFrame with one row per method and one for all together ("any method"): n (repeats), and for each kind of claim
+
+    - n_<kind>, share_<kind>: number and share of repeats
+    - <kind>_low, <kind>_high: exact 95 % interval of the share
+    - p_<kind>: probability of at least as many at the nominal rate
+
+    Kinds are permuted (p of permuted regions below 0.05), shuffled (p_shuffled below 0.05, from networks trained on
+    shuffled diagnoses) and claims (detected by the rule of a study, Holm-corrected).
     """
     rows = []
     for method, own in methods.groupby("method", sort=False):
@@ -172,22 +181,23 @@ def claims_table(methods, columns):
         auprc = {"region_auprc": own["region_auprc"].mean(), "shuffled_auprc": own["shuffled_auprc"].mean()}
         rows.append(_rates(method, len(own), counts) | auprc | {"region_chance": own["region_chance"].mean()})
     cells = methods.groupby([*columns, "repeat"], sort=False)
-    # That some uncorrected p is below 0.05 among several methods is no claim of a study, and has no nominal rate.
+    # For any method only claims are counted: the smallest of several uncorrected p has no nominal rate of 0.05.
     rows.append(_rates("any method", cells.ngroups, {"claims": cells["found"].any().sum()}))
     return pd.DataFrame(rows)
 
 
 def false_regions(cells, *, top):
-    """Regions that stand among the `top` of a method's map more often than chance has it, over repeats of a null.
+    """Test which regions are among the `top` of a method's map more often than by chance, over repeats of a null.
 
     Returns
     -------
-    DataFrame: method, region, n (repeats), n_top, expected (repeats), p (binomial, upper tail), p_holm (over regions)
+    DataFrame with method, region, n (repeats), n_top, expected (repeats), p (binomial, upper tail) and p_holm (over
+        regions)
     """
     rows = []
     for method in methods_of(cells[0]):
         tables = [pd.Series(cell["methods"][method]["density"]) for cell in cells]
-        # Regions that are equal have the last of their ranks: what has no relevance is among the first of nothing.
+        # Tied regions have the last of their ranks, so that regions without relevance are not among the top.
         ranked = pd.DataFrame(tables).rank(axis=1, ascending=False, method="max")
         counts = (ranked <= top).sum()
         share = min(top / ranked.shape[1], 1.0)
@@ -200,7 +210,7 @@ def false_regions(cells, *, top):
 
 
 def mean_interval(values):
-    """Student's 95 % interval of a mean; NaN of fewer than two values."""
+    """Return Student's 95 % interval of a mean; NaN for fewer than two values."""
     values = np.asarray(values, dtype=float)
     if len(values) < 2:
         return np.nan, np.nan
@@ -209,7 +219,7 @@ def mean_interval(values):
 
 
 def _bootstrap_of_means(cells, classes, n_bootstrap, seed):
-    """Interval of the mean AUC over repeats: every resample of subjects gives an AUC in each repeat."""
+    """Compute the interval of the mean AUC over repeats; each resample of subjects gives an AUC in every repeat."""
     pooled = pd.concat([pd.DataFrame(cell["predictions"]).assign(of=k) for k, cell in enumerate(cells)])
     scores, positive = pooled["probability"].to_numpy(), (pooled["label"] == classes["positive"]).to_numpy()
     own = [(pooled["of"] == k).to_numpy() for k in range(len(cells))]
@@ -228,7 +238,7 @@ def _rates(method, n, counts):
     for kind in KINDS:
         k = int(counts[kind]) if kind in counts else None
         low, high = (np.nan, np.nan) if k is None else proportion_confint(k, n, method="beta")
-        # Of none and of all the exact interval has one end only.
+        # For a share of 0 or 1, the exact interval is one-sided.
         row |= {f"n_{kind}": np.nan if k is None else k, f"share_{kind}": np.nan if k is None else k / n}
         row |= {f"{kind}_low": 0.0 if k == 0 else low, f"{kind}_high": 1.0 if k == n else high}
         row |= {f"p_{kind}": np.nan if k is None else float(stats.binom.sf(k - 1, n, NOMINAL))}

@@ -1,4 +1,4 @@
-"""The tables of a comparison, for people."""
+"""The tables of a comparison for readers, with captions."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from voxelwhy.io.text import interval, listing, method_title, number
 from voxelwhy.report.tables import publish_table
 from voxelwhy.report.wording import describe_planted, describe_repeats
 
-#: What the full table has of each method.
+#: Columns of the full table for each method.
 FIGURES = ("region_auprc", "least", "most", "region_chance", "null_95", "shuffled_auprc", "p_shuffled", "p_holm")
 
 
 def publish_choices(combinations, found, columns, out, *, refused, repeated, same_scans, simulated):
-    """One row a combination: AUC of network and baseline, and each method's AUPRC with its range and what chance gives.
+    """Publish one row per combination: AUC of network and baseline, and each method's AUPRC with range and reference.
 
-    The full table (tsv) has more of each method: `FIGURES`, in how many repeats it was found, and whether as a whole.
+    The full table (tsv) has more columns for each method: `FIGURES`, n_found and found of `summary.found_table`.
     """
     shown = combinations[columns].copy()
     shown["repeats"] = combinations["n_repeats"]
@@ -36,13 +36,13 @@ def publish_choices(combinations, found, columns, out, *, refused, repeated, sam
     )
     if found is not None:
         caption += (
-            f"Methods: AUPRC over regions against {describe_planted(columns)}, mean over repeats {_beside(found)} By "
-            f"permuted regions chance is {number(found['region_chance'].mean())}, its 95th percentile "
+            f"Methods: AUPRC over regions for {describe_planted(columns)}, mean over repeats {_beside(found)} For "
+            f"permuted regions, the mean AUPRC is {number(found['region_chance'].mean())} and the 95th percentile "
             f"{number(found['null_95'].mean())}. "
         )
     if refused:
         words = [", ".join(value for key, value in row.items() if key != "reason") for row in refused]
-        caption += f"Not to be had: {listing([f'({word})' for word in words])}."
+        caption += f"Combinations that are not possible: {listing([f'({word})' for word in words])}."
     title = "Accuracy and heatmaps by choice"
     return publish_table(frame, shown, out, title=title, caption=caption.strip(), category="comparison")
 
@@ -58,17 +58,17 @@ def _found(row):
 def _beside(found):
     if (found["n_shuffled"] > 0).any():
         return (
-            "(least to most; mean of the same networks trained on shuffled diagnoses), * where it lies above these "
-            "(Student's t, Holm-corrected over methods, below 0.05) and above the 95th percentile of permuted regions."
+            "(range; mean of the same networks trained on shuffled diagnoses). *: significantly above these networks "
+            "(Student's t, p < 0.05, Holm-corrected over methods) and above the 95th percentile of permuted regions."
         )
     return (
-        "(least to most; in how many repeats a study by itself says that it was found, by permuted regions), * where "
-        "in most."
+        "(range; number of repeats in which the study itself detects the atrophy, by permuted regions). *: detected in "
+        "most repeats."
     )
 
 
 def publish_null(claims, regions, aucs, out, *, atlas, top, simulated):
-    """One row a method: how often it claims an atrophy that is not there, and which regions it favours all the same."""
+    """Publish one row per method: how often it claims an atrophy that does not exist, and which regions it favours."""
     shown = pd.DataFrame({"method": [_title(name) for name in claims["method"]]})
     shown["AUPRC"] = claims["region_auprc"].map(number)
     shown["of shuffled diagnoses"] = claims["shuffled_auprc"].map(number)
@@ -76,45 +76,46 @@ def publish_null(claims, regions, aucs, out, *, atlas, top, simulated):
     shown["shuffled diagnoses: p < 0.05"] = [_share(row, "shuffled") for _, row in claims.iterrows()]
     shown["claims of a study"] = [_share(row, "claims") for _, row in claims.iterrows()]
     favoured = regions[regions["p_holm"] < 0.05]
-    shown[f"too often among the first {top} regions"] = [
+    shown[f"too often among the top {top} regions"] = [
         listing([f"{r.region} ({r.n_top})" for r in favoured[favoured["method"] == name].itertuples()]) or "none"
         for name in claims["method"]
     ]
     mean, low, high = aucs
     drawn = claims["shuffled_auprc"].notna().any()
-    shuffled = ", and the same of networks trained on shuffled diagnoses" if drawn else "; without shuffled diagnoses"
+    shuffled = ", and that of networks trained on shuffled diagnoses" if drawn else "; without shuffled diagnoses"
     caption = (
-        f"{'Simulated data; ' if simulated else ''}nothing was planted, {int(claims['n'].max())} cohorts. Mean AUC "
-        f"{interval(mean, low, high)} (95 %, Student). AUPRC: of regions that an effect of 1 would have changed, mean "
-        f"(chance by permuted regions {claims['region_chance'].mean():.2f}){shuffled}. p < 0.05: how often, of a "
-        "method by itself; claims: what a study would say, Holm-corrected over methods. With exact 95 % intervals; the "
-        f"nominal rate is 0.05. Regions of {atlas} (density of relevance in patients' maps) that are among the first "
-        f"{top} more often than chance, Holm-corrected over regions, and in how many cohorts."
+        f"{'Simulated data. ' if simulated else ''}{int(claims['n'].max())} cohorts without any planted atrophy. Mean "
+        f"AUC {interval(mean, low, high)} (95 %, Student). AUPRC: mean, for the regions that an effect of 1 would have "
+        f"changed (chance by permuted regions {claims['region_chance'].mean():.2f}){shuffled}. p < 0.05: number of "
+        "cohorts in which a method alone reaches this. Claims: cohorts in which a study would report a detection, "
+        "Holm-corrected over methods. Intervals are exact 95 % intervals; the nominal rate is 0.05. Last column: "
+        f"regions of {atlas} that are among the top {top} (by density of relevance in patients' maps) more often than "
+        "by chance, Holm-corrected over regions, with the number of cohorts."
     )
-    title = "What methods claim where there is nothing to find"
+    title = "Detections that methods claim where nothing was planted"
     return publish_table(claims, shown, out, title=title, caption=caption, category="comparison")
 
 
 def publish_confounds(combinations, table, columns, out, *, same_scans, simulated):
-    """One row a combination and method: accuracy, what the method points at, and whether that is the disease."""
+    """Publish one row per combination and method: accuracy, top regions, and whether the disease is detected."""
     full = combinations[[*columns, "auc", "auc_low", "auc_high", "n_subjects"]].merge(table, on=columns)
     shown = full[columns].copy()
     shown["AUC"] = [interval(row.auc, row.auc_low, row.auc_high) for row in full.itertuples()]
     shown["method"] = full["method"].map(method_title)
     shown["AUPRC of the planted regions"] = full["region_auprc"].map(number)
     shown["of shuffled diagnoses"] = full["shuffled_auprc"].map(number)
-    shown["found"] = ["yes" if row.found else "no" for row in full.itertuples()]
+    shown["detected"] = ["yes" if row.found else "no" for row in full.itertuples()]
     shown["relevance outside the brain"] = full["share_outside"].map(number)
     shown["like the first row"] = full["like_first"].map(number)
-    shown["first regions"] = full["first_regions"]
+    shown["top regions"] = full["first_regions"]
     caption = (
         f"{'Simulated data. ' if simulated else ''}AUC: mean over repeats with its 95 % interval "
-        f"({'over subjects' if same_scans else 'Student, over repeats'}). AUPRC over regions against those of the "
-        f"disease (with effect 0 those that it would have); chance {number(full['region_chance'].mean())}. Like the "
+        f"({'over subjects' if same_scans else 'Student, over repeats'}). AUPRC over regions for the regions of the "
+        f"disease (with effect 0, those that it would have); chance {number(full['region_chance'].mean())}. Like the "
         "first row: Spearman's correlation over regions with the map of the same method in the first combination. "
-        "First regions: largest density of relevance in patients' maps."
+        "Top regions: those with the largest density of relevance in patients' maps."
     )
-    title = "What methods point at where something else tells the classes apart"
+    title = "Regions that methods highlight when a confound separates the classes"
     return publish_table(full, shown, out, title=title, caption=caption, category="comparison")
 
 

@@ -1,4 +1,4 @@
-"""How accuracy and heatmaps depend on choices: one row a combination, one column a method."""
+"""Figure: how accuracy and heatmaps depend on choices, with one row per combination and one column per method."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from voxelwhy.report.wording import describe_planted, describe_repeats
 
 @styled
 def draw_choices(combinations, found, columns, out, *, simulated, repeated, same_scans, n_bootstrap, dpi=150):
-    """AUC with its interval by combination of choices, and beside it how well each method finds what was planted.
+    """Draw the AUC with its interval by combination, and next to it how well each method detects the planted disease.
 
     Parameters
     ----------
-    combinations, found : DataFrames of `comparison.summary.combination_table` and `found_table` (None where no disease
-        is known: the accuracy alone is drawn)
-    columns : names of the choices; the last tells colours and panels apart, the others make the rows
+    combinations, found : DataFrames of `comparison.summary.combination_table` and `found_table` (None if no planted
+        disease is known: then only the AUC is drawn)
+    columns : names of the choices; the last one defines colours and panels, the others define the rows
     out : path without suffix
     repeated : list of str, the seeds that differ between repeats
-    same_scans : bool; whether the repeats study the same scans
+    same_scans : bool; whether repeats use the same scans
 
     Returns
     -------
@@ -50,13 +50,13 @@ def draw_choices(combinations, found, columns, out, *, simulated, repeated, same
         axes.set_title(value)
     if methods:
         bar = fig.colorbar(drawn, ax=panels[0][1:].tolist(), shrink=0.8, pad=0.01, ticks=[0, round(chance, 2), 0.5, 1])
-        below = "of shuffled diagnoses" if (found["n_shuffled"] > 0).any() else "repeats that found it"
-        bar.set_label(f"AUPRC over regions; below it {below}; bold: found", fontsize=7.5)
+        below = "shuffled diagnoses" if (found["n_shuffled"] > 0).any() else "repeats that detect it"
+        bar.set_label(f"AUPRC over regions; small: {below}; bold: detected", fontsize=7.5)
         bar.outline.set_visible(False)
     marks = [Line2D([], [], color=colour, marker="o", ms=5.5) for colour, _ in zip(cycle(CYCLE), panels_by)]
     fig.legend(marks, panels_by, loc="outside upper left", ncols=len(panels_by))
     caption = _caption(combinations, found, describe_planted(columns), repeated, same_scans, n_bootstrap, chance)
-    title = "What accuracy and heatmaps owe to choices made before them"
+    title = "Accuracy and heatmaps by choices of preprocessing and network"
     return save_figure(fig, out, simulated=simulated, title=title, caption=caption, category="comparison", dpi=dpi)
 
 
@@ -78,7 +78,7 @@ def _accuracy(axes, combinations, rows_by, rows, panel_by, panels_by):
 
 
 def _truth(axes, found, rows_by, rows, methods, chance):
-    """A matrix of mean AUPRC; below each that of networks which learnt nothing, or in how many repeats it was found."""
+    """Draw a matrix of mean AUPRC, with that of shuffled diagnoses, or the number of detecting repeats, below each."""
     values = np.full((len(rows), len(methods)), np.nan)
     for cell in found.to_dict("records"):
         row = rows.index(tuple(cell[name] for name in rows_by))
@@ -104,25 +104,25 @@ def _caption(combinations, found, planted, repeated, same_scans, n_bootstrap, ch
     repeats, subjects = combinations["n_repeats"], combinations["n_subjects"]
     each = count(int(repeats.max()), "repeat")
     how = (
-        f"over {n_bootstrap:,} resamples of subjects, all repeats together"
+        f"over {n_bootstrap:,} resamples of subjects, with all repeats together"
         if same_scans
-        else "by Student's t over repeats, each with a cohort of its own"
+        else "by Student's t over repeats, each with its own cohort"
     )
     words = (
-        f"Left: AUC out of sample by combination of choices, mean of {each} ({describe_repeats(repeated)}), with the "
+        f"Left: out-of-sample AUC by combination of choices, mean of {each} ({describe_repeats(repeated)}), with its "
         f"95 % interval {how} ({int(subjects.max())} subjects); dotted: 0.5."
     )
     if found is None:
         return words
     null = found["null_95"].mean()
     below = (
-        "below, that of the same networks trained on shuffled diagnoses (bold: above these, Holm-corrected over "
-        "methods, and above the 95th percentile of permuted regions)"
+        "below it, in small type, that of the same networks trained on shuffled diagnoses (bold: significantly above "
+        "these, Holm-corrected over methods, and above the 95th percentile of permuted regions)"
         if (found["n_shuffled"] > 0).any()
-        else "below, in how many of them the method found it (bold: in most)"
+        else "below it, in small type, the number of repeats in which it was detected (bold: in most)"
     )
     return (
-        f"{words} Right: how well the mean map of the positive class finds {planted}, as area under the "
-        f"precision-recall curve over regions, mean of the repeats; {below}. By permuted regions chance is "
-        f"{chance:.2f} (white), and its 95th percentile {number(null)}."
+        f"{words} Right: how well the mean map of the positive class detects {planted}, as area under the "
+        f"precision-recall curve over regions, mean over repeats; {below}. For permuted regions, the mean is "
+        f"{chance:.2f} (white) and the 95th percentile {number(null)}."
     )

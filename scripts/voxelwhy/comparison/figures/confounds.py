@@ -1,4 +1,4 @@
-"""What methods point at where something else than the disease tells the classes apart."""
+"""Figure: what methods highlight when a confound, rather than the disease, separates the classes."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from voxelwhy.report.figures.style import HOT, MUTED, new_figure, save_figure, s
 
 @styled
 def draw_confounds(rows, maps, template_path, out, *, axis, slice_mm, same_scans, simulated, dpi=150):
-    """One slice of the mean map of the positive class, a row a combination of choices, a column a method.
+    """Draw one slice of the mean map of the positive class, with one row per combination and one column per method.
 
     Parameters
     ----------
     rows : list of dict, each with label (of several lines) and key
     maps : {(key, method): path of the NIfTI of the mean map}; relevance is its positive part
-    template_path : path; brain, 0 outside
+    template_path : path of the template, 0 outside the brain
     slice_mm : float, along `axis`
-    same_scans : bool; whether repeats study the same scans
+    same_scans : bool; whether repeats use the same scans
 
     Returns
     -------
@@ -51,9 +51,9 @@ def draw_confounds(rows, maps, template_path, out, *, axis, slice_mm, same_scans
         axes.set_title(method_title(method), fontsize=8, loc="center")
     panels[-1][0].set_xlabel(sl.slice_label(affine, number, index), fontsize=7, color=MUTED)
     caption = (
-        "Mean relevance of patients' scans (first repeat), each map to its own 99.5th percentile, shown above 35 % of "
-        f"it: where each method says the network looked. One {axis} slice at {sl.slice_label(affine, number, index)}; "
+        "Mean relevance of patients' scans in the first repeat. Each map is scaled to its own 99.5th percentile and "
+        f"shown above 35 % of it. One {axis} slice at {sl.slice_label(affine, number, index)}. "
         f"AUC: mean over repeats with its 95 % interval ({'over subjects' if same_scans else 'Student, over repeats'})."
     )
-    title = "What methods point at where something else tells the classes apart"
+    title = "Regions that methods highlight when a confound separates the classes"
     return save_figure(fig, out, simulated=simulated, title=title, caption=caption, category="comparison", dpi=dpi)

@@ -1,4 +1,4 @@
-"""Cohorts in which nothing was planted: what accuracy chance gives, and what methods claim all the same."""
+"""Figure: cohorts without any planted disease, with accuracy by chance and the detections that methods claim."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from voxelwhy.report.figures.style import ACCENT, MUTED, RULE, SECOND, WARN, new
 
 @styled
 def draw_null(cells, methods, claims, out, *, simulated, dpi=150):
-    """AUC of each repeat, p values of each method, and how often it claims to have found something.
+    """Draw the AUC of each repeat, the p values of each method, and how often it claims a detection.
 
     Parameters
     ----------
-    cells, methods, claims : DataFrames of `comparison.summary.cell_table`, `method_table` and `claims_table`
+    `cells`, methods, claims : DataFrames of `comparison.summary.cell_table`, `method_table` and `claims_table`
     out : path without suffix
 
     Returns
@@ -45,13 +45,13 @@ def draw_null(cells, methods, claims, out, *, simulated, dpi=150):
     panels[1].set_ylim(-0.6, len(names) - 0.4)
     fig.legend(*panels[2].get_legend_handles_labels(), loc="outside lower right", ncols=3)
     caption = (
-        f"{len(cells)} cohorts of {int(cells['n_subjects'].max())} subjects in which nothing was planted. Left: AUC of "
-        f"each with its 95 % interval over subjects, and their mean, {interval(mean, low, high)} (95 %, Student; "
-        "band); dotted: 0.5. Middle: p of each method in each cohort, against the regions that an effect of 1 would "
-        f"have changed; shaded: below {NOMINAL:g}. Right: share of cohorts with p below {NOMINAL:g}, and with a claim "
-        "as a study says it (Holm-corrected over methods; lowest row: of any method), with exact 95 % intervals; "
-        "dashed: the nominal rate. Orange: against permuted regions"
-        f"{'; blue: against networks trained on shuffled diagnoses' * bool(methods['p_shuffled'].notna().any())}."
+        f"{len(cells)} cohorts of {int(cells['n_subjects'].max())} subjects without any planted atrophy. Left: AUC of "
+        f"each cohort with its 95 % interval over subjects, and their mean, {interval(mean, low, high)} (95 %, "
+        "Student; band); dotted: 0.5. Middle: p of each method in each cohort, for the regions that an effect of 1 "
+        f"would have changed; shaded: below {NOMINAL:g}. Right: share of cohorts with p below {NOMINAL:g}, and share "
+        "in which a study would report a detection (Holm-corrected over methods; lowest row: by any method), with "
+        "exact 95 % intervals; dashed: the nominal rate. Orange: compared with permuted regions"
+        f"{'; blue: compared with networks trained on shuffled diagnoses' * bool(methods['p_shuffled'].notna().any())}."
     )
     title = "Where nothing was planted"
     return save_figure(fig, out, simulated=simulated, title=title, caption=caption, category="comparison", dpi=dpi)
