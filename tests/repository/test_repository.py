@@ -200,7 +200,7 @@ def test_the_small_datasets_network_has_its_grid_mask_and_memory(tmp_path):
     for name, sections in (("small_dataset", {"training": training, "heatmaps": methods}), ("rieke2018", {})):
         registration = {"resolution_mm": 2, "grid": "mni"} if sections else {}
         minimal(tmp_path, registration=registration, **sections)
-        snakefile = "\n\nprint('MEMORY', network_mem_mb(None, 1))\n"
+        snakefile = "\n\nprint('MEMORY', ask.training_mb(None, 1))\n"
         for part in ("workflow", "scripts", "config"):
             shutil.copytree(ROOT / part, tmp_path / name / part)
         with open(tmp_path / name / "workflow" / "Snakefile", "a") as text:

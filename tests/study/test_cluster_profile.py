@@ -58,7 +58,7 @@ def test_groups_are_legal_where_other_cohorts_and_maps_of_others_come_in(tmp_pat
     text = dry_run(tmp_path, DEMO | {"splits": SPLITS, "evaluate_on": ["elsewhere"], "heatmaps": heatmaps})
     names = re.findall(r"Group job (\w+) ", text, re.M)
     results = [f"results_{split['name']}{of}" for split in SPLITS for of in ("", "_on_elsewhere")]
-    assert sorted(names) == sorted(["prepare", "cohort", "others", "external", *results])
+    assert sorted(names) == sorted(["prepare", "cohort", "imported_maps", "external", *results])
     assert "register" not in "".join(names)
 
 

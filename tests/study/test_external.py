@@ -104,8 +104,8 @@ def normalised(study, fold):
 def test_only_the_other_cohort_is_worked_on_when_it_is_added(tested):
     assert tested.jobs["predict_external"] == 2
     assert tested.jobs["compute_heatmaps"] == tested.jobs["aggregate_regions"] == 1
-    once = {"check_cohort", "split_external", "predict_external_baseline", "evaluate_predictions", "compare_maps"}
-    once |= {"summarise_external", "draw_external", "publish_external", "draw_external_performance", "draw_heatmaps"}
+    once = {"check_cohort", "split_external", "train_external_baseline", "evaluate_predictions", "compare_maps"}
+    once |= {"summarise_external", "draw_cohorts", "publish_cohorts", "draw_external_performance", "draw_heatmaps"}
     once |= {"draw_regions", "draw_agreement", "publish_tables", "publish_external_relevance", "write_report"}
     assert {rule for rule, n in tested.jobs.items() if n == 1} == once | {
         "compute_heatmaps",
@@ -197,7 +197,7 @@ def test_both_figures_stand_side_by_side_in_the_report_and_at_the_end(tested):
     assert all(sentence in tested.text and sentence in report for sentence in sentences)
     assert "the 2 models of kfold on there (3 subjects, 4 scans)" in report
     # The study is simulated; that the table of a folder is, nobody knows.
-    assert "No scan on this page, but those of there, is of a person" in report
+    assert "No scan on this page, except those of there, comes from a person" in report
     assert not tested.result("splits/kfold_on_there/evaluation/truth.tsv").exists()
 
 
@@ -257,7 +257,7 @@ def test_a_new_scan_of_the_other_study_is_all_that_runs_again(tested):
     tested.run("--until", "select_scans")
     tested.configure(TESTED)
     jobs = tested.would_run()
-    assert {"check_cohort", "split_external", "predict_external", "compute_heatmaps", "draw_external"} <= set(jobs)
+    assert {"check_cohort", "split_external", "predict_external", "compute_heatmaps", "draw_cohorts"} <= set(jobs)
     assert jobs["compute_heatmaps"] == jobs["evaluate_predictions"] == 1
     assert not {"train_fold", "train_baseline", "split_folds", "summarise", "draw_performance", "score_truth"} & set(
         jobs

@@ -125,7 +125,7 @@ def test_with_a_split_there_is_accuracy_beside_the_baseline_and_no_history(forei
     assert not list(foreign.result("splits").rglob("*history*"))
     assert not list(foreign.result("splits").rglob("*learning*"))
     assert not foreign.result("splits/kfold").exists(), "one file of weights is not the models of several folds"
-    assert "with an accuracy of" in foreign.text
+    assert "Accuracy (95 % CI" in foreign.text
     assert "was not trained by this study: its weights are those of 2018.pt" in foreign.report
     assert 'id="performance"' in foreign.report and 'id="training"' not in foreign.report
 
@@ -140,32 +140,32 @@ def test_the_card_says_where_the_weights_come_from(foreign):
 def test_maps_of_others_are_in_the_report_and_marked(foreign):
     mask = nib.load(foreign.result("template/brain_mask.nii.gz")).get_fdata() > 0
     for name, values in zip(("occlusion_AD", "occlusion_CN", "their_gradients_AD"), foreign.maps, strict=True):
-        image = nib.load(foreign.result(f"others/maps/{name}.nii.gz"))
+        image = nib.load(foreign.result(f"imported_maps/maps/{name}.nii.gz"))
         np.testing.assert_array_equal(image.get_fdata(), values * mask)
         np.testing.assert_allclose(image.affine, GRID.affine)
     labels = nib.load(foreign.result("atlas/labels.nii.gz")).get_fdata()
-    rows = {row["region"]: row for row in foreign.rows("others/maps/occlusion_AD.tsv")}
+    rows = {row["region"]: row for row in foreign.rows("imported_maps/maps/occlusion_AD.tsv")}
     names = {row["region"]: int(row["region_id"]) for row in foreign.rows("atlas/regions.tsv")}
     assert set(rows) == set(names)
     positive = np.maximum(foreign.maps[0] * mask, 0)
     share = positive[labels == names["Precuneus_L"]].sum() / positive.sum()
     np.testing.assert_allclose(float(rows["Precuneus_L"]["share"]), share, rtol=1e-4)
     heatmaps = foreign.report.split('id="heatmaps"')[1].split("</section>")[0]
-    assert "<h3>heatmaps of others</h3>" in heatmaps
+    assert "<h3>imported heatmaps</h3>" in heatmaps
     assert (
         "Occlusion (others.npz, array ad; 30 subjects; made up); Their gradients (gradients.nii.gz; n not given)"
         in (heatmaps)
     )
-    assert heatmaps.index("Relevance, AD scans") < heatmaps.index("Heatmaps of others, AD")
+    assert heatmaps.index("Relevance, AD scans") < heatmaps.index("Imported heatmaps, AD")
     regions = foreign.report.split('id="regions"')[1].split("</section>")[0]
-    assert "Relevance by region in heatmaps of others, CN" in regions
+    assert "Relevance by region in imported heatmaps, CN" in regions
 
 
 def test_the_modules_that_a_job_loads_are_those_that_its_digest_names(foreign):
     silent = {"voxelwhy.errors", "voxelwhy.jobs.logs", "voxelwhy.registry"}
     parts = (foreign.folder / "scripts/voxelwhy").glob("*/__init__.py")
     packages = {"voxelwhy"} | {f"voxelwhy.{part.parent.name}" for part in parts}
-    rules = {"check_weights", "adopt_weights", "import_heatmap", "draw_others", "publish_others"}
+    rules = {"check_weights", "adopt_weights", "import_heatmap", "draw_imported_maps", "publish_imported_maps"}
     assert rules <= {job["rule"] for job in foreign.loaded}
     assert "train_fold" not in {job["rule"] for job in foreign.loaded}
     for job in foreign.loaded:
@@ -181,20 +181,20 @@ def test_without_a_split_there_is_no_accuracy_anywhere(unnamed):
     ]
     assert len(files) > 40
     assert not [path for path in files if any(word in str(path) for word in OF_ACCURACY)]
-    said = "Where these weights were trained is not known, so no accuracy is given"
+    said = "The training data of these weights are unknown, so accuracy is not reported"
     sentences = json.loads(unnamed.result("splits/all_scans/evaluation/summary.json").read_text())["sentences"]
     assert sentences[0].startswith(said)
     assert said in unnamed.text and unnamed.report.count(said) == 2  # the summary, and the methods
     assert 'id="performance"' not in unnamed.report
     for word in (
-        "an accuracy of",
+        "Accuracy",
         "AUC",
         "ROC",
         "Confusion",
         "own fold",
         "out of sample",
         "test scans",
-        "did not train on it",
+        "was not trained on it",
     ):
         assert word not in unnamed.report, word
     assert "Table 1" in unnamed.report

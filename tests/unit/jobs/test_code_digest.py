@@ -53,7 +53,7 @@ def test_messages_and_tables_of_names_do_not_count():
 
 
 @pytest.mark.parametrize(
-    "script", ["parse_tables.py", "register_batch.py", "select_scans.py", "train_fold.py", "explain_shuffled.py"]
+    "script", ["parse_tables.py", "register_scan.py", "select_scans.py", "train_fold.py", "explain_shuffled.py"]
 )
 def test_new_words_in_a_figure_train_nothing_again(script):
     digest = code_digest(SCRIPTS / script)
@@ -63,7 +63,7 @@ def test_new_words_in_a_figure_train_nothing_again(script):
 def test_a_changed_module_changes_the_digests_that_name_it(tmp_path, fresh):
     shutil.copytree(SCRIPTS, tmp_path / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
     before = {s: code_digest(tmp_path / "scripts" / s) for s in ("train_fold.py", "split_folds.py")}
-    module = tmp_path / "scripts" / "voxelwhy" / "volumes.py"
+    module = tmp_path / "scripts" / "voxelwhy" / "training" / "volumes.py"
     module.write_text(module.read_text() + "\nEXTRA = 1\n")
     subject._hash.cache_clear()
     after = {s: code_digest(tmp_path / "scripts" / s) for s in before}

@@ -11,7 +11,6 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from voxelwhy.errors import InputError
-from voxelwhy.evaluation.external.baseline import predict_external_baseline
 from voxelwhy.evaluation.external.folds import external_folds
 from voxelwhy.evaluation.external.predictions import predict_external
 from voxelwhy.evaluation.metrics import by_subject, confusion, score_predictions
@@ -25,6 +24,7 @@ from voxelwhy.report.figures.performance import draw_confusion
 from voxelwhy.report.methods_text import external_text
 from voxelwhy.report.sentences import external_sentences
 from voxelwhy.report.tables import publish_external
+from voxelwhy.training.baseline import predict_baseline
 from voxelwhy.training.fold import train_fold
 
 CLASSES = {"positive": "AD", "negative": "CN"}
@@ -105,9 +105,8 @@ def test_the_baseline_is_fitted_on_this_study_alone(trained, classes, rng):
     own["a"] += 2 * (np.arange(len(scans)) % 2)
     features = pd.DataFrame(rng.normal(size=(8, 3)), index=list(elsewhere), columns=list("abc"))
     both = pd.concat([judged, judged.assign(fold=1)], ignore_index=True)
-    found = predict_external_baseline(
-        folds, own, both, features, kind="logistic_regression", classes=classes, seed=1
-    )  # fmt: skip
+    how = {"kind": "logistic_regression", "classes": classes, "seed": 1}
+    found = predict_baseline(both, features, fitted_on=(folds, own), **how)
     for fold in (0, 1):
         known = folds[(folds["fold"] == fold) & (folds["side"] != "test")]
         scaler = StandardScaler().fit(own.loc[known["scan_id"]])
