@@ -1,4 +1,4 @@
-"""What the rules of a comparison read and depend on: the settings of each run, its inputs, and the code behind it."""
+"""Inputs, settings and code on which the rules of a comparison depend."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class Plan:
     Parameters
     ----------
     config : dict, the settings of the study that compares, complete
-    cells, refused : the runs and the combinations that are not possible (`combinations.make_cells`)
-    scripts, schema : paths of the folder of the scripts and of the schema of configs
+    `cells`, refused : the runs, and the combinations that are not possible (of `combinations.make_cells`)
+    scripts, schema : path of the folder of scripts, and of the schema of configs
     """
 
     def __init__(self, config, cells, refused, *, scripts, schema):
@@ -53,17 +53,17 @@ class Plan:
         self.question = config["compare"]["question"]
 
     def configs(self):
-        """The config of each run, for its script; in no params, where settings that change no number would count."""
+        """Return the config of each run, for its script; not as params, where settings without effect would count."""
         return {name: cell.config for name, cell in self.cells.items()}
 
     def inputs(self, wildcards):
-        """The files of others with which a run begins; it looks at scans itself, whenever it is run."""
+        """Return the existing files with which a run begins; scans are tracked by the study itself when it runs."""
         settings = self.settings_of[wildcards.cell]
         tables = [] if "simulation" in settings else tables_of(settings["cohort"])
         return [*tables, *(path for paths in own_files(settings).values() for path in paths)]
 
     def settings(self, wildcards):
-        """What the numbers of a run depend on: its settings with their defaults, which may change."""
+        """Return everything that affects a run's results, including settings at their defaults, which may change."""
         cell, settings = self.cells[wildcards.cell], self.settings_of[wildcards.cell]
         explained = [split["name"] for split in settings["splits"] if split["heatmaps"]]
         return {
@@ -76,7 +76,7 @@ class Plan:
         }
 
     def code(self, wildcards):
-        """All code on which the numbers of a study depend: the study itself then determines what has changed."""
+        """Return the digests of all code that affects a study's results; the study then reruns only what changed."""
         settings = self.settings_of[wildcards.cell]
         named = [METHODS[method] for method in settings["heatmaps"]["methods"]]
         named += [network_module(settings["training"].get("network") or settings["model"]["architecture"])]
@@ -85,14 +85,14 @@ class Plan:
         return {module: digest for digests_of_rule in digests for module, digest in digests_of_rule.items()}
 
     def mark(self):
-        """What the figure states of the data: False, True, or the confounds in words if all runs have the same."""
+        """Return whether the data are simulated, or the confounds in words if all runs have the same."""
         if "simulation" not in self.config:
             return False
         words = {describe_confounds(settings["simulation"]["confounds"]) for settings in self.settings_of.values()}
         return (words.pop() if len(words) == 1 else None) or True
 
     def compared(self):
-        """The part of the settings of compare_cells that follows from the choices."""
+        """Return the part of the settings of compare_cells that follows from the choices."""
         compare = self.config["compare"]
         return {
             "question": self.question,
@@ -104,7 +104,7 @@ class Plan:
         }
 
     def lines(self):
-        """What is printed at the start: how many runs there are, and which combinations are not possible."""
+        """Yield the lines printed at the start: number of runs, and combinations that are not possible."""
         repeats = self.config["compare"]["repeats"]
         yield f"{count(len(self.cells) // repeats, 'combination')}, {count(repeats, 'repeat')} of each"
         for refused in self.refused:

@@ -68,7 +68,7 @@ def predict_baseline(folds, features, *, kind, classes, seed, fitted_on=None):
     kind : "logistic_regression" or "linear_svm"
         L2 penalty with C = 1 after standardising by the scans that it is fitted on. The SVM's decision value is passed
         through a logistic function: its ranks, and so its AUC, are correct, but it is not a calibrated probability.
-    fitted_on : (folds, features) of this study, if `folds` and `features` are those of another; by default the same
+    fitted_on : (folds, features) to fit on, if `folds` and `features` belong to another study; by default the same
 
     Returns
     -------
