@@ -85,7 +85,8 @@ class Facts:
 
     def simulated_anywhere(self, split):
         """The same for all cohorts on which the models of a split are tested."""
-        return joined_marks([self.study.mark_of(name) for name in self.study.with_external(split)])
+        cohorts = [entry["cohort"] for entry in self.study.external.values() if entry["of"] == split]
+        return joined_marks([self.study.mark, *map(self.study.mark_of_cohort, cohorts)])
 
     def simulated_sides(self, split):
         """Whether the scans of the other cohort and those of this study are simulated."""

@@ -283,10 +283,12 @@ class Study:
 
     def mark_of(self, split):
         """Whether scans of a split, or those behind its models, are simulated; in words if with confounds."""
-        if split not in self.external:
-            return self.mark
-        cohort = self.splits[split]["cohort"]
-        return joined_marks([self.mark, self.made_up(cohort) and (self.confounds_of(cohort) or True)])
+        cohorts = [self.splits[split]["cohort"]] if split in self.external else []
+        return joined_marks([self.mark, *map(self.mark_of_cohort, cohorts)])
+
+    def mark_of_cohort(self, cohort):
+        """The same of the scans of another study."""
+        return self.made_up(cohort) and (self.confounds_of(cohort) or True)
 
     def real_cohorts(self):
         """Cohorts in the report of a simulated study that are not simulated themselves."""

@@ -1,0 +1,264 @@
+"""What rules read, write and depend on: worked out from configs, without Snakemake."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+from helpers.paths import SCHEMA
+
+from voxelwhy.config.model import network_settings
+from voxelwhy.config.settings import load_settings
+from voxelwhy.jobs import costs
+from voxelwhy.jobs.facts import Facts
+from voxelwhy.jobs.outputs import Outputs
+from voxelwhy.jobs.resources import SHORT_MINUTES, Requests
+from voxelwhy.jobs.study import Study, joined_marks, one_of, own_files, recorded, tables_of
+
+CLASSES = {"positive": {"name": "AD", "values": ["AD"]}, "negative": {"name": "CN", "values": ["CN"]}}
+SPLITS = [
+    {"name": "kfold", "kind": "kfold", "folds": 3},
+    {"name": "paper", "kind": "holdout", "test_subjects": 4, "heatmaps": False},
+]
+CONFIG = {
+    "study": "here",
+    "cohort": {"source": "folder", "table": "scans.csv", "classes": CLASSES},
+    "registration": {"resolution_mm": 3, "skip": {"s3": "motion"}},
+    "splits": SPLITS,
+    "training": {"network": "small"},
+    "heatmaps": {"methods": {"occlusion": {}, "grad_cam": {}}},
+}
+
+
+def settings(**changes):
+    filled = load_settings(CONFIG | changes, SCHEMA)
+    filled["training"] |= network_settings(filled)
+    return filled
+
+
+def study(**changes):
+    return Study(settings(**changes))
+
+
+def job(**wildcards):
+    return SimpleNamespace(**wildcards)
+
+
+@pytest.fixture
+def there(tmp_path, monkeypatch):
+    """A folder in which studies lie: returns a function that writes the table of scans of one."""
+    monkeypatch.chdir(tmp_path)
+
+    def write(name, scans, table="scans"):
+        path = tmp_path / "results" / name / "cohort" / f"{table}.tsv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        rows = [f"{scan}\tp\t{file}" for scan, file in scans.items()]
+        path.write_text("\n".join(["scan_id\tsubject_id\tpath", *rows]) + "\n")
+
+    return write
+
+
+def test_files_of_a_split_follow_its_folds():
+    here, kfold, paper = study(), job(split="kfold"), job(split="paper")
+    assert here.predictions(kfold) == [f"results/here/splits/kfold/fold-{k}/predictions.tsv" for k in range(3)]
+    assert here.models(paper) == ["results/here/splits/paper/fold-0/model.pt"]
+    assert here.histories(kfold)[2] == "results/here/splits/kfold/fold-2/history.tsv"
+    assert here.metrics(paper) == ["results/here/splits/paper/evaluation/metrics.tsv"]
+    assert here.truth(kfold) == [] and not here.simulated
+    assert here.regions(kfold) == [f"results/here/splits/kfold/regions/{m}.tsv" for m in ("occlusion", "grad_cam")]
+    assert here.regions(paper) == [], "a split without heatmaps has no regions"
+    assert (here.explained, here.own_splits) == (["kfold"], ["kfold", "paper"])
+
+
+def test_models_on_another_cohort_are_those_of_the_trained_split():
+    here, kfold = study(evaluate_on=["there"]), job(split="kfold_on_there")
+    assert list(here.external) == ["kfold_on_there", "paper_on_there"]
+    assert here.models(kfold) == [f"results/here/splits/kfold/fold-{k}/model.pt" for k in range(3)]
+    assert here.predictions(kfold)[0] == "results/here/splits/kfold_on_there/fold-0/predictions.tsv"
+    assert here.own_folds(kfold) == "results/here/splits/kfold/folds.tsv"
+    assert here.own_metrics(kfold) == "results/here/splits/kfold/evaluation/metrics.tsv"
+    assert here.histories(kfold) == [], "nobody trains there"
+    assert here.metrics_of_cohorts(job(split="kfold")) == [
+        f"results/here/splits/{name}/evaluation/metrics.tsv" for name in ("kfold", "kfold_on_there")
+    ]
+    assert here.tested("kfold_on_there") == {"cohort": "there", "split": "kfold", "n_models": 3}
+    assert (here.tested_elsewhere, here.own_splits) == (["kfold", "paper"], ["kfold", "paper"])
+    assert here.own_explained == ["kfold"] and "kfold_on_there" in here.explained
+
+
+def test_existing_weights_have_one_model_and_accuracy_only_with_their_split():
+    weights = {"weights": "w.pt", "normalisation": "n.npz"}
+    unknown = study(model=weights)
+    assert not unknown.accuracy and list(unknown.studied) == ["all_scans"]
+    assert unknown.metrics(job(split="all_scans")) == [] == unknown.histories(job(split="all_scans"))
+    assert unknown.normalisation_file() == ["n.npz"] and unknown.normalisation_folds() == []
+    known = study(model={"weights": "w.pt", "normalisation": "paper", "trained_on": "paper"})
+    assert known.accuracy and list(known.studied) == ["paper"] and known.normalisation_file() == []
+    assert known.normalisation_folds() == [f"results/here/splits/paper/{n}" for n in ("folds.tsv", "audit.json")]
+    assert list(known.draws) == [] and len(study().draws) > 1, "they cannot be trained on shuffled diagnoses"
+
+
+def test_skipped_scans_are_not_registered_and_a_batch_keeps_its_scans(there):
+    here = study()
+    there("here", {f"s{n}": f"{n}.nii" for n in range(1, 6)})
+    registered = [f"results/here/registered/s{n}" for n in (1, 2, 4, 5)]
+    assert here.registered_scans() == registered
+    assert here.scan_path(job(scan="s4")) == "4.nii"
+    batched = study(registration=CONFIG["registration"] | {"batch": 2})
+    scans = batched.batches()
+    assert sorted(scan for batch in scans.values() for scan in batch) == ["s1", "s2", "s4", "s5"]
+    assert batched.registered_scans() == [f"results/here/batches/{number}.tsv" for number in scans]
+    number, first = next(iter(scans.items()))
+    assert batched.batch_paths(job(batch=str(number))) == [f"{scan[1]}.nii" for scan in first]
+    assert batched.batch_settings(job(batch=str(number))) == batched.registration | {"scans": first}
+
+
+def test_a_table_that_grows_is_read_again(there):
+    here = study()
+    there("here", {"s1": "1.nii"})
+    assert len(here.registered_scans()) == 1
+    there("here", {"s1": "1.nii", "s2": "2.nii"})
+    import os
+
+    os.utime("results/here/cohort/scans.tsv", (1, 1))
+    assert len(here.registered_scans()) == 2
+
+
+@pytest.mark.parametrize(("brains", "expected"), [(True, []), (False, "results/here/template/head.nii.gz")])
+def test_whole_heads_need_the_whole_head_template(there, brains, expected):
+    there("here", {})
+    with open("results/here/cohort/skull.json", "w") as skull:
+        json.dump({"skull_stripped": brains}, skull)
+    assert study().head_template() == expected
+
+
+def test_limits_and_stores_are_no_settings_of_a_registration():
+    here = study(registration={"resolution_mm": 3, "limits": {"correlation_brain": 0.3}, "store": "s", "batch": 7})
+    assert not {"limits", "skip", "store", "batch"} & here.registration.keys()
+    assert here.registration["maps"] == []
+    jacobian = study(
+        registration={"resolution_mm": 3, "transform": "syn_quick"},
+        training={"network": "small", "channels": ["t1", "log_jacobian"]},
+    )
+    assert jacobian.registration["maps"] == ["log_jacobian"], "an image that the network sees"
+
+
+def test_what_is_recorded_leaves_out_what_changes_no_number():
+    kept = recorded(settings(registration={"store": "s"}, keep="results", use_gpu=True))
+    assert not {"use_gpu", "keep"} & kept.keys()
+    assert "device" not in kept["training"] and not {"store", "batch"} & kept["registration"].keys()
+    assert "simulation" not in kept
+
+
+def test_tables_of_a_cohort_by_source(tmp_path):
+    for path in ("participants.tsv", "sub-1/sub-1_sessions.tsv", "sub-1/anat/x.nii", ".hidden/y"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).touch()
+    assert tables_of({"source": "adni_merged", "table": ["a.csv", "b.csv"], "adnimerge": "m.csv"}) == [
+        "a.csv", "b.csv", "m.csv"
+    ]  # fmt: skip
+    bids = tables_of({"source": "bids", "data_dir": str(tmp_path)})
+    assert bids == [str(tmp_path / path) for path in ("", "participants.tsv", "sub-1/sub-1_sessions.tsv")]
+    assert tables_of({"source": "folder", "data_dir": str(tmp_path)}) == [str(tmp_path), str(tmp_path / "sub-1")]
+
+
+def test_own_files_are_those_that_the_config_names(tmp_path):
+    head = tmp_path / "head.nii"
+    config = settings(
+        atlas={"name": "mine", "image": "a.nii", "table": "a.tsv"},
+        training={"network": "small", "mask": "m.nii"},
+        scans={"template": str(head)},
+    )
+    assert own_files(config) == {"atlas": ["a.nii", "a.tsv"], "mask": ["m.nii"], "head": []}
+    head.touch()
+    assert own_files(config)["head"] == [str(head)]
+    assert own_files(settings()) == {"atlas": [], "mask": [], "head": []}
+
+
+def test_marks_tell_whether_anything_is_simulated(there):
+    demo = {key: value for key, value in CONFIG.items() if key != "cohort"} | {"evaluate_on": ["real", "made"]}
+    config = load_settings(demo | {"simulation": {"subjects": 8}}, SCHEMA)
+    here = Study(config, confounds="patients are older", confounds_of=lambda cohort: f"noise in {cohort}")
+    there("real", {"s1": "data/1.nii"}, "selected")
+    there("made", {"s1": "results/made/simulation/scans/1.nii"}, "selected")
+    assert here.mark == here.mark_of("kfold") == here.mark_of("kfold_on_real") == "patients are older"
+    assert here.mark_of("kfold_on_made") == "patients are older; noise in made"
+    assert here.real_cohorts() == ["real"]
+    facts = Facts(here)
+    assert facts.fact("simulated") == "patients are older"
+    assert facts.fact("simulated_anywhere", "kfold") == "patients are older; noise in made"
+    assert facts.fact("simulated_sides", "kfold_on_real") == {"there": False, "here": True}
+    assert joined_marks([False, True]) is True and joined_marks([False, False]) is False
+
+
+def test_rules_get_the_facts_that_they_name():
+    facts = Facts(study(evaluate_on=["there"]))
+    assert facts("classes", "n_folds", "of", extra=1)(job(split="kfold")) == {
+        "classes": {"positive": "AD", "negative": "CN"}, "n_folds": 3, "of": "", "extra": 1
+    }  # fmt: skip
+    elsewhere = facts("n_folds", "of", "explained_methods")(job(split="paper_on_there"))
+    assert elsewhere["n_folds"] is None and "there" in elsewhere["of"] and elsewhere["explained_methods"] == []
+    assert facts("split", "trains")(job(split="paper")) == {
+        "split": {key: value for key, value in facts.study.splits["paper"].items() if key != "heatmaps"},
+        "trains": True,
+    }
+    assert facts.fact("titles") == {"cnn": "small", "baseline": "logistic regression"}
+    assert facts.fact("split_titles")["kfold_on_there"] == "kfold, tested on there"
+    with pytest.raises(AttributeError):
+        facts.fact("no_such_fact")
+
+
+def test_settings_of_a_heatmap():
+    heatmaps = {"methods": {"occlusion": {"size_mm": 30}, "grad_cam": {}}, "scans": ["s1"], "most_subjects": 5}
+    facts = Facts(study(heatmaps=heatmaps, evaluate_on=["there"]))
+    own = facts.heatmap(job(split="kfold", method="occlusion"))
+    assert own["options"]["size_mm"] == 30 and own["scans"] == ["s1"] and own["most_subjects"] == 5
+    assert own["seed"] == facts.study.seed and "network" not in own
+    assert facts.heatmap(job(split="kfold_on_there", method="grad_cam"))["scans"] == []
+
+
+def test_the_report_has_every_figure_and_table_once():
+    others = [{"name": "theirs", "group": "AD", "file": "m.npz"}, {"name": "more", "group": "AD", "file": "n.nii"}]
+    here = study(evaluate_on=["there"], heatmaps=CONFIG["heatmaps"] | {"others": others})
+    shown = Outputs(here)
+    items = [item.removeprefix("results/here/").removesuffix(".json") for item in shown.report_items()]
+    assert len(items) == len(set(items))
+    assert items[:4] == ["figures/flow", "figures/registration", "figures/quality", "tables/excluded"]
+    assert items[-2:] == ["imported_maps/figures/heatmaps_AD", "imported_maps/tables/regions_AD"]
+    assert {"splits/kfold/figures/external", "splits/kfold/tables/external"} <= set(items)
+    assert "splits/kfold/figures/learning_curves" in items
+    assert "splits/kfold_on_there/figures/learning_curves" not in items
+    assert "splits/paper/figures/heatmaps_AD" not in items and "splits/paper/figures/roc" in items
+    assert not any("truth" in item for item in items), "nothing was planted in real scans"
+    pictures = shown.report_pictures()
+    assert pictures and all(path.endswith(".png") and "/figures/" in path for path in pictures)
+
+
+def test_requests_grow_with_scans_grid_and_attempt(there):
+    coarse = Requests(study())
+    fine = Requests(study(registration={"resolution_mm": 1}))
+    kfold = job(split="kfold")
+    assert coarse.megavoxels == pytest.approx(65 * 77 * 65 / 1e6)
+    assert coarse.table_mb(kfold, 1) == costs.BASE_MB and coarse.table_minutes(kfold, 2) == 2 * SHORT_MINUTES
+    for name in ("volume_mb", "map_mb", "training_mb", "heatmap_mb", "registration_mb", "registration_minutes"):
+        small, large, again = getattr(coarse, name), getattr(fine, name), getattr(coarse, name)
+        assert small(kfold, 1) < large(kfold, 1) and small(kfold, 1) < again(kfold, 2), name
+    there("here", {f"s{n}": f"{n}.nii" for n in range(4000)})
+    assert coarse.n_scans() == 4000
+    assert coarse.table_mb(kfold, 1) == costs.BASE_MB + 4000 * costs.SCAN_MB
+    assert coarse.training_minutes(kfold, 1) > 60 == fine.study.config["training"]["epochs"] * 3
+
+
+def test_heatmaps_are_cut_by_scans_that_are_tested(there):
+    there("here", {f"s{n}": f"{n}.nii" for n in range(1200)})
+    there("there", {f"s{n}": f"{n}.nii" for n in range(600)}, "selected")
+    ask = Requests(study(evaluate_on=["there"]))
+    assert (ask.n_explained("kfold"), ask.n_explained("paper")) == (1200, 400)
+    assert ask.n_explained("kfold_on_there") == 1800, "each scan by each of three models"
+    parts = ask.heatmap_parts(job(split="kfold", method="grad_cam"))
+    assert parts == [f"results/here/splits/kfold/heatmaps/grad_cam/parts/{n}-of-3" for n in (1, 2, 3)]
+    few = Requests(study(heatmaps=CONFIG["heatmaps"] | {"most_subjects": 10}))
+    assert few.n_explained("kfold") == 80
+
+
+def test_names_in_constraints_are_literal():
+    assert one_of(["a.b", "c+"]) == r"a\.b|c\+"
