@@ -165,7 +165,7 @@ def _regions(labels, mask, atlas_table):
     present = np.unique(np.asarray(labels)[mask])
     regions = atlas_table[atlas_table["region_id"].isin(present) & (atlas_table["region_id"] != 0)]
     if not len(regions):
-        raise InputError("no atlas region lies inside the brain mask", hint="is the atlas on the study's grid?")
+        raise InputError("no atlas region lies inside the brain mask", hint="check the grid of the atlas")
     return regions.reset_index(drop=True)
 
 

@@ -34,13 +34,13 @@ def open_weights(model_settings, training, mask, *, classes):
     Returns
     -------
     model : torch.nn.Module, in eval mode, on the CPU
-    card : dict for `models.weights.save_model`; its `normalisation` is None if it is to be fitted to scans of the study
+    card : dict for `networks.weights.save_model`; its `normalisation` is None if it is fitted to scans later
 
     Raises
     ------
     ConfigError : the file is a model of voxelwhy that was made with another network, crop, grid or classes, or for
         which a second normalisation is given; or it is a state dict without a normalisation.
-    ModelError, InputError : see `models.weights.read_weights`, `fit_weights` and `file_normaliser`.
+    ModelError, InputError : see `networks.weights.read_weights`, `fit_weights` and `file_normaliser`.
     """
     path = model_settings["weights"]
     weights, card = read_weights(path)
@@ -85,7 +85,7 @@ def adopt_weights(folds, t1_paths, mask, model_settings, training, *, classes, l
     Returns
     -------
     model : torch.nn.Module
-    card : dict that `models.weights.save_model` stores together with the weights
+    card : dict that `networks.weights.save_model` stores together with the weights
     predictions : DataFrame by tables.PREDICTIONS
 
     Raises
@@ -146,7 +146,7 @@ def file_normaliser(path, volumes):
         inside = array[:, volumes.mask]
         if not np.isfinite(inside).all() or (name == "sd" and (inside < 0).any()):
             found = f"{np.sum(~np.isfinite(inside))} voxels of NaN or infinity, {np.sum(inside < 0)} below 0"
-            raise InputError("this array cannot be used inside the brain", file=path, column=name, found=found)
+            raise InputError("this array has invalid values inside the brain", file=path, column=name, found=found)
         values[name] = np.where(volumes.mask, array, 0).astype(np.float64)
     if "sd" in values:
         values["scale"] = np.stack([inverse_spread(channel, volumes.mask) for channel in values["sd"]])

@@ -60,7 +60,7 @@ def train_fold(folds, t1_paths, mask, settings, *, fold, classes, seed, code, ch
     -------
     model : torch.nn.Module
     card : dict
-        Facts that `models.weights.save_model` stores together with the weights.
+        Facts that `networks.weights.save_model` stores together with the weights.
     history, predictions : DataFrame by tables.HISTORY and tables.PREDICTIONS
     """
     data, rows = load_fold(folds, t1_paths, mask, settings, fold=fold, classes=classes)
