@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from helpers.digests import assert_named
 from helpers.studies import SMALL, Study
 from voxelwhy import sensitivity_analysis
 from voxelwhy.networks.weights import load_model
@@ -202,13 +203,9 @@ def test_both_figures_stand_side_by_side_in_the_report_and_at_the_end(tested):
 
 
 def test_the_modules_that_a_job_loads_are_those_that_its_digest_names(tested):
-    silent = {"voxelwhy.errors", "voxelwhy.jobs.logs", "voxelwhy.registry"}
-    parts = (tested.folder / "scripts/voxelwhy").glob("*/__init__.py")
-    packages = {"voxelwhy"} | {f"voxelwhy.{part.parent.name}" for part in parts}
     assert {job["rule"] for job in tested.loaded} == set(tested.jobs)
     for job in tested.loaded:
-        named = {name for name in job["named"] if name.startswith("voxelwhy.")}
-        assert set(job["loaded"]) - packages - silent == named, job["rule"]
+        assert_named(job)
 
 
 def test_people_of_both_studies_are_refused_before_anything_is_predicted(tested):

@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import nn
 
+from helpers.digests import assert_named
 from helpers.studies import SMALL, Study
 from voxelwhy.io.images import Grid, save_image
 from voxelwhy.networks.build import build_network
@@ -162,15 +163,11 @@ def test_maps_of_others_are_in_the_report_and_marked(foreign):
 
 
 def test_the_modules_that_a_job_loads_are_those_that_its_digest_names(foreign):
-    silent = {"voxelwhy.errors", "voxelwhy.jobs.logs", "voxelwhy.registry"}
-    parts = (foreign.folder / "scripts/voxelwhy").glob("*/__init__.py")
-    packages = {"voxelwhy"} | {f"voxelwhy.{part.parent.name}" for part in parts}
     rules = {"check_weights", "adopt_weights", "import_heatmap", "draw_imported_maps", "publish_imported_maps"}
     assert rules <= {job["rule"] for job in foreign.loaded}
     assert "train_fold" not in {job["rule"] for job in foreign.loaded}
     for job in foreign.loaded:
-        named = {name for name in job["named"] if name.startswith("voxelwhy.")}
-        assert set(job["loaded"]) - packages - silent == named, job["rule"]
+        assert_named(job)
 
 
 def test_without_a_split_there_is_no_accuracy_anywhere(unnamed):

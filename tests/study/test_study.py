@@ -9,7 +9,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from helpers.paths import ROOT
+from helpers.digests import assert_named
 from helpers.studies import METHODS, SMALL, Study
 
 pytestmark = pytest.mark.study
@@ -86,12 +86,9 @@ def test_region_shares_are_those_of_the_maps(small):
 
 
 def test_the_modules_that_a_job_loads_are_those_that_its_digest_names(small):
-    silent = {"voxelwhy.errors", "voxelwhy.jobs.logs", "voxelwhy.registry"}
-    packages = {"voxelwhy"} | {f"voxelwhy.{p.parent.name}" for p in (ROOT / "scripts/voxelwhy").glob("*/__init__.py")}
     assert {job["rule"] for job in small.loaded} >= {"register_scan", "train_fold", "compute_heatmaps", "write_report"}
     for job in small.loaded:
-        named = {name for name in job["named"] if name.startswith("voxelwhy.")}
-        assert set(job["loaded"]) - packages - silent == named, job["rule"]
+        assert_named(job)
 
 
 def test_nothing_changed_nothing_to_do(small):

@@ -8,6 +8,7 @@ import numpy as np
 
 from voxelwhy.errors import InputError
 from voxelwhy.io.scans import looks_skull_stripped, read_scan
+from voxelwhy.io.text import count
 
 log = logging.getLogger(__name__)
 
@@ -82,10 +83,7 @@ def require_one_kind(kinds):
     if all(sides.values()):
         raise InputError(
             "the cohort mixes brains and whole heads, and a network would learn the difference",
-            # Without report.wording, with which a new caption of a figure would read the table anew, and train again.
-            found="; ".join(
-                f"{len(scans):,} {word}{'s' * (len(scans) != 1)}: {_some(scans)}" for word, scans in sides.items()
-            ),
+            found="; ".join(f"{count(len(scans), word)}: {_some(scans)}" for word, scans in sides.items()),
             allowed="one kind",
             hint="extract the brains of all scans before, or leave one kind out (the table, or registration.skip)",
         )

@@ -12,8 +12,11 @@ import grimp
 import voxelwhy
 from voxelwhy.config.own_modules import imports, source_files
 
-#: Modules that change no number: messages, log lines, tables of names (the named modules count themselves).
+#: Modules that change no number: messages, log lines, tables of names (the modules that a config names are counted).
 SILENT = {"voxelwhy.errors", "voxelwhy.jobs.logs", "voxelwhy.registry"}
+#: Modules that only put numbers and names into words. They count for scripts that reach REPORT: what people read.
+WORDS = {"voxelwhy.io.text"}
+REPORT = "voxelwhy.report."
 
 
 def code_digest(script, named=()):
@@ -22,16 +25,17 @@ def code_digest(script, named=()):
     Parameters
     ----------
     script : path
-        The rule's script, beside the package `voxelwhy`.
+        The rule's script, in the folder that holds the package `voxelwhy`.
     named : iterable of str
         Modules that the job loads by a name in the config: a method, a network, a cohort source of the registry, or a
-        module of the person's own, with what it imports from beside it (`own_code.source_files`).
+        module of the user's own, with what it imports from its folder (`own_modules.source_files`).
 
     Returns
     -------
     digest : dict of str to str
         The script itself, the modules it imports and all that these reach, each with the hash of its source without
-        comments, docstrings and blank lines. Packages (`__init__`) and the modules of SILENT count for nothing.
+        comments, docstrings and blank lines. Packages (`__init__`) and the modules of SILENT do not count, and those
+        of WORDS only for a script that writes what people read.
     """
     script = Path(script)
     graph, packages = _import_graph(str(script.parent))
@@ -42,8 +46,9 @@ def code_digest(script, named=()):
     reached = set(start)
     for module in start:
         reached |= graph.find_upstream_modules(module)
+    silent = SILENT if any(module.startswith(REPORT) for module in reached) else SILENT | WORDS
     digest = {script.name: _hash(script)}
-    for module in sorted(reached - packages - SILENT):
+    for module in sorted(reached - packages - silent):
         digest[module] = _hash(script.parent.joinpath(*module.split(".")).with_suffix(".py"))
     return digest | {name: _hash(path) for name, path in sorted(own.items())}
 

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from helpers.bids_dataset import CLASSES, write_bids
+from helpers.digests import assert_named
 from helpers.folder_scans import NAMED, touch
 from helpers.oasis_tables import ONE, TWO
 from helpers.paths import ROOT, SCHEMA
@@ -193,8 +194,7 @@ def test_the_workflow_says_once_what_it_recognised_and_writes_it_down(tmp_path):
     assert sentence in (tmp_path / "results/x/logs/parse_tables.log").read_text()
     assert len((tmp_path / "results/x/cohort/scans.tsv").read_text().splitlines()) == 3
     job = json.loads(next((tmp_path / "loaded").iterdir()).read_text())
-    silent = {"voxelwhy", "voxelwhy.cohort", "voxelwhy.errors", "voxelwhy.jobs.logs", "voxelwhy.registry"}
-    assert set(job["loaded"]) - silent == {name for name in job["named"] if name.startswith("voxelwhy.")}
+    assert_named(job)
     assert "voxelwhy.cohort.readers.bids" in job["loaded"]
     assert "Nothing to be done" in snakemake(tmp_path, config, "results/x/cohort/scans.tsv", "--dry-run")[1]
     touch(tmp_path / "data", "sub-03/anat/sub-03_T1w.nii")
