@@ -15,7 +15,6 @@ from helpers.paths import ROOT
 from voxelwhy import registry
 
 METHODS = tuple(registry.METHODS)
-DEMO = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
 SMALL = {
     "study": "small",
     "seed": 7,
@@ -25,7 +24,6 @@ SMALL = {
         "subjects": {"Dementia": 5, "CN": 5, "MCI": 1, "converter": 1},
         "missing_files": ["999_S_0005/Month 12"],
         "truncated_files": ["999_S_0002/Screening"],
-        "regions": DEMO["simulation"]["regions"],
     },
     "registration": {"resolution_mm": 4, "transform": "affine"},
     "splits": [{"name": "holdout", "kind": "holdout", "test_subjects": 2}],

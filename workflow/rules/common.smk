@@ -31,6 +31,7 @@ os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(2 * 1024**3))
 
 from voxelwhy.cohort.recognise import settle_source
 from voxelwhy.cohort.simulation.confounds import describe_confounds
+from voxelwhy.cohort.simulation.constants import fill_constants
 from voxelwhy.comparison.combinations import make_cells
 from voxelwhy.config.model import network_settings
 from voxelwhy.config.settings import load_settings
@@ -47,7 +48,7 @@ from voxelwhy.registry import METHODS, SOURCES
 
 SCHEMA = Path(workflow.basedir, "schemas", "config.schema.yaml")
 try:
-    config, recognised = settle_source(config)
+    config, recognised = settle_source(fill_constants(config))
     # A comparison consists of many studies, each with a config of its own: this one, except for a few settings.
     CELLS, REFUSED = make_cells(config, partial(load_settings, schema_path=SCHEMA)) if "compare" in config else ([], [])
     config = load_settings(config, SCHEMA)

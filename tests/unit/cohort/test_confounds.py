@@ -19,6 +19,7 @@ from helpers.simulation_settings import SETTINGS, settings
 from voxelwhy.cohort.simulation import confounds, plan, scans, variation
 from voxelwhy.cohort.simulation.cohort import simulate_cohort
 from voxelwhy.cohort.simulation.confounds import describe_confounds
+from voxelwhy.cohort.simulation.constants import fill_constants
 from voxelwhy.cohort.simulation.deform import sample
 from voxelwhy.config import checks as settings_checks
 from voxelwhy.config.settings import load_settings
@@ -214,7 +215,7 @@ def test_a_head_out_of_the_field_of_view_is_refused_and_what_is_accepted_is_whol
 def load(**simulation):
     config = copy.deepcopy(DEMO)
     config["simulation"] |= simulation
-    return load_settings(config, SCHEMA)
+    return load_settings(fill_constants(config), SCHEMA)
 
 
 def test_limits_that_stand_in_two_places_agree():
@@ -300,8 +301,8 @@ def test_the_report_says_so_on_its_face_and_in_its_methods(tmp_path):
     common = {"title": "s", "sentences": ["x"], "versions": {}, "citations": []}
     write_report([], tmp_path / "planted.html", simulated=words, **common)
     write_report([], tmp_path / "plain.html", simulated=True, **common)
-    assert f"Beside it, {words}." in html.unescape((tmp_path / "planted.html").read_text())
-    assert "Beside it" not in (tmp_path / "plain.html").read_text()
+    assert f"In addition, {words}." in html.unescape((tmp_path / "planted.html").read_text())
+    assert "In addition" not in (tmp_path / "plain.html").read_text()
     counts = {"simulated": True, "n_subjects": 4, "n_scans": 4}
     assert words in methods_text({"simulation": {"confounds": STRENGTHS}}, **counts)[0]
     assert "confound" not in methods_text({"simulation": {"confounds": SETTINGS["confounds"]}}, **counts)[0]

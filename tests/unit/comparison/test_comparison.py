@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from functools import partial
 from pathlib import Path
 
 import nibabel as nib
@@ -14,7 +13,8 @@ import yaml
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from helpers.paths import ROOT
+from helpers.paths import ROOT, SCHEMA
+from voxelwhy.cohort.simulation.constants import fill_constants
 from voxelwhy.comparison.cells import read_cell, write_cell
 from voxelwhy.comparison.combinations import make_cells, short_names
 from voxelwhy.comparison.report import report_comparison
@@ -32,11 +32,14 @@ from voxelwhy.config.settings import load_settings
 from voxelwhy.errors import ConfigError
 from voxelwhy.registration.template import make_template
 
-load = partial(load_settings, schema_path=ROOT / "workflow" / "schemas" / "config.schema.yaml")
 CLASSES = {"positive": "AD", "negative": "CN"}
 METHODS = ("occlusion", "grad_cam")
 COLUMNS = ["transform", "network"]
 REGIONS = [f"{name}_{side}" for name in ("Hippocampus", "Amygdala", "Insula", "Cuneus", "Lingual") for side in "LR"]
+
+
+def load(config):
+    return load_settings(fill_constants(config), SCHEMA)
 
 
 def config(**compare):
@@ -76,18 +79,18 @@ def test_the_comparisons_that_come_along_can_be_had(name):
 @pytest.mark.parametrize(
     ("choices", "words"),
     [
-        ({"training.netwrok": ["small"]}, r"can be had: there is no setting training\.netwrok(.|\n)*training\.network"),
-        ({"seed.folds": [1, 2]}, "no setting"),
+        ({"training.netwrok": ["small"]}, r"possible: there is no setting training\.netwrok(.|\n)*training\.network"),
+        ({"seed.folds": [1, 2]}, "not a setting"),
         (
             {"training.network": ["small", "resnet81"]},
-            r"no combination can have training\.network: resnet81(.|\n)*densenet121",
+            r"no combination is possible with training\.network: resnet81(.|\n)*densenet121",
         ),
         ({"study": ["a", "b"]}, "not study"),
-        ({"training.network": ["small", "resnet18"], "training": [{"epochs": 3}]}, "take its place"),
+        ({"training.network": ["small", "resnet18"], "training": [{"epochs": 3}]}, "would replace it"),
         ({"cohort.classes.positive": [{"name": "X", "values": ["Dementia"]}]}, "no combination"),
         ({"splits": [[{"kind": "kfold", "heatmaps": False}], [{"kind": "kfold"}]]}, "no split has heatmaps"),
-        ({"training.mask": ["a b.nii", "a_b.nii"]}, "one folder, a_b.nii-1"),
-        ({"training.network": ["small", "small"]}, "each once"),
+        ({"training.mask": ["a b.nii", "a_b.nii"]}, "the same folder, a_b.nii-1"),
+        ({"training.network": ["small", "small"]}, "different values"),
         ({"registration.transform": ["affine"], "training.channels": [["log_jacobian"]]}, "no combination"),
     ],
 )

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from helpers.jobs import job, write
-from helpers.paths import SCRIPTS
+from helpers.paths import SCRIPTS, TESTS
 from voxelwhy.errors import InputError
 from voxelwhy.jobs import doors
 from voxelwhy.jobs.doors import door
@@ -55,8 +55,8 @@ def test_an_unforeseen_error_leaves_its_traceback_in_the_log(tmp_path):
     text = (tmp_path / "log.txt").read_text()
     assert "Traceback" in text
     assert text.splitlines()[-1].endswith(
-        "a_rule stopped on something that nobody foresaw (ZeroDivisionError: a fault of ours); "
-        "please report it with this log"
+        "a_rule failed with an unexpected error (ZeroDivisionError: a fault of ours); "
+        "please report it together with this log"
     ), "where the end of the run shows it"
 
 
@@ -165,7 +165,7 @@ def test_what_the_machine_refuses_is_told_to_people(tmp_path, capsys, error, wor
     for text in (capsys.readouterr().err, (tmp_path / "log.txt").read_text()):
         assert words in text
         assert "run the same command again: what is finished is kept" in text
-        assert "Traceback" not in text and "nobody foresaw" not in text
+        assert "Traceback" not in text and "unexpected error" not in text
 
 
 def test_a_full_disk_names_the_place_and_what_is_free_and_a_wrapped_one_too(tmp_path, capsys):
@@ -205,7 +205,8 @@ def test_a_log_on_a_full_disk_troubles_nobody(tmp_path, capsys):
 STOPPED = """
 import sys, time
 sys.path[:0] = {path!r}
-from helpers.jobs import door, job, write
+from helpers.jobs import job, write
+from voxelwhy.jobs.doors import door
 import signal
 from pathlib import Path
 for number in (signal.SIGINT, signal.SIGHUP):  # a test run in the background hands on that they are ignored
@@ -222,7 +223,7 @@ with door(job(Path({folder!r}))) as opened:
 
 @pytest.mark.parametrize(("number", "name"), [(15, "TERM (scancel"), (2, "INT (Ctrl-C)"), (1, "HUP (its")])
 def test_a_job_that_is_stopped_cleans_up_and_says_so(tmp_path, number, name):
-    program = STOPPED.format(path=[str(SCRIPTS), str(Path(__file__).parent)], folder=str(tmp_path))
+    program = STOPPED.format(path=[str(SCRIPTS), str(TESTS)], folder=str(tmp_path))
     running = subprocess.Popen(
         [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

@@ -4,8 +4,8 @@ import json
 from types import SimpleNamespace
 
 import pytest
-from helpers.paths import SCHEMA
 
+from helpers.paths import SCHEMA
 from voxelwhy.config.model import network_settings
 from voxelwhy.config.settings import load_settings
 from voxelwhy.jobs import costs

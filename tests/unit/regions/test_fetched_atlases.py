@@ -162,9 +162,9 @@ def test_the_report_cites_the_atlas_that_is_used():
     assert all(part in works("harvard_oxford_cortical") for part in ("Desikan", "Makris", "Frazier", "Goldstein"))
     settings = load("atlas: {name: HCPEx, merge_sides: true}")
     text = " ".join(methods_text(settings, simulated=False, n_subjects=2, n_scans=2))
-    assert "regions of HCPEx, left and right as one, brought" in text and "AAL" not in text
+    assert "regions of HCPEx, left and right combined, resampled" in text and "AAL" not in text
     text = " ".join(methods_text(load("atlas: {name: juelich}"), simulated=False, n_subjects=2, n_scans=2))
-    assert "regions of juelich, brought" in text and "AAL" not in text
+    assert "regions of juelich, resampled" in text and "AAL" not in text
 
 
 def test_settings_know_the_names():

@@ -204,5 +204,5 @@ def test_a_training_without_augmentation_does_not_load_monai():
 def test_what_was_done_is_told_and_nothing_where_nothing_was():
     assert describe_augmentation({"augmentation": {}}) == describe_augmentation({"augmentation": {"flip": 0}}) == ""
     told = describe_augmentation({"augmentation": ALL})
-    assert "probability 0.5, shifted by up to 6 mm along each axis and intensities multiplied" in told
-    assert describe_loss({"class_weights": "balanced"}) == "cross-entropy, classes balanced by weights"
+    assert "probability 0.5, scans were shifted by up to 6 mm along each axis and intensities were multiplied" in told
+    assert describe_loss({"class_weights": "balanced"}) == "cross-entropy, with balanced class weights"

@@ -11,9 +11,9 @@ from torch import nn
 from helpers.training_settings import SETTINGS
 from voxelwhy.errors import InputError
 from voxelwhy.networks.weights import hash_weights
+from voxelwhy.training import checkpoints
 from voxelwhy.training import loop as training
 from voxelwhy.training.fold import load_fold
-from voxelwhy.training import checkpoints
 
 
 @pytest.fixture

@@ -364,14 +364,14 @@ def test_the_sentences_and_the_methods_say_why_there_is_no_accuracy(classes):
     regions = regions.assign(n_subjects=[3, 5], n_scans=[4, 7])
     sentences = three_sentences(None, simulated=False, classes=classes, regions={"occlusion": regions})
     assert len(sentences) == 3
-    assert "Where these weights were trained is not known, so no accuracy is given: 5 subjects, 7 scans" in sentences[0]
+    assert "data of these weights are unknown, so accuracy is not reported: 5 subjects, 7 scans" in sentences[0]
     assert "Insula_L" in sentences[1]
     people = {"simulated": False, "n_subjects": 5, "n_scans": 7}
     text = " ".join(methods_text(settings_with(normalisation="scan"), **people))
-    assert "not trained by this study: its weights are those of w.pt. Normalisation scan" in text
-    assert "so no accuracy is given" in text
+    assert "not trained by this study: its weights are those of w.pt. Normalisation: scan" in text
+    assert "so accuracy is not reported" in text
     assert "Adam" not in text and "own fold" not in text
     text = " ".join(methods_text(settings_with(normalisation="paper", trained_on="paper"), **people))
-    assert "learnt from the training scans of the split paper (voxelwise)" in text
+    assert "estimated from the training scans of the split paper (voxelwise)" in text
     assert "the split paper (the holdout of Rieke et al. 2018)" in text
-    assert "no accuracy" not in text
+    assert "accuracy is not reported" not in text
