@@ -6,7 +6,7 @@ import pandas as pd
 
 from voxelwhy.io.images import read_json
 from voxelwhy.jobs.doors import door
-from voxelwhy.report.figures.others import draw_others
+from voxelwhy.report.figures.imported import draw_imported
 from voxelwhy.report.figures.relevance import draw_group_maps
 
 
@@ -28,16 +28,16 @@ def draw_own(job, out, group, scaled):
     )
 
 
-def draw_imported(job, out, group):
+def draw_imported_maps(job, out, group):
     cards = [read_json(path) for path in job.input.cards]
     maps = [(path, card) for path, card in zip(job.input.maps, cards, strict=True) if card["group"] == group]
-    draw_others(maps, job.input.t1, out, group=group, **job.settings["shown"])
+    draw_imported(maps, job.input.t1, out, group=group, **job.settings["shown"])
 
 
 with door(snakemake) as job:
     for name, out in job.output.stems().items():
         group = name.removeprefix("heatmaps_")
         if job.input.get("cards"):
-            draw_imported(job, out, group)
+            draw_imported_maps(job, out, group)
         else:
             draw_own(job, out, group.removesuffix("_scaled"), scaled=group.endswith("_scaled"))

@@ -3,9 +3,9 @@
 import pandas as pd
 
 from voxelwhy.io.images import read_json
-from voxelwhy.io.tables import AGREEMENT, OTHERS, REGIONS, TRUTH, read_table
+from voxelwhy.io.tables import AGREEMENT, IMPORTED, REGIONS, TRUTH, read_table
 from voxelwhy.jobs.doors import door
-from voxelwhy.report.tables import publish_agreement, publish_others, publish_regions, publish_truth
+from voxelwhy.report.tables import publish_agreement, publish_imported, publish_regions, publish_truth
 
 
 def publish_own(job, out, settings):
@@ -23,15 +23,15 @@ def publish_own(job, out, settings):
         publish_truth(truth, out["truth"], group=positive, settings=heatmaps, **patients)
 
 
-def publish_imported(job, out, settings):
+def publish_imported_maps(job, out, settings):
     cards = [read_json(path) for path in job.input.cards]
-    tables = [read_table(path, OTHERS) for path in job.input.regions]
+    tables = [read_table(path, IMPORTED) for path in job.input.regions]
     for name, place in out.items():
         group = name.removeprefix("regions_")
         chosen = [number for number, card in enumerate(cards) if card["group"] == group]
-        publish_others([tables[n] for n in chosen], [cards[n] for n in chosen], place, group=group, **settings)
+        publish_imported([tables[n] for n in chosen], [cards[n] for n in chosen], place, group=group, **settings)
 
 
 with door(snakemake) as job:
-    publish = publish_imported if job.input.get("cards") else publish_own
+    publish = publish_imported_maps if job.input.get("cards") else publish_own
     publish(job, job.output.stems(), job.settings)

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.study
 METHODS = {"sensitivity_analysis": {}, "occlusion": {"size_mm": 64, "stride_mm": 64}}
 GRID = Grid.icbm(4)
 SCAN = "sub-999S0001_ses-Screening_I32010"
-OTHERS = [
+IMPORTED = [
     {"name": "occlusion", "file": "others.npz", "array": "ad", "group": "AD", "n_subjects": 30, "note": "made up"},
     {"name": "their_gradients", "file": "gradients.nii.gz", "group": "AD"},
     {"name": "occlusion", "file": "others.npz", "array": "cn", "group": "CN"},
@@ -37,7 +37,7 @@ FOREIGN = SMALL | {
     "splits": [{"kind": "kfold", "folds": 2}, {"name": "theirs", "kind": "holdout", "test_subjects": 2}],
     "training": {"network": "small"},
     "model": {"weights": "2018.pt", "normalisation": "theirs", "trained_on": "theirs"},
-    "heatmaps": {"methods": METHODS, "others": OTHERS, "scans": [SCAN]},
+    "heatmaps": {"methods": METHODS, "others": IMPORTED, "scans": [SCAN]},
     "figures": {"slices_mm": [-20, 0], "dpi": 60},
 }
 UNNAMED = FOREIGN | {"model": {"weights": "2018.pt", "normalisation": "scan"}}

@@ -324,7 +324,7 @@ CHECKS = (
 )
 
 
-def check_others(settings):
+def check_imported(settings):
     """Raise ConfigError unless each entry of `heatmaps.others` has a place of its own and a file that can be read."""
     seen = set()
     for other in settings["heatmaps"]["others"]:

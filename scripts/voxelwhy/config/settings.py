@@ -13,7 +13,7 @@ from pathlib import Path
 import yaml
 from jsonschema import Draft202012Validator
 
-from voxelwhy.config.checks import check_others, check_settings
+from voxelwhy.config.checks import check_imported, check_settings
 from voxelwhy.config.model import check_model, place_architecture
 from voxelwhy.config.splits import check_external
 from voxelwhy.errors import ConfigError
@@ -59,7 +59,7 @@ def load_settings(config, schema_path):
     place_tables(settings["cohort"])
     check_settings(settings)
     check_model(settings)
-    check_others(settings)
+    check_imported(settings)
     check_external(settings)
     return settings
 

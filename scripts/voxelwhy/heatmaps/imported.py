@@ -27,7 +27,7 @@ def import_heatmap(entry, labels, regions, mask):
     Returns
     -------
     heatmap : float32 array, the grid's shape
-    table : DataFrame by tables.OTHERS; rank 1 is the region with the largest share
+    table : DataFrame by tables.IMPORTED; rank 1 is the region with the largest share
     card : dict of facts about the map, with the SHA-256 of its file and the share of |relevance| outside the brain
 
     Raises

@@ -179,7 +179,7 @@ REGIONS = _schema(
     unique=["group", "region_id"],
 )
 #: One row a map of others and region, as RELEVANCE has it of a scan: a mean map has no interval over subjects.
-OTHERS = _schema(
+IMPORTED = _schema(
     {
         "name": _text(),
         "group": _text(),

@@ -122,12 +122,12 @@ def publish_regions(tables, out, *, group, settings, atlas="AAL", top=10, of="")
     return publish_table(frame, pd.DataFrame(shown), out, title=title, caption=caption, category="regions")
 
 
-def publish_others(tables, cards, out, *, group, atlas="AAL", top=10):
+def publish_imported(tables, cards, out, *, group, atlas="AAL", top=10):
     """The regions with the largest share of relevance in imported maps, one column per map; the tsv holds every region.
 
     Parameters
     ----------
-    tables : list of DataFrame by the OTHERS schema, of one group
+    tables : list of DataFrame by the IMPORTED schema, of one group
     cards : list of dict from `heatmaps.imported.import_heatmap`, in the same order
     group : str, as the config has it
     """

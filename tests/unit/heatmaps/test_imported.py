@@ -14,9 +14,9 @@ from voxelwhy.config.settings import load_settings
 from voxelwhy.errors import ConfigError, InputError, ShapeError
 from voxelwhy.heatmaps.imported import import_heatmap
 from voxelwhy.io.images import save_image
-from voxelwhy.io.tables import OTHERS, write_table
-from voxelwhy.report.figures.others import draw_others
-from voxelwhy.report.tables import publish_others
+from voxelwhy.io.tables import IMPORTED, write_table
+from voxelwhy.report.figures.imported import draw_imported
+from voxelwhy.report.tables import publish_imported
 
 AFFINE = np.array([[4.0, 0, 0, -20], [0, 4, 0, -40], [0, 0, 4, -12], [0, 0, 0, 1]])
 SHAPE = (10, 12, 8)
@@ -47,7 +47,7 @@ def test_a_map_is_summed_as_numpy_sums_it(tmp_path, grid, values):
     labels, regions, mask = grid
     np.savez_compressed(tmp_path / "m.npz", ad=values, cn=-values)
     heatmap, table, card = import_heatmap(entry(tmp_path / "m.npz", array="ad", n_subjects=30), labels, regions, mask)
-    write_table(table, tmp_path / "table.tsv", OTHERS)
+    write_table(table, tmp_path / "table.tsv", IMPORTED)
     brain, where = np.asarray(mask.dataobj) > 0, np.asarray(labels.dataobj)
     np.testing.assert_array_equal(heatmap, values * brain)
     positive = np.maximum(values, 0)
@@ -139,7 +139,7 @@ def imported(tmp_path, grid, values):
 
 def test_the_figure_says_whose_maps_these_are_and_of_how_many(imported, tmp_path):
     maps, _ = imported
-    draw_others(maps, tmp_path / "t1.nii.gz", tmp_path / "out", group="AD", slices_mm=(-20, -8))
+    draw_imported(maps, tmp_path / "t1.nii.gz", tmp_path / "out", group="AD", slices_mm=(-20, -8))
     words = json.loads((tmp_path / "out.json").read_text())
     assert words["category"] == "heatmaps"
     assert words["title"] == "Imported heatmaps, AD"
@@ -154,7 +154,7 @@ def test_the_figure_says_whose_maps_these_are_and_of_how_many(imported, tmp_path
 
 def test_the_table_has_shares_without_intervals(imported, tmp_path):
     maps, tables = imported
-    publish_others(tables, [card for _, card in maps], tmp_path / "regions", group="AD", top=2)
+    publish_imported(tables, [card for _, card in maps], tmp_path / "regions", group="AD", top=2)
     words = json.loads((tmp_path / "regions.json").read_text())
     assert "has no interval over subjects" in words["caption"]
     assert "n not given" in words["caption"]

@@ -9,7 +9,7 @@ from voxelwhy.report.wording import describe_other
 
 
 @styled
-def draw_others(maps, template_path, out, *, group, axis="coronal", slices_mm=sl.DEFAULT_SLICES_MM, dpi=150):
+def draw_imported(maps, template_path, out, *, group, axis="coronal", slices_mm=sl.DEFAULT_SLICES_MM, dpi=150):
     """Imported maps of one group of scans: maps in columns, slices in rows, as in `draw_group_maps`.
 
     Parameters
