@@ -12,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from packages import fetch_slurm
+from slurm.packages import fetch_slurm
 
 GUARD = Path(__file__).with_name("guard.py")
 # A GPU is any character device here: SLURM counts it and hands it out, and nothing ever opens it.

@@ -5,12 +5,12 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
-import faults
 import pytest
-from cluster import Cluster
-from packages import Unavailable
 
-from helpers.studies import COMPARED_CONFIG, CONFIG, ClusterStudy, Study
+from slurm import faults
+from slurm.cluster import Cluster
+from slurm.packages import Unavailable
+from slurm.studies import COMPARED_CONFIG, CONFIG, ClusterStudy, Study
 
 
 @pytest.fixture(scope="session")

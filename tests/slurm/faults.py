@@ -9,7 +9,7 @@ import os
 import signal
 from types import SimpleNamespace
 
-from helpers.studies import fingerprints, kill
+from slurm.studies import fingerprints, kill
 
 FOLD = "results/small/splits/kfold/fold-0"
 HEATMAPS = "results/small/splits/kfold/heatmaps"

@@ -9,16 +9,17 @@ import sys
 import time
 from pathlib import Path
 
-import packages
 import pytest
-from cluster import Cluster
-from guard import processes_of
-from packages import Unavailable, fetch_slurm
+
+from slurm import packages
+from slurm.cluster import Cluster
+from slurm.guard import processes_of
+from slurm.packages import Unavailable, fetch_slurm
 
 SYSTEM = ("/etc", "/run", "/var/lib", "/var/log", "/var/spool")
 KILLED = """
 import os, sys, time
-from cluster import Cluster
+from slurm.cluster import Cluster
 cluster = Cluster().__enter__()
 cluster.run("sbatch", "--output=/dev/null", "--wrap", "sleep 300")
 while "R" not in cluster.run("squeue", "--noheader", "--format=%t"):
@@ -54,7 +55,7 @@ def test_a_cluster_that_stops_leaves_nothing(cluster):
 def test_a_cluster_whose_owner_is_killed_leaves_nothing(cluster):
     before = system()
     done = subprocess.run(
-        [sys.executable, "-c", KILLED], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", KILLED], cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=120
     )
     assert done.returncode == -9, done.stderr
     folder = Path(done.stdout.strip())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from helpers.studies import fingerprints
+from slurm.studies import fingerprints
 
 
 def test_a_cell_is_the_study_that_its_config_says(here, started):

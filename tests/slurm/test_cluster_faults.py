@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import faults
-
-from helpers.studies import fingerprints, minutes
+from slurm import faults
+from slurm.studies import fingerprints, minutes
 
 
 def hold(outcome, here):

@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 
-from helpers.studies import fingerprints, minutes, steps
+from slurm.studies import fingerprints, minutes, steps
 
 NETWORKS = {"train_fold", "compute_heatmaps"}
 ALONE = {"simulate_cohort", "parse_tables", "write_report", *NETWORKS}
