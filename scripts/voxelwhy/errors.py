@@ -118,7 +118,7 @@ def require_room(folder):
 
 
 def require_writable(folder):
-    """Refuse a folder that cannot be written. If it does not exist, test its nearest existing parent; leave nothing behind.
+    """Refuse a folder that cannot be written (if it does not exist, its nearest existing parent); leave nothing behind.
 
     Raises
     ------

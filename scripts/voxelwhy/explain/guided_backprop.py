@@ -1,4 +1,4 @@
-"""Guided backpropagation: the gradient, of which each ReLU passes only the positive part."""
+"""Guided backpropagation: the gradient, with only its positive part passed at each ReLU."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Guided backpropagation: the gradient, of which each ReLU passes only the positive part."""
+"""The gradient of guided backpropagation, in which each ReLU passes only the positive part."""
 
 from __future__ import annotations
 

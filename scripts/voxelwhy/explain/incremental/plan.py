@@ -137,8 +137,8 @@ def alike(lo, hi, layers=(), waste=1.1, beside=BESIDE) -> list[np.ndarray]:
     lo, hi : (n_parts, axes)
     layers : see `spans`; if empty, the cost of a part is its number of voxels
     waste : upper limit of the cost of a group with boxes of its largest extents, relative to the cost of the parts' own
-        boxes; groups that cost less together than apart are merged in spite of it
-    beside : fixed cost of a group per layer, however small the group is
+        boxes. Groups that cost less together than apart are merged even beyond this limit
+    `beside` : fixed cost of a group per layer, however small the group is
 
     Returns
     -------

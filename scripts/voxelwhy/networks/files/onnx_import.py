@@ -1,4 +1,4 @@
-"""Networks from ONNX files, converted to PyTorch modules that all explanation methods support."""
+"""Networks from ONNX files, converted to PyTorch modules that can be explained like any other."""
 
 from __future__ import annotations
 

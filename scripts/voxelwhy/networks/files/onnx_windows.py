@@ -21,7 +21,7 @@ GLOBAL_POOLS = {
 
 
 class MeanOfInside(nn.Module):
-    """Mean pool that ignores padding: the sum over a window, divided by its number of cells inside the image."""
+    """Mean pool that ignores padding: the sum over a window, divided by its number of cells inside the layer."""
 
     def __init__(self, pad, pool):
         super().__init__()
