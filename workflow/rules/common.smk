@@ -31,10 +31,9 @@ os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(2 * 1024**3))
 
 from voxelwhy.cohort.recognise import settle_source
 from voxelwhy.cohort.simulation.confounds import describe_confounds
-from voxelwhy.cohort.simulation.constants import fill_constants
+from voxelwhy.cohort.simulation.constants import load_study
 from voxelwhy.comparison.combinations import make_cells
 from voxelwhy.config.model import network_settings
-from voxelwhy.config.settings import load_settings
 from voxelwhy.errors import VoxelwhyError, require_writable
 from voxelwhy.evaluation.external.cohort import planted_in_cohort
 from voxelwhy.jobs.code_digest import code_digest
@@ -48,10 +47,10 @@ from voxelwhy.registry import METHODS, SOURCES
 
 SCHEMA = Path(workflow.basedir, "schemas", "config.schema.yaml")
 try:
-    config, recognised = settle_source(fill_constants(config))
+    config, recognised = settle_source(config)
     # A comparison consists of many studies, each with a config of its own: this one, except for a few settings.
-    CELLS, REFUSED = make_cells(config, partial(load_settings, schema_path=SCHEMA)) if "compare" in config else ([], [])
-    config = load_settings(config, SCHEMA)
+    CELLS, REFUSED = make_cells(config, partial(load_study, schema_path=SCHEMA)) if "compare" in config else ([], [])
+    config = load_study(config, SCHEMA)
     config["training"] |= network_settings(config, CONFIG_FOLDER)
 except VoxelwhyError as error:
     sys.exit(f"\n{error}\n")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from voxelwhy.cohort.simulation.confounds import describe_confounds
-from voxelwhy.config.settings import load_settings
+from voxelwhy.cohort.simulation.constants import load_study
 from voxelwhy.io.text import count
 from voxelwhy.jobs.code_digest import code_digest
 from voxelwhy.jobs.study import class_names, network_module, own_files, recorded, tables_of
@@ -48,7 +48,7 @@ class Plan:
     def __init__(self, config, cells, refused, *, scripts, schema):
         self.config, self.refused, self.scripts = config, refused, scripts
         self.cells = {cell.name: cell for cell in cells}
-        load = partial(load_settings, schema_path=schema)
+        load = partial(load_study, schema_path=schema)
         self.settings_of = {cell.name: load(cell.config) for cell in cells}
         self.question = config["compare"]["question"]
 

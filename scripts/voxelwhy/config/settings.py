@@ -47,8 +47,6 @@ def load_settings(config, schema_path):
     settings = _fill(config, schema, schema, "")
     for split in settings["splits"]:
         split.setdefault("name", split["kind"])
-    if settings["heatmaps"]["target"] == "ad":
-        settings["heatmaps"]["target"] = "positive"
     training = config.get("training") or {}
     place_architecture(settings, training)
     if "dropout" not in training and "network" in settings["training"]:

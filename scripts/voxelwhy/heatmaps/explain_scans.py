@@ -185,7 +185,7 @@ def _target(scan, kind, names):
     """Return the index of the class that is explained."""
     if kind == "true":
         return names.index(scan.label)
-    return 1 if kind in ("positive", "ad") else int(scan.probability >= 0.5)
+    return 1 if kind == "positive" else int(scan.probability >= 0.5)
 
 
 def _share_outside(heatmap, counted):

@@ -19,7 +19,7 @@ from helpers.simulation_settings import SETTINGS, settings
 from voxelwhy.cohort.simulation import confounds, plan, scans, variation
 from voxelwhy.cohort.simulation.cohort import simulate_cohort
 from voxelwhy.cohort.simulation.confounds import describe_confounds
-from voxelwhy.cohort.simulation.constants import fill_constants
+from voxelwhy.cohort.simulation.constants import load_study
 from voxelwhy.cohort.simulation.deform import sample
 from voxelwhy.config import checks as settings_checks
 from voxelwhy.config.settings import load_settings
@@ -215,7 +215,7 @@ def test_a_head_out_of_the_field_of_view_is_refused_and_what_is_accepted_is_whol
 def load(**simulation):
     config = copy.deepcopy(DEMO)
     config["simulation"] |= simulation
-    return load_settings(fill_constants(config), SCHEMA)
+    return load_study(config, SCHEMA)
 
 
 def test_limits_that_stand_in_two_places_agree():

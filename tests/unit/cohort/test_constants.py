@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 
 import pytest
 import yaml
@@ -11,7 +12,8 @@ from jsonschema import Draft202012Validator
 from helpers.paths import ROOT, SCHEMA
 from voxelwhy.cohort.simulation import plan, scans
 from voxelwhy.cohort.simulation.cohort import simulate_cohort
-from voxelwhy.cohort.simulation.constants import CONSTANTS, SECTIONS, fill_constants
+from voxelwhy.cohort.simulation.constants import CONSTANTS, SECTIONS, fill_constants, load_study
+from voxelwhy.comparison.combinations import make_cells
 from voxelwhy.config.settings import load_settings
 from voxelwhy.errors import ConfigError
 
@@ -41,7 +43,7 @@ OTHER = {
 
 
 def load(simulation):
-    return load_settings(fill_constants({"study": "s", "simulation": simulation}), SCHEMA)["simulation"]
+    return load_study({"study": "s", "simulation": simulation}, SCHEMA)["simulation"]
 
 
 def files_of(simulation, folder):
@@ -84,16 +86,24 @@ def test_a_constant_that_a_config_sets_changes_the_scan(change):
 def test_a_config_is_not_changed_and_settings_come_back_unchanged():
     config = {"study": "s", "simulation": {"head": {"shift_mm": 1}}}
     before = copy.deepcopy(config)
-    loaded = load_settings(fill_constants(config), SCHEMA)
+    loaded = load_study(config, SCHEMA)
     loaded["simulation"]["regions"].clear()
     assert config == before and CONSTANTS["regions"]
-    loaded = load_settings(fill_constants(config), SCHEMA)
-    assert load_settings(fill_constants(loaded), SCHEMA) == loaded
+    loaded = load_study(config, SCHEMA)
+    assert load_study(loaded, SCHEMA) == loaded
 
 
 @pytest.mark.parametrize("empty", [{}, None, {"head": None}])
 def test_empty_sections_have_the_constants(empty):
     assert {name: load(empty)[name] for name in CONSTANTS} == CONSTANTS
+
+
+def test_a_comparison_can_set_single_keys_of_a_section():
+    choices = {"simulation.age": [{"lowest": 60}, {}], "simulation.confounds": [{"age": 5}]}
+    config = {"study": "s", "simulation": {}, "compare": {"choices": choices}}
+    cells, refused = make_cells(config, partial(load_study, schema_path=SCHEMA))
+    ages = [load_study(cell.config, SCHEMA)["simulation"]["age"] for cell in cells]
+    assert (ages, refused) == ([{"lowest": 60, "highest": 90}, {"lowest": 55, "highest": 90}], [])
 
 
 def test_a_study_of_real_scans_has_no_simulation():

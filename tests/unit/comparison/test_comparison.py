@@ -14,7 +14,7 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from helpers.paths import ROOT, SCHEMA
-from voxelwhy.cohort.simulation.constants import fill_constants
+from voxelwhy.cohort.simulation.constants import load_study
 from voxelwhy.comparison.cells import read_cell, write_cell
 from voxelwhy.comparison.combinations import make_cells, short_names
 from voxelwhy.comparison.report import report_comparison
@@ -28,7 +28,6 @@ from voxelwhy.comparison.summary import (
     mean_interval,
     method_table,
 )
-from voxelwhy.config.settings import load_settings
 from voxelwhy.errors import ConfigError
 from voxelwhy.registration.template import make_template
 
@@ -39,7 +38,7 @@ REGIONS = [f"{name}_{side}" for name in ("Hippocampus", "Amygdala", "Insula", "C
 
 
 def load(config):
-    return load_settings(fill_constants(config), SCHEMA)
+    return load_study(config, SCHEMA)
 
 
 def config(**compare):

@@ -6,10 +6,9 @@ from types import SimpleNamespace
 import pytest
 
 from helpers.paths import SCHEMA, SCRIPTS
-from voxelwhy.cohort.simulation.constants import fill_constants
+from voxelwhy.cohort.simulation.constants import load_study
 from voxelwhy.comparison.combinations import make_cells
 from voxelwhy.comparison.plan import RULES_OF_NUMBERS, Plan
-from voxelwhy.config.settings import load_settings
 
 CONFIG = {
     "study": "compared",
@@ -23,7 +22,7 @@ CONFIG = {
 
 
 def make_plan(**changes):
-    config, load = fill_constants(CONFIG | changes), partial(load_settings, schema_path=SCHEMA)
+    config, load = CONFIG | changes, partial(load_study, schema_path=SCHEMA)
     cells, refused = make_cells(config, load)
     return Plan(load(config), cells, refused, scripts=SCRIPTS, schema=SCHEMA)
 

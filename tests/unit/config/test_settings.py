@@ -120,13 +120,14 @@ def test_yaml_as_people_write_it():
     assert repr(settings["training"]["epochs"]) == "5"
     assert settings["heatmaps"]["target"] == "true"
     assert settings["heatmaps"]["methods"] == {"grad_cam": {}}
-    assert load("registration: \nheatmaps: {target: ad}")["heatmaps"]["target"] == "positive"
+    assert load("registration: \nheatmaps: {target: positive}")["heatmaps"]["target"] == "positive"
     assert load(f"cohort: {{source: folder, classes: {SEXES}, data_dir: d}}")["cohort"]["classes"]["drop"] == []
 
 
 @pytest.mark.parametrize(
     ("text", "match"),
     [
+        ("heatmaps: {target: ad}", r"heatmaps\.target cannot be used(.*\n)+.*predicted, positive, true"),
         ("trainig: {}", r"no setting trainig\n(.*\n)+.*did you mean training\?"),
         ("training: {learning_rat: 1}", r"no setting training.learning_rat\n(.*\n)+.*mean training.learning_rate\?"),
         ("epochs: 3", r"no setting epochs\n(.*\n)+.*did you mean training.epochs\?"),

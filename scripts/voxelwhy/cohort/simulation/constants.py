@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import copy
 
+from voxelwhy.config.settings import load_settings
+
 #: How much of the planted change a patient has; 1 is all of it.
 SEVERITY = {
     "spread": 0.5,  # standard deviation over patients (gamma, mean 1): gives AD hippocampi a CV of 18 %, PMC3185127
@@ -134,6 +136,11 @@ SECTIONS = {
     "intensity": INTENSITY,
 }
 CONSTANTS = {**SECTIONS, "regions": REGIONS, "fluid_reach_mm": FLUID_REACH_MM}
+
+
+def load_study(config, schema_path):
+    """Check the config of a study and complete it: `load_settings`, with the constants that the config does not set."""
+    return load_settings(fill_constants(config), schema_path)
 
 
 def fill_constants(config):
