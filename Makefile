@@ -1,5 +1,5 @@
-# Two commands: `make demo` runs the whole study on the embedded cohort, `make test` runs the tests.
-# `make test-slurm` runs those that need a cluster.
+# Two commands: `make demo` runs the whole study on the embedded cohort, `make test` runs the tests in at most eight
+# minutes on two cores. `make test-all` runs all tests but those that need a cluster, which `make test-slurm` runs.
 # `make docs` builds the pages into build/docs/html and runs their examples.
 # All set everything up themselves: a virtual environment from exact pins, made once, remade when the pins change.
 
@@ -8,13 +8,24 @@ VENV := .venv
 READY := $(VENV)/requirements.txt
 CORES ?= all
 
-.PHONY: demo test test-slurm check docs bench scaling cost choices null confounds clean
+.PHONY: demo test test-rest test-all test-slurm check docs bench scaling cost choices null confounds clean
 
 demo: $(READY)
 	@. $(VENV)/bin/activate && snakemake --cores $(CORES)
 
+# Whole files go to a process: the tests of a file share a study.
+PYTEST := . $(VENV)/bin/activate && python -m pytest -n 2 --dist loadfile --durations=10
+
+# Real components, one small study end to end, each room.
 test: $(READY)
-	@. $(VENV)/bin/activate && python -m pytest -n 2 --dist loadfile
+	@$(PYTEST) -m "not slow"
+
+# What test-all has beyond it: the other studies, and all examples where tests draw them at random.
+test-rest: $(READY)
+	@export VOXELWHY_EXAMPLES=all && $(PYTEST) -m "slow or random"
+
+test-all: $(READY)
+	@export VOXELWHY_EXAMPLES=all && $(PYTEST)
 
 # On a real SLURM of one node, which the tests bring up in a folder and take down again (as root on Debian; elsewhere they
 # skip and say why). In one process: the tests share the cluster, and what takes long runs on it side by side.

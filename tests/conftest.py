@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from types import SimpleNamespace
 
@@ -12,6 +13,10 @@ import pandas as pd
 import pytest
 
 from voxelwhy import registry
+
+# Tests run side by side, so that a second thread would only wait for a core, and waiting threads spin. It is set before
+# torch is imported, and holds for what tests start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 CLASSES = {"positive": "AD", "negative": "CN"}
 

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import csv
-import os
-import re
 import shutil
-import subprocess
-import sys
 
 import yaml
 
 from helpers.paths import ROOT
+from helpers.workflow import plan, snakemake
 from voxelwhy import registry
 
 METHODS = tuple(registry.METHODS)
@@ -55,24 +52,24 @@ class Study:
 
     def run(self, *arguments, code=0, **environment):
         """Run Snakemake; returns what it printed."""
-        command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", "study.yaml", *arguments]
-        kept = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH",) and not k.startswith("PYTEST")}
-        done = subprocess.run(
-            command, cwd=self.folder, env=kept | environment, capture_output=True, text=True, timeout=900
-        )
-        text = done.stdout + done.stderr
-        assert done.returncode == code, text[-6000:]
+        arguments = ("--cores", "2", "--configfile", "study.yaml", *arguments)
+        found, text = snakemake(self.folder, *arguments, **environment)
+        assert found == code, text[-6000:]
         return text
 
-    def would_run(self, config=None):
-        """Number of jobs by rule that a dry run announces for `config`."""
-        if config is not None:
-            (self.folder / "study.yaml").write_text(yaml.safe_dump(config))
-        text = self.run("--dry-run")
-        if config is not None:
+    def plan(self, config=None, *arguments):
+        """What a dry run finds out for `config`, or else for the study's own."""
+        if config is None:
+            return plan(self.folder, "--configfile", "study.yaml", *arguments)
+        (self.folder / "study.yaml").write_text(yaml.safe_dump(config))
+        try:
+            return self.plan(None, *arguments)
+        finally:
             (self.folder / "study.yaml").write_text(yaml.safe_dump(self.config))
-        table = text.split("Job stats:")[1].split("total")[0] if "Job stats:" in text else ""
-        return {name: int(n) for name, n in re.findall(r"^(\w+)\s+(\d+)$", table, re.M) if name != "all"}
+
+    def would_run(self, config=None):
+        """Number of jobs by rule that would run for `config`, or else for the study's own."""
+        return self.plan(config).counts()
 
     def result(self, path):
         return self.folder / "results" / self.config["study"] / path

@@ -13,12 +13,14 @@ import pytest
 import yaml
 
 from helpers.paths import ROOT, SCHEMA
+from helpers.workflow import plan, snakemake
 from voxelwhy.config.settings import load_settings
 from voxelwhy.io.images import Grid
 
 CONFIGS = sorted((ROOT / "config").glob("*.yaml"))
 #: Pages that show configs.
 SHOWN = [path for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))] if "```yaml" in path.read_text()]
+NETWORK_CARD = "results/other/template/network.json"
 
 
 def pins(lines):
@@ -102,12 +104,6 @@ def test_no_config_of_readme_and_docs_is_left_out():
     }
 
 
-def dry_run(folder, *arguments):
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "workflow" / "Snakefile"), "--dry-run"]
-    done = subprocess.run([*command, *arguments], cwd=folder, capture_output=True, text=True, timeout=300)
-    return done.returncode, done.stdout + done.stderr
-
-
 def test_the_folder_of_results_is_there_after_a_clone():
     """With the page that says what comes out; nothing else in it is committed."""
     listed = subprocess.run(["git", "ls-files", "results"], cwd=ROOT, capture_output=True, text=True, timeout=60)
@@ -128,9 +124,7 @@ def test_make_clean_leaves_the_page_on_results(tmp_path):
 
 def test_the_embedded_cohort_has_a_dry_run(tmp_path):
     """The configs of real studies have theirs in test_configs.py, on a small download."""
-    code, text = dry_run(tmp_path)
-    assert code == 0, text[-3000:]
-    assert re.search(r"^write_report +1$", text, re.M)
+    assert plan(tmp_path).counts()["write_report"] == 1
 
 
 def minimal(tmp_path, **sections):
@@ -144,25 +138,16 @@ def minimal(tmp_path, **sections):
 def test_another_config_replaces_the_default_one(tmp_path):
     """No value of the demo is in another study: its settings are those of the file and the schema's defaults."""
     config = minimal(tmp_path)
-    code, text = dry_run(tmp_path, "--configfile", "other.yaml", "--printshellcmds")
-    assert code == 0, text[-3000:]
-    assert "simulate_cohort" not in text
-    assert "results/demo" not in text
-    for part in ("workflow", "scripts", "config"):
-        shutil.copytree(ROOT / part, tmp_path / part)
-    with open(tmp_path / "workflow" / "Snakefile", "a") as snakefile:
-        snakefile.write("\n\nprint('SETTINGS', json.dumps(config))\n")
-    command = [sys.executable, "-m", "snakemake", "--dry-run", "--configfile", "other.yaml"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
-    found = re.search(r"^SETTINGS (.*)$", done.stdout + done.stderr, re.M)
-    assert found, (done.stdout + done.stderr)[-3000:]
-    assert json.loads(found[1]) == json.loads(json.dumps(load_settings(config, SCHEMA)))
+    study = plan(tmp_path, "--configfile", "other.yaml")
+    assert "simulate_cohort" not in study.counts()
+    assert "results/demo" not in json.dumps([study.jobs, study.rules])
+    assert study.config == json.loads(json.dumps(load_settings(config, SCHEMA)))
 
 
 def test_a_missing_table_is_named(tmp_path):
     minimal(tmp_path)
     (tmp_path / "scans.csv").unlink()
-    code, text = dry_run(tmp_path, "--configfile", "other.yaml")
+    code, text = snakemake(tmp_path, "--dry-run", "--configfile", "other.yaml")
     assert code != 0
     assert "scans.csv" in text
     assert "Traceback" not in text
@@ -170,11 +155,8 @@ def test_a_missing_table_is_named(tmp_path):
 
 def test_a_network_that_cannot_work_on_the_grid_says_so_before_anything_runs(tmp_path):
     minimal(tmp_path, registration={"resolution_mm": 3})
-    command = [sys.executable, "-m", "snakemake", "results/other/template/network.json", "--cores", "1"]
-    command += ["--snakefile", str(ROOT / "workflow" / "Snakefile"), "--configfile", "other.yaml"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
-    text = done.stdout + done.stderr
-    assert done.returncode != 0
+    code, text = snakemake(tmp_path, NETWORK_CARD, "--cores", "1", "--configfile", "other.yaml")
+    assert code != 0
     assert "cannot work on a grid of 65 x 77 x 65 voxels" in text
     assert "78 x 78 x 78" in text
     assert "Traceback" not in text
@@ -186,10 +168,8 @@ def test_the_small_datasets_network_has_its_grid_mask_and_memory(tmp_path):
     training = {"network": "small_dataset", "mask": "grey_white", "batch_size": 2}
     methods = {"methods": {"grad_cam": {}}}
     minimal(tmp_path, registration={"resolution_mm": 2, "grid": "mni"}, training=training, heatmaps=methods)
-    command = [sys.executable, "-m", "snakemake", "results/other/template/network.json", "--cores", "1"]
-    command += ["--snakefile", str(ROOT / "workflow" / "Snakefile"), "--configfile", "other.yaml"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stdout + done.stderr
+    code, text = snakemake(tmp_path, NETWORK_CARD, "--cores", "1", "--configfile", "other.yaml")
+    assert code == 0, text
     template = tmp_path / "results" / "other" / "template"
     assert json.loads((template / "network.json").read_text())["spatial_shape"] == [91, 109, 91]
     grid, card = Grid.of(template / "network_mask.nii.gz"), json.loads((template / "network_mask.json").read_text())
@@ -200,14 +180,7 @@ def test_the_small_datasets_network_has_its_grid_mask_and_memory(tmp_path):
     for name, sections in (("small_dataset", {"training": training, "heatmaps": methods}), ("rieke2018", {})):
         registration = {"resolution_mm": 2, "grid": "mni"} if sections else {}
         minimal(tmp_path, registration=registration, **sections)
-        snakefile = "\n\nprint('MEMORY', ask.training_mb(None, 1))\n"
-        for part in ("workflow", "scripts", "config"):
-            shutil.copytree(ROOT / part, tmp_path / name / part)
-        with open(tmp_path / name / "workflow" / "Snakefile", "a") as text:
-            text.write(snakefile)
-        command = [sys.executable, "-m", "snakemake", "--dry-run", "--configfile", "../other.yaml", "--directory", ".."]
-        done = subprocess.run(command, cwd=tmp_path / name, capture_output=True, text=True, timeout=300)
-        wanted[name] = int(re.search(r"^MEMORY (.*)$", done.stdout + done.stderr, re.M)[1])
+        wanted[name] = plan(tmp_path, "--configfile", "other.yaml").of("train_fold")[0]["mem_mb"]
     # Measured peaks of a training step: 2.5 GB and 13.1 GB.
     assert 2499 < wanted["small_dataset"] < 6000
     assert 13116 < wanted["rieke2018"] < 20000

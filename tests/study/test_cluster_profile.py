@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 
 import pytest
 import yaml
 
-from helpers.paths import ROOT
+from helpers.paths import PROFILE, ROOT
+from helpers.workflow import plan
 from voxelwhy.io.tables import SELECTED
 
-PROFILE = ROOT / "workflow" / "profiles" / "slurm"
 DEMO = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
 SPLITS = [
     {"name": "kfold", "kind": "kfold", "folds": 3},
@@ -24,27 +22,19 @@ SPLITS = [
 ALONE = {"simulate_cohort", "parse_tables", "train_fold", "explain_shuffled", "write_report"}
 
 
-def dry_run(folder, config):
+def plan_on_slurm(folder, config):
     (folder / "study.yaml").write_text(yaml.safe_dump(config))
-    snakefile = str(ROOT / "workflow" / "Snakefile")
-    command = [sys.executable, "-m", "snakemake", "--snakefile", snakefile, "--configfile", "study.yaml", "--dry-run"]
-    done = subprocess.run([*command, "--profile", PROFILE], cwd=folder, capture_output=True, text=True, timeout=300)
-    text = done.stdout + done.stderr
-    assert done.returncode == 0, text[-3000:]
-    return text
+    return plan(folder, "--configfile", "study.yaml", "--profile", PROFILE.parent)
 
 
 @pytest.mark.parametrize("splits", [DEMO["splits"], SPLITS], ids=["demo", "several"])
 def test_groups_are_legal_and_hold_every_short_step(tmp_path, splits):
     """Snakemake refuses a group that would wait for itself, in a dry run too."""
-    text = dry_run(tmp_path, DEMO | {"splits": splits})
-    # Steps of a group are indented below it.
-    steps = re.findall(r"^( *)(?:rule|checkpoint) (\w+):", text, re.M)
-    assert {rule for indent, rule in steps if not indent} == ALONE | {"all"}
-    assert len({rule for indent, rule in steps if indent}) >= 20
+    study = plan_on_slurm(tmp_path, DEMO | {"splits": splits})
+    assert {job["rule"] for job in study.jobs if not job["group"]} == ALONE | {"all"}
+    assert len({job["rule"] for job in study.jobs if job["group"]}) >= 20
     # One of each: what is short goes together however many splits there are.
-    names = re.findall(r"Group job (\w+) ", text, re.M)
-    assert sorted(names) == sorted(["prepare", "cohort", *(f"results_{split['name']}" for split in splits)])
+    assert study.groups() == sorted(["prepare", "cohort", *(f"results_{split['name']}" for split in splits)])
 
 
 def test_groups_are_legal_where_other_cohorts_and_maps_of_others_come_in(tmp_path):
@@ -55,15 +45,15 @@ def test_groups_are_legal_where_other_cohorts_and_maps_of_others_come_in(tmp_pat
     (tmp_path / "maps.npz").touch()
     others = [{"name": "theirs", "file": "maps.npz", "group": "AD"}]
     heatmaps = DEMO["heatmaps"] | {"others": others}
-    text = dry_run(tmp_path, DEMO | {"splits": SPLITS, "evaluate_on": ["elsewhere"], "heatmaps": heatmaps})
-    names = re.findall(r"Group job (\w+) ", text, re.M)
+    config = DEMO | {"splits": SPLITS, "evaluate_on": ["elsewhere"], "heatmaps": heatmaps}
+    names = plan_on_slurm(tmp_path, config).groups()
     results = [f"results_{split['name']}{of}" for split in SPLITS for of in ("", "_on_elsewhere")]
-    assert sorted(names) == sorted(["prepare", "cohort", "imported_maps", "external", *results])
+    assert names == sorted(["prepare", "cohort", "imported_maps", "external", *results])
     assert "register" not in "".join(names)
 
 
 def test_the_profile_starts_with_what_differs_between_sites():
-    text = (PROFILE / "config.yaml").read_text()
+    text = PROFILE.read_text()
     top, _, rest = text.partition("# --- The same everywhere")
     for key in ("slurm_partition", "slurm_account", "use_gpu", "gres", "slurm-status-command", "precommand"):
         assert key in top
@@ -72,6 +62,6 @@ def test_the_profile_starts_with_what_differs_between_sites():
 
 def test_retries_are_the_profiles_and_no_rules():
     """A rule's own would come on top: a job's Snakemake on the node repeats it, in the same memory and time."""
-    assert yaml.safe_load((PROFILE / "config.yaml").read_text())["retries"] == 2
+    assert yaml.safe_load(PROFILE.read_text())["retries"] == 2
     for path in (ROOT / "workflow" / "rules").glob("*.smk"):
         assert not re.search(r"^\s+retries:", path.read_text(), re.M), path.name

@@ -12,7 +12,7 @@ import pytest
 
 from helpers.studies import SMALL, Study
 
-pytestmark = pytest.mark.study
+pytestmark = pytest.mark.slow
 
 COMPARED = SMALL | {
     "evaluation": SMALL["evaluation"] | {"shuffled": 0},

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import csv
+import functools
 import re
-import subprocess
-import sys
 from collections import Counter
 
 import pytest
@@ -13,6 +12,7 @@ import yaml
 
 from helpers.paths import ROOT, SCHEMA
 from helpers.trees import ADNI_3T, ADNI_15T, adni_merged, bids, named_files, oasis1
+from helpers.workflow import plan, snakemake
 from voxelwhy.config.settings import load_settings
 from voxelwhy.io.images import Grid
 from voxelwhy.networks.build import build_network
@@ -65,32 +65,36 @@ def with_data(name, tree, folder):
     (folder / "study.yaml").write_text(text.replace(path, str(tree)))
 
 
+@pytest.fixture(scope="module")
+def read(tmp_path_factory):
+    """Call with the name of a study: the folder in which it has read its download."""
+
+    @functools.cache
+    def read_tables(name):
+        folder = tmp_path_factory.mktemp(name)
+        STUDIES[name][0](folder / "download")
+        with_data(name, folder / "download", folder)
+        code, text = snakemake(folder, "--cores", "1", "--configfile", "study.yaml", "--until", "parse_tables")
+        assert code == 0, text[-3000:]
+        return folder
+
+    return read_tables
+
+
 def rows(folder, name, table):
     with open(folder / "results" / name / "cohort" / f"{table}.tsv", encoding="utf-8") as lines:
         return list(csv.DictReader(lines, delimiter="\t"))
 
 
-def snakemake(folder, *arguments):
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "workflow" / "Snakefile"), "--cores", "1"]
-    command += ["--configfile", "study.yaml", *arguments]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
-    return done.stdout + done.stderr
-
-
 @pytest.mark.parametrize("name", STUDIES)
-def test_a_study_reads_its_download_and_would_run_to_its_report(name, tmp_path):
-    make, wanted, reasons = STUDIES[name]
-    tree = tmp_path / "download"
-    make(tree)
-    with_data(name, tree, tmp_path)
-    snakemake(tmp_path, "--until", "parse_tables")
-    scans, dropped = rows(tmp_path, name, "scans"), rows(tmp_path, name, "dropped")
+def test_a_study_reads_its_download_and_would_run_to_its_report(name, read):
+    _, wanted, reasons = STUDIES[name]
+    folder = read(name)
+    scans, dropped = rows(folder, name, "scans"), rows(folder, name, "dropped")
     assert Counter(scan["label"] for scan in scans) == wanted
     found = Counter(row["reason"] for row in dropped)
     assert {reason: found[reason] for reason in reasons} == reasons
-    text = snakemake(tmp_path, "--dry-run")
-    jobs = {rule: int(n) for rule, n in re.findall(r"^(\w+) +(\d+)$", text.split("Job stats:")[1], re.M)}
+    jobs = plan(folder, "--configfile", "study.yaml").counts()
     settings = settings_of(name)
     assert jobs["register_scan"] == sum(wanted.values())
     assert jobs["train_fold"] == sum(split.get("folds", 1) for split in settings["splits"])
@@ -99,11 +103,8 @@ def test_a_study_reads_its_download_and_would_run_to_its_report(name, tmp_path):
     assert jobs["write_report"] == 1
 
 
-def test_somebody_scanned_at_both_field_strengths_stays_one_subject_and_keeps_the_other_scan(tmp_path):
-    make_both(tmp_path / "download")
-    with_data("adni_both", tmp_path / "download", tmp_path)
-    snakemake(tmp_path, "--until", "parse_tables")
-    scans = rows(tmp_path, "adni_both", "scans")
+def test_somebody_scanned_at_both_field_strengths_stays_one_subject_and_keeps_the_other_scan(read):
+    scans = rows(read("adni_both"), "adni_both", "scans")
     # 023_S_0030 failed at 3 T at Month 24, and not at 1.5 T.
     assert [s["image_id"] for s in scans if s["subject_id"] == "023_S_0030"] == ["110", "203"]
     assert [s["image_id"] for s in scans if s["subject_id"] == "999_S_0001"] == ["101", "102", "103", "201"]

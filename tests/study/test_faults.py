@@ -20,7 +20,7 @@ import pytest
 
 from helpers.studies import SMALL, Study
 
-pytestmark = pytest.mark.study
+pytestmark = pytest.mark.slow
 
 METHODS = ("grad_cam", "sensitivity_analysis")
 CONFIG = SMALL | {

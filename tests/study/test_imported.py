@@ -18,7 +18,7 @@ from helpers.studies import SMALL, Study
 from voxelwhy.io.images import Grid, save_image
 from voxelwhy.networks.build import build_network
 
-pytestmark = pytest.mark.study
+pytestmark = pytest.mark.slow
 
 METHODS = {"sensitivity_analysis": {}, "occlusion": {"size_mm": 64, "stride_mm": 64}}
 GRID = Grid.icbm(4)
@@ -34,6 +34,7 @@ FOREIGN = SMALL | {
     "simulation": SMALL["simulation"]
     | {"subjects": {"Dementia": 4, "CN": 4, "MCI": 0, "converter": 0}, "visits": [["Screening"]]}
     | {"missing_files": [], "truncated_files": []},
+    "registration": SMALL["registration"] | {"batch": 8},
     "splits": [{"kind": "kfold", "folds": 2}, {"name": "theirs", "kind": "holdout", "test_subjects": 2}],
     "training": {"network": "small"},
     "model": {"weights": "2018.pt", "normalisation": "theirs", "trained_on": "theirs"},
@@ -171,7 +172,7 @@ def test_the_modules_that_a_job_loads_are_those_that_its_digest_names(foreign):
 
 
 def test_without_a_split_there_is_no_accuracy_anywhere(unnamed):
-    assert "register_scan" not in unnamed.jobs and unnamed.jobs["adopt_weights"] == 1
+    assert not {"register_scan", "register_batch"} & set(unnamed.jobs) and unnamed.jobs["adopt_weights"] == 1
     assert not {"evaluate_predictions", "train_baseline", "draw_performance"} & set(unnamed.jobs)
     files = [
         path.relative_to(unnamed.result("splits/all_scans")) for path in unnamed.result("splits/all_scans").rglob("*")

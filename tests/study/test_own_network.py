@@ -12,7 +12,7 @@ import yaml
 from helpers.own_networks import BLOCKS, NET
 from helpers.studies import SMALL, Study
 
-pytestmark = pytest.mark.study
+pytestmark = pytest.mark.slow
 
 NAME = "own_net.nets:build"
 OWN = SMALL | {
@@ -21,6 +21,7 @@ OWN = SMALL | {
     "simulation": SMALL["simulation"]
     | {"subjects": {"Dementia": 4, "CN": 4, "MCI": 0, "converter": 0}, "visits": [["Screening"]]}
     | {"missing_files": [], "truncated_files": []},
+    "registration": SMALL["registration"] | {"batch": 8},
     "training": {"epochs": 1, "learning_rate": 1e-3},
     "model": {"architecture": NAME, "options": {"width": 3}},
     "heatmaps": {"methods": {"sensitivity_analysis": {}}},
@@ -71,7 +72,7 @@ def test_a_change_of_its_code_trains_anew_and_registers_nothing(own):
     finally:
         blocks.write_text(BLOCKS)
     assert jobs["train_fold"] == jobs["compute_heatmaps"] == 1
-    assert not {"register_scan", "split_folds", "prepare_mask"} & set(jobs)
+    assert not {"register_scan", "register_batch", "split_folds", "prepare_mask"} & set(jobs)
     assert own.would_run(OWN | {"model": {"architecture": NAME, "options": {"width": 4}}})["train_fold"] == 1
 
 

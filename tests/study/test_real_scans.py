@@ -16,7 +16,7 @@ from helpers.studies import Study
 REAL = os.environ.get("VOXELWHY_REAL_SCANS")
 PEOPLE = ("sub-01", "sub-02", "sub-03", "sub-05", "sub-12", "sub-16")
 pytestmark = [
-    pytest.mark.study,
+    pytest.mark.slow,
     pytest.mark.skipif(not REAL, reason="VOXELWHY_REAL_SCANS names no real scans"),
 ]
 
@@ -42,7 +42,7 @@ def real(tmp_path_factory):
             "label": "sex",
             "classes": {"positive": {"name": "F", "values": ["F"]}, "negative": {"name": "M", "values": ["M"]}},
         },
-        "registration": {"resolution_mm": 4, "n4": True},
+        "registration": {"resolution_mm": 4, "n4": True, "batch": 8},
         "splits": [
             {"kind": "holdout", "test_subjects": 1},
             {"name": "accuracy", "kind": "kfold", "folds": 2, "heatmaps": False},

@@ -20,7 +20,7 @@ from helpers.studies import Study
 from voxelwhy.io.images import save_image
 from voxelwhy.jobs.code_digest import SILENT
 
-pytestmark = pytest.mark.study
+pytestmark = pytest.mark.slow
 
 CLASSES = {"positive": {"name": "AD", "values": ["AD"]}, "negative": {"name": "CN", "values": ["CN"]}}
 
@@ -129,8 +129,9 @@ def test_two_studies_at_once_register_each_scan_once(together, alone):
 def test_what_a_registration_is_made_of_decides_what_is_registered(together, data):
     """Nothing for another study in batches, one for a changed scan, all for another transform or other code."""
 
-    def run(name, **registration):
-        finish(start(together, config_of(data, name, **registration)))
+    def run(name, batch=8, **registration):
+        together.configure(config_of(data, name, batch=batch, **registration))
+        together.run("--until", "select_scans")
         return n_registered(together, name)
 
     assert run("three", batch=3) == 0

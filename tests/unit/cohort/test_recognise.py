@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 import yaml
@@ -14,7 +11,8 @@ from helpers.bids_dataset import CLASSES, write_bids
 from helpers.digests import assert_named
 from helpers.folder_scans import NAMED, touch
 from helpers.oasis_tables import ONE, TWO
-from helpers.paths import ROOT, SCHEMA
+from helpers.paths import SCHEMA
+from helpers.workflow import snakemake
 from voxelwhy import registry
 from voxelwhy.cohort.recognise import COLUMNS, recognise_source, settle_source
 from voxelwhy.config.settings import load_settings
@@ -170,25 +168,21 @@ def test_settings_that_name_nothing(cohort, match):
         recognise_source(cohort)
 
 
-def snakemake(folder, config, *arguments, **environment):
+def run_study(folder, config, *arguments, **environment):
     (folder / "study.yaml").write_text(yaml.safe_dump(config))
-    command = [sys.executable, "-m", "snakemake", *arguments, "--cores", "1", "--configfile", "study.yaml"]
-    command += ["--snakefile", str(ROOT / "workflow" / "Snakefile")]
-    environment = os.environ | environment
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
-    return done.returncode, done.stdout + done.stderr
+    return snakemake(folder, *arguments, "--cores", "1", "--configfile", "study.yaml", **environment)
 
 
 def test_the_workflow_says_once_what_it_recognised_and_writes_it_down(tmp_path):
     write_bids(tmp_path / "data")
     config = {"study": "x", "cohort": {"source": "auto", "data_dir": "data", "classes": CLASSES}}
     sentence = "cohort.source auto: bids, because the folder has a dataset_description.json"
-    code, text = snakemake(tmp_path, config, "--dry-run")
+    code, text = run_study(tmp_path, config, "--dry-run")
     assert code == 0, text[-3000:]
     assert text.count(sentence) == 1
     (tmp_path / "loaded").mkdir()
     record = {"VOXELWHY_RECORD_MODULES": str(tmp_path / "loaded")}
-    code, text = snakemake(tmp_path, config, "results/x/cohort/scans.tsv", **record)
+    code, text = run_study(tmp_path, config, "results/x/cohort/scans.tsv", **record)
     assert code == 0, text[-3000:]
     assert text.count(sentence) == 1
     assert sentence in (tmp_path / "results/x/logs/parse_tables.log").read_text()
@@ -196,14 +190,14 @@ def test_the_workflow_says_once_what_it_recognised_and_writes_it_down(tmp_path):
     job = json.loads(next((tmp_path / "loaded").iterdir()).read_text())
     assert_named(job)
     assert "voxelwhy.cohort.readers.bids" in job["loaded"]
-    assert "Nothing to be done" in snakemake(tmp_path, config, "results/x/cohort/scans.tsv", "--dry-run")[1]
+    assert "Nothing to be done" in run_study(tmp_path, config, "results/x/cohort/scans.tsv", "--dry-run")[1]
     touch(tmp_path / "data", "sub-03/anat/sub-03_T1w.nii")
-    assert "parse_tables" in snakemake(tmp_path, config, "results/x/cohort/scans.tsv", "--dry-run")[1]
+    assert "parse_tables" in run_study(tmp_path, config, "results/x/cohort/scans.tsv", "--dry-run")[1]
 
 
 def test_a_source_that_is_not_recognised_ends_with_a_message(tmp_path):
     write(tmp_path / "t.csv", "a,b\n1,2\n")
-    code, text = snakemake(tmp_path, {"study": "x", "cohort": {"source": "auto", "table": "t.csv"}}, "--dry-run")
+    code, text = run_study(tmp_path, {"study": "x", "cohort": {"source": "auto", "table": "t.csv"}}, "--dry-run")
     assert code != 0
     assert "no source has such a table" in text
     assert "Traceback" not in text

@@ -238,7 +238,7 @@ def test_cleaning_the_store_takes_nothing_from_a_study(tmp_path, rendered):
     assert not store.exists() and contents(tmp_path / "results/a") == wanted
 
 
-@pytest.mark.study
+@pytest.mark.slow
 def test_a_second_study_in_the_folder_simulates_nothing_and_says_what_was_planted(tmp_path):
     """Through snakemake; where the store lies changes nothing that would run."""
     made = SMALL["simulation"] | {"subjects": 4, "visits": [["Screening"]], "missing_files": [], "truncated_files": []}

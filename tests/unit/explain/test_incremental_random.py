@@ -6,6 +6,7 @@ import torch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from helpers.examples import examples
 from helpers.random_networks import Several, networks
 from voxelwhy.explain.incremental.engine import Incremental
 
@@ -57,11 +58,18 @@ def check(nets, image, lo, hi, masks, value, batch_size=None):
     return told
 
 
+@pytest.mark.random
 @pytest.mark.parametrize("axes", [2, 3])
 def test_random_networks_equal_the_plain_loop(axes):
     compared = []
 
-    @settings(max_examples=30, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=examples(30),
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
     @given(st.data())
     def run(data):
         shape = data.draw(st.sampled_from(GRIDS[axes]))
@@ -74,4 +82,4 @@ def test_random_networks_equal_the_plain_loop(axes):
         compared.append(told)
 
     run()
-    assert sum(compared) >= 100  # networks
+    assert sum(compared) >= examples(100)  # networks

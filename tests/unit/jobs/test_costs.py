@@ -5,7 +5,8 @@ import re
 import pytest
 import yaml
 
-from helpers.paths import PROFILE
+from helpers.paths import PROFILE, ROOT
+from helpers.workflow import plan
 from voxelwhy.jobs import costs
 from voxelwhy.jobs.costs import GROUP_SIZES, START_UP_SECONDS, registration_seconds, registrations_per_job
 from voxelwhy.registry import NETWORKS
@@ -143,17 +144,21 @@ def test_steps_of_a_method_count():
     assert (many - costs.MAP_SECONDS) == pytest.approx(64 * (one - costs.MAP_SECONDS))
 
 
-def test_every_rule_asks_for_memory_and_time_by_what_was_measured():
-    """Functions of grid, scans and attempt, and no number typed in."""
-    found = 0
-    for path in (PROFILE.parents[2] / "rules").glob("*.smk"):
-        for rule in re.split(r"^ *(?:rule|checkpoint) ", path.read_text(), flags=re.M)[1:]:
-            if "script:" in rule:
-                asked = dict(re.findall(r"^ +(mem_mb|runtime)=(.+),$", rule, re.M))
-                assert asked.keys() == {"mem_mb", "runtime"}, rule.partition(":")[0]
-                assert all(re.fullmatch(r"\w+_(mem_mb|runtime)", value) for value in asked.values()), rule[:200]
-                found += 1
-    assert found >= 35
+def test_every_rule_asks_for_memory_and_time_by_what_was_measured(tmp_path):
+    """Functions of grid, scans and attempt, and no number typed in; and each has what every rule has."""
+    rules = plan(tmp_path, "--configfile", ROOT / "config" / "config.yaml").rules
+    scripts = {name: rule for name, rule in rules.items() if rule["script"]}
+    assert len(scripts) >= 35 and set(rules) - set(scripts) == {"all"}
+    for name, rule in scripts.items():
+        asked = {resource: rule["resources"].get(resource, "nothing") for resource in ("mem_mb", "runtime")}
+        assert asked == {"mem_mb": None, "runtime": None}, name
+        assert rule["params"] == ["code", "settings"], name
+        assert rule["environment"].endswith("envs/voxelwhy.yaml"), name
+        (log,) = rule["log"]
+        assert log.startswith(f"results/demo/logs/{name}") and log.endswith(".log"), name
+        assert rule["benchmark"].startswith(f"results/demo/benchmarks/{name}") and rule["benchmark"].endswith(".tsv"), (
+            name
+        )
 
 
 def test_finer_windows_and_extractions_cost_more():

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers.examples import examples
 from helpers.onnx_models import KINDS, Maker, assert_same, channels_last, images, run
 from voxelwhy.errors import ConfigError
 from voxelwhy.explain.grad_cam import grad_cam
@@ -146,7 +147,8 @@ def networks(draw):
     return net
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@pytest.mark.random
+@settings(max_examples=examples(60), deadline=None, derandomize=True)
 @given(net=networks())
 def test_any_small_network_gives_what_onnxruntime_gives(tmp_path_factory, net):
     path = net.save(tmp_path_factory.mktemp("any") / "net.onnx")

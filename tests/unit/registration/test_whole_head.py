@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -16,7 +14,7 @@ import pytest
 import yaml
 from scipy.ndimage import distance_transform_edt, map_coordinates
 
-from helpers.paths import ROOT
+from helpers.workflow import plan, snakemake
 from voxelwhy.cohort.skull_stripping import judge_cohort, require_one_kind
 from voxelwhy.errors import ConfigError, InputError, ShapeError
 from voxelwhy.io.images import Grid, read_json, save_image
@@ -204,9 +202,7 @@ def test_the_head_template_is_checked(folder, tmp_path):
     assert make_head_template(path, 6, sha256=sha256.upper())[1] == sha256
     with pytest.raises(InputError, match=rf"not the file[\s\S]*found: +'{sha256}'[\s\S]*allowed: {'0' * 64}"):
         make_head_template(path, 6, sha256="0" * 64)
-    with pytest.raises(
-        InputError, match=r"skull-stripped[\s\S]*cm³ without a skull[\s\S]*mni_icbm152_t1_tal"
-    ):
+    with pytest.raises(InputError, match=r"skull-stripped[\s\S]*cm³ without a skull[\s\S]*mni_icbm152_t1_tal"):
         make_head_template(folder / "template.nii.gz", 6)
     image = nib.load(path)
     shifted = image.affine.copy()
@@ -290,15 +286,7 @@ def table(path):
         return list(csv.DictReader(lines, delimiter="\t"))
 
 
-def snakemake(folder, *arguments):
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "workflow" / "Snakefile"), "--cores", "1"]
-    done = subprocess.run(
-        [*command, "--configfile", "heads.yaml", *arguments], cwd=folder, capture_output=True, text=True, timeout=600
-    )
-    return done.returncode, done.stdout + done.stderr
-
-
-@pytest.mark.study
+@pytest.mark.slow
 def test_a_study_of_whole_heads_through_the_workflow(folder, tmp_path):
     """The template is read from its path, never fetched; a missing one is named; a brain among heads is refused."""
     data = tmp_path / "data"
@@ -320,20 +308,23 @@ def test_a_study_of_whole_heads_through_the_workflow(folder, tmp_path):
     def configure(**changes):
         (tmp_path / "heads.yaml").write_text(yaml.safe_dump(config | changes))
 
+    def run_until(rule):
+        return snakemake(tmp_path, "--cores", "1", "--configfile", "heads.yaml", "--until", rule)
+
     def write(*names):
         rows = [f"{name}.nii.gz,{name[:2]},{name}" for name in names]
         (tmp_path / "scans.csv").write_text("\n".join(["path,label,subject", *rows]) + "\n")
 
     write(*names[:4])
     configure(scans={"template": str(tmp_path / "not here.nii")})
-    code, text = snakemake(tmp_path, "--until", "select_scans")
+    code, text = run_until("select_scans")
     assert code != 0 and "not here.nii" in text and "set scans.template" in text and "Traceback" not in text
     skull = json.loads((tmp_path / "results/heads/cohort/skull.json").read_text())
     assert skull["skull_stripped"] is False and len(skull["looked_at"]) == 4
     assert not list((tmp_path / "results/heads").glob("registered/*"))
 
     configure()
-    code, text = snakemake(tmp_path, "--until", "select_scans")
+    code, text = run_until("select_scans")
     assert code == 0, text[-3000:]
     results = tmp_path / "results/heads"
     card = read_json(results / "template/head.json")
@@ -344,13 +335,13 @@ def test_a_study_of_whole_heads_through_the_workflow(folder, tmp_path):
 
     # One more scan registers one scan; a scan that a person rejects is not registered, but accounted for.
     write(*names)
-    assert snakemake(tmp_path, "--until", "parse_tables")[0] == 0
-    code, text = snakemake(tmp_path, "--until", "select_scans", "--dry-run")
-    assert re.search(r"^register_scan +1$", text, re.M) and "prepare_head_template" not in text
+    assert run_until("parse_tables")[0] == 0
+    jobs = plan(tmp_path, "--configfile", "heads.yaml", "--until", "select_scans").counts()
+    assert jobs["register_scan"] == 1 and "prepare_head_template" not in jobs
     known = {path.parent.name for path in masks}
     new = next(row["scan_id"] for row in table(results / "cohort/scans.tsv") if row["scan_id"] not in known)
     configure(registration=config["registration"] | {"skip": {new: "moved in the scanner"}})
-    code, text = snakemake(tmp_path, "--until", "select_scans")
+    code, text = run_until("select_scans")
     assert code == 0 and not (results / "registered" / new).exists()
     excluded = table(results / "cohort/excluded.tsv")
     assert [(row["scan_id"], row["reason"], row["detail"]) for row in excluded] == [
@@ -358,13 +349,13 @@ def test_a_study_of_whole_heads_through_the_workflow(folder, tmp_path):
     ]
 
     write(*names, "CN8")
-    code, text = snakemake(tmp_path, "--until", "select_scans")
+    code, text = run_until("select_scans")
     assert code != 0 and "mixes brains and whole heads" in text and "Traceback" not in text
     configure(registration=config["registration"] | {"skip": {new: "moved", "sub-CN8_CN8": "a brain"}})
-    code, text = snakemake(tmp_path, "--until", "select_scans")
+    code, text = run_until("select_scans")
     assert code == 0 and len(table(results / "cohort/excluded.tsv")) == 2
     configure(registration=config["registration"] | {"skip": {"sub-CN8_CN7": "a brain"}})
-    code, text = snakemake(tmp_path, "--until", "select_scans")
+    code, text = run_until("select_scans")
     assert code != 0 and "did you mean sub-CN8_CN8?" in text and "Traceback" not in text
 
 

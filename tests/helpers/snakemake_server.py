@@ -1,0 +1,113 @@
+"""
+Snakemake, started once: runs commands in forks of a process that has imported it, one after another.
+
+A command of Snakemake spends most of its time importing itself. Each fork is what the command line would start: a
+process with its own folder, environment, output and exit status that ends with the command. Requests and answers are
+lines of JSON. Nothing of voxelwhy is imported before the fork: the workflow imports that of its own checkout.
+"""
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+
+import nibabel  # noqa: F401  (the workflow imports these two each time it is parsed)
+import pandas  # noqa: F401
+import snakemake.executors.dryrun
+import snakemake.executors.local  # noqa: F401
+from snakemake.cli import main as snakemake_main
+from snakemake.workflow import Workflow
+
+
+def strings(files):
+    return [str(file) for file in files]
+
+
+def describe_job(dag, job):
+    group = dag.get_job_group(job)
+    return {
+        "rule": job.rule.name,
+        "wildcards": dict(job.wildcards_dict),
+        "input": strings(job.input),
+        "output": strings(job.output),
+        "reason": str(dag.reason(job)),
+        "mem_mb": job.resources.get("mem_mb"),
+        # None, or the name of the group and which of the groups of this name it is.
+        "group": group and [group.groupid, id(group)],
+    }
+
+
+def describe_rule(rule):
+    """What a rule's block states."""
+    return {
+        "script": rule.script,
+        "params": sorted(name for name, _ in rule.params._allitems()),
+        # None: a function of wildcards and attempt.
+        "resources": {name: None if r.is_evaluable() else r.value for name, r in rule.resources.items()},
+        "log": strings(rule.log),
+        "benchmark": rule.benchmark and str(rule.benchmark),
+        "environment": rule.conda_env and str(rule.conda_env),
+        "local": rule.name in rule.workflow._localrules,
+    }
+
+
+def record_plan(path):
+    """Let the dry run of this process write what it would do to `path`, as JSON."""
+    execute = Workflow.execute
+
+    def recorded(workflow, *arguments, **options):
+        result = execute(workflow, *arguments, **options)
+        dag = workflow.dag
+        plan = {
+            "jobs": [describe_job(dag, job) for job in dag.needrun_jobs(exclude_finished=False)],
+            "rules": {rule.name: describe_rule(rule) for rule in workflow.rules},
+            "config": workflow.globals["config"],
+        }
+        with open(path, "w", encoding="utf-8") as out:
+            json.dump(plan, out)
+        return result
+
+    Workflow.execute = recorded
+
+
+def run(request, paths):
+    """What the fork does, up to its end: `python -m snakemake <arguments>` in the folder of the request."""
+    for number, path in ((1, paths["stdout"]), (2, paths["stderr"])):
+        os.dup2(os.open(path, os.O_WRONLY), number)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    os.chdir(request["folder"])
+    sys.path[0] = request["folder"]
+    sys.argv = ["snakemake", *request["arguments"]]
+    if request["plan"]:
+        record_plan(paths["plan"])
+    snakemake_main(request["arguments"])
+
+
+def answer(request):
+    folder = tempfile.mkdtemp()
+    paths = {name: os.path.join(folder, name) for name in ("stdout", "stderr", "plan")}
+    for path in paths.values():
+        open(path, "w").close()
+    child = os.fork()
+    if not child:
+        run(request, paths)
+        sys.exit()
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    texts = {}
+    for name, path in paths.items():
+        with open(path, encoding="utf-8", errors="replace") as file:
+            texts[name] = file.read()
+    shutil.rmtree(folder)
+    plan = json.loads(texts["plan"]) if texts["plan"] else None
+    return {"code": code, "text": texts["stdout"] + texts["stderr"], "plan": plan}
+
+
+if __name__ == "__main__":
+    replies = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what else is printed is not taken for an answer
+    for line in sys.stdin:
+        replies.write(json.dumps(answer(json.loads(line))) + "\n")
+        replies.flush()
