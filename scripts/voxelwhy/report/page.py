@@ -14,7 +14,7 @@ from voxelwhy.io.text import listing
 
 #: Figures are saved at a higher resolution than they are shown at, so that they stay sharp.
 SHOWN_DPI = 100
-_TEMPLATE = Path(__file__).with_name("report.html.j2")
+_TEMPLATE = Path(__file__).with_name("page.html.j2")
 
 
 def write_report(sections, out_path, *, title, simulated, sentences, versions, citations, split_titles=None, real=()):
