@@ -86,14 +86,15 @@ def _training(settings, splits):
     optimiser = OPTIMISERS[settings.get("optimiser", "adam")]
     inside = f"network options: {settings['options'] or 'none'}" if "options" in settings else None
     inside = inside or f"dropout {settings.get('dropout')}"
+    fitted = ", estimated from training scans only" * str(settings.get("normalisation")).startswith("voxelwise")
     kept = KEPT.get(settings.get("keep"), settings.get("keep"))
     return (
         f"The network {settings.get('network')} was trained on {named}; training, validation and test scans share no "
         f"subject. Its input was the {in_words(settings.get('channels', ['t1']))} of each scan. Outside "
         f"{describe_mask(settings)}, the input was set to 0. Training used the optimiser {optimiser} (learning rate "
         f"{settings.get('learning_rate')}, batch size {settings.get('batch_size')}, {settings.get('epochs')} epochs, "
-        f"{inside}) and the loss {describe_loss(settings)}. Normalisation: {describe_normalisation(settings)}, "
-        f"estimated from training scans only; crop: {settings.get('crop')}. The weights of {kept} were kept. "
+        f"{inside}) and the loss {describe_loss(settings)}. Normalisation: {describe_normalisation(settings)}{fitted}; "
+        f"crop: {settings.get('crop')}. The weights of {kept} were kept. "
         f"{describe_augmentation(settings)}The baseline is a linear model of regional means, trained on the same folds."
     )
 
@@ -148,7 +149,7 @@ def _heatmaps(settings, atlas, model=None):
     most = settings.get("most_subjects")
     limited = f" At most {count(most, 'subject')} per class, drawn at random, were explained." if most else ""
     return (
-        f"{explained}. Relevance explains the {describe_target(settings)} and was computed by {described}.{limited} "
+        f"{explained}. Relevance explains the {describe_target(settings)}. Methods: {described}.{limited} "
         f"Relevance was summed over the regions of {atlas.get('name', 'AAL')}"
         f"{', left and right combined' * atlas.get('merge_sides', False)}, resampled to the grid through the affines "
         "with nearest-neighbour interpolation. Means over subjects are reported with bootstrap intervals."

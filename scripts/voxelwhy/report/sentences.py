@@ -76,7 +76,7 @@ def _found(truth):
     if not len(found):
         return "No method detected the planted atrophy: none ranked the changed regions above chance."
     named = [f"{method_name(row.method)} ({_figures(row)})" for row in found.itertuples()]
-    return f"The planted atrophy was detected by {listing(named)}."
+    return f"The planted atrophy was detected by {listing(named)}; {_measure(found)}."
 
 
 def _claimed(truth):
@@ -84,7 +84,7 @@ def _claimed(truth):
     if not len(claimed):
         return "No method detected an atrophy, which is correct, since none was planted."
     named = [f"{method_name(row.method)} ({_figures(row)})" for row in claimed.itertuples()]
-    return f"An atrophy was detected by {listing(named)}, which is a false positive, since none was planted."
+    return f"Atrophy was detected by {listing(named)}, a false positive, since none was planted; {_measure(claimed)}."
 
 
 def _not_found(truth):
@@ -92,17 +92,22 @@ def _not_found(truth):
     if not len(missed):
         return "Every method tested detected it."
     named = [f"{method_name(row.method)} ({_figures(row)})" for row in missed.itertuples()]
-    return f"It was not detected by {listing(named)}."
+    return f"It was not detected by {listing(named)}; {_measure(missed)}."
 
 
 def _figures(row):
     if not math.isfinite(row.region_auprc):
         return "regional AUPRC not defined"
     nothing = getattr(row, "shuffled_auprc", math.nan)
-    reference = f"{row.region_chance:.2f} expected by chance"
-    if math.isfinite(nothing):
-        reference = f"{nothing:.2f} for networks trained on shuffled diagnoses"
-    return f"regional AUPRC {row.region_auprc:.2f} vs {reference}, Holm-corrected {p_value(row.p_holm)}"
+    reference = f"{nothing:.2f}" if math.isfinite(nothing) else f"{row.region_chance:.2f} by chance"
+    return f"{row.region_auprc:.2f} vs {reference}, {p_value(row.p_holm)}"
+
+
+def _measure(truth):
+    """What the numbers of `_figures` are, for the end of a sentence."""
+    shuffled = "shuffled_auprc" in truth and truth["shuffled_auprc"].notna().any()
+    reference = " vs that of networks trained on shuffled diagnoses" if shuffled else ""
+    return f"values: regional AUPRC{reference}, Holm-corrected p"
 
 
 def largest_regions(regions, classes):

@@ -169,12 +169,15 @@ def publish_truth(truth, out, *, group, n_subjects, n_scans, settings):
         }
     )
     row = truth.iloc[0]
+    reference = "Holm correction"
+    if draws := row.get("n_shuffled", 0):
+        reference = f"p (Holm): from {draws} draws of networks trained on shuffled diagnoses, with Holm correction"
     caption = (
         f"Mean map of {group} scans ({people(n_subjects, n_scans)}; each scaled to a sum of absolute values of 1) "
         f"compared with the planted disease: {row['n_truth_voxels']:,} of {row['n_voxels']:,} brain voxels with a "
         f"|log-Jacobian| above {row['threshold']:g}, and {row['n_truth_regions']} of {row['n_regions']} regions with a "
-        f"mean above it. Null: {row['n_permutations']:,} permutations of the regions, in which left and right move "
-        f"together. Holm correction over n = {len(truth)} methods. {describe_settings(settings)}"
+        f"mean above it. Null and p: {row['n_permutations']:,} permutations of the regions, in which left and right "
+        f"move together. {reference} over n = {len(truth)} methods. {describe_settings(settings)}"
     )
     return publish_table(truth, shown, out, title="Planted truth", caption=caption, category="truth")
 

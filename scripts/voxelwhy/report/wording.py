@@ -22,7 +22,7 @@ ONE_LOGIT = ("korolev2017", "small_dataset")  # networks with one logit; all oth
 OPTIMISERS = {"adam": "Adam", "rmsprop": "RMSprop"}
 MASKS = {"brain": "the template's brain", "grey_white": "the template's grey and white matter"}
 TRANSFORMS = {"syn_quick": "SyNQuick", "syn_cc": "SyN (local cross-correlation)"}
-NORMALISATIONS = {"voxelwise_sd": "voxelwise by the SD, without subtracting the mean"}
+NORMALISATIONS = {"voxelwise_sd": "voxelwise by the SD, without subtracting the mean", "scan": "within each scan"}
 KEPT = {"last": "the last epoch", "best_validation": "the epoch with the lowest validation loss"}
 UNITS = {"size_mm": "mm cube", "stride_mm": "mm stride"}
 

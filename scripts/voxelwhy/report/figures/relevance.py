@@ -63,7 +63,7 @@ def draw_group_maps(
     """
     fig = mosaic(maps, template_path, template_path, axis, slices_mm)
     described = [describe_method(name, settings.get("methods", {}).get(name)) for name in maps]
-    folds = f", each explained with the network of its own fold ({count(n_folds, 'fold')})" if n_folds else ""
+    folds = f"; {count(n_folds, 'fold')}, each scan explained with the network of its own fold" if n_folds else ""
     kind = "of maps scaled to a sum of absolute values of 1" if scaled else "of raw maps"
     caption = (
         f"Mean relevance of {group_title(group)} ({people(n_subjects, n_scans, of)}{folds}; mean {kind}). Relevance "
