@@ -14,6 +14,7 @@ import yaml
 
 from helpers.paths import ROOT, SCHEMA
 from helpers.workflow import plan, snakemake
+from voxelwhy.cohort.simulation.constants import load_study
 from voxelwhy.config.settings import load_settings
 from voxelwhy.io.images import Grid
 
@@ -84,7 +85,7 @@ def test_configs_in_readme_and_docs_follow_the_schema(path):
         if "architecture" in config.get("model", {}):  # which replaces these two
             own = {key: value for key, value in paper["training"].items() if key not in ("network", "dropout")}
             config = config | {"training": own}
-        settings = load_settings(config, SCHEMA)
+        settings = load_study(config, SCHEMA)
         assert simulated or settings["cohort"]["table"]
 
 
