@@ -7,11 +7,10 @@ import re
 import pytest
 import yaml
 
+from helpers.demo_studies import DEMO, with_others
 from helpers.paths import PROFILE, ROOT
 from helpers.workflow import plan
-from voxelwhy.io.tables import SELECTED
 
-DEMO = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
 SPLITS = [
     {"name": "kfold", "kind": "kfold", "folds": 3},
     {"name": "paper", "kind": "holdout", "test_subjects": 4},
@@ -39,14 +38,7 @@ def test_groups_are_legal_and_hold_every_short_step(tmp_path, splits):
 
 def test_groups_are_legal_where_other_cohorts_and_maps_of_others_come_in(tmp_path):
     """Comparisons of cohorts wait for the results of both, so that they are in the group of neither."""
-    cohort = tmp_path / "results" / "elsewhere" / "cohort"
-    cohort.mkdir(parents=True)
-    (cohort / "selected.tsv").write_text("\t".join(SELECTED.columns) + "\n")
-    (tmp_path / "maps.npz").touch()
-    others = [{"name": "theirs", "file": "maps.npz", "group": "AD"}]
-    heatmaps = DEMO["heatmaps"] | {"others": others}
-    config = DEMO | {"splits": SPLITS, "evaluate_on": ["elsewhere"], "heatmaps": heatmaps}
-    names = plan_on_slurm(tmp_path, config).groups()
+    names = plan_on_slurm(tmp_path, with_others(tmp_path, splits=SPLITS)).groups()
     results = [f"results_{split['name']}{of}" for split in SPLITS for of in ("", "_on_elsewhere")]
     assert names == sorted(["prepare", "cohort", "imported_maps", "external", *results])
     assert "register" not in "".join(names)

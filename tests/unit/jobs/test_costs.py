@@ -5,11 +5,14 @@ import re
 import pytest
 import yaml
 
+from helpers.demo_studies import DEMO, with_others
 from helpers.paths import PROFILE, ROOT
 from helpers.workflow import plan
 from voxelwhy.jobs import costs
 from voxelwhy.jobs.costs import GROUP_SIZES, START_UP_SECONDS, registration_seconds, registrations_per_job
 from voxelwhy.registry import NETWORKS
+
+COMPARISON = yaml.safe_load((ROOT / "config" / "choices.yaml").read_text())
 
 
 def registration(transform="syn_quick", resolution_mm=1, n4=False, **more):
@@ -146,17 +149,26 @@ def test_steps_of_a_method_count():
 
 def test_every_rule_asks_for_memory_and_time_by_what_was_measured(tmp_path):
     """Functions of grid, scans and attempt, and no number typed in; and each has what every rule has."""
-    rules = plan(tmp_path, "--configfile", ROOT / "config" / "config.yaml").rules
+    (tmp_path / "weights.pt").touch()
+    weights = {
+        "model": {"weights": "weights.pt", "normalisation": "theirs", "trained_on": "theirs"},
+        "splits": [{"name": "theirs", "kind": "holdout", "test_subjects": 4}],
+        "training": {"network": "small"},
+    }
+    rules = {}
+    for config in (DEMO, with_others(tmp_path, **weights), COMPARISON):
+        (tmp_path / "study.yaml").write_text(yaml.safe_dump(config | {"study": "any"}))
+        rules |= plan(tmp_path, "--configfile", "study.yaml").rules
     scripts = {name: rule for name, rule in rules.items() if rule["script"]}
-    assert len(scripts) >= 35 and set(rules) - set(scripts) == {"all"}
+    assert len(scripts) >= 48 and set(rules) - set(scripts) == {"all", "numbers"}
     for name, rule in scripts.items():
         asked = {resource: rule["resources"].get(resource, "nothing") for resource in ("mem_mb", "runtime")}
         assert asked == {"mem_mb": None, "runtime": None}, name
         assert rule["params"] == ["code", "settings"], name
         assert rule["environment"].endswith("envs/voxelwhy.yaml"), name
         (log,) = rule["log"]
-        assert log.startswith(f"results/demo/logs/{name}") and log.endswith(".log"), name
-        assert rule["benchmark"].startswith(f"results/demo/benchmarks/{name}") and rule["benchmark"].endswith(".tsv"), (
+        assert log.startswith(f"results/any/logs/{name}") and log.endswith(".log"), name
+        assert rule["benchmark"].startswith(f"results/any/benchmarks/{name}") and rule["benchmark"].endswith(".tsv"), (
             name
         )
 
