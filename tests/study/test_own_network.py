@@ -82,7 +82,7 @@ def test_a_change_of_its_code_trains_anew_and_registers_nothing(own):
         (
             {"architecture": "own_net.other:build"},
             "all",
-            r"no module of the name(.|\n)*own_net/other.py beside the config",
+            r"no module of the name(.|\n)*own_net/other.py next to the config",
         ),
         ({"architecture": "own_net.nets:a_number"}, "check_network", "returns a int; a torch.nn.Module is expected"),
         ({"architecture": NAME, "options": {"logits": 3}}, "check_network", r"of shape \(1, 3\) for one image"),

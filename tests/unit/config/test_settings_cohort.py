@@ -76,7 +76,7 @@ CDR = "positive: {name: AD, values: [1]}, negative: {name: CN"
         ),
         (f"source: oasis, table: t, classes: {{{CDR}, values: ['0']}}}}", r"values\[0\] cannot.*\n.*'0'\n.*a number"),
         (f"source: oasis, table: t, classes: {{{CDR}, values: [4]}}}}", r"values\[0\] cannot.*\n.*4\n.*at most 3"),
-        (f"source: oasis, table: t, classes: {{{CDR}, values: [1.0]}}}}", r"a value stands in two lists"),
+        (f"source: oasis, table: t, classes: {{{CDR}, values: [1.0]}}}}", r"a value is in two lists"),
     ],
 )
 def test_settings_of_other_sources_that_cannot_be(text, match):

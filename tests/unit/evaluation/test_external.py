@@ -44,7 +44,7 @@ def test_each_split_is_followed_by_its_models_on_each_cohort():
         ("evaluate_on: b", "a list"),
         ("{evaluate_on: [b], splits: [{kind: kfold}, {kind: holdout, name: Kfold_on_b}]}", "the name that evaluate_on"),
         ("{evaluate_on: [b, b_on_b], splits: [{kind: kfold}, {kind: kfold, name: kfold_on_b}]}", "another name"),
-        ("{evaluate_on: [b], model: {weights: w.pt, normalisation: scan}}", "trained is not known"),
+        ("{evaluate_on: [b], model: {weights: w.pt, normalisation: scan}}", "training data of model.weights are"),
     ],
 )
 def test_what_cannot_be_evaluated_on_is_said(text, match):

@@ -175,9 +175,9 @@ def test_others_in_the_config():
     settings = settings_of(entry("m.npz", array="ad"), entry("m.nii.gz") | {"group": "CN"})
     assert [other["group"] for other in settings["heatmaps"]["others"]] == ["AD", "CN"]
     for others, match in (
-        ([entry("m.npz"), entry("n.npz")], r"two maps have one name and group\n.*occlusion, group AD"),
-        ([entry("m.mat")], r"kind that is not read\n.*m.mat(.|\n)*\.npz, \.nii"),
-        ([entry("m.nii", array="a")], r"in a file that is not \.npz\n.*m\.nii"),
+        ([entry("m.npz"), entry("n.npz")], r"two maps have the same name and group\n.*occlusion, group AD"),
+        ([entry("m.mat")], r"file format is not supported\n.*m.mat(.|\n)*\.npz, \.nii"),
+        ([entry("m.nii", array="a")], r"the file is not \.npz\n.*m\.nii"),
         ([entry("m.npz", n_subjects=3, n_scans=2)], r"fewer scans than subjects\n.*2\n.*at least 3"),
         ([entry("m.npz") | {"name": "a/b"}], r"others\[0\].name cannot"),
         ([{"name": "a", "file": "m.npz"}], r"others\[0\].group is missing"),

@@ -168,11 +168,11 @@ def test_the_report_cites_the_atlas_that_is_used():
 def test_settings_know_the_names():
     for name in (*PACKAGED, *FETCHED):
         assert load(f"atlas: {{name: {name}}}")["atlas"]["merge_sides"] is False
-    with pytest.raises(ConfigError, match=r"no atlas of that name(.*\n)+.*did you mean schaefer_2018_400\?"):
+    with pytest.raises(ConfigError, match=r"no atlas of this name(.*\n)+.*did you mean schaefer_2018_400\?"):
         load("atlas: {name: schafer_2018_400}")
-    with pytest.raises(ConfigError, match="known by name, but image and table"):
+    with pytest.raises(ConfigError, match="built-in atlas, but image and table"):
         load("atlas: {name: juelich, image: a.nii, table: a.tsv}")
-    for name, why in (("pauli_2017", "both sides"), ("schaefer_2018_100", "by itself"), ("basc_2015_7", "numbered")):
+    for name, why in (("pauli_2017", "both sides"), ("schaefer_2018_100", "separately"), ("basc_2015_7", "numbered")):
         with pytest.raises(ConfigError, match=rf"{name} has no left and right regions to merge: .*{why}"):
             load(f"atlas: {{name: {name}, merge_sides: true}}")
     for name in (*PACKAGED, *PAIRED):

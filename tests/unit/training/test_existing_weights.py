@@ -327,14 +327,14 @@ def test_weights_are_the_model_of_one_split_or_of_all_scans(normalisation):
 @pytest.mark.parametrize(
     ("model", "match"),
     [
-        ({"trained_on": "kfold"}, r"several folds\n.*'kfold'\n.*holdout, paper\n.*no accuracy"),
-        ({"trained_on": "houldout"}, r"names no split of one fold(.|\n)*'houldout'"),
+        ({"trained_on": "kfold"}, r"several folds\n.*'kfold'\n.*holdout, paper\n.*accuracy is not reported"),
+        ({"trained_on": "houldout"}, r"must name a split of one fold(.|\n)*'houldout'"),
         ({"normalisation": "kfold"}, r"cannot be used\n.*'kfold'\n.*the split holdout, the split paper, scan"),
         ({"normalisation": "norm.nii"}, r"normalisation cannot be used\n.*'norm.nii'\n.*a \.npz file"),
         ({"normalisation": "paper", "trained_on": "holdout"}, r"may test\n.*'paper'\n.*holdout"),
         ({"weight": "w.pt"}, r"no setting model.weight\n(.|\n)*did you mean model.weights"),
-        ({"splits": [{"kind": "holdout", "name": "scan"}]}, r"means something else\n.*'scan'"),
-        ({"splits": [{"kind": "holdout", "name": "all_scans"}]}, r"means something else\n.*'all_scans'"),
+        ({"splits": [{"kind": "holdout", "name": "scan"}]}, r"has another meaning\n.*'scan'"),
+        ({"splits": [{"kind": "holdout", "name": "all_scans"}]}, r"has another meaning\n.*'all_scans'"),
     ],
 )
 def test_a_model_section_that_does_not_go_with_the_splits_is_refused(model, match):

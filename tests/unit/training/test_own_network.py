@@ -155,17 +155,17 @@ def test_the_architecture_takes_the_place_of_the_network(own):
         ("model: {architecture: 'own_net:build()'}", "model.architecture cannot be used"),
         (
             "model: {architecture: 'own_net.nets:build'}\ntraining: {network: small}",
-            r"training.network is that of a network of voxelwhy(.|\n)*remove one of them",
+            r"training.network belongs to a network of voxelwhy(.|\n)*remove one of them",
         ),
         (
             "model: {architecture: 'own_net.nets:build'}\ntraining: {dropout: 0.1}",
-            r"training.dropout(.|\n)*below model.options",
+            r"training.dropout(.|\n)*in model.options",
         ),
-        ("model: {weights: w.pt, options: {width: 3}}", "those of model.architecture, which is missing"),
+        ("model: {weights: w.pt, options: {width: 3}}", "belong to model.architecture, which is missing"),
         ("model: {}", r"model.weights is missing(.|\n)*architecture"),
         (
             "model: {architecture: 'own_net.nets:build', normalisation: scan}",
-            r"model.normalisation is about weights(.|\n)*model.weights beside it",
+            r"model.normalisation applies to existing weights(.|\n)*both this and model.weights",
         ),
         ("model: {architecture: 'own_net.nets:build', options: {a b: 3}}", "model.options cannot be used"),
     ],
@@ -177,7 +177,7 @@ def test_settings_that_do_not_go_together_are_refused(text, match):
 
 def test_a_module_that_is_nowhere_is_said_before_anything_runs(own):
     settings = settings_of("model: {architecture: 'own_net.other:build'}")
-    with pytest.raises(ConfigError, match=r"no module of the name(.|\n)*own_net/other.py beside the config \(there\)"):
+    with pytest.raises(ConfigError, match=r"no module of the name(.|\n)*own_net/other.py next to the config \(there\)"):
         network_settings(settings, "there")
 
 
