@@ -1,4 +1,4 @@
-"""How Sphinx builds these pages: `make docs`. A warning is an error, and so is an export without an entry."""
+"""Configure Sphinx for `make docs`. A warning is an error, and so is an export without an entry in the API."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ html_static_path, html_css_files = ["static"], ["wide.css"]
 html_copy_source = html_show_sourcelink = html_show_copyright = False
 
 napoleon_google_docstring = False
-autodoc_typehints = "none"  # the docstrings say what things are
-napoleon_use_rtype = False  # what is returned has a name, which is no type to link to
-python_maximum_signature_line_length = 80  # one argument a line, where a signature is longer
+autodoc_typehints = "none"  # the docstrings describe types
+napoleon_use_rtype = False  # a returned value has a name here, which is not a type to link to
+python_maximum_signature_line_length = 80  # longer signatures have one argument on each line
 myst_heading_anchors = 3
 
 FIELD = re.compile(r"(?P<names>\S.*?) : (?P<text>.*)")
@@ -37,9 +37,9 @@ CODE = re.compile(r"(``[^`]*``|`[^`]*`)")
 
 
 def lay_out(lines):
-    """A docstring as Napoleon wants it: what stands behind `name :` is a sentence here, not only a type.
+    """Rearrange a docstring for Napoleon: here the text after `name :` is a sentence, not only a type.
 
-    It goes below the name, into the description, and asterisks as in (channels, *spatial) become plain characters.
+    The text is moved below the name, into the description, and asterisks as in (channels, *spatial) are escaped.
     """
     section, laid_out = "", []
     for line, below in zip(lines, [*lines[1:], ""], strict=True):
@@ -47,7 +47,7 @@ def lay_out(lines):
             section = line
         field = FIELD.fullmatch(line) if section in SECTIONS else None
         if field:
-            # Arguments that are described together stay together: Napoleon would describe each, in the same words.
+            # Arguments described together stay together: Napoleon would repeat the description for each of them.
             names = field["names"].replace(", ", "/") if section == "Parameters" else field["names"]
             laid_out += [names.replace("*", r"\*"), "    " + plain(field["text"])]
         else:
@@ -56,13 +56,13 @@ def lay_out(lines):
 
 
 def plain(text):
-    """`text` with its asterisks escaped, outside of what is marked as code."""
+    """Escape the asterisks of `text`, except in code."""
     parts = CODE.split(text)
     return "".join(part if part.startswith("`") else part.replace("*", r"\*") for part in parts)
 
 
 def undocumented(documented):
-    """Names that voxelwhy exports and that none of the `documented` (full names) is."""
+    """List the names that voxelwhy exports and that are not among `documented` (full names)."""
     exports = {f"voxelwhy.{name}" for name in voxelwhy.__all__ if not name.startswith("_")}
     return sorted(exports - set(documented))
 
@@ -75,7 +75,7 @@ def setup(app):
 
     def on_consistency(app, env):
         for name in undocumented(env.get_domain("py").objects):
-            logging.getLogger(__name__).warning("%s is exported and has no entry in api.md", name)
+            logging.getLogger(__name__).warning("%s is exported and has no entry in reference/api.md", name)
 
     app.connect("autodoc-process-docstring", on_docstring, priority=400)  # before Napoleon, at 500
     app.connect("env-check-consistency", on_consistency)

@@ -1,4 +1,4 @@
-"""The docs: every export has its entry and an example that runs, links lead somewhere, the picture is what it says."""
+"""The docs: every export has an entry and an example that runs, links have targets, pictures show what they claim."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_every_export_has_one_entry_in_the_api():
 
 
 def test_the_build_warns_of_an_export_without_an_entry(tmp_path):
-    """A page without the API: each export is named, and `make docs` makes errors of warnings."""
+    """On a page without the API each export is named, and `make docs` turns warnings into errors."""
     from sphinx.application import Sphinx
 
     (tmp_path / "index.md").write_text("# Nothing\n")
@@ -65,7 +65,7 @@ def test_the_build_warns_of_an_export_without_an_entry(tmp_path):
 
 @pytest.mark.parametrize("name", EXPORTS)
 def test_the_examples_of_an_export_run_by_themselves(name):
-    """Each with names of its own: on the page of all, one example would lend its imports to the next."""
+    """Each example has its own names: on one page, an example would lend its imports to the next."""
     (example,) = doctest.DocTestFinder(recurse=False).find(getattr(voxelwhy, name), name, globs={})
     told = []
     outcome = doctest.DocTestRunner(verbose=False).run(example, out=told.append)
@@ -74,7 +74,7 @@ def test_the_examples_of_an_export_run_by_themselves(name):
     assert any(line.want for line in example.examples)
 
 
-def test_docstrings_are_laid_out_with_what_stands_behind_a_name_below_it(conf):
+def test_docstrings_are_laid_out_with_the_text_after_a_name_below_it(conf):
     lines = [
         "Does.",
         "",
@@ -145,7 +145,7 @@ def test_the_page_on_the_house_has_every_room_on_its_floor():
 
 @pytest.mark.parametrize("kernel, stride, padding, dilation", [(3, 1, 0, 1), (3, 2, 1, 1), (2, 2, 0, 1), (3, 3, 2, 2)])
 def test_what_the_picture_calls_reached_is_what_changes(picture, kernel, stride, padding, dilation):
-    """Against a convolution that runs, and for every box of an image of 11 cells."""
+    """Compared with a convolution that runs, for every box of an image of 11 cells."""
     import torch
 
     line = torch.rand(1, 1, 11)

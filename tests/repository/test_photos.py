@@ -1,4 +1,4 @@
-"""The example on photos: the notebook is that of the script, it runs, and what it shows holds."""
+"""The example on photos: the notebook equals the script, it runs, and its statements are true."""
 
 import base64
 import importlib.util
@@ -12,7 +12,7 @@ from helpers.paths import ROOT
 from voxelwhy.registry import METHODS
 
 EXAMPLES = ROOT / "docs" / "examples"
-#: A last cell that hands the notebook's figures to the tests.
+#: A last cell that passes the numbers of the notebook to the tests.
 ASK = """
 import json
 print(json.dumps({"ratios": ratios, "says": {name: says(photo, 1) for name, photo in photos.items()}}))
@@ -70,7 +70,7 @@ def test_every_method_explains_every_photo(executed):
 
 
 def test_the_network_knows_a_cat(executed):
-    """Its weights and the way the photos are prepared fit together."""
+    """Its weights match the way in which the photos are prepared."""
     _, found = executed
     names = {photo: said.rpartition("  ")[0] for photo, said in found["says"].items()}
     assert names == {"cat": "Egyptian cat", "cup": "espresso", "flower": "daisy"}
@@ -78,8 +78,8 @@ def test_the_network_knows_a_cat(executed):
 
 @pytest.mark.parametrize("method", ["occlusion", "grad_cam"])
 @pytest.mark.parametrize("photo", ["cup", "flower"])
-def test_relevance_lies_on_the_thing(executed, method, photo):
-    """More than a map without a clue would have there. The cat fills its photo: there this says nothing."""
+def test_relevance_lies_on_the_object(executed, method, photo):
+    """More than an uninformative map would have there. The cat fills its photo, so its ratio shows nothing."""
     assert executed[1]["ratios"][photo][method] > 1.2
 
 
