@@ -1,4 +1,4 @@
-"""Take weights that exist already as the model of a split, and predict the scans that it explains."""
+"""Take existing weights as the model of a split, and predict the scans that it explains."""
 
 import nibabel as nib
 

@@ -1,4 +1,4 @@
-"""Relevance by atlas region and group of scans, with bootstrap intervals over subjects."""
+"""Aggregate relevance by atlas region and group of scans, with bootstrap intervals over subjects."""
 
 from voxelwhy.io.tables import ATLAS, REGIONS, RELEVANCE, read_pieces, read_table, write_table
 from voxelwhy.jobs.doors import door

@@ -1,4 +1,4 @@
-"""Look for leaks between the sides of each fold; a split that fails goes no further."""
+"""Check each fold for leakage between its sides; nothing is trained on a split that fails."""
 
 from voxelwhy.io.images import write_json
 from voxelwhy.io.tables import FOLDS, SELECTED, TABLE1, read_table, write_table

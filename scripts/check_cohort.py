@@ -1,4 +1,4 @@
-"""Say at once whether the scans of another study are such as the models of this one know."""
+"""Check, before anything else, whether the models of this study can be applied to the scans of another one."""
 
 import nibabel as nib
 

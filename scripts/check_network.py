@@ -1,4 +1,4 @@
-"""Refuse at once, before any scan is registered, a network or existing weights that do not fit the study."""
+"""Refuse a network or existing weights that do not fit the study, before any scan is registered."""
 
 import nibabel as nib
 import numpy as np

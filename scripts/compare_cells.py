@@ -1,4 +1,4 @@
-"""Put the cells of a comparison together: tables and figure."""
+"""Combine the runs of a comparison into its tables and its figure."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Distances and rank correlations of mean maps: between the classes, and between the methods."""
+"""Compute distances and rank correlations of mean maps between the classes and between the methods."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Explain a part of a split's test scans by one method."""
+"""Explain one part of the test scans of a split by one method."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""How far the maps of the classes and of the methods lie apart, and how many predictions are saturated."""
+"""Draw how far the maps of the classes and of the methods differ, and how many predictions are saturated."""
 
 import pandas as pd
 

@@ -1,4 +1,4 @@
-"""Figures of the cohort: from rows to scans, and every registration, the worst first."""
+"""Draw the flow from table rows to scans, and every registration, the worst first."""
 
 import pandas as pd
 

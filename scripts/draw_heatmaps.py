@@ -1,4 +1,4 @@
-"""Draw mean maps over the template: those of the patients and of the controls, raw and scaled, or imported ones."""
+"""Draw mean maps over the template: of patients and of controls, raw and scaled, or imported maps."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Draw how well the network performs: metrics, ROC, confusion matrix, learning curves; or all cohorts together."""
+"""Draw the performance of the network: metrics, ROC, confusion matrix and learning curves, or all cohorts together."""
 
 from pathlib import Path
 

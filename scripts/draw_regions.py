@@ -1,4 +1,4 @@
-"""The regions with the most relevance, by method, for the patients and for the controls."""
+"""Draw the regions with the most relevance by method, for patients and for controls."""
 
 from voxelwhy.io.tables import REGIONS, read_table
 from voxelwhy.jobs.doors import door

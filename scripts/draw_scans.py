@@ -1,4 +1,4 @@
-"""The maps of single scans, over their own anatomy."""
+"""Draw the maps of single scans over their own anatomy."""
 
 from pathlib import Path
 

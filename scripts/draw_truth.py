@@ -1,4 +1,4 @@
-"""What was planted in the embedded cohort, and how well each method found it."""
+"""Draw what was planted in the embedded cohort, and how well each method detected it."""
 
 import pandas as pd
 

@@ -1,4 +1,4 @@
-"""Remove the registered images of a study whose report is there, where its config keeps results only."""
+"""Remove the registered images once the report is written, if the config keeps results only."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Accuracy and AUC with intervals, for the network and the baseline."""
+"""Compute accuracy, AUC and related measures with intervals, for the network and the baseline."""
 
 import pandas as pd
 

@@ -1,4 +1,4 @@
-"""Train networks on shuffled diagnoses and explain them: what a method shows where nothing was learnt."""
+"""Train networks on shuffled diagnoses and explain them, as the null reference of each method."""
 
 import shutil
 from pathlib import Path

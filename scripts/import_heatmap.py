@@ -1,4 +1,4 @@
-"""Bring an average heatmap of others into the study."""
+"""Import an average heatmap that was made elsewhere."""
 
 import nibabel as nib
 

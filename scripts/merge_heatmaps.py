@@ -1,4 +1,4 @@
-"""Put the parts of a split's heatmaps by one method together."""
+"""Merge the parts of the heatmaps of a split by one method."""
 
 from pathlib import Path
 

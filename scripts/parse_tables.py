@@ -1,4 +1,4 @@
-"""Read the diagnosis table into the one table of scans; every row that is not used gets a reason."""
+"""Read the diagnosis table into the study's table of scans; each row that is not used gets a reason."""
 
 from voxelwhy.cohort.parse import parse_tables
 from voxelwhy.cohort.skull_stripping import judge_cohort

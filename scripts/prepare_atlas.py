@@ -15,7 +15,7 @@ with door(snakemake) as job:
     atlas = load_atlas(job.settings)
     labels, regions = atlas_on_grid(atlas, grid, vanished=job.settings["vanished"], mask=brain)
     card = {"atlas": atlas.name, "regions": len(regions), "sides_merged": job.settings["merge_sides"]}
-    # Of which labels: what is fetched may be another file one day.
+    # The hash identifies the labels, since a fetched file may change.
     card |= {"atlas_sha256": atlas.sha256(), "cite": [WORKS[key][0] for key in works_of(atlas.name)]}
     save_image(job.output.labels, labels, grid.affine, card)
     write_table(regions, job.output.regions, ATLAS)

@@ -1,4 +1,4 @@
-"""Fetch or read the whole-head template, check it and bring it to the study's grid."""
+"""Fetch or read the whole-head template, check it, and bring it to the study's grid."""
 
 import nibabel as nib
 

@@ -1,4 +1,4 @@
-"""Which voxels of the study's grid the network sees."""
+"""Determine which voxels of the study's grid the network sees."""
 
 import nibabel as nib
 import numpy as np

@@ -1,4 +1,4 @@
-"""Write relevance by region, agreement and planted truth, or imported maps by region, as tsv, md and tex."""
+"""Write tables of relevance by region, agreement and planted truth, or of imported maps, as tsv, md and tex."""
 
 import pandas as pd
 

@@ -1,4 +1,4 @@
-"""Write who is in a split, how well the network performs, on which cohort, and what is excluded, as tsv, md and tex."""
+"""Write tables of the cohort, excluded scans and the performance on each cohort, as tsv, md and tex."""
 
 from voxelwhy.io.tables import EXCLUDED, METRICS, TABLE1, read_table
 from voxelwhy.jobs.doors import door

@@ -1,4 +1,4 @@
-"""Register a scan, or a batch one after another; a scan that cannot be registered is a result with a reason."""
+"""Register a scan, or a batch of scans one after another; a failed registration is a result, with its reason."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from voxelwhy.jobs.doors import door
 from voxelwhy.registration.batch_registration import register_batch
 from voxelwhy.registration.store import register_shared
 
-# The folders of a batch are not declared as outputs: Snakemake would delete the finished ones when a job dies.
+# The folders of a batch are not declared as outputs, because Snakemake would delete finished ones when a job dies.
 registered = Path(snakemake.output[0]).parents[1] / "registered"
 
 with door(snakemake) as job:

@@ -1,4 +1,4 @@
-"""Run one study of a comparison, and keep what the comparison needs of it."""
+"""Run one study of a comparison, and keep the results that the comparison needs."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Each method's mean map of the patients against the disease that was planted in the embedded cohort."""
+"""Compare each method's mean map of the patients with the disease that was planted in the embedded cohort."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ with door(snakemake) as job:
         for method, folder in zip(job.settings["methods"], job.input.maps, strict=True)
     }
     grid = Grid.of(job.input.mask)
-    # Of a null cohort: where a find would be false, by what an effect of 1 would have changed.
+    # A null cohort has no planted disease: detections are false where an effect of 1 would have changed the brain.
     reference = Path(job.input.truth, "reference.nii.gz")
     planted_in = reference if reference.exists() else Path(job.input.truth, "log_jacobian.nii.gz")
     planted = resample_log_jacobian(nib.load(planted_in), grid)

@@ -1,4 +1,4 @@
-"""Keep what was registered; say of everything else why it is not used."""
+"""Select the registered scans, and record why all others are not used."""
 
 from voxelwhy.io.tables import DROPPED, EXCLUDED, SCANS, SELECTED, read_table, write_table
 from voxelwhy.jobs.doors import door

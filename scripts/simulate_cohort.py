@@ -1,4 +1,4 @@
-"""Make the embedded cohort: a table and scans as if downloaded, and the truth that was planted in them."""
+"""Simulate the embedded cohort: a table and scans as if downloaded, and the disease that was planted in them."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Let each model of a split judge each scan of another study, unless a person or an image is in both studies."""
+"""Have each model of a split classify each scan of another study, unless a person or an image is in both."""
 
 from voxelwhy.evaluation.external.folds import audit_external, external_folds, require_disjoint
 from voxelwhy.io.images import write_json

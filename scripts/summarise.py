@@ -1,4 +1,4 @@
-"""Summarise a split in sentences: the study's own test scans, or those of another study."""
+"""Summarise the results of a split in sentences, for the study's own test scans or for those of another study."""
 
 from voxelwhy.io.images import write_json
 from voxelwhy.io.tables import METRICS, REGIONS, TRUTH, read_table

@@ -1,4 +1,4 @@
-"""Fit the linear baseline on the same folds; predict their test scans, or those of another study."""
+"""Fit the linear baseline on the same folds, and predict their test scans or those of another study."""
 
 import nibabel as nib
 

@@ -1,4 +1,4 @@
-"""Train one fold and predict its test scans."""
+"""Train the network of one fold and predict its test scans."""
 
 import shutil
 from pathlib import Path
@@ -11,7 +11,7 @@ from voxelwhy.networks.weights import save_model
 from voxelwhy.training.fold import train_fold
 from voxelwhy.training.volumes import registered_paths
 
-# results/<study>/checkpoints/<split>/fold-<k>: outside the declared outputs, which are deleted when a job dies.
+# results/<study>/checkpoints/<split>/fold-<k>, outside the declared outputs, which are deleted when a job dies.
 model_path = Path(snakemake.output.model)
 checkpoints = model_path.parents[3] / "checkpoints" / Path(*model_path.parts[-3:-1])
 

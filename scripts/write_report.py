@@ -1,4 +1,4 @@
-"""The page to read from top to bottom."""
+"""Write the report: one page to read from top to bottom."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from voxelwhy.report.methods_text import external_text, methods_text
 from voxelwhy.report.page import write_report
 from voxelwhy.report.sections import collect_sections
 
-IMPORTED = "imported heatmaps"  # a heading of its own; no split can have this name
+IMPORTED = "imported heatmaps"  # a separate heading; no split can have this name
 
 with door(snakemake) as job:
     config, splits, simulated = (job.settings[name] for name in ("config", "splits", "simulated"))
@@ -27,7 +27,7 @@ with door(snakemake) as job:
     whole_heads = not read_json(job.input.skull)["skull_stripped"]
     methods = methods_text(config, simulated=simulated, whole_heads=whole_heads, **people)
     methods += external_text([read_json(path) for path in job.input.external])
-    # Of files that are no inputs: what a study took is told on this page and decides nothing else.
+    # Run time and memory are read from files that are not inputs: they are shown here and affect no result.
     costs = cost_section(Path(snakemake.output.report).parent, writer=snakemake.rule)
     write_report(
         collect_sections(items, methods=methods) + costs,

@@ -220,9 +220,9 @@ def test_people_of_both_studies_are_refused_before_anything_is_predicted(tested)
         said = tested.run("--", "results/here/splits/kfold_on_twin/fold-0/predictions.tsv", code=1)
     finally:
         tested.configure(TESTED)
-    assert "people or images of twin are in this study too" in said and "Traceback" not in said
-    assert "1 of 3 subjects, such as that of sub-second_ses-2" in said and "there and sub-999S0001" in said
-    assert "subjects of both studies: 999_S_0001" in said
+    assert "people or images of twin are also in this study" in said and "Traceback" not in said
+    assert "1 of 3 subjects, for example of the scans sub-second_ses-2" in said and "(other study) and sub-999S0001" in said
+    assert "subjects that are in both studies: 999_S_0001" in said
     assert "results/twin/cohort/selected.tsv" in said and "to do:" in said
     assert not tested.result("splits/kfold_on_twin/folds.tsv").exists()
 

@@ -1,4 +1,4 @@
-"""Another study's cohort as test: the settings, which cohorts are refused, and who judges whom."""
+"""The cohort of another study as test set: settings, cohorts that are refused, and which model classifies which scan."""
 
 import json
 
@@ -157,7 +157,7 @@ def test_a_cohort_that_is_not_there_names_the_command_with_its_config(tmp_path, 
     require_cohort("there")
 
 
-# Who judges whom.
+# Which model classifies which scan.
 
 
 @pytest.fixture
@@ -188,16 +188,19 @@ def test_all_that_is_shared_is_in_the_log(there, own, caplog):
     own.loc[[0, 2], "subject_id"] = ["t2", "T-4"]
     with caplog.at_level("INFO"):
         audit_external(there, own, n_folds=2)
-    assert "subjects of both studies: t2, t4" in caplog.text
+    assert "subjects that are in both studies: t2, t4" in caplog.text
+
+
+PAIR = "of the scans there-scan1 (other study) and here-scan2 (this study)"
 
 
 @pytest.mark.parametrize(
     ("column", "ours", "found"),
     [
-        ("subject_id", "t2", "1 of 4 subjects, such as that of there-scan1 there and here-scan2 here"),
-        ("subject_id", "sub-T2", "1 of 4 subjects, such as that of there-scan1 there"),
-        ("voxel_hash", "there1".rjust(64, "0"), "1 of 4 images, such as that of there-scan1 there and here-scan2 here"),
-        ("t1_hash", "rthere1".rjust(64, "0"), "1 of 4 registered images, such as that of there-scan1 there"),
+        ("subject_id", "t2", f"1 of 4 subjects, for example {PAIR}"),
+        ("subject_id", "sub-T2", "1 of 4 subjects, for example of the scans there-scan1 (other study)"),
+        ("voxel_hash", "there1".rjust(64, "0"), f"1 of 4 images, for example {PAIR}"),
+        ("t1_hash", "rthere1".rjust(64, "0"), "1 of 4 registered images, for example of the scans there-scan1"),
     ],
 )
 def test_somebody_or_an_image_in_both_studies_is_refused(there, own, column, ours, found):

@@ -1,4 +1,4 @@
-"""Another study's cohort as test: who judges which scan, and that the two cohorts share nobody."""
+"""The cohort of another study as test set: which model classifies which scan, and that no subject is in both studies."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from voxelwhy.evaluation.external.cohort import selected_path
 
 log = logging.getLogger(__name__)
 
-#: What is compared between the cohorts, and what it is called.
+#: Columns that are compared between the cohorts, and what each identifies.
 SHARED = {"subject_id": "subject", "voxel_hash": "image", "t1_hash": "registered image"}
-#: Shared subjects and images that a message names.
+#: Largest number of shared subjects or images that a message names.
 MOST_NAMED = 5
 
 
 def external_folds(selected, n_folds):
-    """Every scan of the other cohort on the side test of every fold: each of the models judges it.
+    """Assign every scan of the other cohort to the side test of every fold: each model classifies each scan.
 
     Parameters
     ----------
     selected : DataFrame by tables.SELECTED, of the other study
-    n_folds : int, folds of the split whose models are tested
+    n_folds : int, number of folds of the split whose models are tested
 
     Returns
     -------
@@ -36,25 +36,25 @@ def external_folds(selected, n_folds):
 
 
 def audit_external(selected, own, *, n_folds):
-    """Look for people and images of the other cohort that the study has too, on whatever side of its folds.
+    """Check whether subjects or images of the other cohort are also in this study, on any side of its folds.
 
-    Subjects are compared as `plain_subject` has them, images by the hashes of their voxels.
+    Subjects are compared by `plain_subject`, images by the hashes of their voxels.
 
     Parameters
     ----------
     selected, own : DataFrames by tables.SELECTED, of the other study and of this one
-    n_folds : int, folds of the split whose models are tested
+    n_folds : int, number of folds of the split whose models are tested
 
     Returns
     -------
-    audit : dict that JSON can hold, in the form of `audit.audit_folds`: passed; checks, each {name, passed, detail};
-        counts. What is shared is logged in full.
+    audit : dict for JSON, in the form of `audit.audit_folds`: passed; checks, each {name, passed, detail};
+        counts. All shared subjects and images are logged.
     """
     checks = []
     for column, word in SHARED.items():
         if shared := _shared(selected, own, column):
             known = selected[_compared(selected, column).isin(shared)]
-            log.info("%ss of both studies: %s", word, ", ".join(known[column].unique()))
+            log.info("%ss that are in both studies: %s", word, ", ".join(known[column].unique()))
         checks.append(
             {
                 "name": f"no {word} of the other study in this one",
@@ -72,7 +72,7 @@ def audit_external(selected, own, *, n_folds):
 
 
 def require_disjoint(audit, cohort, own_path):
-    """Raise InputError unless `audit_external` found nobody and no image in both studies.
+    """Raise InputError unless no subject and no image is in both studies, according to `audit_external`.
 
     Parameters
     ----------
@@ -82,18 +82,18 @@ def require_disjoint(audit, cohort, own_path):
     failed = [check["detail"] for check in audit["checks"] if not check["passed"]]
     if failed:
         raise InputError(
-            f"people or images of {cohort} are in this study too, whose models are not tested on whom they may know",
+            f"people or images of {cohort} are also in this study, so its models may have been trained on them",
             file=selected_path(cohort),
             found="; ".join(failed),
             allowed=f"no subject and no image of {own_path}",
-            hint="take them out of the table of one of the two studies and run that one again (the log of this job "
-            "names all subjects); different people who are numbered alike need other subject ids in one table "
-            "(cohort.source: folder, column subject)",
+            hint="remove them from the table of one of the two studies and run that study again (the log of this job "
+            "lists all of them); if they are different people with the same number, give them other subject ids in "
+            "one table (cohort.source: folder, column subject)",
         )
 
 
 def plain_subject(subject):
-    """A subject's id as it is compared: sources write one person's id in several ways.
+    """Return a subject's id in a form that can be compared: sources write one person's id in several ways.
 
     >>> plain_subject("sub-ADNI023S0030") == plain_subject("023_S_0030")
     True
@@ -105,13 +105,13 @@ def plain_subject(subject):
 
 
 def _shared(selected, own, column):
-    """The other cohort's values of `column` that this one has too, each with a scan of both."""
+    """Return the values of `column` that both cohorts have, each with one scan of either cohort."""
     ours = _by_value(own, column)
     return {value: (scan, ours[value]) for value, scan in _by_value(selected, column).items() if value in ours}
 
 
 def _by_value(scans, column):
-    """Each value of `column`, as it is compared, and the first scan that has it."""
+    """Return each value of `column`, as it is compared, with the first scan that has it."""
     values = _compared(scans, column)
     return scans["scan_id"].set_axis(values)[~values.duplicated().to_numpy()].to_dict()
 
@@ -121,6 +121,6 @@ def _compared(scans, column):
 
 
 def _detail(shared, of, word):
-    named = [f"{there} there and {here} here" for there, here in list(shared.values())[:MOST_NAMED]]
+    named = [f"{there} (other study) and {here} (this study)" for there, here in list(shared.values())[:MOST_NAMED]]
     more = f", and {len(shared) - MOST_NAMED} more" if len(shared) > MOST_NAMED else ""
-    return f"{len(shared)} of {of} {word}s, such as that of {', '.join(named)}{more}"
+    return f"{len(shared)} of {of} {word}s, for example of the scans {', '.join(named)}{more}"
