@@ -173,7 +173,7 @@ def test_every_n_is_that_of_scans_and_people(tested):
     regions = tested.rows(f"{split}/regions/sensitivity_analysis.tsv")
     assert {(r["n_scans"], r["n_subjects"]) for r in regions if r["group"] == "CN"} == {("2", "2")}
     assert [row["scans"] for row in tested.rows(f"{split}/table1.tsv")] == ["4", "2", "2"]
-    whose = "of the cohort there, each judged by each of the 2 models of kfold"
+    whose = "of the cohort there, each classified by each of the 2 models of kfold"
     items = [*tested.result(f"{split}/figures").glob("*.json"), *tested.result(f"{split}/tables").glob("*.json")]
     assert len(items) == 16
     for path in items:
@@ -221,7 +221,10 @@ def test_people_of_both_studies_are_refused_before_anything_is_predicted(tested)
     finally:
         tested.configure(TESTED)
     assert "people or images of twin are also in this study" in said and "Traceback" not in said
-    assert "1 of 3 subjects, for example of the scans sub-second_ses-2" in said and "(other study) and sub-999S0001" in said
+    assert (
+        "1 of 3 subjects, for example of the scans sub-second_ses-2" in said
+        and "(other study) and sub-999S0001" in said
+    )
     assert "subjects that are in both studies: 999_S_0001" in said
     assert "results/twin/cohort/selected.tsv" in said and "to do:" in said
     assert not tested.result("splits/kfold_on_twin/folds.tsv").exists()

@@ -1,4 +1,4 @@
-"""The cohort of another study as test set: settings, cohorts that are refused, and which model classifies which scan."""
+"""The cohort of another study as test set: settings, refused cohorts, and which model classifies which scan."""
 
 import json
 
@@ -166,7 +166,7 @@ def own(tmp_path, monkeypatch):
     return put_cohort(tmp_path, "here", subjects=("h1", "h2", "h2", "h3"))
 
 
-def test_every_model_judges_every_scan(there, tmp_path):
+def test_every_model_classifies_every_scan(there, tmp_path):
     folds = external_folds(there, 3)
     write_table(folds, tmp_path / "folds.tsv", FOLDS)
     assert len(folds) == 12 and set(folds["side"]) == {"test"}

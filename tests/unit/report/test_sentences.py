@@ -121,7 +121,7 @@ def test_the_baseline_is_fitted_on_this_study_alone(trained, classes, rng):
 
 
 def judgements(n_models=3):
-    """Six scans of five subjects, each judged by each model; all models alike but for an offset."""
+    """Six scans of five subjects, each classified by each model; all models alike but for an offset."""
     rng, rows = np.random.default_rng(0), []
     base = rng.random(6) * 0.6
     for fold in range(n_models):
@@ -192,8 +192,8 @@ def metrics():
 
 def test_captions_name_the_cohort_and_who_judged_it(metrics, tmp_path):
     of, titles = of_cohort(**TESTED), {"cnn": "small", "baseline": "logistic regression"}
-    said = "5 subjects, 6 scans of the cohort there, each judged by each of the 2 models of kfold"
-    assert of_cohort("there", "holdout", 1) == " of the cohort there, each judged by the model of holdout"
+    said = "5 subjects, 6 scans of the cohort there, each classified by each of the 2 models of kfold"
+    assert of_cohort("there", "holdout", 1) == " of the cohort there, each classified by the model of holdout"
     caption = publish.publish_metrics(metrics["there"], tmp_path / "m", model_titles=titles, n_bootstrap=30, of=of)
     assert said in caption and "of one diagnosis by one model" in caption
     frame = judgements(2)
@@ -233,7 +233,7 @@ def test_the_sentences_hold_both_figures_with_their_n(metrics):
         rows = metrics[cohort].query("model == 'cnn' and fold == 'all' and level == 'scan'").set_index("metric")
         said[cohort] = [f"{rows.loc[m, 'value']:.2f} ({rows.loc[m, 'low']:.2f} to" for m in ("accuracy", "auc")]
     before, after = first.split("; on the simulated test scans of its own study")
-    assert "the cohort there (5 subjects, 6 scans, each judged by each of the 2 models of kfold)" in before
+    assert "the cohort there (5 subjects, 6 scans, each classified by each of the 2 models of kfold)" in before
     assert all(figure in before for figure in said["there"]) and all(figure in after for figure in said["here"])
     assert "simulated" not in before and "(5 subjects, 6 scans)" in after
     low = (

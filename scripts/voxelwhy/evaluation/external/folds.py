@@ -1,4 +1,4 @@
-"""The cohort of another study as test set: which model classifies which scan, and that no subject is in both studies."""
+"""The cohort of another study as test set: which model classifies which scan, and that the studies share no subject."""
 
 from __future__ import annotations
 
