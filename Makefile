@@ -1,7 +1,7 @@
 # Two commands: `make demo` runs the whole study on the embedded cohort, `make test` runs the tests in at most eight
 # minutes on two cores. `make test-all` runs all tests but those that need a cluster, which `make test-slurm` runs.
 # `make docs` builds the pages into build/docs/html and runs their examples.
-# All set everything up themselves: a virtual environment from exact pins, made once, remade when the pins change.
+# Each of them sets everything up first: a virtual environment from exact pins, made once, and again if the pins change.
 
 PYTHON ?= python3
 VENV := .venv
@@ -13,22 +13,22 @@ CORES ?= all
 demo: $(READY)
 	@. $(VENV)/bin/activate && snakemake --cores $(CORES)
 
-# Whole files go to a process: the tests of a file share a study.
+# All tests of a file run in one process, because they share a study.
 PYTEST := . $(VENV)/bin/activate && python -m pytest -n 2 --dist loadfile --durations=10
 
-# Real components, one small study end to end, each room.
+# Tests with real components of each room of the package, and one small study from end to end.
 test: $(READY)
 	@$(PYTEST) -m "not slow"
 
-# What test-all has beyond it: the other studies, and all examples where tests draw them at random.
+# The tests of test-all that test omits: the other studies, and all examples of tests that draw them at random.
 test-rest: $(READY)
 	@export VOXELWHY_EXAMPLES=all && $(PYTEST) -m "slow or random"
 
 test-all: $(READY)
 	@export VOXELWHY_EXAMPLES=all && $(PYTEST)
 
-# On a real SLURM of one node, which the tests bring up in a folder and take down again (as root on Debian; elsewhere they
-# skip and say why). In one process: the tests share the cluster, and what takes long runs on it side by side.
+# On a real SLURM of one node, which the tests start in a folder and stop again (as root on Debian; elsewhere they are
+# skipped with the reason). In one process: the tests share the cluster, which runs their long jobs in parallel.
 test-slurm: $(READY)
 	@. $(VENV)/bin/activate && python -m pytest -rs tests/slurm
 
@@ -41,14 +41,14 @@ docs: $(READY)
 	@. $(VENV)/bin/activate && build="sphinx-build -q -W --keep-going -d build/docs/doctrees" \
 		&& $$build -E -b html docs build/docs/html && $$build -b doctest docs build/docs/doctest
 
-# How fast the methods are compared with other packages; makes docs/explaining/speed.md. ROWS=name,name measures some rows,
-# FULL=1 runs slow peers whole.
-# Threads that wait do not spin: another job on the machine then costs all contenders alike.
+# How fast the methods are compared with other packages; makes docs/explaining/speed.md. ROWS=name,name measures some
+# rows, FULL=1 runs slow packages on all of their windows.
+# Waiting threads do not spin, so that another job on the machine slows all packages down equally.
 bench: $(READY)
 	@. $(VENV)/bin/activate && PYTHONPATH=scripts:tests OMP_WAIT_POLICY=PASSIVE python -m bench $(if $(ROWS),--rows $(ROWS)) $(if $(FULL),--full)
 
-# How a study grows with its scans (hours; makes docs/running/scaling.md), and what ADNI takes (hours; makes
-# docs/running/cost.md).
+# How the cost of a study grows with its scans (hours; makes docs/running/scaling.md), and run time and memory of ADNI
+# (hours; makes docs/running/cost.md).
 scaling: $(READY)
 	@. $(VENV)/bin/activate && export PYTHONPATH=scripts:tests && python -m bench.scaling && python -m bench.scaling_page
 
@@ -57,13 +57,13 @@ cost: $(READY)
 		&& python -m bench.cost_study > results/bench/cost.yaml \
 		&& snakemake --cores $(CORES) --configfile results/bench/cost.yaml && python -m bench.cost_page
 
-# What choices, chance and confounds do to heatmaps (an hour or so each; resumes): the figures and tables of
+# How choices, chance and confounds affect heatmaps (about an hour each; resumes): the figures and tables of
 # docs/trust/choices.md, docs/trust/null.md and docs/trust/confounds.md.
 choices null confounds: $(READY)
 	@. $(VENV)/bin/activate && snakemake --cores $(CORES) --configfile config/$@.yaml \
 		&& cp results/$@/comparison/figures/$@.png results/$@/comparison/tables/$@.md docs/figures/
 
-# The stamp is a copy of the pins: a checkout that only touches the file's time sets nothing up again.
+# The stamp is a copy of the pins, so that a checkout that changes only the time of the file sets nothing up again.
 $(READY): requirements.txt
 	@if cmp -s requirements.txt $@; then touch $@; else \
 		$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

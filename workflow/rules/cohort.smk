@@ -1,7 +1,7 @@
 """
 Cohort: from any source to the one table of scans.
 
-IN   the tables of the config (for ADNI also ADNIMERGE where it is joined; for BIDS those of the dataset) and a folder of
+IN   the tables of the config (for ADNI also ADNIMERGE if it is joined; for BIDS those of the dataset) and a folder of
      scans, or that folder alone; for the embedded cohort, table and scans are simulated first
 OUT  simulation/table.csv, scans/, truth/   the embedded cohort, as if downloaded, with what was planted in it
      simulation/manifest.tsv                what only the simulation knows of each scan
@@ -12,7 +12,7 @@ OUT  simulation/table.csv, scans/, truth/   the embedded cohort, as if downloade
 
 The scans of the embedded cohort are not declared as outputs: a scan whose bytes stay the same keeps its file, so that
 a simulation that changes one scan registers one scan. A cohort that another study has simulated is taken from
-simulation.store, which is no setting and is in no params, since the files are the same.
+simulation.store, which is not a setting of the study and not in any params, since the files are the same.
 """
 
 if study.simulated:
@@ -36,7 +36,7 @@ if study.simulated:
 
 
 checkpoint parse_tables:
-    """Read the diagnosis table: which scans the study may use, and why not the others."""
+    """Read the diagnosis table: which scans the study may use, and why others are not used."""
     input:
         lambda wildcards: tables_of(config["cohort"]),
     output:

@@ -1,10 +1,10 @@
 """
-What all rules share: the checked settings, the study that they describe, and where it lies.
+What all rules share: the checked settings, the study that they describe, and its folders.
 
-Each rule states what is its own. What every rule has is added once, at the end of the Snakefile
+Each rule states only what is specific to it. What every rule has is added once, at the end of the Snakefile
 (voxelwhy.jobs.rules): a log <logs>/<rule>/<wildcards>.log, a benchmark <benchmarks>/<rule>/<wildcards>.tsv, the conda
-environment, and params.code, the digest of the code behind its script. Unless it states otherwise, a rule has one thread
-and the memory and time of a job on tables.
+environment, and params.code, the digest of the code behind its script. Unless it states otherwise, a rule has one
+thread and the memory and time of a job on tables.
 """
 
 import logging
@@ -24,8 +24,8 @@ CONFIG_FOLDER = str(Path(workflow.configfiles[-1]).resolve().parent)
 IMPORTED_FROM = [str(SCRIPTS), os.environ.get("PYTHONPATH"), CONFIG_FOLDER]
 os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, IMPORTED_FROM)))
 
-# Large arrays are kept for the next one instead of being returned and requested again: page faults take up half the
-# time of a 3-D network's forward pass otherwise (glibc; no other C library reads these).
+# The memory of large arrays is reused instead of being returned to the system and requested again. Otherwise page
+# faults take up half the time of a 3-D network's forward pass (glibc; no other C library reads these variables).
 os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(4 * 1024**3))
 os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(2 * 1024**3))
 
@@ -82,7 +82,8 @@ ask, facts, shown = Requests(study), Facts(study), Outputs(study)
 # On a cluster the steps of a group run one after another, so that a group must request the processors and memory of one
 # step and the time of all; Snakemake would add up processors and memory as if they ran side by side. Each step takes
 # one in_turn there (workflow/profiles/slurm), and a job has one. It is set here because a job's own Snakemake on a
-# compute node reads no profile. `cores: 1` would do the same and take threads from the trainings, which are a setting.
+# compute node reads no profile. `cores: 1` would do the same, but would also reduce the threads of the trainings, which
+# are a setting.
 resource_scopes:
     in_turn="local",
 
@@ -90,8 +91,8 @@ resource_scopes:
 workflow.global_resources["in_turn"] = 1
 
 # Snakemake 9.27 keeps the groups that it has made, and merges them again whenever the graph of jobs has changed. They
-# would grow beyond the size that the profile gives them, and hold jobs that were replaced when the table was read, whose
-# inputs would be recorded wrongly. Groups made again each time hold the jobs that are there.
+# would grow beyond their size in the profile, and hold jobs that were replaced when the table was read, whose inputs
+# would be recorded wrongly. Groups that are made again each time hold only the current jobs.
 GroupJobFactory.new = lambda self, groupid, jobs, resources: GroupJob(groupid, frozenset(jobs), resources)
 
 

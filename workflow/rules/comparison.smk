@@ -10,8 +10,9 @@ OUT  cells/<run>/                            that study; its config.yaml makes i
      comparison/figures/<question>.*         its figure
 
 Each run has a Snakemake of its own: it is in every respect the study that its config describes, resumes where it
-ended, and can be looked at by itself. Cohorts and registrations are shared through their stores. On one machine as many
-runs are active at a time as there are processors; on a cluster this controller starts them, and their jobs are submitted.
+ended, and can be inspected by itself. Cohorts and registrations are shared through their stores. On one machine as
+many runs are active at a time as there are processors; on a cluster this controller starts them, and their jobs are
+submitted.
 """
 
 COMPARISON = []
@@ -37,7 +38,7 @@ if CELLS:
             "<results>/cells/{cell}.json",
         wildcard_constraints:
             cell=one_of(plan.cells),
-        # Its jobs are what is submitted to a cluster.
+        # This job runs here; the jobs of its study are submitted to a cluster.
         localrule: True
         # Several at a time: a study has stretches in which one step waits for another.
         threads: max(1, (workflow.resource_settings.cores or 1) // len(CELLS))

@@ -4,14 +4,14 @@ External cohorts (evaluate_on): the models of each split tested on the registere
 IN   results/<study>/cohort/selected.tsv of the other study, and the scans that it names
      splits/<split>/folds.tsv, fold-<k>/model.pt of this one
 OUT  external/<study>.json                                 the check that these models can be applied to its scans
-     splits/<split>_on_<study>/folds.tsv, audit.json       each of its scans tested by each model; nobody is in both studies
+     splits/<split>_on_<study>/folds.tsv, audit.json       each scan is tested by each model; no subject is in both
      splits/<split>_on_<study>/table1.tsv                  who is in that cohort
      splits/<split>_on_<study>/fold-<k>/predictions.tsv    by the model of fold k, with its own normalisation
      splits/<split>_on_<study>/baseline/predictions.tsv    by the baseline, fitted on the same folds
      splits/<split>/figures/external, tables/external      internal and external performance side by side
 
-Everything that follows from predictions and models (heatmaps, regions, evaluation, figures, tables) is made by the rules
-that make it for the study's own scans. Learning curves and planted truth exist for the study's own scans only.
+Everything that follows from predictions and models (heatmaps, regions, evaluation, figures, tables) is made by the same
+rules as for the study's own scans. Learning curves and planted truth exist for the study's own scans only.
 """
 
 if study.external:

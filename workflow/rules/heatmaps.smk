@@ -2,8 +2,8 @@
 Heatmaps: every test scan explained by the network that has not seen it, or every scan by existing weights.
 
 IN   splits/<split>/fold-<k>/model.pt, predictions.tsv; the registered scans; atlas/
-OUT  splits/<split>/heatmaps/<method>/parts/<n>-of-<N>/   a part of the scans: sums of maps by group, single maps, regions
-     splits/<split>/heatmaps/<method>/maps/*.nii.gz       means and standard deviations by group, raw and scaled; single maps
+OUT  splits/<split>/heatmaps/<method>/parts/<n>-of-<N>/   part of the scans: sums of maps by group, single maps, regions
+     splits/<split>/heatmaps/<method>/maps/*.nii.gz       means and SDs by group, raw and scaled; single maps
      splits/<split>/heatmaps/<method>/relevance.tsv       relevance in every region, for every scan
      splits/<split>/heatmaps/<method>/groups.tsv          subjects, scans and saturated predictions by group
 

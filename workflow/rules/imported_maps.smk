@@ -2,7 +2,7 @@
 Imported maps: average heatmaps that somebody else made, shown next to the study's own.
 
 IN   the files of heatmaps.others, NIfTI or .npz, on the study's grid; atlas/
-OUT  imported_maps/maps/<name>_<group>.nii.gz, .json    the map, 0 outside the brain; its known facts and its file's hash
+OUT  imported_maps/maps/<name>_<group>.nii.gz, .json    the map, 0 outside the brain; what is known of it, and its hash
      imported_maps/maps/<name>_<group>.tsv              its relevance by region
      imported_maps/figures/heatmaps_<group>             over the template, drawn as the study's own mean maps
      imported_maps/tables/regions_<group>               the regions with the most relevance; a mean map has no interval

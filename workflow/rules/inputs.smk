@@ -1,5 +1,5 @@
 """
-Inputs and outputs that only Snakemake can name: what is known after the table is read, and marks for its report.
+Inputs that are known only after the table is read, and outputs that are marked for Snakemake's report.
 """
 
 from voxelwhy.evaluation.external.cohort import CONFIG_FOLDERS, require_cohort, selected_path
@@ -49,7 +49,7 @@ def figures(folder, names, category):
 
 
 def tables(folder, names):
-    """The outputs of a rule that writes several tables, by name: full figures, for people, for papers, title and caption."""
+    """The outputs of a rule that writes several tables, by name: tsv, md, tex, and json for title and caption."""
     return {name: [f"<results>/{folder}/{name}.{ending}" for ending in ("tsv", "md", "tex", "json")] for name in names}
 
 

@@ -8,14 +8,15 @@ OUT  template/t1.nii.gz, brain_mask.nii.gz    ICBM152 on the study's grid
      registered/<scan_id>/brain_mask.nii.gz   for a whole head: the brain mask in the scan's own space
      registered/<scan_id>/quality.json        status, reason, quality measures; check.png to look at
      batches/<number>.tsv                     which scans a batch has registered (above 10,000 scans)
-     cohort/selected.tsv, excluded.tsv        what the study uses, and everything that it does not use, by reason and class
+     cohort/selected.tsv, excluded.tsv        what the study uses, and what it does not use, by reason and class
 
 One single-threaded job per scan: bit-for-bit reproducible, and as fast in total. A scan that cannot be registered is a
 result (status "failed"), not an error: select_scans excludes it and records why.
 
-Registrations of another study are linked from registration.store, which is no setting and is in no params, since the
-files are the same. A batch declares its manifest and not the folders of its scans, which Snakemake would delete with every
-job that dies; the batch itself skips what is done. Manifests lie next to registered/, not in it: any name may be a scan's.
+Registrations of another study are linked from registration.store, which is not a setting of the study and not in any
+params, since the files are the same. A batch declares its manifest as output but not the folders of its scans, which
+Snakemake would delete with every job that dies; the batch itself skips scans that are done. Manifests lie next to
+registered/, not in it, since a scan may have any name.
 """
 
 
@@ -44,7 +45,7 @@ rule prepare_head_template:
         card="<results>/template/head.json",
     # Compute nodes are offline.
     localrule: True
-    # Where the file lies and its hash change no number: naming it later registers nothing again.
+    # The location of the file and its hash change no number: if they are set later, nothing is registered again.
     resources:
         **ask.volumes,
         head_file=config["scans"].get("template", ""),

@@ -146,7 +146,7 @@ if study.simulated:
 
 
 rule publish_tables:
-    """Write who is in a split, and how well the network performs, for people and for papers."""
+    """Write tables of the subjects in a split and of the performance of the network, to read and for papers."""
     input:
         table1="<results>/splits/{split}/table1.tsv",
         metrics=study.metrics,
@@ -172,7 +172,7 @@ use rule publish_tables as publish_excluded with:
 
 
 rule publish_relevance:
-    """Write relevance by region, agreement of the methods and the planted truth, for people and for papers."""
+    """Write tables of relevance by region, agreement of the methods and the planted truth, to read and for papers."""
     input:
         agreement="<results>/splits/{split}/evaluation/agreement.tsv",
         regions=study.regions,
@@ -191,7 +191,7 @@ rule publish_relevance:
 
 
 rule write_report:
-    """Write the page to read from top to bottom."""
+    """Write the report: one page to read from top to bottom."""
     input:
         captions=shown.report_items(),
         pictures=shown.report_pictures(),
@@ -210,7 +210,7 @@ rule write_report:
 
 
 rule drop_images:
-    """Remove the registered images once the report is there."""
+    """Remove the registered images once the report is written."""
     input:
         report="<results>/report.html",
         selected="<results>/cohort/selected.tsv",

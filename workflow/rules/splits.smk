@@ -25,7 +25,7 @@ rule split_folds:
 
 
 rule audit_folds:
-    """Look for leaks: a subject or an image on two sides, a missing class, a scan not accounted for."""
+    """Check for leakage: a subject or an image on two sides, a missing class, a scan that is not accounted for."""
     input:
         selected="<results>/cohort/selected.tsv",
         folds="<results>/splits/{split}/folds.tsv",

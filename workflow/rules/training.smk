@@ -9,13 +9,13 @@ OUT  template/network_mask.nii.gz              the voxels that the network sees;
      splits/<split>/fold-<k>/predictions.tsv   out-of-sample predictions
      splits/<split>/baseline/predictions.tsv   those of the baseline, on the same folds
 
-If the config has a section model with weights, nothing is trained: the existing weights are checked (template/weights.json) and
-take the place of the model of the one fold, with the same files except the history. No baseline is fitted where no
-accuracy is reported.
+If the config has a section model with weights, nothing is trained: the existing weights are checked
+(template/weights.json) and take the place of the model of the one fold, with the same files except the history. No
+baseline is fitted if no accuracy is reported.
 
 selected.tsv holds a hash of every registered scan, so these rules need not name thousands of files: they run again
-if, and only if, the voxels of a scan have changed. A checkpoint after each epoch lies in checkpoints/, outside the declared
-outputs, since those are deleted when a job dies; its key consists of inputs, settings and code.
+if, and only if, the voxels of a scan have changed. A checkpoint after each epoch lies in checkpoints/, outside the
+declared outputs, since those are deleted when a job dies; its key consists of inputs, settings and code.
 """
 
 

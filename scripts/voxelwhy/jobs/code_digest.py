@@ -1,4 +1,4 @@
-"""Which code a job's numbers depend on, as hashes: Snakemake sees a rule's script, not the package behind it."""
+"""Hashes of the code that a job's numbers depend on: Snakemake sees a rule's script, but not the package behind it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from voxelwhy.config.own_modules import imports, source_files
 
 #: Modules that change no number: messages, log lines, tables of names (the modules that a config names are counted).
 SILENT = {"voxelwhy.errors", "voxelwhy.jobs.logs", "voxelwhy.registry"}
-#: Modules that only put numbers and names into words. They count for scripts that reach REPORT: what people read.
+#: Modules that only put numbers and names into words. They count only for scripts that import from REPORT.
 WORDS = {"voxelwhy.io.text"}
 REPORT = "voxelwhy.report."
 
@@ -35,7 +35,7 @@ def code_digest(script, named=()):
     digest : dict of str to str
         The script itself, the modules it imports and all that these reach, each with the hash of its source without
         comments, docstrings and blank lines. Packages (`__init__`) and the modules of SILENT do not count, and those
-        of WORDS only for a script that writes what people read.
+        of WORDS count only for a script that writes parts of the report.
     """
     script = Path(script)
     graph, packages = _import_graph(str(script.parent))

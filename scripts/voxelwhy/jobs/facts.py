@@ -11,7 +11,7 @@ class Facts:
     """Facts of a study by name.
 
     An instance is called with names (and with fixed values by keyword), and returns the function of wildcards that
-    Snakemake wants as `params.settings`.
+    Snakemake expects as `params.settings`.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ class Facts:
         return self.study.tested(split)
 
     def of(self, split):
-        """Whose scans they are, for captions: "" for the study's own."""
+        """The cohort of the scans, for captions; "" for that of the study itself."""
         return of_cohort(**self.study.tested(split)) if split in self.study.external else ""
 
     # --- Of the whole study ---

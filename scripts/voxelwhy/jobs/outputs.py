@@ -1,9 +1,9 @@
-"""What a study shows: the names of its figures and tables, and their order in the report."""
+"""The figures and tables of a study: their names, and their order in the report."""
 
 from __future__ import annotations
 
 COHORT_FIGURES = ("flow", "registration", "quality")
-#: Exist for the study's own scans only: how the network learnt, and what was planted.
+#: Figures and tables that exist for the study's own scans only: learning curves, and what was planted.
 OF_OWN_SCANS = ("learning_curves", "truth_map", "truth_scores", "truth")
 
 

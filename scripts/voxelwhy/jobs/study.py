@@ -141,7 +141,7 @@ class Study:
         # Draws of networks trained on shuffled diagnoses. Existing weights cannot be trained on other labels.
         self.draws = range(1, 0 if self.model else config["evaluation"]["shuffled"] + 1)
 
-    # --- Paths, and what lies where ---
+    # --- Paths ---
 
     def path(self, path):
         """A path within the folder of the study."""
@@ -268,7 +268,7 @@ class Study:
         return [split, *(name for name, entry in self.external.items() if entry["of"] == split)]
 
     def tested(self, split):
-        """Whose models are tested on which cohort."""
+        """The split whose models are tested, the cohort on which they are tested, and the number of models."""
         entry = self.splits[split]
         return {"cohort": entry["cohort"], "split": entry["of"], "n_models": len(self.folds_of(split))}
 
