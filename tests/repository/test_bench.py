@@ -19,6 +19,7 @@ from bench.results import Different, Line
 from bench.rows import ONLY_WHEN_ASKED, ROWS
 from bench.timing import Outcome, Spread, in_turn, ratios
 
+pytestmark = pytest.mark.slow
 SHAPE = (23, 29, 23)
 
 

@@ -50,6 +50,7 @@ def test_the_notebook_is_that_of_the_script(notebook):
     assert len(notebook.cells) > 8
 
 
+@pytest.mark.slow
 def test_each_figure_of_the_notebook_is_shown_once(executed):
     notebook, _ = executed
     shown = [
@@ -62,6 +63,7 @@ def test_each_figure_of_the_notebook_is_shown_once(executed):
     assert all(base64.b64decode(picture)[:4] == b"\x89PNG" for picture in shown)
 
 
+@pytest.mark.slow
 def test_every_method_explains_every_photo(executed):
     _, found = executed
     assert list(found["ratios"]) == ["cat", "cup", "flower"]
@@ -69,6 +71,7 @@ def test_every_method_explains_every_photo(executed):
         assert list(ratios) == list(METHODS)
 
 
+@pytest.mark.slow
 def test_the_network_knows_a_cat(executed):
     """Its weights match the way in which the photos are prepared."""
     _, found = executed
@@ -78,6 +81,7 @@ def test_the_network_knows_a_cat(executed):
 
 @pytest.mark.parametrize("method", ["occlusion", "grad_cam"])
 @pytest.mark.parametrize("photo", ["cup", "flower"])
+@pytest.mark.slow
 def test_relevance_lies_on_the_object(executed, method, photo):
     """More than an uninformative map would have there. The cat fills its photo, so its ratio shows nothing."""
     assert executed[1]["ratios"][photo][method] > 1.2
