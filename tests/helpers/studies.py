@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import shutil
 
 import yaml
@@ -37,6 +38,20 @@ SMALL = {
 }
 
 
+def small_study(name, *, subjects=4, **sections):
+    """SMALL with so many subjects of each class, scanned once and registered in one job; no shuffled diagnoses."""
+    cohort = {
+        "subjects": {"Dementia": subjects, "CN": subjects, "MCI": 0, "converter": 0},
+        "visits": [["Screening"]],
+        "missing_files": [],
+        "truncated_files": [],
+    }
+    config = SMALL | {"study": name, "simulation": SMALL["simulation"] | cohort}
+    config["registration"] = SMALL["registration"] | {"batch": 2 * subjects}
+    config["evaluation"] = SMALL["evaluation"] | {"shuffled": 0}
+    return config | sections
+
+
 class Study:
     """A checkout of the workflow in a folder of its own, and Snakemake in it."""
 
@@ -55,6 +70,15 @@ class Study:
         arguments = ("--cores", "2", "--configfile", "study.yaml", *arguments)
         found, text = snakemake(self.folder, *arguments, **environment)
         assert found == code, text[-6000:]
+        return text
+
+    def run_and_record(self):
+        """Run Snakemake; what each job loads is kept in `loaded`, and what it prints is returned."""
+        folder = self.folder / "loaded"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        text = self.run(VOXELWHY_RECORD_MODULES=folder)
+        self.loaded = [json.loads(path.read_text()) for path in folder.iterdir()]
         return text
 
     def plan(self, config=None, *arguments):

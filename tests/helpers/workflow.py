@@ -10,6 +10,7 @@ import selectors
 import signal
 import subprocess
 import sys
+import threading
 from collections import Counter
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from helpers.paths import ROOT
 
 SNAKEFILE = ROOT / "workflow" / "Snakefile"
 SERVER = Path(__file__).with_name("snakemake_server.py")
+LOCK = threading.Lock()  # tests on a cluster ask from several threads
 
 
 @functools.cache
@@ -30,16 +32,16 @@ def _server():
 
 
 def _ask(request, timeout):
-    server = _server()
-    server.stdin.write(json.dumps(request) + "\n")
-    server.stdin.flush()
-    with selectors.DefaultSelector() as selector:
+    with LOCK, selectors.DefaultSelector() as selector:
+        server = _server()
+        server.stdin.write(json.dumps(request) + "\n")
+        server.stdin.flush()
         selector.register(server.stdout, selectors.EVENT_READ)
         if not selector.select(timeout):
             os.killpg(server.pid, signal.SIGKILL)
             _server.cache_clear()
             raise TimeoutError(f"snakemake {' '.join(request['arguments'])} took more than {timeout} s")
-    return json.loads(server.stdout.readline())
+        return json.loads(server.stdout.readline())
 
 
 def _environment(changes):

@@ -10,13 +10,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from helpers.studies import SMALL, Study
+from helpers.studies import Study, small_study
 
 pytestmark = pytest.mark.slow
 
-COMPARED = SMALL | {
-    "evaluation": SMALL["evaluation"] | {"shuffled": 0},
-    "study": "compared",
+COMPARED = small_study("compared") | {
     "compare": {
         "choices": {
             "registration.transform": ["affine", "syn_quick"],

@@ -12,23 +12,20 @@ import pytest
 import torch
 
 from helpers.digests import assert_named
-from helpers.studies import SMALL, Study
+from helpers.studies import Study, small_study
 from voxelwhy import sensitivity_analysis
 from voxelwhy.networks.weights import load_model
 
 pytestmark = pytest.mark.slow
 
-SIMULATION = SMALL["simulation"] | {"visits": [["Screening"]], "missing_files": [], "truncated_files": []}
 CLASSES = {"positive": {"name": "AD", "values": ["AD"]}, "negative": {"name": "CN", "values": ["CN"]}}
-HERE = SMALL | {
-    "evaluation": SMALL["evaluation"] | {"shuffled": 0},
-    "study": "here",
-    "simulation": SIMULATION | {"subjects": {"Dementia": 3, "CN": 3, "MCI": 0, "converter": 0}},
-    "registration": SMALL["registration"] | {"batch": 8},
-    "splits": [{"kind": "kfold", "folds": 2}],
-    "heatmaps": {"methods": {"sensitivity_analysis": {}}},
-    "figures": {"slices_mm": [-20], "dpi": 60},
-}
+HERE = small_study(
+    "here",
+    subjects=3,
+    splits=[{"kind": "kfold", "folds": 2}],
+    heatmaps={"methods": {"sensitivity_analysis": {}}},
+    figures={"slices_mm": [-20], "dpi": 60},
+)
 MADE = HERE | {"study": "made", "simulation": HERE["simulation"] | {"seed": 5}}
 # Simulated subjects are numbered alike in every cohort: the table of a folder gives these other names.
 THERE = {
@@ -71,10 +68,8 @@ def tested(tmp_path_factory):
     study.before = state_of(study.there), state_of(study.folder / "results/here")
     study.configure(TESTED)
     study.jobs = study.would_run()
-    loaded = tmp_path_factory.mktemp("loaded")
-    study.text = study.run(VOXELWHY_RECORD_MODULES=str(loaded))
+    study.text = study.run_and_record()
     study.after = state_of(study.there), state_of(study.folder / "results/here")
-    study.loaded = [json.loads(path.read_text()) for path in loaded.iterdir()]
     return study
 
 

@@ -18,21 +18,19 @@ from collections import Counter
 
 import pytest
 
-from helpers.studies import SMALL, Study
+from helpers.studies import SMALL, Study, small_study
 
 pytestmark = pytest.mark.slow
 
 METHODS = ("grad_cam", "sensitivity_analysis")
-CONFIG = SMALL | {
-    "evaluation": SMALL["evaluation"] | {"shuffled": 0},
-    "study": "faults",
-    "simulation": SMALL["simulation"]
-    | {"subjects": {"Dementia": 5, "CN": 5, "MCI": 0, "converter": 0}, "visits": [["Screening"]]}
-    | {"missing_files": [], "truncated_files": [], "store": ""},
-    "registration": SMALL["registration"] | {"store": ""},  # what is made again is not taken from there
-    "training": SMALL["training"] | {"epochs": 3},
-    "heatmaps": {"methods": {name: {} for name in METHODS}},
-}
+CONFIG = small_study(
+    "faults",
+    subjects=5,
+    registration=SMALL["registration"] | {"store": ""},  # what is made again is not taken from there
+    training=SMALL["training"] | {"epochs": 3},
+    heatmaps={"methods": {name: {} for name in METHODS}},
+)
+CONFIG["simulation"]["store"] = ""
 SELECTED = "cohort/selected.tsv"
 REGIONS = [f"splits/holdout/regions/{method}.tsv" for method in METHODS]
 AGAIN = "run the same command again"

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from helpers.digests import assert_named
-from helpers.studies import SMALL, Study
+from helpers.studies import Study, small_study
 from voxelwhy.io.images import Grid, save_image
 from voxelwhy.networks.build import build_network
 
@@ -28,19 +28,14 @@ IMPORTED = [
     {"name": "their_gradients", "file": "gradients.nii.gz", "group": "AD"},
     {"name": "occlusion", "file": "others.npz", "array": "cn", "group": "CN"},
 ]
-FOREIGN = SMALL | {
-    "evaluation": SMALL["evaluation"] | {"shuffled": 0},
-    "study": "foreign",
-    "simulation": SMALL["simulation"]
-    | {"subjects": {"Dementia": 4, "CN": 4, "MCI": 0, "converter": 0}, "visits": [["Screening"]]}
-    | {"missing_files": [], "truncated_files": []},
-    "registration": SMALL["registration"] | {"batch": 8},
-    "splits": [{"kind": "kfold", "folds": 2}, {"name": "theirs", "kind": "holdout", "test_subjects": 2}],
-    "training": {"network": "small"},
-    "model": {"weights": "2018.pt", "normalisation": "theirs", "trained_on": "theirs"},
-    "heatmaps": {"methods": METHODS, "others": IMPORTED, "scans": [SCAN]},
-    "figures": {"slices_mm": [-20, 0], "dpi": 60},
-}
+FOREIGN = small_study(
+    "foreign",
+    splits=[{"kind": "kfold", "folds": 2}, {"name": "theirs", "kind": "holdout", "test_subjects": 2}],
+    training={"network": "small"},
+    model={"weights": "2018.pt", "normalisation": "theirs", "trained_on": "theirs"},
+    heatmaps={"methods": METHODS, "others": IMPORTED, "scans": [SCAN]},
+    figures={"slices_mm": [-20, 0], "dpi": 60},
+)
 UNNAMED = FOREIGN | {"model": {"weights": "2018.pt", "normalisation": "scan"}}
 OF_ACCURACY = ("metrics", "roc", "confusion", "baseline", "learning_curves", "history")
 
@@ -74,9 +69,7 @@ def foreign(tmp_path_factory, net):
     np.savez_compressed(study.folder / "others.npz", ad=maps[0], cn=maps[1])
     save_image(study.folder / "gradients.nii.gz", maps[2], GRID.affine)
     study.maps = maps
-    loaded = tmp_path_factory.mktemp("loaded")
-    study.text = study.run(VOXELWHY_RECORD_MODULES=str(loaded))
-    study.loaded = [json.loads(path.read_text()) for path in loaded.iterdir()]
+    study.text = study.run_and_record()
     study.report = study.result("report.html").read_text()
     return study
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 
 import pytest
@@ -10,23 +9,18 @@ import torch
 import yaml
 
 from helpers.own_networks import BLOCKS, NET
-from helpers.studies import SMALL, Study
+from helpers.studies import Study, small_study
 
 pytestmark = pytest.mark.slow
 
 NAME = "own_net.nets:build"
-OWN = SMALL | {
-    "evaluation": SMALL["evaluation"] | {"shuffled": 0},
-    "study": "own",
-    "simulation": SMALL["simulation"]
-    | {"subjects": {"Dementia": 4, "CN": 4, "MCI": 0, "converter": 0}, "visits": [["Screening"]]}
-    | {"missing_files": [], "truncated_files": []},
-    "registration": SMALL["registration"] | {"batch": 8},
-    "training": {"epochs": 1, "learning_rate": 1e-3},
-    "model": {"architecture": NAME, "options": {"width": 3}},
-    "heatmaps": {"methods": {"sensitivity_analysis": {}}},
-    "figures": {"slices_mm": [-20, 0], "dpi": 60},
-}
+OWN = small_study(
+    "own",
+    training={"epochs": 1, "learning_rate": 1e-3},
+    model={"architecture": NAME, "options": {"width": 3}},
+    heatmaps={"methods": {"sensitivity_analysis": {}}},
+    figures={"slices_mm": [-20, 0], "dpi": 60},
+)
 
 
 @pytest.fixture(scope="module")
@@ -40,11 +34,9 @@ def checkout(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def own(checkout, tmp_path_factory):
-    study, loaded = checkout, tmp_path_factory.mktemp("loaded")
-    study.run(VOXELWHY_RECORD_MODULES=str(loaded))
-    study.loaded = [json.loads(path.read_text()) for path in loaded.iterdir()]
-    return study
+def own(checkout):
+    checkout.run_and_record()
+    return checkout
 
 
 def test_it_is_trained_explained_and_reported(own):

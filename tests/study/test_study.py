@@ -16,9 +16,7 @@ from helpers.studies import METHODS, SMALL, Study
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
     study = Study(tmp_path_factory.mktemp("small"), SMALL)
-    loaded = tmp_path_factory.mktemp("loaded")
-    study.text = study.run(VOXELWHY_RECORD_MODULES=str(loaded))
-    study.loaded = [json.loads(path.read_text()) for path in loaded.iterdir()]
+    study.text = study.run_and_record()
     return study
 
 
