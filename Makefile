@@ -13,8 +13,9 @@ CORES ?= all
 demo: $(READY)
 	@. $(VENV)/bin/activate && snakemake --cores $(CORES)
 
-# All tests of a file run in one process, because they share a study.
-PYTEST := . $(VENV)/bin/activate && python -m pytest -n 2 --dist loadfile --durations=10
+# All tests of a file run in one process, because they share a study. Files start in the order of their paths: studies,
+# which take longest, before unit tests.
+PYTEST := . $(VENV)/bin/activate && python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=10
 
 # Tests with real components of each room of the package, and one small study from end to end.
 test: $(READY)
