@@ -195,10 +195,10 @@ def test_one_bad_scan_stops_no_other_and_is_the_only_one_done_again(study, whole
     study.delete(SELECTED, *(f"registered/{scan}" for scan in scans))
     fault = rf"open|{re.escape(scans[0])}/t1\.nii w|1|kill|"
     text = study.run(SELECTED, fault=fault, options=["--keep-going"], code=1)
-    end = text.split("1 job failed. What is finished is kept.")[1]
+    end = text.split("1 job failed. Finished results are kept.")[1]
     assert f"register scan, scan {scans[0]}\n" in end
     assert f"results/faults/logs/register_scan/{scans[0]}.log" in end
-    assert re.search(r"it was killed, most often for memory \(it had asked for 2\d\d\d MB\)", end)
+    assert re.search(r"it was killed, most likely for lack of memory \(it had requested 2\d\d\d MB\)", end)
     assert AGAIN in end and "Traceback" not in text
     assert study.ran() == {"register_scan": 3}
     assert [study.result(f"registered/{scan}").exists() for scan in scans] == [False, True, True]
@@ -211,7 +211,7 @@ def test_a_full_disk_is_told_and_the_run_goes_on_when_there_is_room(study, whole
     study.delete("splits/holdout/fold-0", "splits/holdout/heatmaps", "splits/holdout/regions")
     remount = disk(free_mb=1)  # a checkpoint takes three
     text = study.run(*REGIONS, code=1)
-    end = text.split("1 job failed. What is finished is kept.")[1]
+    end = text.split("1 job failed. Finished results are kept.")[1]
     assert "the disk is full" in end and "GB are free in results/faults/" in end
     assert "free space there, then run the same command again: what is finished is kept" in end
     assert "unexpected error" not in text and "Traceback" not in text
@@ -275,7 +275,7 @@ def test_a_training_that_turns_nan_says_where_and_goes_on_once_the_scan_is_well(
     model = "splits/holdout/fold-0/model.pt"
     for fault in (SAVED.format(n=1, action="spoil", path=scan), None):
         text = study.run(model, fault=fault, code=1)
-        end = text.split("1 job failed. What is finished is kept.")[1]
+        end = text.split("1 job failed. Finished results are kept.")[1]
         assert re.search(r"the training loss turned nan in epoch 2, batch \d", end)
         assert re.search(rf"scans: .*{re.escape(training[0])}", end)
         assert f"after normalisation, in {training[0]}" in end
