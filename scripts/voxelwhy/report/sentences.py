@@ -177,10 +177,10 @@ def external_sentences(metrics, own_metrics, regions, *, tested, simulated, clas
     )
     if auc["low"] <= CHANCE_AUC:
         first += f"; the AUC on {tested['cohort']} is not shown to be better than chance"
-    return [f"{first}.", largest_regions(regions, classes), _caution(int(there["n_subjects"]))]
+    return [f"{first}.", largest_regions(regions, classes), _caution_elsewhere(int(there["n_subjects"]))]
 
 
-def _caution(n_subjects):
+def _caution_elsewhere(n_subjects):
     cause = "hese results do not show whether a difference is due to the scanner, the subjects or their diagnoses."
     if n_subjects < FEW_SUBJECTS:
         few = (
