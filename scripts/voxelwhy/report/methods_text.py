@@ -20,8 +20,6 @@ from voxelwhy.report.wording import (
     describe_target,
 )
 
-_DOI = "https://doi.org/"
-
 
 def methods_text(settings, *, simulated, n_subjects, n_scans, whole_heads=False):
     """The methods as sentences that state the settings, to paste into a paper and to check against the config.
