@@ -83,7 +83,7 @@ if study.external:
     # The rules of the study's own scans, for those of another study.
     use rule train_baseline as train_external_baseline with:
         input:
-            fitted_on=["<results>/cohort/selected.tsv", study.own_folds],
+            fitted_on=study.fitted_on,
             selected=selected_of,
             folds="<results>/splits/{split}/folds.tsv",
             audit="<results>/splits/{split}/audit.json",

@@ -209,9 +209,9 @@ class Study:
         """The split whose models classify the scans of a split: itself, or the one that is tested on another cohort."""
         return self.splits[wildcards.split].get("of", wildcards.split)
 
-    def own_folds(self, wildcards):
-        """The folds on which the models of an external split were trained."""
-        return self.path(f"splits/{self.trained_split(wildcards)}/folds.tsv")
+    def fitted_on(self, wildcards):
+        """The scans and folds of this study on which the baseline of an external split is fitted."""
+        return [self.path(name) for name in ("cohort/selected.tsv", f"splits/{self.trained_split(wildcards)}/folds.tsv")]
 
     def own_metrics(self, wildcards):
         """The accuracy of the models of an external split on the study's own test scans."""

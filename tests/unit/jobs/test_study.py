@@ -74,7 +74,7 @@ def test_models_on_another_cohort_are_those_of_the_trained_split():
     assert list(here.external) == ["kfold_on_there", "paper_on_there"]
     assert here.models(kfold) == [f"results/here/splits/kfold/fold-{k}/model.pt" for k in range(3)]
     assert here.predictions(kfold)[0] == "results/here/splits/kfold_on_there/fold-0/predictions.tsv"
-    assert here.own_folds(kfold) == "results/here/splits/kfold/folds.tsv"
+    assert here.fitted_on(kfold) == ["results/here/cohort/selected.tsv", "results/here/splits/kfold/folds.tsv"]
     assert here.own_metrics(kfold) == "results/here/splits/kfold/evaluation/metrics.tsv"
     assert here.histories(kfold) == [], "nobody trains there"
     assert here.metrics_of_cohorts(job(split="kfold")) == [
