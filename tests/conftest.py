@@ -86,10 +86,10 @@ def tiny_one_logit(monkeypatch):
 @pytest.fixture(scope="session")
 def images_6mm(tmp_path_factory):
     """A folder with template.nii.gz and mask.nii.gz at 6 mm, where a rigid registration takes a quarter of a second."""
-    from voxelwhy.registration.template import make_template  # here, because most test files need no nilearn
+    from helpers.templates import template_on  # here, because most test files need no nilearn
 
     folder = tmp_path_factory.mktemp("images_6mm")
-    for image, name in zip(make_template(6), ("template", "mask"), strict=True):
+    for image, name in zip(template_on(6), ("template", "mask"), strict=True):
         nib.save(image, folder / f"{name}.nii.gz")
     return folder
 

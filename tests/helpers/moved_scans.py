@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.ndimage import map_coordinates
 
-from voxelwhy.registration.template import make_template
+from helpers.templates import template_on
 
 
 def _true_affine():
@@ -23,7 +23,7 @@ TRUE_AFFINE = _true_affine()
 
 def moved_scan(affine, voxel_mm=4.0, displacement=None):
     """The template carried by x -> affine @ x (template to scan, mm) on another lattice: data, affine."""
-    t1 = make_template(3)[0]
+    t1 = template_on(3)[0]
     shape = np.ceil(np.array([216, 260, 220]) / voxel_mm).astype(int)
     grid = np.diag([voxel_mm] * 3 + [1.0])
     grid[:3, 3] = -108, -148, -90

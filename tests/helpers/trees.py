@@ -11,7 +11,7 @@ from pathlib import Path
 
 import nibabel as nib
 
-from voxelwhy.registration.template import make_template
+from helpers.templates import template_on
 
 HEADER = "RID,PTID,VISCODE,DX,EXAMDATE,Image.ID,Scan.Date,Sequence,Visit,Month_bl,Screen.Diagnosis,Study.ID,Series.ID"
 N3 = "MPR; GradWarp; B1 Correction; N3; Scaled"
@@ -42,7 +42,7 @@ ADNI_3T = [
 @functools.cache
 def scan_bytes():
     """A brain as NIfTI, uncompressed."""
-    brain = make_template(4)[0]
+    brain = template_on(4)[0]
     stream = io.BytesIO()
     files = {"image": nib.FileHolder(fileobj=stream)}
     nib.Nifti1Image(brain.get_fdata(dtype="float32"), brain.affine).to_file_map(files)
@@ -58,7 +58,7 @@ def put_scan(path):
     elif path.name.endswith(".nii.gz"):
         path.write_bytes(gzip.compress(scan_bytes(), 1, mtime=0))
     else:
-        brain = make_template(4)[0]
+        brain = template_on(4)[0]
         nib.save(nib.Spm99AnalyzeImage((brain.get_fdata() * 1000).astype("int16"), brain.affine), path)
 
 

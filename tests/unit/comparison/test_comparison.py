@@ -14,6 +14,7 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from helpers.paths import ROOT, SCHEMA
+from helpers.templates import template_on
 from voxelwhy.cohort.simulation.constants import load_study
 from voxelwhy.comparison.cells import read_cell, write_cell
 from voxelwhy.comparison.combinations import make_cells, short_names
@@ -29,7 +30,6 @@ from voxelwhy.comparison.summary import (
     method_table,
 )
 from voxelwhy.errors import ConfigError
-from voxelwhy.registration.template import make_template
 
 CLASSES = {"positive": "AD", "negative": "CN"}
 METHODS = ("occlusion", "grad_cam")
@@ -375,7 +375,7 @@ def test_where_no_region_counts_as_diseased_there_are_dashes(cells, tmp_path):
 
 @pytest.mark.parametrize("question", ["choices", "null", "confounds"])
 def test_each_question_has_its_table_and_figure(question, cells, rng, tmp_path):
-    t1, _ = make_template(6)
+    t1, _ = template_on(6)
     nib.save(t1, tmp_path / "t1.nii.gz")
     if question == "null":
         cells = [make_cell({}, k, rng) for k in range(1, 6)]

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from scipy.ndimage import zoom
 
+from helpers.templates import template_on
 from voxelwhy.errors import ConfigError, InputError
 from voxelwhy.io.images import Grid
 from voxelwhy.io.tables import ATLAS
 from voxelwhy.regions.atlases import atlas_on_grid, load_atlas
-from voxelwhy.registration.template import make_template
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def test_regions_lie_inside_the_brain_and_on_their_side(aal):
     # An atlas that is resized to the shape of the grid has regions outside the brain.
     grid = Grid.icbm(4)
     labels, table = atlas_on_grid(aal, grid)
-    brain = np.asarray(make_template(4)[1].dataobj) > 0
+    brain = np.asarray(template_on(4)[1].dataobj) > 0
     # Drawn on Colin27, whose brain is a little larger: 95 %. Resized to the grid's shape it would be below 80 %.
     assert brain[labels > 0].mean() > 0.93
     resized = zoom(

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from scipy.ndimage import map_coordinates
 
+from helpers.templates import template_on
 from voxelwhy.errors import ConfigError
 from voxelwhy.io.images import Grid, hash_voxels, read_json, save_image
 from voxelwhy.registration.ants import ants, register, to_ants
 from voxelwhy.registration.maps import LEAST_JACOBIAN, make_maps, segment_grey_matter
 from voxelwhy.registration.register import register_scan
-from voxelwhy.registration.template import make_template
 
 CENTRE_MM, SIGMA_MM = np.array([28.0, -26.0, 0.0]), 20.0
 MAPS = ["log_jacobian", "grey_matter_modulated"]
@@ -20,13 +20,13 @@ MAPS = ["log_jacobian", "grey_matter_modulated"]
 
 @pytest.fixture(scope="module")
 def template():
-    return make_template(4)
+    return template_on(4)
 
 
 @pytest.fixture(scope="module")
 def scan(template):
     """The template, around one point half as large as it was, and a twelfth longer along each axis as a whole."""
-    t1 = make_template(3)[0]
+    t1 = template_on(3)[0]
     shape, affine = (82, 98, 82), np.diag([3.0, 3.0, 3.0, 1.0])
     affine[:3, 3] = -122, -164, -110
     points = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), axis=-1) @ affine[:3, :3] + affine[:3, 3]

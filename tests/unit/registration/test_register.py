@@ -15,6 +15,7 @@ from nilearn.datasets import load_mni152_template
 from scipy.ndimage import gaussian_filter
 
 from helpers.moved_scans import TRUE_AFFINE, moved_scan
+from helpers.templates import template_on
 from voxelwhy.errors import ConfigError, ShapeError
 from voxelwhy.io.images import Grid, hash_voxels, read_json, save_image
 from voxelwhy.registration.ants import jacobian, register, script_arguments, to_ants
@@ -30,7 +31,7 @@ LINEAR = (
 @pytest.fixture(scope="module")
 def template():
     """The template at 5 mm: registration takes half a second there."""
-    return make_template(5)
+    return template_on(5)
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +160,7 @@ def test_jacobian_is_the_volume_relative_to_the_template(tmp_path):
         away = points - centre
         return -0.2 * away * np.exp(-(away**2).sum(-1, keepdims=True) / (2 * sigma**2))
 
-    t1, mask = make_template(4)
+    t1, mask = template_on(4)
     data, grid = moved_scan(np.eye(4), displacement=shrink)
     moving = nib.Nifti1Image(data.astype(np.float32), grid)
     register(to_ants(t1), to_ants(moving), "syn_quick", f"{tmp_path}/x")
@@ -362,7 +363,7 @@ def test_a_zero_byte_gzip_is_a_result(folder, tmp_path):
 @pytest.mark.skipif("VOXELWHY_REAL_SCANS" not in os.environ, reason="VOXELWHY_REAL_SCANS names no folder")
 def test_a_real_scan(tmp_path):
     scans = sorted(Path(os.environ["VOXELWHY_REAL_SCANS"]).rglob("*T1w.nii*"))
-    for image, name in zip(make_template(4), ("template", "mask"), strict=True):
+    for image, name in zip(template_on(4), ("template", "mask"), strict=True):
         nib.save(image, tmp_path / f"{name}.nii.gz")
     quality = run(tmp_path, tmp_path / "out", scan=scans[0])
     assert quality["status"] == "ok"

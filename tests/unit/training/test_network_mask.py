@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from nilearn.datasets import load_mni152_gm_template, load_mni152_wm_template
 
+from helpers.templates import template_on
 from voxelwhy.errors import InputError, ShapeError
 from voxelwhy.io.images import Grid
 from voxelwhy.registration.template import make_template
@@ -16,7 +17,7 @@ from voxelwhy.training.network_mask import make_network_mask
 @pytest.fixture(scope="module")
 def brain():
     """The brain on the 3 mm grid of SPM and FSL."""
-    return make_template(3, "mni")[1]
+    return template_on(3, "mni")[1]
 
 
 def test_the_brain_is_the_brain(brain):
