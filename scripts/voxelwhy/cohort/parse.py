@@ -1,4 +1,4 @@
-"""From any source to the one scan table, every row of the source accounted for."""
+"""Read a cohort from any source into one scan table that accounts for every row of the source."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ LOG = logging.getLogger(__name__)
 
 
 def parse_tables(settings):
-    """Read the cohort by the reader that `settings["source"]` names.
+    """Read the cohort with the reader that `settings["source"]` names.
 
     Parameters
     ----------
-    settings : the `cohort` section of the config, its paths being such that can be opened; `recognised` where
-        the source was auto: the sentence that says why
+    settings : the `cohort` section of the config, with paths that can be opened; if the source was auto, `recognised`
+        is the sentence that explains the choice
 
     Returns
     -------
-    scans, dropped : DataFrames by the schemas SCANS and DROPPED
+    scans, dropped : DataFrames with the schemas SCANS and DROPPED
     counts : dict with rows, scans, subjects, dropped (reason: rows) and classes (name: {scans, subjects})
 
     Raises
     ------
-    ConfigError : there is no such source.
-    InputError : the reader refuses the table, rows are lost, or one class has no scans.
+    ConfigError : the source does not exist.
+    InputError : the reader refuses the table, rows are lost, or a class has no scans.
     """
     if settings.get("recognised"):
         LOG.info("%s", settings["recognised"])
@@ -42,10 +42,10 @@ def parse_tables(settings):
     where = ", ".join(where) if isinstance(where, list) else where
     if len(scans) + len(dropped) != entries:
         raise InputError(
-            "rows were lost: a fault of the reader",
+            "rows were lost, which is a bug in the reader",
             file=where,
             found=f"{len(scans)} scans and {len(dropped)} dropped rows",
-            allowed=f"{entries} in sum",
+            allowed=f"{entries} in total",
         )
     for side in ("positive", "negative"):
         name = settings["classes"][side]["name"]
@@ -60,7 +60,7 @@ def parse_tables(settings):
 
 
 def make_frames(records):
-    """Records, each with `reason` None or the reason why it is dropped → (scans, dropped) in the tables' schemas."""
+    """Split records by `reason` (None, or why the record is dropped) into the tables (scans, dropped)."""
     kept = [record for record in records if record["reason"] is None]
     dropped = [record for record in records if record["reason"] is not None]
     scans = pd.DataFrame(kept, columns=list(SCANS.columns)).astype({"age": float})
@@ -68,7 +68,7 @@ def make_frames(records):
 
 
 def count_cohort(scans, dropped, classes, *, rows):
-    """Rows, scans and subjects by class, dropped rows by reason: a dict that JSON can hold."""
+    """Count rows, scans and subjects by class, and dropped rows by reason, in a dict that JSON can store."""
     names = [classes[side]["name"] for side in ("positive", "negative")]
     of_class = {name: scans[scans["label"] == name] for name in names}
     return {

@@ -1,4 +1,4 @@
-"""Whole heads or brains: what a cohort is, and that it is not both."""
+"""Decide whether a cohort consists of whole heads or of brains, and refuse a mixture."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from voxelwhy.io.text import count
 
 log = logging.getLogger(__name__)
 
-#: Scans that are looked at before the study knows what it registers to.
+#: Scans examined before the study chooses its template, at most.
 MOST_LOOKED_AT = 20
-#: Scans of each kind that a refusal names.
+#: Scans of each kind that an error lists, at most.
 MOST_NAMED = 5
 
 
 def judge_cohort(paths, setting):
-    """Whether a cohort is brains or whole heads, from a sample of at most 20 scans spread evenly over the table.
+    """Decide between brains and whole heads from a sample of at most 20 scans spread evenly over the table.
 
     Parameters
     ----------
@@ -29,11 +29,11 @@ def judge_cohort(paths, setting):
     Returns
     -------
     dict, the content of `cohort/skull.json`: skull_stripped (bool), why (one sentence), looked_at (list of dicts
-    scan_id, stripped, cm3). A scan that cannot be read is left out here: its registration says what is wrong with it.
+    with scan_id, stripped, cm3). A scan that cannot be read is skipped here; its registration reports the reason.
 
     Raises
     ------
-    InputError : the sample has brains and whole heads.
+    InputError : the sample contains both brains and whole heads.
     """
     looked_at = []
     names = list(paths)
@@ -41,7 +41,7 @@ def judge_cohort(paths, setting):
         try:
             stripped, cm3 = looks_skull_stripped(read_scan(paths[names[place]]))
         except InputError as error:
-            log.info("not looked at: %s (%s)", names[place], error.problem)
+            log.info("not examined: %s (%s)", names[place], error.problem)
             continue
         looked_at.append({"scan_id": names[place], "stripped": stripped, "cm3": round(cm3, 1)})
     require_one_kind({scan["scan_id"]: (scan["stripped"], scan["cm3"]) for scan in looked_at})
@@ -52,16 +52,16 @@ def judge_cohort(paths, setting):
 
 def _decide(looked_at, setting):
     if not looked_at:
-        return setting != "false", "none of the scans looked at can be read"
+        return setting != "false", "none of the examined scans can be read"
     kind, volumes = looked_at[0]["stripped"], [scan["cm3"] for scan in looked_at]
     found = (
-        f"all {len(looked_at)} scans looked at look like {'brains' if kind else 'whole heads'} "
+        f"all {len(looked_at)} examined scans look like {'brains' if kind else 'whole heads'} "
         f"({min(volumes):.0f} to {max(volumes):.0f} cm³)"
     )
     if setting == "auto":
         return kind, found
     if kind != (setting == "true"):
-        log.warning("scans.skull_stripped is %s, but %s; the setting wins", setting, found)
+        log.warning("scans.skull_stripped is %s, but %s; the setting is used", setting, found)
     return setting == "true", f"scans.skull_stripped is {setting}; {found}"
 
 
@@ -74,7 +74,7 @@ def require_one_kind(kinds):
 
     Raises
     ------
-    InputError : both kinds are there; it names some of each.
+    InputError : both kinds occur; the message lists some scans of each.
     """
     sides = {
         word: [f"{scan} ({cm3:.0f} cm³)" for scan, (stripped, cm3) in kinds.items() if stripped == kind]
@@ -85,7 +85,7 @@ def require_one_kind(kinds):
             "the cohort mixes brains and whole heads, and a network would learn the difference",
             found="; ".join(f"{count(len(scans), word)}: {_some(scans)}" for word, scans in sides.items()),
             allowed="one kind",
-            hint="extract the brains of all scans before, or leave one kind out (the table, or registration.skip)",
+            hint="extract the brains of all scans first, or exclude one kind (in the table, or with registration.skip)",
         )
 
 

@@ -228,15 +228,15 @@ def test_images_by_a_template_of_the_collections_columns(tmp_path):
 @pytest.mark.parametrize(
     ("row", "match"),
     [
-        (image("D34000", AD), r"not the ID of an image\n.*row 6, column Image Data ID\n.*'D34000'"),
+        (image("D34000", AD), r"not a valid Image ID\n.*row 6, column Image Data ID\n.*'D34000'"),
         (image("I34001", AD), r"Image Data ID must be unique\n.*row 6.*\n.*row 3 has too"),
         (image(1, ""), r"empty.*\n.*row 6, column Subject"),
         (image(1, AD, visit=""), r"empty.*\n.*row 6, column Visit"),
         (image(1, AD, date=""), r"empty.*\n.*row 6, column Acq Date"),
-        (image(1, AD, date="13/1/2005"), r"not a date\n.*row 6, column Acq Date\n.*'13/1/2005'"),
+        (image(1, AD, date="13/1/2005"), r"not a valid date\n.*row 6, column Acq Date\n.*'13/1/2005'"),
         (image(1, AD, "FTD"), r"column Group\n.*'FTD'\n.*AD, CN, MCI, EMCI, LMCI, SMC, Patient"),
-        (image(1, AD, sex="both"), r"not a sex\n.*row 6, column Sex"),
-        (image(1, AD, age="old"), r"not an age\n.*row 6, column Age"),
+        (image(1, AD, sex="both"), r"not a valid sex\n.*row 6, column Sex"),
+        (image(1, AD, age="old"), r"not a valid age\n.*row 6, column Age"),
     ],
 )
 def test_a_bad_cell_is_named_with_row_column_and_value(tmp_path, row, match):

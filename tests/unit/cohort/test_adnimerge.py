@@ -134,7 +134,7 @@ def test_numbered_visits_belong_to_the_nearest_examination(tmp_path, caplog):
 def test_a_visit_code_far_from_its_examination_is_said(tmp_path, caplog):
     visits = [visit(ONE, "bl", "CN", date="2005-09-01"), visit(TWO, "m12", "Dementia", date="2005-09-01")]
     parse_tables(_collection(tmp_path, [(ONE, "sc", "2/28/2006"), (TWO, "m12", "3/1/2006")], visits))
-    said = "1 scans were made more than 180 days from the examination of their visit code, "
+    said = "1 scans were acquired more than 180 days from the examination with their visit code, "
     assert said + "first sub-011S0005_ses-m12_I101" in caplog.text
 
 
@@ -203,7 +203,7 @@ def test_cells_that_say_nothing_never_break(tmp_path, caplog):
     assert found["sex"].tolist() == ["M"] * 40
     assert dropped["reason"].tolist() == ["no diagnosis in ADNIMERGE at the visit"] * 10
     assert (
-        "age at the scan: 20 AGE + Years_bl, 10 AGE + Month_bl / 12, 20 of the scans' own table, 0 not known"
+        "age at the scan: 20 AGE + Years_bl, 10 AGE + Month_bl / 12, 20 from the scans' own table, 0 unknown"
         in caplog.text
     )
 
@@ -258,7 +258,7 @@ def test_the_merged_table_needs_no_diagnosis_of_its_own_and_differences_are_said
         (tmp_path / f"ADNI/{row[3]}.nii").touch()
     scans = parse_tables(settings)[0]
     assert scans["label"].tolist() == ["CN", "AD", "CN"]
-    said = "1 scans have another diagnosis in ADNIMERGE than in column DX, and it is used; "
+    said = "1 scans: the diagnosis in ADNIMERGE differs from column DX and is used; "
     assert said + "first sub-999S0002_ses-Screening_I102: Dementia, not CN" in caplog.text
     text = (tmp_path / "table.csv").read_text()
     (tmp_path / "table.csv").write_text(text.replace(",DX,", ",").replace(",CN,,", ",,").replace(",what?,,", ",,"))
@@ -268,7 +268,7 @@ def test_the_merged_table_needs_no_diagnosis_of_its_own_and_differences_are_said
 def test_a_table_that_is_not_that_of_the_scans(tmp_path):
     scans = [(ONE, "sc", "9/1/2005"), (TWO, "sc", "9/1/2005")]
     settings = _collection(tmp_path, scans, [visit("999_S_0001", "bl", "CN")])
-    with pytest.raises(InputError, match=r"none of the 2 scans was found in ADNIMERGE(.*\n)+.*visit sc of 011_S_0003"):
+    with pytest.raises(InputError, match=r"none of the 2 scans is in ADNIMERGE(.*\n)+.*visit sc of 011_S_0003"):
         parse_tables(settings)
     with pytest.raises(InputError, match=r"there is no such table\n(.*\n)+.*correct cohort.adnimerge"):
         parse_tables(settings | {"adnimerge": str(tmp_path / "none.csv")})

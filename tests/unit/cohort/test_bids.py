@@ -177,7 +177,7 @@ def test_pointers_of_git_annex_and_links_to_nowhere(tmp_path):
     assert dropped["detail"].tolist()[1] == str(link)
     for name in ("sub-01", "sub-02"):
         (tmp_path / name / "anat" / f"{name}_T1w.nii.gz").write_text("/annex/objects/x\n")
-    with pytest.raises(InputError, match=r"none of the images is there: 4 are links(.*\n)+.*datalad get"):
+    with pytest.raises(InputError, match=r"no image can be read: 4 are links(.*\n)+.*datalad get"):
         parse_tables(settings)
 
 
@@ -187,8 +187,8 @@ def test_ages_and_sexes_that_are_none_count_as_unknown(tmp_path, caplog):
     assert scans["age"].tolist()[0] == 89
     assert scans["age"].isna().tolist() == [False, True]
     assert scans["sex"].tolist() == [None, "F"]
-    assert "Age '20-25', of 1 images, cannot be read and counts as unknown" in caplog.text
-    assert "Sex '1', of 1 images" in caplog.text
+    assert "Age '20-25' (1 images) cannot be read and counts as unknown" in caplog.text
+    assert "Sex '1' (1 images)" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -221,7 +221,7 @@ def test_a_session_that_two_rows_could_be(tmp_path):
     settings = write_bids(tmp_path, "sub-01_ses-M0_T1w.nii", "sub-02_ses-M0_T1w.nii")
     own = tmp_path / "sub-01/sub-01_sessions.tsv"
     write_tsv(own, "session_id diagnosis", "ses-M00 AD", "ses-M000 CN")
-    with pytest.raises(InputError, match=r"two rows could be the session ses-M0\n.*row 3, column session_id"):
+    with pytest.raises(InputError, match=r"two rows match the session ses-M0\n.*row 3, column session_id"):
         parse_tables(settings)
     write_tsv(own, "session_id diagnosis", "ses-M00 AD", "ses-M000 CN", "M0 AD")
     assert parse_tables(settings)[0]["label"].tolist() == ["AD", "CN"]

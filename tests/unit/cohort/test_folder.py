@@ -72,9 +72,9 @@ def test_bad_cells_of_a_plain_table(tmp_path, row, match):
     ("cells", "match"),
     [
         (",70,F", r"empty.*\n.*row 2, column subject"),
-        ("s,-3,F", r"not an age\n.*row 2, column age\n.*'-3'\n.*0 to 130"),
-        ('s,"70,5",F', "not an age"),
-        ("s,70,woman", r"not a sex\n.*row 2, column sex\n.*'woman'\n.*F, M, female, male"),
+        ("s,-3,F", r"not a valid age\n.*row 2, column age\n.*'-3'\n.*0 to 130"),
+        ('s,"70,5",F', "not a valid age"),
+        ("s,70,woman", r"not a valid sex\n.*row 2, column sex\n.*'woman'\n.*F, M, female, male"),
     ],
 )
 def test_bad_people_of_a_plain_table(tmp_path, cells, match):
@@ -127,7 +127,7 @@ def test_names_that_begin_with_a_class(tmp_path, caplog):
     assert by_name(dropped) == {"MCI-001": "label MCI is not studied", "ADNI-9": nameless, "x": nameless}
     assert dropped.set_index("scan_id").loc["x", "detail"] == str(tmp_path / "x.nii")
     assert (counts["rows"], counts["scans"], counts["subjects"]) == (9, 6, 5)
-    assert "9 images; the class of each is that which its name begins with" in caplog.text
+    assert "9 images; the class of each is given by the beginning of its name" in caplog.text
     write_table(scans, tmp_path / "scans.tsv", SCANS)
     write_table(dropped, tmp_path / "dropped.tsv", DROPPED)
     assert read_table(tmp_path / "dropped.tsv", DROPPED)["table"].tolist() == [None] * 3
@@ -152,7 +152,7 @@ def test_one_folder_a_class(tmp_path, caplog):
         "AD-z": "in no folder of a class",
     }
     assert counts["rows"] == 8
-    assert "8 images; the class of each is that of the folder" in caplog.text
+    assert "8 images; the class of each is given by the name of its folder" in caplog.text
 
 
 def test_a_class_in_folder_and_name_is_read_once_and_must_be_the_same(tmp_path):
@@ -185,7 +185,7 @@ def test_numbers_as_classes_are_not_mixed_up_with_longer_ones(tmp_path):
 def test_a_name_in_both_classes_is_one_person_and_the_log_says_so(tmp_path, caplog):
     scans = parse_tables(write_named(tmp_path, "AD_011S3.nii", "NC_011S3.nii", "NC_2.nii"))[0]
     assert scans["subject_id"].nunique() == 2
-    assert "1 names are in both classes, first 011S3" in caplog.text
+    assert "1 names occur in both classes, first 011S3" in caplog.text
 
 
 def test_formats_pairs_and_files_that_are_not_there(tmp_path):
@@ -214,7 +214,7 @@ def test_formats_pairs_and_files_that_are_not_there(tmp_path):
 
 def test_no_name_that_tells_a_class_is_an_error(tmp_path):
     with pytest.raises(
-        InputError, match=r"no name begins with one(.*\n)+.*3 images, such as a, b, c'\n.*AD, NC, CN, MCI"
+        InputError, match=r"no file name begins with one(.*\n)+.*3 images, such as a, b, c'\n.*AD, NC, CN, MCI"
     ):
         parse_tables(write_named(tmp_path, "a.nii", "b.nii", "c.nii"))
     with pytest.raises(InputError, match="no image in the folder"):
@@ -254,7 +254,7 @@ def test_visits_at_the_end_of_a_name_are_no_other_people(tmp_path, caplog):
     scans = parse_tables(write_named(tmp_path, *names))[0]
     assert scans["subject_id"].tolist() == ["AD_001", "AD_001", "AD_002", "AD_002", "011_S_0003"]
     assert scans["session"].tolist() == ["bl", "m12", "MR1", "MR2", "2"]
-    assert "who is who is read from names alone" in caplog.text
+    assert "subjects are identified by names alone" in caplog.text
 
 
 def test_a_row_without_a_label_is_dropped(tmp_path):

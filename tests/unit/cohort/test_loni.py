@@ -88,10 +88,10 @@ def test_links_are_followed_and_do_not_loop(tmp_path):
 
 def test_an_image_that_is_there_as_two_files_is_refused_with_both(tmp_path):
     _touch(tmp_path, f"S1/{NAME}.nii", f"I34000/{NAME}.nii.gz", "x_I1.nii", "J/1_I2.dcm", "K/1_I2.dcm")
-    match = rf"I34000 is there twice\n.*t.csv, row 34000\n.*I34000/{NAME}.nii.gz and .*S1/{NAME}.nii"
+    match = rf"I34000 occurs twice\n.*t.csv, row 34000\n.*I34000/{NAME}.nii.gz and .*S1/{NAME}.nii"
     with pytest.raises(InputError, match=match):
         _find(tmp_path, 1, 34000)
-    with pytest.raises(InputError, match=r"I2 is there twice\n(.*\n)+?.*/J and .*/K"):
+    with pytest.raises(InputError, match=r"I2 occurs twice\n(.*\n)+?.*/J and .*/K"):
         _find(tmp_path, 2)
     assert _find(tmp_path, 1) == ["x_I1.nii"]
 
@@ -100,7 +100,7 @@ def test_nifti_is_used_where_the_dicom_series_is_there_too(tmp_path, caplog):
     _touch(tmp_path, "I7/1_I7.dcm", "I7/2_I7.dcm", "nifti/x_I7.nii.gz", "I8/1.dcm", "I8/x.nii")
     with caplog.at_level(logging.INFO):
         assert _find(tmp_path, 7, 8) == ["nifti/x_I7.nii.gz", "I8/x.nii"]
-    assert "2 images are there as NIfTI and as DICOM, and NIfTI is used, first I7" in caplog.text
+    assert "2 images exist as NIfTI and as DICOM, of which NIfTI is used, first I7" in caplog.text
 
 
 def test_a_folder_that_mixes_series_is_refused(tmp_path):

@@ -90,7 +90,7 @@ def test_oasis_2_by_the_cdr_of_the_visit_and_never_by_group(tmp_path, caplog):
     assert (counts["rows"], len(dropped)) == (6, 0)
     assert scans["path"][0] == str(tmp_path / "OAS2_RAW_PART1/OAS2_0001_MR1/RAW/mpr-1.nifti.img")
     assert np.asarray(nib.load(scans["path"][0]).dataobj).max() == 1
-    assert "images of kind raw; 6 sessions have several, and the first is used" in caplog.text
+    assert "images of kind raw; 6 sessions have several, of which the first is used" in caplog.text
 
 
 def _decimal_commas(text):
@@ -133,12 +133,12 @@ def test_a_cdr_may_be_dropped_by_its_number(tmp_path):
     ("old", "new", "match"),
     [
         (",27,0.5,", ",27,3,", r"belongs to no class\n.*row 4, column CDR\n.*'3'\n.*0.5, 1, 2, 0"),
-        (",27,0.5,", ",27,x,", r"not a CDR\n.*row 4, column CDR\n.*'x'"),
-        (",27,0.5,", ",27,-1,", r"not a CDR\n.*row 4"),
+        (",27,0.5,", ",27,x,", r"not a valid CDR\n.*row 4, column CDR\n.*'x'"),
+        (",27,0.5,", ",27,-1,", r"not a valid CDR\n.*row 4"),
         ("OAS1_0003_MR1", "OAS1_0002_MR1", r"ID must be unique\n.*row 4"),
-        ("OAS1_0003_MR1", "OAS1_3", r"not the ID of a session\n.*row 4, column ID\n.*'OAS1_3'"),
-        ("OAS1_0003_MR1,F", "OAS1_0003_MR1,woman", r"not a sex\n.*row 4, column M/F"),
-        (",73,", ",173,", r"not an age\n.*row 4, column Age"),
+        ("OAS1_0003_MR1", "OAS1_3", r"not a valid session ID\n.*row 4, column ID\n.*'OAS1_3'"),
+        ("OAS1_0003_MR1,F", "OAS1_0003_MR1,woman", r"not a valid sex\n.*row 4, column M/F"),
+        (",73,", ",173,", r"not a valid age\n.*row 4, column Age"),
         ("CDR", "cdr", r"neither OASIS-1 nor OASIS-2(.*\n)+.*OASIS-1: ID, M/F, Age, CDR; OASIS-2: Subject ID"),
     ],
 )
@@ -151,7 +151,7 @@ def test_a_bad_cell_is_named(tmp_path, old, new, match):
 
 def test_a_session_of_another_subject_is_refused(tmp_path):
     settings = write_two(tmp_path, TWO.replace("OAS2_0002,OAS2_0002_MR1", "OAS2_0009,OAS2_0002_MR1"))
-    with pytest.raises(InputError, match=r"not that of the subject\n.*row 4, column MRI ID"):
+    with pytest.raises(InputError, match=r"not belong to the subject\n.*row 4, column MRI ID"):
         parse_tables(settings)
 
 
@@ -202,7 +202,7 @@ def test_nifti_in_the_place_of_analyze_halves_and_missing_files(tmp_path):
 def test_an_image_that_is_there_twice_is_refused(tmp_path):
     settings = write_one(tmp_path)
     pair(tmp_path, "copy/OAS1_0001_MR1_mpr_n4_anon_111_t88_masked_gfc.img")
-    with pytest.raises(InputError, match=r"OAS1_0001_MR1 is there twice\n.*row 2\n.*copy/.* and .*disc1/"):
+    with pytest.raises(InputError, match=r"OAS1_0001_MR1 occurs twice\n.*row 2\n.*copy/.* and .*disc1/"):
         parse_tables(settings)
 
 

@@ -43,11 +43,11 @@ def test_rows_are_counted_as_an_editor_counts_lines(tmp_path):
     [
         (None, "there is no such table"),
         ("", "the table is empty"),
-        (HEADER + "\n", "a header and no rows"),
+        (HEADER + "\n", "a header but no rows"),
         (HEADER.replace("PTID", "PTlD") + "\nx", r"no column 'PTID'\n(.*\n)*.*rename 'PTlD'\?"),
         (HEADER.replace("Image.ID", "image.id") + "\nx", r"no column 'Image.ID'\n(.*\n)*.*rename 'image.id'\?"),
         (HEADER.replace(",", ";") + "\n1;2", r"separated by semicolons\n.*row 1"),
-        (HEADER + ",DX\n", r"there twice\n.*column DX"),
+        (HEADER + ",DX\n", r"a column occurs twice\n.*column DX"),
         (HEADER + '\n1,"2\n', "stray quote"),
     ],
     ids=["missing", "empty", "no rows", "misspelt", "case", "semicolons", "twice", "quote"],
@@ -81,7 +81,7 @@ def test_an_unknown_source_names_the_nearest(tmp_path):
 def test_rows_that_a_reader_loses_are_noticed(tmp_path, monkeypatch):
     read = folder_reader.read_cohort
     monkeypatch.setattr(folder_reader, "read_cohort", lambda settings: (read(settings)[0][1:], read(settings)[1]))
-    with pytest.raises(InputError, match=r"rows were lost(.*\n)+.*2 scans and 0 dropped(.*\n)+.*3 in sum"):
+    with pytest.raises(InputError, match=r"rows were lost(.*\n)+.*2 scans and 0 dropped(.*\n)+.*3 in total"):
         parse_tables(write_plain(tmp_path, "path,label\na/1.nii,F\nb/1.nii,M\nc_T1w.nii.gz,M\n"))
 
 
@@ -112,5 +112,5 @@ def test_a_comma_that_splits_a_cell_never_shifts_a_row(tmp_path):
 
 def test_a_spreadsheet_is_no_table(tmp_path):
     (tmp_path / "t.csv").write_bytes(b"PK\x03\x04rest")
-    with pytest.raises(InputError, match=r"no text\n.*t.csv\n.*spreadsheet(.*\n)+.*CSV UTF-8"):
+    with pytest.raises(InputError, match=r"not a text file\n.*t.csv\n.*spreadsheet(.*\n)+.*CSV UTF-8"):
         read_rows(tmp_path / "t.csv")

@@ -52,7 +52,7 @@ def test_a_table_by_its_columns(tmp_path, header, name, why):
 
 def test_where_adnimerge_is_joined_the_diagnosis_may_be_missing(tmp_path):
     table = write(tmp_path / "t.csv", MERGED.replace("DX,", ""))
-    with pytest.raises(InputError, match="no source has such a table"):
+    with pytest.raises(InputError, match="columns match no source"):
         recognise_source({"table": table})
     name, why = recognise_source({"table": table, "adnimerge": "ADNIMERGE.csv"})
     assert (name, why) == ("adni_merged", "the table has the columns PTID, Visit, Image.ID")
@@ -64,7 +64,7 @@ def test_several_tables_and_a_table_below_the_data_folder(tmp_path):
     cohort = {"table": ["a.csv", "b.csv"], "data_dir": str(tmp_path)}
     assert recognise_source(cohort) == ("adni_merged", "each table has the columns PTID, Visit, Image.ID, DX")
     write(tmp_path / "b.csv", COLLECTION)
-    with pytest.raises(InputError, match=r"tables are those of several sources\n.*adni_merged, adni_collection"):
+    with pytest.raises(InputError, match=r"tables belong to several sources\n.*adni_merged, adni_collection"):
         recognise_source(cohort)
 
 
@@ -73,18 +73,18 @@ def test_several_tables_and_a_table_below_the_data_folder(tmp_path):
     [
         (
             "a,b,c",
-            r"no source has such a table\n.*row 1\n.*'a, b, c'\n.*adni_merged: PTID, Visit, Image.ID, DX; adni_coll",
+            r"columns match no source\n.*row 1\n.*'a, b, c'\n.*adni_merged: PTID, Visit, Image.ID, DX; adni_coll",
         ),
         (
             "a,b,c",
             r"oasis: ID, M/F, Age, CDR or Subject ID, MRI ID, M/F, Age, CDR; folder: path, label; bids: no table",
         ),
-        (MERGED.replace("Image.ID", "ImageID"), r"no source has such a table\n(.*\n)+.*rename the columns"),
-        ("RID,PTID,VISCODE,DX_bl,DX,AGE", r"no source(.*\n)+.*seems to be ADNIMERGE: give it as cohort.adnimerge"),
-        ("participant_id\tage", r"no source(.*\n)+.*leave cohort.table out"),
+        (MERGED.replace("Image.ID", "ImageID"), r"columns match no source\n(.*\n)+.*rename the columns"),
+        ("RID,PTID,VISCODE,DX_bl,DX,AGE", r"no source(.*\n)+.*seems to be ADNIMERGE: set cohort.adnimerge to it"),
+        ("participant_id\tage", r"no source(.*\n)+.*remove cohort.table"),
         (
             MERGED + ",path,label",
-            r"of several sources(.*\n)+.*adni_merged: PTID.*; folder: path, label\n.*cohort.source",
+            r"match several sources(.*\n)+.*adni_merged: PTID.*; folder: path, label\n.*cohort.source",
         ),
         ("", "the table is empty"),
     ],
@@ -110,7 +110,7 @@ def test_a_folder_by_what_is_in_it(tmp_path):
     touch(tmp_path / "names", "x.nii", "in/a/NC_002.nii.gz", "AD_9.txt")
     assert recognise_source(NAMED | {"data_dir": str(tmp_path / "names")}) == (
         "folder",
-        "a value of cohort.classes stands in the names, such as in/a/NC_002.nii.gz",
+        "names contain a value of cohort.classes, such as in/a/NC_002.nii.gz",
     )
     touch(tmp_path / "classes", "AD/sub-01/x.nii", "CN/y.nii")
     assert recognise_source(NAMED | {"data_dir": str(tmp_path / "classes")}) == (
@@ -123,7 +123,7 @@ def test_a_folder_by_what_is_in_it(tmp_path):
 def test_a_folder_of_nothing_known_or_of_two_sources(tmp_path, classes):
     touch(tmp_path / "a", "011_S_0003/AD_1.nii", ".hidden/x")
     cohort = {"data_dir": str(tmp_path / "a"), "classes": classes}
-    with pytest.raises(InputError, match=r"no source has such a folder\n.*/a\n.*'011_S_0003'\n.*bids: dataset_desc"):
+    with pytest.raises(InputError, match=r"folder matches no source\n.*/a\n.*'011_S_0003'\n.*bids: dataset_desc"):
         recognise_source(cohort)
     touch(tmp_path / "b", "AD/1.nii", "sub-01/anat/x.nii")
     with pytest.raises(
@@ -156,11 +156,11 @@ def test_only_auto_is_replaced_and_a_simulated_cohort_is_merged(tmp_path):
 @pytest.mark.parametrize(
     ("cohort", "match"),
     [
-        ({}, "needs something to recognise"),
-        ({"table": 3}, r"are paths\n.*3"),
-        ({"table": None}, r"are paths\n.*allowed: text"),
-        ({"table": ["a", 3]}, r"are paths\n.*3"),
-        ({"data_dir": ["a"]}, r"are paths\n.*\['a'\]"),
+        ({}, "needs a table or a folder"),
+        ({"table": 3}, r"must be paths\n.*3"),
+        ({"table": None}, r"must be paths\n.*allowed: text"),
+        ({"table": ["a", 3]}, r"must be paths\n.*3"),
+        ({"data_dir": ["a"]}, r"must be paths\n.*\['a'\]"),
     ],
 )
 def test_settings_that_name_nothing(cohort, match):
@@ -199,5 +199,5 @@ def test_a_source_that_is_not_recognised_ends_with_a_message(tmp_path):
     write(tmp_path / "t.csv", "a,b\n1,2\n")
     code, text = run_study(tmp_path, {"study": "x", "cohort": {"source": "auto", "table": "t.csv"}}, "--dry-run")
     assert code != 0
-    assert "no source has such a table" in text
+    assert "columns match no source" in text
     assert "Traceback" not in text

@@ -1,4 +1,4 @@
-"""What the readers of ADNI's tables share: several tables, one record a row, labels, corrupt scans, files."""
+"""Shared by the readers of ADNI's tables: several tables, one record per row, labels, corrupt scans and files."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ LOG = logging.getLogger(__name__)
 
 
 def read_tables(settings, needed):
-    """Rows of all tables in order as (table, line, {column: text}); tables may differ in the columns not needed."""
+    """Read all tables in order as (table, line, {column: text}); they may differ in columns that are not needed."""
     return [(table, line, cells) for table in _tables(settings) for line, cells in reading.read_rows(table, needed)]
 
 
 def needed_columns(settings, columns, label):
-    """The columns that the tables must have: those named, the label's where it is read, those of the template."""
+    """The columns that the tables must have: `columns`, `label` unless ADNIMERGE is joined, those of the template."""
     own_label = [] if settings.get("adnimerge") else [label]
     template = reading.template_columns(settings["path_template"]) if settings["images"] == "template" else []
     return list(dict.fromkeys([*columns, *own_label, *template]))
 
 
 def make_record(row, *, subject, visit, image_id, scan_date):
-    """A row as a record without label and path; the keywords name its columns.
+    """Make a record without label and path from a row; the keywords give the names of its columns.
 
-    Raises InputError for an empty subject or visit, an Image ID that is none, an impossible date, age or sex.
+    Raises InputError for an empty subject or visit, and for an invalid Image ID, date, age or sex.
     """
     table, line, cells = row
     person = reading.require_text(cells, subject, table, line)
@@ -54,9 +54,9 @@ def make_record(row, *, subject, visit, image_id, scan_date):
 
 
 def drop_from_other_tables(records, column, label):
-    """Drop a row whose image an earlier table has, warn where the two differ in `label`.
+    """Drop rows whose image is already in an earlier table, and warn if the two rows differ in `label`.
 
-    Raises InputError where an image is twice in one table.
+    Raises InputError if an image occurs twice in one table.
     """
     for table in dict.fromkeys(record["table"] for record in records):
         reading.require_unique([record for record in records if record["table"] == table], "image_id", column, table)
@@ -73,10 +73,10 @@ def drop_from_other_tables(records, column, label):
 
 
 def label_records(records, settings, column, word):
-    """Label the records that are not dropped, by ADNIMERGE where it is joined, else by `column`.
+    """Label the records that are not dropped, by ADNIMERGE if it is joined, otherwise by `column`.
 
-    What is not studied is dropped; `word` is what the reason calls it. Raises InputError for a value that the classes
-    do not list.
+    Records whose value is not studied are dropped; `word` names that value in the reason. Raises InputError for a
+    value that the classes do not list.
     """
     records = [record for record in records if record["reason"] is None]
     if settings.get("adnimerge"):
@@ -94,10 +94,10 @@ def label_records(records, settings, column, word):
 
 
 def drop_corrupt(records, settings):
-    """Drop the scans listed as PTID/Visit. `Month12`, `Month 12` and `m12` are one visit, and so are their like.
+    """Drop the scans listed as PTID/Visit; `Month12`, `Month 12` and `m12` denote the same visit.
 
-    `corrupt` counts for all tables, `corrupt_in` by the file name of a table for its rows alone: somebody may have been
-    scanned at one visit at 1.5 T and at 3 T. Raises ConfigError for the name of no table.
+    `corrupt` applies to all tables. `corrupt_in` applies to one table, given by its file name, because a subject may
+    have been scanned at 1.5 T and at 3 T at one visit. Raises ConfigError if `corrupt_in` names an unknown table.
     """
     _drop_listed(records, settings["corrupt"], "cohort.corrupt")
     names = sorted({os.path.basename(table) for table in _tables(settings)})
@@ -109,7 +109,7 @@ def drop_corrupt(records, settings):
 
 
 def _drop_listed(records, corrupt, setting):
-    # The original list said `Month12` where the table says `Month 12`, and most of it never matched.
+    # The original list writes `Month12` and the table `Month 12`, so that most of its entries never matched.
     by_scan, unmatched = {}, []
     for record in records:
         by_scan.setdefault((record["subject_id"].replace(" ", ""), _visit(record["session"])), []).append(record)
@@ -123,9 +123,10 @@ def _drop_listed(records, corrupt, setting):
 
 
 def find_files(records, settings):
-    """Give each record that is not dropped its path, by template or in the LONI tree; drop it where there is no file.
+    """Set the path of each record that is not dropped, by template or from the LONI tree; drop those without a file.
 
-    Raises InputError for a path that leaves the data folder or belongs to two scans, and where no file is found at all.
+    Raises InputError for a path outside the data folder and if no file exists at all; and what `loni.find_images`
+    raises.
     """
     folder = _data_folder(settings)
     if settings["images"] == "loni":
@@ -142,7 +143,7 @@ def find_files(records, settings):
 
 
 def require_own_files(records):
-    """Raise InputError where two records that are not dropped have the same path."""
+    """Raise InputError if two records that are not dropped have the same path."""
     first = {}
     for record in records:
         if record["reason"] is None and (other := first.setdefault(record["path"], record)) is not record:
@@ -165,28 +166,28 @@ def _data_folder(settings):
         raise ConfigError(
             "the setting cohort.data_dir is missing: the tables lie in several folders",
             found=", ".join(folders),
-            allowed="the folder that holds all scans",
+            allowed="the folder that contains all scans",
         )
     return settings.get("data_dir") or folders[0]
 
 
 def _image_id(cells, column, table, line):
-    # Some exports write I12345, others 12345: the same image. 12345.0 would lead to a file that does not exist.
+    # Some exports write I12345, others 12345, for the same image. 12345.0 would lead to a file that does not exist.
     found = re.fullmatch(r"I?(\d+)", cells[column])
     if not found:
         raise InputError(
-            "this is not the ID of an image",
+            "not a valid Image ID",
             file=table,
             row=line,
             column=column,
             found=cells[column],
-            allowed="a whole number, with or without a leading I",
+            allowed="an integer, with or without a leading I",
         )
     return found.group(1)
 
 
 def _age(cells, table, line):
-    # In capitals it is ADNIMERGE's age at baseline, even at a later visit; LONI's Age is the age at the visit.
+    # AGE in capitals is ADNIMERGE's age at baseline, even at a later visit; LONI's Age is the age at the visit.
     if "AGE" in cells and {"Years_bl", "Years.bl", "Month_bl", "Month.bl"} & set(cells):
         return adnimerge.age_at_visit(cells)[0]
     return reading.read_age(cells, _column(cells, "Age"), table, line)
@@ -206,12 +207,12 @@ def _visit(text):
 
 
 def _compare(records, column):
-    """Say how many scans have another diagnosis in ADNIMERGE than in their own table."""
+    """Warn of scans whose diagnosis in ADNIMERGE differs from that in their own table."""
     pairs = [(adnimerge.diagnosed_state(r["cells"].get(column, "")), r.get("state"), r) for r in records]
     other = [(own, state, record) for own, state, record in pairs if own and state and own != state]
     if other:
         own, state, record = other[0]
         LOG.warning(
-            "%d scans have another diagnosis in ADNIMERGE than in column %s, and it is used; first %s: %s, not %s",
+            "%d scans: the diagnosis in ADNIMERGE differs from column %s and is used; first %s: %s, not %s",
             *(len(other), column, record["scan_id"], state, own),
         )

@@ -1,4 +1,4 @@
-"""ADNIMERGE.csv joined to the scans of an ADNI table: diagnosis and age at the visit of each scan."""
+"""Join ADNIMERGE.csv to the scans of an ADNI table: diagnosis and age at the visit of each scan."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from voxelwhy.errors import InputError
 LOG = logging.getLogger(__name__)
 NEEDED = ("PTID", "VISCODE", "EXAMDATE", "DX")
 STATES = {"dementia": "Dementia", "ad": "Dementia", "mci": "MCI", "cn": "CN", "nl": "CN"}
-#: What a config may call a state, the name in ADNIMERGE first: LONI writes AD and CN, older tables NL.
+#: Names that a config may use for a state, ADNIMERGE's own name first; LONI writes AD and CN, older tables NL.
 WORDS = {"Dementia": ("Dementia", "AD"), "MCI": ("MCI",), "CN": ("CN", "NL")}
 VISITS = {"sc": "sc", "scmri": "sc", "screening": "sc", "bl": "bl", "baseline": "bl"}
 BY_CODE, BY_DATE = "by visit code", "by date"
@@ -23,7 +23,7 @@ BY_CODE, BY_DATE = "by visit code", "by date"
 
 @dataclass(frozen=True)
 class Visit:
-    """One row of ADNIMERGE; `state` is Dementia, MCI, CN or None, `day` a datetime.date or None."""
+    """One row of ADNIMERGE: `state` is Dementia, MCI, CN or None; `day` is a datetime.date or None."""
 
     row: int
     code: str
@@ -36,23 +36,23 @@ class Visit:
 
 
 def visit_code(visit):
-    """`sc`, `bl`, `m06` for Screening, Baseline, Month 6 and their like; None for other visits (numbers, v03, y1)."""
+    """Visit code `sc`, `bl` or `m06` of Screening, Baseline or Month 6; None for other visits (numbers, v03, y1)."""
     text = re.sub(r"[\s_-]", "", visit).lower()
     month = re.fullmatch(r"m(?:onth)?(\d{1,3})", text)
     return f"m{int(month[1]):02d}" if month else VISITS.get(text)
 
 
 def diagnosed_state(text):
-    """Dementia, MCI, CN or None; of a change such as `MCI to Dementia` the state that it ends in."""
+    """Dementia, MCI, CN or None; for a change such as `MCI to Dementia`, the state after it."""
     return STATES.get(re.split(r"\s+to\s+", text.strip(), flags=re.IGNORECASE)[-1].lower())
 
 
 def age_at_visit(cells):
-    """Age in years at a visit, AGE being the age at baseline: AGE + Years_bl, or AGE + Month_bl / 12 without it.
+    """Age in years at a visit: AGE (at baseline) + Years_bl or, without Years_bl, AGE + Month_bl / 12.
 
     Returns
     -------
-    (age, the column that was added), or (None, None) where a cell says nothing that can be an age
+    (age, the column that was added), or (None, None) if the cells give no plausible age
     """
     age, years = _number(cells, 100, "AGE"), _number(cells, 30, "Years_bl", "Years.bl")
     months = _number(cells, 360, "Month_bl", "Month.bl")
@@ -64,15 +64,15 @@ def age_at_visit(cells):
 
 
 def read_visits(path, subjects):
-    """Read the visits of `subjects` in ADNIMERGE.csv, its columns by name.
+    """Read the visits of `subjects` from ADNIMERGE.csv by the names of its columns.
 
     Returns
     -------
-    visits : dict, PTID to its list of Visit in the table's order. Cells such as -4, Unknown or >1700 say nothing.
+    visits : dict, PTID to its list of Visit in table order; cells such as -4, Unknown or >1700 count as missing
 
     Raises
     ------
-    InputError : no such file, a column missing, one visit of a subject with two diagnoses; what `read_rows` refuses.
+    InputError : the file or a column is missing, a visit has two diagnoses; and what `read_rows` raises.
     """
     if not os.path.isfile(path):
         raise InputError("there is no such table", file=path, hint="correct cohort.adnimerge in the config")
@@ -85,7 +85,7 @@ def read_visits(path, subjects):
         first = of_subject.setdefault(visit.code, visit)
         if first.state != visit.state:
             raise InputError(
-                "a visit is there twice, with two diagnoses",
+                "a visit occurs twice, with two diagnoses",
                 file=path,
                 row=line,
                 column="DX",
@@ -96,10 +96,10 @@ def read_visits(path, subjects):
 
 
 def join_visits(records, settings):
-    """Give each record the label and age of its visit, and its sex; drop it where ADNIMERGE does not have them.
+    """Set label, age and sex of each record from its visit in ADNIMERGE; drop records without visit or diagnosis.
 
-    A scan's visit is the one with its code, Screening being bl; else the examination next to its date, of two that
-    are as near the earlier one, if it is not more than `adnimerge_days` away.
+    The visit of a scan is the one with the same visit code, where Screening counts as bl. If there is none, it is the
+    examination closest in date (the earlier of two that are equally close), at most `adnimerge_days` away.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ def join_visits(records, settings):
 
     Raises
     ------
-    InputError : a diagnosis that the classes do not list, no scan found at all; and whatever `read_visits` refuses.
+    InputError : the classes do not list a diagnosis, or no scan matches; and what `read_visits` raises.
     """
     path, days = settings["adnimerge"], settings["adnimerge_days"]
     visits, joined, ages, far = read_visits(path, {r["subject_id"] for r in records}), Counter(), Counter(), []
@@ -120,7 +120,7 @@ def join_visits(records, settings):
             far += [record] if _days_between(record, visit) > days else []
     if records and not joined[BY_CODE] + joined[BY_DATE]:
         raise InputError(
-            f"none of the {len(records)} scans was found in ADNIMERGE",
+            f"none of the {len(records)} scans is in ADNIMERGE",
             file=path,
             found=f"no visit {records[0]['session']} of {records[0]['subject_id']}",
             hint="correct cohort.adnimerge in the config",
@@ -128,10 +128,10 @@ def join_visits(records, settings):
     by_code, by_date, lost = joined[BY_CODE], joined[BY_DATE], joined[None]
     message = "ADNIMERGE: %d scans joined by visit code, %d by date (at most %d days), %d not at all"
     LOG.info(message, by_code, by_date, days, lost)
-    message = "age at the scan: %d AGE + Years_bl, %d AGE + Month_bl / 12, %d of the scans' own table, %d not known"
+    message = "age at the scan: %d AGE + Years_bl, %d AGE + Month_bl / 12, %d from the scans' own table, %d unknown"
     LOG.info(message, ages["Years_bl"], ages["Month_bl"], ages["own"], ages[None])
     if far:
-        message = "%d scans were made more than %d days from the examination of their visit code, first %s"
+        message = "%d scans were acquired more than %d days from the examination with their visit code, first %s"
         LOG.warning(message, len(far), days, far[0]["scan_id"])
 
 
@@ -162,7 +162,7 @@ def _number(cells, most, *columns):
 
 
 def _find(visits, record, days):
-    """(Visit, how it was found), or (None, None) with the record dropped."""
+    """(Visit, how it was matched), or (None, None) after dropping the record."""
     if visits is None:
         reading.drop([record], "the subject is not in ADNIMERGE")
         return None, None
@@ -182,14 +182,14 @@ def _find(visits, record, days):
 
 
 def _days_between(record, visit):
-    """Days between scan and examination; 0 where a date is not known."""
+    """Days between scan and examination; 0 if either date is unknown."""
     if not (record["scan_date"] and visit.day):
         return 0
     return abs(date.fromisoformat(record["scan_date"]) - visit.day).days
 
 
 def _take(record, visit, classes, path):
-    """Give the record what the visit knows; returns where its age comes from: Years_bl, Month_bl, own or None."""
+    """Copy the data of the visit to the record; return the source of its age: Years_bl, Month_bl, own or None."""
     age_from = visit.age_from or ("own" if record["age"] is not None else None)
     record["age"] = record["age"] if visit.age is None else visit.age
     record["sex"] = record["sex"] or visit.sex

@@ -1,4 +1,4 @@
-"""The tables of a BIDS dataset: participants.tsv, and sub-<label>_sessions.tsv, which comes first where both tell."""
+"""The tables of a BIDS dataset: participants.tsv and sub-<label>_sessions.tsv, of which the latter has priority."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TABS = {"\t": "tabs"}
 
 
 class Row(NamedTuple):
-    """A row of a table: {column: text}, and where it stands."""
+    """A row of a table as {column: text}, with its table and line."""
 
     cells: dict
     table: str
@@ -26,7 +26,7 @@ class Row(NamedTuple):
 
 
 class Facts(NamedTuple):
-    """Age (years) and sex ("F", "M"), each None where no table tells."""
+    """Age (years) and sex ("F", "M"), each None if no table gives it."""
 
     age: float | None
     sex: str | None
@@ -34,32 +34,32 @@ class Facts(NamedTuple):
 
 @dataclass
 class People:
-    """Rows of participants.tsv by subject (None where there is no such table); of sessions.tsv by subject, session."""
+    """Rows of participants.tsv by subject (None without that table) and of sessions.tsv by subject and session."""
 
     participants: dict | None
     sessions: dict
     unread: Counter = field(default_factory=Counter)
 
     def rows_of(self, subject, session):
-        """The rows that may tell something, that of the session first."""
+        """The rows that describe an image, the row of its session first."""
         rows = [_row_of_session(self.sessions.get(subject, {}), session), (self.participants or {}).get(subject)]
         return [row for row in rows if row]
 
     def facts_of(self, subject, session):
-        """Age and sex; what is neither, such as an age of `20-25`, counts as unknown and is counted in `unread`."""
+        """Age and sex; a value that cannot be read, such as an age of `20-25`, is unknown and counted in `unread`."""
         rows = self.rows_of(subject, session)
         age = self._first(rows, ("age",), reading.read_age)
         return Facts(age, self._first(rows, ("sex", "gender"), reading.read_sex))
 
     def warn_of_unread(self):
-        """Log each value that `facts_of` could not read, and how many images it concerns."""
+        """Log each value that `facts_of` could not read, with the number of images concerned."""
         for (column, text), n in sorted(self.unread.items()):
-            LOG.warning("%s %r, of %d images, cannot be read and counts as unknown", column, text, n)
+            LOG.warning("%s %r (%d images) cannot be read and counts as unknown", column, text, n)
 
     def _first(self, rows, names, read):
         for cells, table, line in rows:
             for column in (column for column in cells if column.lower() in names):
-                # 89+ is how BIDS hides the age of very old people.
+                # BIDS conceals high ages as 89+.
                 text = cells[column].removesuffix("+")
                 if reading.is_missing(text):
                     continue
@@ -71,7 +71,7 @@ class People:
 
 
 def comparable(session):
-    """A session's label without `ses-`, case and leading zeros: ses-M000, M00 and m0 are one session."""
+    """A session label without `ses-`, case and leading zeros, so that ses-M000, M00 and m0 are the same session."""
     if session is None:
         return None
     text = str(session).lower().removeprefix("ses-")
@@ -79,11 +79,11 @@ def comparable(session):
 
 
 def read_people(folder, subjects, label):
-    """Read participants.tsv, where there is one, and the sessions.tsv of each of the `subjects` that has one.
+    """Read participants.tsv, if it exists, and the sessions.tsv of each of the `subjects` that has one.
 
     Raises
     ------
-    InputError : a participant or session is there twice; no table has the column `label`; what `read_rows` refuses.
+    InputError : a participant or session occurs twice, no table has the column `label`; and what `read_rows` raises.
     """
     path = os.path.join(folder, "participants.tsv")
     participants = _participants(path) if os.path.exists(path) else None
@@ -98,14 +98,14 @@ def read_people(folder, subjects, label):
 
 
 def label_records(records, people, settings):
-    """Label the records that are not dropped; drop those without participant or label, and what is not studied.
+    """Label the records that are not dropped; drop those without participant or label or with one not studied.
 
-    Where a sessions.tsv has the column, it decides: an empty cell is no label, even if participants.tsv has one, which
-    would be of another visit.
+    If a sessions.tsv has the column, it alone decides. An empty cell there means no label, even if participants.tsv
+    has one, because that label could belong to another visit.
 
     Raises
     ------
-    InputError : a label that is in no class.
+    InputError : a label belongs to no class.
     """
     column = settings["label"]
     for record in records:
@@ -125,7 +125,7 @@ def label_records(records, people, settings):
 
 
 def absent_records(people, subjects):
-    """A dropped record for each row of participants.tsv whose subject has no T1-weighted image."""
+    """Make a dropped record for each row of participants.tsv whose subject has no T1-weighted image."""
     absent = [(subject, row) for subject, row in (people.participants or {}).items() if subject not in set(subjects)]
     empty = dict.fromkeys(("scan_id", "session", "label", "detail"))
     return [
@@ -171,18 +171,18 @@ def _row_of_session(sessions, session):
     near = [row for name, row in sessions.items() if comparable(name) == comparable(session)]
     if len(near) > 1:
         raise InputError(
-            f"two rows could be the session ses-{session}",
+            f"two rows match the session ses-{session}",
             file=near[0].table,
             row=near[1].line,
             column="session_id",
             found=", ".join(row.cells["session_id"] for row in near),
-            allowed="one row for each session, called like its folder",
+            allowed="one row for each session, named like its folder",
         )
     return near[0] if near else None
 
 
 def _label_row(people, record, column):
-    """The row that decides about the label, or None where there is none."""
+    """The row that determines the label, or None if there is none."""
     subject, session = record["subject_id"], record["session"]
     own = people.sessions.get(subject, {})
     if session is not None and any(column in row.cells for row in own.values()):
@@ -197,9 +197,9 @@ def _require_label(people, label, path):
     if label not in columns:
         near = difflib.get_close_matches(label, columns, n=1)
         raise InputError(
-            f"neither participants.tsv nor a sessions.tsv has the column {label!r}",
+            f"neither participants.tsv nor any sessions.tsv has the column {label!r}",
             file=path,
             row=1 if people.participants else None,
             found=", ".join(columns) or "no table",
-            hint=f"set cohort.label to {near[0]!r}?" if near else "set cohort.label to the column that has the label",
+            hint=f"set cohort.label to {near[0]!r}?" if near else "set cohort.label to the column with the label",
         )

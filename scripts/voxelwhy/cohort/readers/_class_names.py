@@ -1,11 +1,11 @@
-"""Class, subject and session from the names of files and folders, where no table tells them."""
+"""Class, subject and session from the names of files and folders, for cohorts without a table."""
 
 from __future__ import annotations
 
 import os
 import re
 
-#: ses-2, ses2, and what ADNI and OASIS call a visit at the end of a name: bl, sc, m12, MR2.
+#: Sessions in names: ses-2, ses2, and at the end of a name the visits of ADNI and OASIS: bl, sc, m12, MR2.
 SESSION = re.compile(
     r"(?:^|[_/-])(?:ses(?:sion)?-?([A-Za-z0-9]+)|(bl|baseline|sc|screening|m(?:onth)?\d{1,3}|MR\d+)(?=$|/))",
     re.IGNORECASE,
@@ -14,7 +14,7 @@ SUFFIX = re.compile(r"(?:^|[_-])T1w?$", re.IGNORECASE)
 
 
 def class_values(classes):
-    """{value: (label, studied)} of the `classes` of a config: the name of the class, or a value that is dropped."""
+    """{value: (label, studied)} from the `classes` of a config; the label is the class, or the value if dropped."""
     sides = {
         str(v): (classes[side]["name"], True) for side in ("positive", "negative") for v in classes[side]["values"]
     }
@@ -22,26 +22,26 @@ def class_values(classes):
 
 
 def choose_way(own_names, values):
-    """Where the classes stand: "folders" where any folder is called like a value of a class, else "names"."""
+    """What gives the class: "folders" if any folder is named like a value of a class, otherwise "names"."""
     folders = {part for name in own_names for part in name.split(os.sep)[:-1]}
     return "folders" if folders & set(values) else "names"
 
 
 def read_name(own_name, values, way):
-    """What the name of a scan says.
+    """Read class, subject and session from the name of a scan.
 
     Parameters
     ----------
     own_name : path below the data folder, without ending
-    values : as `class_values` gives them
-    way : "folders" (a folder is called like the value: AD/x) or "names" (a file or folder begins with it, followed by
-        anything but a letter: AD_001, AD_001/T1; the innermost counts)
+    values : as `class_values` returns them
+    way : "folders" (a folder is named like the value: AD/x) or "names" (the name of a file or folder begins with the
+        value, followed by anything but a letter: AD_001, AD_001/T1; the innermost counts)
 
     Returns
     -------
-    dict with label, studied, subject, session and reason: None, or why the name cannot be used. The subject is the
-    folder below the class, else what is left of the file's name; a mere number counts within its class only, so that
-    AD_001 and CN_001 are two people.
+    dict with label, studied, subject, session and reason (None, or why the name cannot be used). The subject is the
+    folder below the class, otherwise the rest of the file name. A bare number identifies a subject only within its
+    class, so that AD_001 and CN_001 are two people.
     """
     parts = own_name.split(os.sep)
     value, rest, reason = (_by_folder if way == "folders" else _by_token)(parts, values)
@@ -58,9 +58,9 @@ def read_name(own_name, values, way):
 
 
 def begins_with(name, values):
-    """The value that a name begins with, followed by anything but a letter; or None.
+    """The value that a name begins with, followed by anything but a letter; None if there is none.
 
-    After a value that ends in a digit no digit may follow either: 1_001 is of class 1, and 10_001 is not.
+    A value that ends in a digit must not be followed by a digit either: 1_001 is of class 1, and 10_001 is not.
     """
     for value in sorted(values, key=len, reverse=True):
         follows = r"(?![A-Za-z])" if value[-1].isalpha() else r"(?![A-Za-z0-9])"
@@ -74,7 +74,7 @@ def _by_folder(parts, values):
     if not found:
         return None, None, "in no folder of a class"
     value, rest = parts[found[-1]], parts[found[-1] + 1 :]
-    # A file that begins with a number begins with no class of that number: 0/1_scan.
+    # A number at the beginning of a file name is not taken for a class: 0/1_scan.
     token = begins_with(rest[-1], [value for value in values if re.search("[A-Za-z]", value)])
     if len({values[parts[number]] for number in found} | ({values[token]} if token else set())) > 1:
         return None, None, "the folder says another class than the name"

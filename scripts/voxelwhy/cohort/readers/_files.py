@@ -1,4 +1,4 @@
-"""Image files of a folder: one walk, an Analyze pair as one scan, files that are there in name only."""
+"""Image files below a folder: one walk, Analyze pairs as one scan, and files whose content was never fetched."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ import re
 from voxelwhy.cohort.readers import _reading as reading
 from voxelwhy.errors import InputError
 
-#: In the order of preference where one scan is there in several formats; of a pair the .img counts.
+#: In order of preference if one scan exists in several formats; the .img represents an Analyze pair.
 FORMATS = ("nii", "nii.gz", "mgz", "mgh", "img", "img.gz", "hdr", "hdr.gz")
 # OASIS-2 has names such as mpr-1.nifti.img.
 ENDING = re.compile(r"(\.nifti)?\.(nii\.gz|nii|mgz|mgh|img\.gz|img|hdr\.gz|hdr)$", re.IGNORECASE)
 PARTNERS = {"img": "hdr", "hdr": "img"}
-# An annexed file that was not fetched is a link to nowhere, or, where it is unlocked, a short text with its key.
+# If git-annex has not fetched a file, it is a broken link or, if unlocked, a short text that contains its key.
 POINTER = b"/annex/objects/"
 
 
 def walk(folder):
-    """Each real folder once, in the order of names: (folder, entries that are no folders), hidden ones left out.
+    """Visit each real folder once, in order of names: (folder, entries that are not folders), without hidden ones.
 
-    An entry is an os.DirEntry: a file, or a link to nowhere. Symbolic links are followed wherever they lead, and those
-    that lead back end.
+    An entry is an os.DirEntry of a file or of a broken link. Symbolic links are followed wherever they lead, except
+    back to a folder that was already visited.
 
     Raises
     ------
-    InputError : the folder is missing, or one within cannot be read.
+    InputError : the folder does not exist, or a folder below it cannot be read.
     """
     if not os.path.isdir(folder):
         raise InputError("there is no such folder", file=folder, hint="correct cohort.data_dir in the config")
@@ -46,19 +46,19 @@ def walk(folder):
                 "a folder of images cannot be read",
                 file=error.filename or place,
                 found=error.strerror,
-                hint="give yourself the right to read it, or move it out of cohort.data_dir",
+                hint="grant yourself read permission, or move it out of cohort.data_dir",
             ) from error
         waiting.extend(folder.path for folder in reversed(folders))
         yield place, sorted(set(entries) - set(folders), key=lambda e: e.name)
 
 
 def is_file(entry):
-    """Whether an entry of `walk` is a file, or a link to one."""
+    """Whether an entry of `walk` is a file or a link to one."""
     return _is(entry.is_file)
 
 
 def _is(test):
-    # A link to itself is neither a folder nor a file; Python says False for a link to nothing, but not for this one.
+    # A link to itself is neither a folder nor a file; Python returns False for a broken link but raises for this one.
     try:
         return test()
     except OSError as error:
@@ -68,17 +68,17 @@ def _is(test):
 
 
 def find_images(folder):
-    """Every scan below `folder`, once.
+    """Find every scan below `folder` once.
 
     Returns
     -------
-    images : list of dict in the order of paths: path, own_name (the path below `folder` without its ending), reason
-        (None, or why it cannot be used) and detail. A pair of .img and .hdr is one image, whose path is that of the
-        .img; of one scan in several formats the first of FORMATS can be used. A folder of DICOM files is one image.
+    images : list of dict in order of paths: path, own_name (the path below `folder` without its ending), reason
+        (None, or why it cannot be used) and detail. A pair of .img and .hdr is one image with the path of the .img. If
+        a scan exists in several formats, the first usable one of FORMATS is used. A folder of DICOM files is one image.
 
     Raises
     ------
-    InputError : as `walk`.
+    InputError : as for `walk`.
     """
     images, series = [], set()
     for place, entries in walk(folder):
@@ -114,7 +114,7 @@ def _images_of(files, own_name):
 
 
 def drop_unusable(records):
-    """Drop the records whose file is missing, was never fetched by git-annex, or is half of an Analyze pair."""
+    """Drop records whose file is missing, was never fetched by git-annex, or is only half of an Analyze pair."""
     for record in records:
         if record["reason"] is None:
             reason, record["detail_file"] = _fault(record["path"])
@@ -123,7 +123,7 @@ def drop_unusable(records):
 
 
 def _fault(path):
-    if os.path.isdir(path):  # a DICOM series, which the caller has seen
+    if os.path.isdir(path):  # a DICOM series, which the caller has checked
         return None, None
     if not os.path.isfile(path):
         return ("file missing: not fetched?" if os.path.islink(path) else "file missing"), path
@@ -136,7 +136,7 @@ def _fault(path):
 
 
 def partner_of(path):
-    """The other file of a pair of .img and .hdr, or None for a format that is one file."""
+    """The other file of a pair of .img and .hdr, or None for a single-file format."""
     ending = ENDING.search(path)
     name = ending[2].lower().removesuffix(".gz") if ending else None
     if name not in PARTNERS:

@@ -1,4 +1,4 @@
-"""Images in the tree that LONI gives: one walk finds each by its Image ID, NIfTI file or DICOM series."""
+"""Images in the folder tree of a LONI download: one walk finds each NIfTI file or DICOM series by its Image ID."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from voxelwhy.cohort.readers import _reading as reading
 from voxelwhy.errors import InputError
 
 LOG = logging.getLogger(__name__)
-#: Of an Analyze pair the .img counts.
+#: The .img represents an Analyze pair.
 ENDING = re.compile(r"\.(nii|nii\.gz|mgz|mgh|img|dcm)$", re.IGNORECASE)
 
 
 def find_images(records, folder):
-    """Give each record that is not dropped the path of its image below `folder`; drop it where there is none.
+    """Set the path of the image of each record that is not dropped; drop those without an image below `folder`.
 
-    A DICOM series is the folder of its files. Symbolic links are followed wherever they lead: a table names images by
-    number and cannot lead out of the folder, and LONI trees often lie on several disks.
+    The path of a DICOM series is the folder of its files. Symbolic links are followed wherever they lead: LONI trees
+    often lie on several disks, and a table names images by number and cannot lead out of the folder.
 
     Raises
     ------
     InputError
-        A folder cannot be read, an image is there as two files, a folder mixes the DICOM files of several images, or
-        no image is found at all.
+        A folder cannot be read, an image exists as two files, a folder mixes the DICOM files of several images, or no
+        image is found at all.
     """
     index, nameless = index_images(folder)
     series = _by_place(index)
@@ -37,7 +37,7 @@ def find_images(records, folder):
             reading.drop([record], "file missing", detail="detail_path")
     if wanted and all(record["path"] is None for record in wanted):
         raise InputError(
-            f"none of the {len(wanted)} images is below the folder",
+            f"none of the {len(wanted)} images was found in the folder",
             file=folder,
             found=f"{len(index)} other images; no file that ends in _I{wanted[0]['image_id']}.nii, .nii.gz or .dcm",
             hint="correct cohort.data_dir in the config",
@@ -46,19 +46,19 @@ def find_images(records, folder):
 
 
 def index_images(folder):
-    """Walk through `folder` once.
+    """Walk through `folder` once and index its images.
 
-    The Image ID of a file is the number after `_I` at the end of its name, else that of a folder `I34000` around it.
-    Hidden files and folders are left out.
+    The Image ID of a file is the number after `_I` at the end of its name, otherwise that of its folder `I34000`.
+    Hidden files and folders are skipped.
 
     Returns
     -------
-    index : dict, Image ID (digits) to {path: "NIfTI" or "DICOM"}; NIfTI stands for any file with a whole image
-    nameless : int, image files without an Image ID
+    index : dict, Image ID (digits) to {path: "NIfTI" or "DICOM"}; NIfTI stands for any file that contains a whole image
+    nameless : int, number of image files without an Image ID
 
     Raises
     ------
-    InputError : the folder is missing, or one within cannot be read.
+    InputError : the folder does not exist, or a folder below it cannot be read.
     """
     index, nameless = {}, 0
     for place, entries in files.walk(folder):
@@ -76,7 +76,7 @@ def index_images(folder):
 
 
 def _by_place(index):
-    """Folder to the Image IDs of the DICOM files in it."""
+    """{folder: Image IDs of the DICOM files in it}."""
     places = {}
     for image_id, paths in index.items():
         for path, kind in paths.items():
@@ -91,7 +91,7 @@ def _choose(paths, series, record):
     for other in chosen[1:]:
         if not os.path.samefile(chosen[0], other):
             raise InputError(
-                f"image I{record['image_id']} is there twice",
+                f"image I{record['image_id']} occurs twice",
                 file=record["table"],
                 row=record["row"],
                 found=f"{chosen[0]} and {other}",
@@ -100,10 +100,10 @@ def _choose(paths, series, record):
             )
     if not whole and chosen and len(series[chosen[0]]) > 1:
         raise InputError(
-            "a folder holds the DICOM files of several images",
+            "a folder contains DICOM files of several images",
             file=chosen[0],
             found=", ".join(f"I{image_id}" for image_id in series[chosen[0]][:5]),
-            allowed="a folder of its own for each series, as LONI gives it",
+            allowed="a separate folder for each series, as in a LONI download",
         )
     return chosen[0] if chosen else None
 
@@ -116,4 +116,4 @@ def _log(index, nameless, known, folder):
         LOG.info("%d image files have no Image ID in their name or folder", nameless)
     both = [image_id for image_id in index if image_id in known and len(set(index[image_id].values())) > 1]
     if both:
-        LOG.info("%d images are there as NIfTI and as DICOM, and NIfTI is used, first I%s", len(both), both[0])
+        LOG.info("%d images exist as NIfTI and as DICOM, of which NIfTI is used, first I%s", len(both), both[0])

@@ -1,4 +1,4 @@
-"""What all cohort readers share: tables as labs pass them on, dates, labels, paths that stay in the data folder."""
+"""Shared by all cohort readers: tables as labs pass them on, dates, labels, paths that stay in the data folder."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from voxelwhy.errors import ConfigError, InputError
 SEPARATORS = {",": "commas", "\t": "tabs"}
 OTHER_SEPARATORS = {";": "semicolons", "|": "vertical bars", " ": "spaces"}
 MISSING = {"", "na", "n/a", "nan"}
-#: What ADNI's tables and others write where an age, a sex or a date is not known.
+#: What ADNI's and other tables write for an unknown age, sex or date.
 UNKNOWN = MISSING | {"-4", "-1", "unknown", "x", "u", "?"}
 DATES = {"M/D/YY": "%m/%d/%y", "M/D/YYYY": "%m/%d/%Y", "YYYY-MM-DD": "%Y-%m-%d"}
 
 
 def read_rows(path, required=(), *, separators=SEPARATORS):
-    """Read a CSV or TSV: comma or tab, with or without BOM, any line ends; cells are stripped text.
+    """Read a CSV or TSV with any line ends, with or without a byte order mark; cells are stripped text.
 
     Parameters
     ----------
     path : the table
-    required : names of columns that must be there
-    separators : what may stand between the columns, {character: its name in messages}
+    required : names of columns that must exist
+    separators : characters that may separate the columns, {character: its name in messages}
 
     Returns
     -------
-    rows : list of (line, {column: text}); `line` counts from 1, the header being line 1. Blank lines are left out.
+    rows : list of (line, {column: text}); `line` counts from 1, which is the header. Blank lines are skipped.
 
     Raises
     ------
     InputError
-        No such file, not UTF-8, another separator, a column missing or there twice, a row longer or shorter
-        than the header, no rows.
+        The file does not exist, is not UTF-8, or has another separator; a column is missing or occurs twice; a row is
+        longer or shorter than the header; or there are no rows.
     """
     text = _text(path)
     separator = _separator(text, path, required, separators)
@@ -48,25 +48,25 @@ def read_rows(path, required=(), *, separators=SEPARATORS):
     header = [name.strip() for name in header]
     twice = sorted({name for name in header if name and header.count(name) > 1})
     if twice:
-        raise InputError("a column is there twice", file=path, row=1, column=twice[0])
+        raise InputError("a column occurs twice", file=path, row=1, column=twice[0])
     _require_columns(header, required, path)
-    # Spreadsheets end every row alike in separators too many. A single longer row has a comma that splits a cell, and
-    # would be read one column off.
+    # Spreadsheets append the same number of surplus separators to every row. If only one row is longer, a comma splits
+    # one of its cells, and the row would be read one column off.
     more = min((len(cells) - len(header) for _, cells in body), default=0)
     width = len(header) + max(more, 0)
     rows = [(line, _cells(header, cells, width, path, line)) for line, cells in body]
     rows = [(line, cells) for line, cells in rows if any(cells.values())]
     if not rows:
-        raise InputError("the table has a header and no rows", file=path)
+        raise InputError("the table has a header but no rows", file=path)
     return rows
 
 
 def read_columns(path):
-    """Names of the columns of a table, whichever of all known separators stands between them.
+    """Names of the columns of a table, with any of the known separators.
 
     Raises
     ------
-    InputError : no such file, not UTF-8, empty.
+    InputError : the file does not exist, is not UTF-8, or is empty.
     """
     header = _text(path).split("\n", 1)[0]
     names = max((_names(header, separator) for separator in (*SEPARATORS, *OTHER_SEPARATORS)), key=len)
@@ -78,7 +78,7 @@ def read_columns(path):
 def _names(header, separator):
     try:
         return [name.strip() for name in next(csv.reader([header], delimiter=separator, skipinitialspace=True), [])]
-    except csv.Error:  # a line that is no header: longer than any cell may be
+    except csv.Error:  # not a header: the line is longer than a cell may be
         return []
 
 
@@ -94,7 +94,7 @@ def _text(path):
         ) from error
     if "\0" in text or text.startswith("PK\x03\x04"):
         raise InputError(
-            "the table is no text",
+            "the table is not a text file",
             file=path,
             found="a spreadsheet or another binary file",
             hint="save it as 'CSV UTF-8'",
@@ -114,7 +114,7 @@ def _separator(text, path, required, separators):
     if found(best)[1] < 2 and found(other)[1] > 1 and found(other)[0] >= found(best)[0]:
         allowed = " or ".join(separators.values())
         raise InputError(
-            f"the table seems to be separated by {others[other]}",
+            f"the columns seem to be separated by {others[other]}",
             file=path,
             row=1,
             found=header[:80],
@@ -163,32 +163,32 @@ def _cells(header, cells, width, path, line):
             row=line,
             found=f"{len(cells)} cells",
             allowed=f"{len(header)} cells",
-            hint="put a cell that has a comma in it in quotes" if len(cells) > width else None,
+            hint="put cells that contain a comma in quotes" if len(cells) > width else None,
         )
     return dict(zip(header, cells, strict=False))
 
 
 def is_missing(text):
-    """Whether a cell says nothing: empty, NA, N/A, NaN (in any case)."""
+    """Whether a cell is missing: empty, NA, N/A or NaN (in any case)."""
     return text is None or text.lower() in MISSING
 
 
 def is_unknown(text):
-    """Whether a cell says nothing, or that an age, a sex or a date is not known: -4, Unknown and the like."""
+    """Whether a cell is missing or marks an age, sex or date as unknown: -4, Unknown and similar."""
     return text is None or text.lower() in UNKNOWN
 
 
 def require_text(cells, column, path, line):
-    """The cell of `column`; InputError where it says nothing."""
+    """The cell of `column`; InputError if it is missing."""
     if is_missing(cells[column]):
-        raise InputError("a cell is empty that must not be", file=path, row=line, column=column, found=cells[column])
+        raise InputError("a required cell is empty", file=path, row=line, column=column, found=cells[column])
     return cells[column]
 
 
 def read_date(cells, column, path, line):
-    """The date of a cell as YYYY-MM-DD, or None where the cell says nothing or the table has no such column.
+    """The date of a cell as YYYY-MM-DD, or None if it is unknown or the table has no such column.
 
-    Two-digit years from 69 on are of the last century. Raises InputError for a date that cannot be.
+    Two-digit years from 69 on belong to the last century. Raises InputError for an invalid date.
     """
     text = cells.get(column)
     if is_unknown(text):
@@ -198,11 +198,11 @@ def read_date(cells, column, path, line):
             return datetime.strptime(text, pattern).strftime("%Y-%m-%d")
         except ValueError:
             continue
-    raise InputError("this is not a date", file=path, row=line, column=column, found=text, allowed=list(DATES))
+    raise InputError("not a valid date", file=path, row=line, column=column, found=text, allowed=list(DATES))
 
 
 def read_age(cells, column, path, line):
-    """Age in years, or None. Raises InputError for anything but a number from 0 to 130."""
+    """Age in years, or None if it is unknown. Raises InputError for anything but a number from 0 to 130."""
     text = cells.get(column)
     if is_unknown(text):
         return None
@@ -212,24 +212,24 @@ def read_age(cells, column, path, line):
         age = -1.0
     if not 0 <= age <= 130:
         allowed = "years from 0 to 130, with a decimal point, or an empty cell"
-        raise InputError("this is not an age", file=path, row=line, column=column, found=text, allowed=allowed)
+        raise InputError("not a valid age", file=path, row=line, column=column, found=text, allowed=allowed)
     return age
 
 
 def read_sex(cells, column, path, line):
-    """ "F", "M" or None. Raises InputError for anything but F, M, female, male (in any case)."""
+    """Sex as "F", "M" or None. Raises InputError for anything but F, M, female, male (in any case)."""
     text = cells.get(column)
     if is_unknown(text):
         return None
     sex = {"f": "F", "female": "F", "m": "M", "male": "M"}.get(text.lower())
     if sex is None:
         allowed = "F, M, female, male, or an empty cell"
-        raise InputError("this is not a sex", file=path, row=line, column=column, found=text, allowed=allowed)
+        raise InputError("not a valid sex", file=path, row=line, column=column, found=text, allowed=allowed)
     return sex
 
 
 def read_label(cells, column, classes, path, line):
-    """Which class a row belongs to.
+    """The class of a row.
 
     Parameters
     ----------
@@ -237,7 +237,7 @@ def read_label(cells, column, classes, path, line):
 
     Returns
     -------
-    (label, studied) : the name of the class and True, or the table's own value and False
+    (label, studied) : the name of the class and True, or the value of the cell and False if it is under drop
 
     Raises
     ------
@@ -251,7 +251,7 @@ def read_label(cells, column, classes, path, line):
         return value, False
     known = [value for side in ("positive", "negative") for value in _values(classes[side]["values"])]
     raise InputError(
-        f"a value of {column} that belongs to no class",
+        f"a value of {column} belongs to no class",
         file=path,
         row=line,
         column=column,
@@ -262,7 +262,7 @@ def read_label(cells, column, classes, path, line):
 
 
 def lacks_label(cells, column, classes):
-    """Whether a row has no label: its cell says nothing, and no class lists that."""
+    """Whether a row has no label: its cell is missing, and no class lists its content as a value."""
     listed = [value for side in ("positive", "negative") for value in classes[side]["values"]] + classes["drop"]
     return is_missing(cells[column]) and cells[column] not in _values(listed)
 
@@ -272,13 +272,13 @@ def _values(values):
 
 
 def fill_template(template, cells, path, line):
-    """The path of a scan below the data folder: `{column}` becomes the cell of that column.
+    """The path of a scan below the data folder: each `{column}` is replaced by the cell of that column.
 
-    Spaces are removed from Visit and / in Scan.Date and Acq Date becomes -; every other cell goes in as it is.
+    Spaces are removed from Visit, and / in Scan.Date and Acq Date becomes -. All other cells are inserted unchanged.
 
     Raises
     ------
-    InputError : the cell is empty or contains a slash.
+    InputError : a cell is empty or contains a slash.
     """
 
     def cell(match):
@@ -296,23 +296,23 @@ def fill_template(template, cells, path, line):
 
 
 def template_columns(template):
-    """The columns that a path template names, in order; ConfigError where it is not a path below the data folder."""
+    """The columns that a path template names, in order; ConfigError if it is not a path below the data folder."""
     bad = None
     if os.path.isabs(template) or ".." in Path(template).parts:
         bad = "it must stay below cohort.data_dir"
     elif re.search(r"[{}]", re.sub(r"\{[^{}]+\}", "", template)):
-        bad = "a brace is not closed, or nothing stands between braces"
+        bad = "a brace is not closed, or a pair of braces is empty"
     if bad:
         raise ConfigError(f"the setting cohort.path_template cannot be used: {bad}", found=template)
     return list(dict.fromkeys(re.findall(r"\{([^{}]+)\}", template)))
 
 
 def path_inside(folder, name, path, line, column=None):
-    """`name` below `folder` as text; relative where `folder` is relative.
+    """The path of `name` below `folder` as text; relative if `folder` is relative.
 
     Raises
     ------
-    InputError : the file lies outside of `folder`: by "..", as an absolute path or through a symbolic link.
+    InputError : the file is outside `folder`, because of "..", an absolute path or a symbolic link.
     """
     joined = os.path.normpath(os.path.join(folder, name))
     if not Path(os.path.realpath(joined)).is_relative_to(os.path.realpath(folder)):
@@ -323,13 +323,13 @@ def path_inside(folder, name, path, line, column=None):
             column=column,
             found=name,
             allowed=f"files below {folder}",
-            hint="set cohort.data_dir to a folder that holds all scans",
+            hint="set cohort.data_dir to a folder that contains all scans",
         )
     return joined
 
 
 def drop(records, reason, detail=None):
-    """Mark those records as dropped that are not yet: `records` yields dicts, `detail` a key of theirs."""
+    """Mark records as dropped, unless they already are; `detail` is the key of a record that holds the detail."""
     for record in records:
         if record["reason"] is None:
             record["reason"] = reason
@@ -337,19 +337,19 @@ def drop(records, reason, detail=None):
 
 
 def is_image(path):
-    """Whether there is a file at `path`, or a folder of DICOM files."""
+    """Whether `path` is a file or a folder of DICOM files."""
     if not os.path.isdir(path):
         return os.path.isfile(path)
     return any(name.lower().endswith(".dcm") for name in os.listdir(path))
 
 
 def drop_missing_files(records, table):
-    """Drop the records whose image does not exist; InputError, naming a path tried, where that leaves none."""
+    """Drop records whose image does not exist; InputError, with one of the paths, if no record is left."""
     kept = [record for record in records if record["reason"] is None]
     lost = [record for record in kept if not is_image(record["path"])]
     if kept and len(lost) == len(kept):
         raise InputError(
-            f"none of the {len(kept)} scans is where the table says",
+            f"none of the {len(kept)} scans exists where the table says",
             file=table,
             row=kept[0]["row"],
             found=f"no file {kept[0]['path']}",
@@ -359,7 +359,7 @@ def drop_missing_files(records, table):
 
 
 def require_unique(records, key, column, table):
-    """Raise InputError, naming both rows, where two records have the same `key`."""
+    """Raise InputError, with both rows, if two records have the same `key`."""
     seen = {}
     for record in records:
         first = seen.setdefault(record[key], record["row"])

@@ -1,7 +1,7 @@
-"""The CSV that LONI gives with an image collection, one row an image, several processings of a scan among them.
+"""The CSV of an image collection from LONI: one row per image, with several processed images of a scan among them.
 
-Its columns are Image Data ID,Subject,Group,Sex,Age,Visit,Modality,Description,Type,Acq Date,Format,Downloaded, found by
-name. Group is the group at enrolment; the diagnosis at the visit comes from ADNIMERGE where it is joined.
+Its columns are Image Data ID,Subject,Group,Sex,Age,Visit,Modality,Description,Type,Acq Date,Format,Downloaded, in any
+order. Group is the group at enrolment; the diagnosis at the visit comes from ADNIMERGE if it is joined.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ COLUMNS = {"subject": "Subject", "visit": "Visit", "image_id": "Image Data ID", 
 
 
 def read_cohort(settings):
-    """Read the tables, find the files, keep one image of each scan, drop what is not studied.
+    """Read the tables, find the files, keep one image of each scan, and drop what is not studied.
 
     Parameters
     ----------
@@ -27,15 +27,15 @@ def read_cohort(settings):
 
     Returns
     -------
-    records : list of dict, one a row in table order, with the columns of SCANS and DROPPED; `reason` is None for a scan
-        that is used
-    entries : int, rows of all tables
+    records : list of dict, one per row in table order, with the columns of SCANS and DROPPED; `reason` is None for a
+        scan that is used
+    entries : int, number of rows of all tables
 
     Raises
     ------
     InputError
-        Unknown Group, empty Subject or date, Image Data ID that is no number or there twice in a table, an image there
-        as two files, all files missing; and whatever `read_rows` refuses.
+        An unknown Group, an empty Subject or date, an Image Data ID that is not a number or occurs twice in a table, an
+        image that exists as two files, all files missing; and what `read_rows` raises.
     """
     needed = adni.needed_columns(settings, [*COLUMNS.values(), "Modality", "Description"], "Group")
     rows = adni.read_tables(settings, needed)
@@ -43,7 +43,7 @@ def read_cohort(settings):
     adni.drop_from_other_tables(records, "Image Data ID", "Group")
     _rank_images(records, settings["prefer"])
     if not settings.get("adnimerge"):
-        LOG.warning("Group is the group at enrolment: with cohort.adnimerge the diagnosis at the visit decides")
+        LOG.warning("Group is the group at enrolment; set cohort.adnimerge to use the diagnosis at the visit")
     adni.label_records(records, settings, "Group", "group")
     adni.drop_corrupt(records, settings)
     adni.find_files(records, settings)
@@ -53,13 +53,13 @@ def read_cohort(settings):
 
 
 def comparable(description):
-    """A description without case, spaces, empty steps and the source that LONI writes after `<-`."""
+    """A description without case, spaces, empty steps and the source that LONI appends after `<-`."""
     steps = ["".join(step.split()).lower() for step in description.split("<-")[0].split(";")]
     return ";".join(step for step in steps if step)
 
 
 def _rank_images(records, prefer):
-    """Number each image by the first pattern that its description fits; drop what is no T1-weighted image."""
+    """Rank each image by the first pattern that matches its description; drop images that are not T1-weighted."""
     patterns = [re.compile(".*".join(map(re.escape, comparable(pattern).split("*")))) for pattern in prefer]
     for record in records:
         cells = record["cells"]
@@ -77,11 +77,11 @@ def _rank_images(records, prefer):
 
 
 def _drop_other_processings(records, prefer):
-    # Of the images that have a file: where the preferred one was not downloaded, the next one is kept.
+    # Only images with a file count: if the preferred one was not downloaded, the next one is kept.
     scans = {}
     for record in records:
         if record["reason"] is None:
-            # Tables stand for scanners: a 3 T scan is no other processing of the 1.5 T one of that day.
+            # Each table stands for a scanner: a 3 T scan is not a second processing of the 1.5 T scan of that day.
             key = (record["table"], record["subject_id"], record["session"], record["scan_date"])
             scans.setdefault(key, []).append(record)
     for images in scans.values():

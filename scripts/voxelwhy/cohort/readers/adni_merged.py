@@ -1,8 +1,8 @@
-"""ADNI's merged table, one row a scan: columns PTID, Visit, DX, Image.ID and others, found by name.
+"""ADNI's merged table, one row per scan, with the columns PTID, Visit, DX, Image.ID and others in any order.
 
 The table of Rieke et al. 2018 has RID,PTID,VISCODE,DX,EXAMDATE,Image.ID,Scan.Date,Sequence,Visit,Month_bl,
-Screen.Diagnosis,Study.ID,Series.ID, some copies label_* columns beside. DX is the diagnosis at the visit, and it
-decides the class, or that of ADNIMERGE where it is joined; Screen.Diagnosis, coded otherwise, is never read.
+Screen.Diagnosis,Study.ID,Series.ID, and some copies also have label_* columns. The class comes from DX, the diagnosis
+at the visit, or from ADNIMERGE if it is joined. Screen.Diagnosis is coded differently and never read.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ COLUMNS = {"subject": "PTID", "visit": "Visit", "image_id": "Image.ID", "scan_da
 
 
 def read_cohort(settings):
-    """Read the tables, find the files, drop what is not studied.
+    """Read the tables, find the files, and drop what is not studied.
 
     Parameters
     ----------
@@ -25,15 +25,15 @@ def read_cohort(settings):
 
     Returns
     -------
-    records : list of dict, one a row in table order, with the columns of SCANS and DROPPED; `reason` is None for a scan
-        that is used
-    entries : int, rows of all tables
+    records : list of dict, one per row in table order, with the columns of SCANS and DROPPED; `reason` is None for a
+        scan that is used
+    entries : int, number of rows of all tables
 
     Raises
     ------
     InputError
-        Unknown DX, empty PTID, Image.ID that is no number or there twice in a table, impossible date, a path that
-        leaves the data folder or belongs to two scans, all files missing; and whatever `read_rows` refuses.
+        An unknown DX, an empty PTID, an Image.ID that is not a number or occurs twice in a table, an invalid date, a
+        path outside the data folder or of two scans, all files missing; and what `read_rows` raises.
     """
     first_only = settings["reprocessed"] == "first"
     needed = ["PTID", "Visit", "Image.ID", *(["Sequence", "Scan.Date"] if first_only else [])]
@@ -52,9 +52,9 @@ def read_cohort(settings):
 
 
 def _drop_reprocessed(records):
-    # `...; Scaled` and `...; Scaled_2` are one acquisition processed twice. What is already dropped does not count:
-    # where the first file is missing, the second is kept. Tables stand for scanners, so that a 3 T scan is never the
-    # second processing of a 1.5 T one.
+    # `...; Scaled` and `...; Scaled_2` are one acquisition processed twice. Records already dropped do not count: if
+    # the first file is missing, the second is kept. Each table stands for a scanner, so that a 3 T scan is never taken
+    # for the second processing of a 1.5 T scan.
     groups = {}
     for record in records:
         if record["reason"] is None:

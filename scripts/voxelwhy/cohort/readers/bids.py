@@ -1,7 +1,7 @@
 """A BIDS dataset, read with pybids: T1-weighted images, participants.tsv, and the sessions.tsv of each participant.
 
-Made for any dataset, and for what clinica makes of ADNI, where a session is called ses-M000 by its folder and ses-M00
-by its table, or the other way round.
+Reads any dataset, including ADNI as converted by clinica, where a session may be ses-M000 in the folder and ses-M00 in
+the table, or the other way round.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from voxelwhy.cohort.readers import _reading as reading
 from voxelwhy.errors import InputError
 
 LOG = logging.getLogger(__name__)
-# All but T1-weighted images and the folders that lead to them: indexing takes a time that grows with what is indexed.
+# Everything but T1-weighted images and the folders that lead to them: the more is indexed, the longer it takes.
 IGNORED = (
     re.compile(r"^/(?!sub-)"),
     re.compile(r"^/sub-[^/]+(/ses-[^/]+)?/(?!ses-[^/]+$|ses-[^/]+/|anat$|anat/)"),
     re.compile(r"/anat/(?![^/]*_T1w\.nii(\.gz)?$)"),
 )
-# What a name says beside whose image it is.
+# Entities of a name that do not make an image another variant.
 SAYS_NO_VARIANT = ("subject", "session", "run", "suffix", "extension", "datatype", "fmap", "scans")
 
 
 def read_cohort(settings):
-    """Find the T1-weighted images, label them, choose one a session.
+    """Find the T1-weighted images, label them, and choose one per session.
 
     Parameters
     ----------
@@ -41,15 +41,15 @@ def read_cohort(settings):
 
     Returns
     -------
-    records : list of dict with the columns of SCANS and DROPPED: one a T1-weighted image in the order of names, then
-        one a participant who has none; `reason` is None for a scan that is used
-    entries : int, the two in sum
+    records : list of dict with the columns of SCANS and DROPPED: one per T1-weighted image in order of names, then one
+        per participant without an image; `reason` is None for a scan that is used
+    entries : int, number of records
 
     Raises
     ------
     InputError
-        No such folder, a folder in it that cannot be read, no T1-weighted image, no column of that name in any table, a
-        label that is in no class, a participant or session that is there twice; and whatever `read_rows` refuses.
+        The folder does not exist, a folder in it cannot be read, there is no T1-weighted image, no table has the label
+        column, a label belongs to no class, a participant or session occurs twice; and what `read_rows` raises.
     """
     folder = settings["data_dir"]
     images = _find_images(folder)
@@ -68,7 +68,7 @@ def read_cohort(settings):
 
 
 def _find_images(folder):
-    """Each T1-weighted image: its path, and what folders and name say (pybids' names of the BIDS entities)."""
+    """Find each T1-weighted image: its path, and the BIDS entities (as pybids names them) of its folders and name."""
     if not os.path.isdir(folder):
         raise InputError("there is no such folder", file=folder, hint="correct cohort.data_dir in the config")
     _require_readable(folder)
@@ -82,7 +82,7 @@ def _find_images(folder):
             allowed="sub-<label>[/ses-<label>]/anat/sub-<label>[_ses-<label>]..._T1w.nii[.gz]",
             hint="correct cohort.data_dir in the config",
         )
-    # Of the path below the dataset: pybids reads whole paths, and the dataset may lie in a folder called sub-something.
+    # Only the path below the dataset is parsed: the dataset itself may lie in a folder called sub-something.
     root, configs = os.path.abspath(folder), [Config.load(name) for name in ("bids", "derivatives")]
     images = []
     for path in sorted(os.path.relpath(path, root) for path in paths):
@@ -100,12 +100,12 @@ def _find_images(folder):
 
 
 def _require_readable(folder):
-    # pybids passes over folders that it may not read, and their scans would be lost without a word.
+    # pybids silently skips folders that it may not read, and their scans would be lost without a message.
     for pattern in ("sub-*", "sub-*/ses-*", "sub-*/anat", "sub-*/ses-*/anat"):
         for place in Path(folder).glob(pattern):
             if place.is_dir() and not os.access(place, os.R_OK | os.X_OK):
                 raise InputError(
-                    "a folder of the dataset cannot be read", file=place, hint="give yourself the right to read it"
+                    "a folder of the dataset cannot be read", file=place, hint="grant yourself read permission"
                 )
 
 
@@ -139,7 +139,7 @@ def _drop_unnamed(records):
 
 
 def _drop_unchosen(records, entities):
-    """Drop what `entities` (cohort.entities) does not choose, and images that hold no magnitude."""
+    """Drop images that `entities` (cohort.entities) does not select, and images that are not magnitude images."""
     for record in records:
         says = record["of_name"] | ({"session": record["session"]} if record["session"] else {})
         for entity, wanted in entities.items():
@@ -153,9 +153,9 @@ def _drop_unchosen(records, entities):
 
 
 def _keep_one_variant(records, run):
-    """Of the images of a session keep one variant, that whose name says least, and of its runs what is asked for.
+    """Keep one variant of a session, the one with the fewest entities in its name, and of its runs those `run` selects.
 
-    What is already dropped does not count: where the first run has no file, the second is the first.
+    Records already dropped do not count: if the first run has no file, the second is taken for the first.
     """
     sessions = {}
     for record in records:
@@ -164,7 +164,7 @@ def _keep_one_variant(records, run):
             variants.setdefault(_variant(record), []).append(record)
     for variants in sessions.values():
         (_, runs), *others = sorted(variants.items(), key=lambda item: (len(item[0]), item[0]))
-        # A name without run comes first, and of two formats of one run .nii before .nii.gz.
+        # A name without a run comes first; of two formats of a run, .nii comes before .nii.gz.
         runs = sorted(runs, key=lambda record: (record["of_name"].get("run") or 0, record["name"]))
         runs, copies = _split_copies(runs)
         kept = runs if run == "all" else [runs[0 if run == "first" else -1]]
@@ -196,8 +196,8 @@ def _require_files(records, folder):
     lost = [record for record in records if (record["reason"] or "").startswith("file missing")]
     if lost and not any(record["reason"] is None for record in records):
         raise InputError(
-            f"none of the images is there: {len(lost)} are links to files that were not fetched",
+            f"no image can be read: {len(lost)} are links to files that were not fetched",
             file=folder,
             found=lost[0]["path"],
-            hint="fetch them first, such as with datalad get or git annex get",
+            hint="fetch them first, for example with datalad get or git annex get",
         )

@@ -1,7 +1,7 @@
-"""Scans in a folder: by a plain table `path,label[,subject][,session][,age][,sex]`, or without one by their names.
+"""Scans in a folder, listed in a table `path,label[,subject][,session][,age][,sex]` or identified by their names.
 
-Without a table the class stands in the names: a folder for each class (AD/x.nii.gz), else the beginning of each name
-(AD_001.nii.gz, CN_002.nii.gz).
+Without a table the class comes from the names: a folder for each class (AD/x.nii.gz), otherwise the beginning of each
+name (AD_001.nii.gz, CN_002.nii.gz).
 """
 
 from __future__ import annotations
@@ -18,32 +18,33 @@ from voxelwhy.errors import InputError
 
 LOG = logging.getLogger(__name__)
 WAYS = {
-    "folders": "that of the folder that it lies in; a name that says another is dropped",
-    "names": "that which its name begins with",
+    "folders": "the name of its folder; an image whose own name gives another class is dropped",
+    "names": "the beginning of its name",
 }
 
 
 def read_cohort(settings):
-    """Read the table, or, where there is none, the names of all images below `data_dir`.
+    """Read the table or, without a table, the names of all images below `data_dir`.
+
+    Without a subject column each scan counts as a subject of its own, and a warning is logged.
 
     Parameters
     ----------
-    settings : the `cohort` section: table, data_dir, classes. Paths of a table are below `data_dir`, or below the
-        table's own folder.
+    settings : the `cohort` section: table, data_dir, classes. Paths in a table are relative to `data_dir`, or to
+        the table's own folder.
 
     Returns
     -------
-    records : list of dict, one a row in table order, or one an image in the order of paths, with the columns of SCANS
+    records : list of dict, one per row in table order, or one per image in order of paths, with the columns of SCANS
         and DROPPED; `reason` is None for a scan that is used
-    entries : int, rows of the table, or images (a pair of .img and .hdr is one).
-        Without a subject column each file is a subject of its own, which the log says.
+    entries : int, number of rows of the table, or of images (a pair of .img and .hdr is one)
 
     Raises
     ------
     InputError
-        With a table: unknown label, empty path or subject, a path that leaves the data folder or is there twice, an age
-        or sex that cannot be, all files missing; and whatever `read_rows` refuses. Without: no image, or no name that
-        tells a class.
+        With a table: an unknown label, an empty path or subject, a path outside the data folder or occurring twice, an
+        invalid age or sex, all files missing; and what `read_rows` raises. Without a table: no image, or no name
+        that gives a class.
     """
     return _read_table(settings) if settings.get("table") else _read_names(settings)
 
@@ -99,17 +100,17 @@ def _read_names(settings):
             "there is no image in the folder", file=folder, allowed=allowed, hint="correct cohort.data_dir"
         )
     way = class_names.choose_way([image["own_name"] for image in images], values)
-    LOG.info("%d images; the class of each is %s", len(images), WAYS[way])
-    LOG.warning("who is who is read from names alone: a table with a column subject says it for certain")
+    LOG.info("%d images; the class of each is given by %s", len(images), WAYS[way])
+    LOG.warning("subjects are identified by names alone; a table with a column subject is more reliable")
     records = [_record_of_image(image, values, way) for image in images]
     if all(record["label"] is None for record in records):
         names = ", ".join(image["own_name"] for image in images[:5])
         raise InputError(
-            "no folder is called like a class, and no name begins with one",
+            "no folder is named like a class, and no file name begins with one",
             file=folder,
             found=f"{len(images)} images, such as {names}",
             allowed=f"values of cohort.classes: {', '.join(values)}",
-            hint="add what the names have to cohort.classes, or give a table (cohort.table)",
+            hint="add the values in the names to cohort.classes, or provide a table (cohort.table)",
         )
     _make_unique(records)
     _warn_of_two_classes(records)
@@ -146,18 +147,18 @@ def _warn_of_two_classes(records):
     both = sorted(subject for subject, of_subject in labels.items() if len(of_subject) > 1)
     if both:
         LOG.warning(
-            "%d names are in both classes, first %s, and count as one person each; give a table with a column subject "
-            "if they are different people",
+            "%d names occur in both classes, first %s, and each counts as one subject; provide a table with a column "
+            "subject if they are different people",
             *(len(both), both[0]),
         )
 
 
 def _scan_id(own_name, subject, session):
-    """`sub-01_ses-2_T1w`; without a subject the path below the data folder: `AD-001`."""
+    """`sub-01_ses-2_T1w`; without a subject, the path below the data folder: `AD-001`."""
     if subject is None:
         stem = _safe(own_name.replace(os.sep, "-"))
         return f"{stem}_ses-{_safe(session)}" if session else stem
-    # A BIDS name has subject and session already: sub-01_ses-2_T1w.
+    # A BIDS name already contains subject and session: sub-01_ses-2_T1w.
     stem = re.sub(r"(?<![^_])(sub|ses)-[^_]*_?", "", os.path.basename(own_name)).strip("_")
     parts = [f"sub-{_safe(re.sub('^sub-', '', subject))}", f"ses-{_safe(session)}" if session else "", _safe(stem)]
     return "_".join(part for part in parts if part)
@@ -168,7 +169,7 @@ def _safe(text):
 
 
 def _make_unique(records):
-    # By a hash of the path and not by a number: a row that is added below must not rename a registered scan.
+    # A hash of the path and not a number: adding a row must not rename a scan that is already registered.
     seen = set()
     for record in records:
         if record["scan_id"].lower() in seen:

@@ -1,8 +1,8 @@
-"""The tables and folders of OASIS-1 (cross-sectional) and OASIS-2 (longitudinal), as they are released.
+"""The tables and folders of OASIS-1 (cross-sectional) and OASIS-2 (longitudinal) as released.
 
-Which of the two a table is follows from its header. The class comes from CDR, the clinical dementia rating at the
-visit, never from Group, which tells how a person ended: somebody who converted later has Group Converted and a CDR
-of 0.
+The header of a table shows which release it belongs to. The class comes from CDR, the clinical dementia rating at the
+visit, and never from Group, which describes the whole follow-up: a subject who converted later has Group Converted and
+a CDR of 0.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from voxelwhy.errors import ConfigError, InputError
 
 LOG = logging.getLogger(__name__)
 SEPARATORS = reading.SEPARATORS | {";": "semicolons"}
-#: Columns that a table of the release must have, by the release.
+#: Columns that the table of each release must have.
 COLUMNS = {"OASIS-1": ["ID", "M/F", "Age", "CDR"], "OASIS-2": ["Subject ID", "MRI ID", "M/F", "Age", "CDR"]}
 SESSION = re.compile(r"(OAS[12]_\d{4})_(MR\d+)")
-#: What a file of each kind is called, after the session; where there are several acquisitions, their number.
+#: The rest of a file name after the session, by kind; the group is the acquisition number, where there are several.
 KINDS = {
     "masked": re.compile(r"_mpr_n\d+_anon_111_t88_masked_gfc$"),
     "t88": re.compile(r"_mpr_n\d+_anon_111_t88_gfc$"),
@@ -30,7 +30,7 @@ KINDS = {
 
 
 def read_cohort(settings):
-    """Read the table, find the images in the folders of the release, drop what has no CDR or is not studied.
+    """Read the table, find the images in the folders of the release, and drop rows without CDR or not studied.
 
     Parameters
     ----------
@@ -39,17 +39,16 @@ def read_cohort(settings):
 
     Returns
     -------
-    records : list of dict, one a row in table order, with the columns of SCANS and DROPPED; `reason` is None for a scan
-        that is used
-    entries : int, rows of the table
+    records : list of dict, one per row in table order, with the columns of SCANS and DROPPED; `reason` is None for a
+        scan that is used
+    entries : int, number of rows of the table
 
     Raises
     ------
     InputError
-        A table of neither release, an ID that is none or there twice, an impossible CDR, age or sex, a CDR that is in
-        no class, a folder that cannot be read, an image there twice, no image found at all; and what `read_rows`
-        refuses.
-    ConfigError : processed images of OASIS-2, which has none.
+        A table of neither release, an invalid or repeated ID, an invalid CDR, age or sex, a CDR that belongs to no
+        class, a folder that cannot be read, an image that occurs twice, no image at all; and what `read_rows` raises.
+    ConfigError : processed images are requested of OASIS-2, which has none.
     """
     table = settings["table"]
     release = recognise_release(table)
@@ -64,13 +63,13 @@ def read_cohort(settings):
 
 
 def recognise_release(table):
-    """ "OASIS-1" or "OASIS-2", by the columns of a table; InputError for another."""
+    """Return "OASIS-1" or "OASIS-2" by the columns of a table; InputError for any other table."""
     columns = reading.read_columns(table)
     for release, needed in COLUMNS.items():
         if set(needed) <= set(columns):
             return release
     raise InputError(
-        "this is a table of neither OASIS-1 nor OASIS-2",
+        "the table belongs to neither OASIS-1 nor OASIS-2",
         file=table,
         row=1,
         found=", ".join(columns)[:200],
@@ -90,7 +89,7 @@ def _kind(images, release):
             "cohort.images: OASIS-2 has whole heads only",
             found=images,
             allowed="raw or auto",
-            hint="brains that you extracted yourself are read by source folder or bids",
+            hint="read brains that you extracted yourself with cohort.source folder or bids",
         )
     return "raw"
 
@@ -101,14 +100,14 @@ def _record(cells, release, table, line):
     found = SESSION.fullmatch(name)
     if not found or (release == "OASIS-2" and cells["Subject ID"] != found[1]):
         raise InputError(
-            "this is not the ID of a session" if not found else "the ID of the session is not that of the subject",
+            "not a valid session ID" if not found else "the session ID does not belong to the subject",
             file=table,
             row=line,
             column=column,
             found=name if not found else f"{name}, of {cells['Subject ID']!r}",
             allowed="such as OAS1_0061_MR2, of the subject OAS1_0061",
         )
-    # OAS1_0061_MR2 is the second session of the person of OAS1_0061_MR1.
+    # OAS1_0061_MR2 is the second session of the subject of OAS1_0061_MR1.
     subject, session = found.groups()
     return {
         "scan_id": f"sub-{subject.replace('_', '')}_ses-{session}",
@@ -138,7 +137,7 @@ def _label(record, classes):
     cdr = _plain_number(text)
     if cdr is None:
         raise InputError(
-            "this is not a CDR", file=place[0], row=place[1], column="CDR", found=text, allowed="a number, or empty"
+            "not a valid CDR", file=place[0], row=place[1], column="CDR", found=text, allowed="a number, or empty"
         )
     record["label"], studied = reading.read_label({"CDR": cdr}, "CDR", classes, *place)
     if not studied:
@@ -146,7 +145,7 @@ def _label(record, classes):
 
 
 def _plain_number(text):
-    """0, 0.0 and .0 are "0"; 0,5 and .5 are "0.5"; None for what is no number."""
+    """Write 0, 0.0 and .0 as "0", 0,5 and .5 as "0.5"; None if the text is not a number."""
     if not re.fullmatch(r"\d*[.,]?\d+|\d+[.,]", text):
         return None
     return f"{float(text.replace(',', '.')):g}"
@@ -178,15 +177,15 @@ def _find_images(records, folder, kind):
     if wanted and not any(record["reason"] is None for record in wanted):
         _refuse_none(wanted, index, kind, folder)
     several = sum(len(index.get((record["name"], kind), [])) > 1 for record in wanted)
-    LOG.info("images of kind %s; %d sessions have several, and the first is used", kind, several)
+    LOG.info("images of kind %s; %d sessions have several, of which the first is used", kind, several)
 
 
 def _index_images(folder):
-    """{(session, kind): images by number of acquisition}, from one walk over the folders."""
+    """{(session, kind): images in order of acquisition}, from one walk through the folders."""
     index = {}
     for image in files.find_images(folder):
         place, stem = os.path.split(image["own_name"])
-        # The name of the session stands in that of the file, or, in OASIS-2, of a folder around it.
+        # The session is part of the file name or, in OASIS-2, of the name of a folder around it.
         session = SESSION.search(stem) or ([None, *SESSION.finditer(place)][-1])
         for kind, pattern in KINDS.items():
             if session and (found := pattern.search(stem)):
@@ -198,7 +197,7 @@ def _index_images(folder):
 def _require_one(images, record):
     if len(images) > 1 and images[0]["number"] == images[1]["number"]:
         raise InputError(
-            f"the image of {record['name']} is there twice",
+            f"the image of {record['name']} occurs twice",
             file=record["table"],
             row=record["row"],
             found=f"{images[0]['path']} and {images[1]['path']}",
@@ -214,5 +213,5 @@ def _refuse_none(wanted, index, kind, folder):
         f"none of the {len(wanted)} images of kind {kind} can be used",
         file=folder,
         found=f"{found}; {wanted[0]['name']}: {wanted[0]['reason']}, {wanted[0]['detail']}",
-        hint="correct cohort.data_dir, or set cohort.images to a kind that is there",
+        hint="correct cohort.data_dir, or set cohort.images to a kind that exists",
     )

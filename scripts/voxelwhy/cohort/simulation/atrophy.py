@@ -1,4 +1,4 @@
-"""Tissue loss by deformation: from wanted volume changes of regions to a flow that realises them."""
+"""Tissue loss by deformation: from the intended volume changes of regions to a flow that produces them."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ from voxelwhy.cohort.simulation.deform import flow_jacobian, velocity_of_diverge
 
 @dataclass(frozen=True, eq=False)
 class Change:
-    """A flow that changes the volumes of regions: exp(velocity) as wanted, exp(s * velocity) by s times the log."""
+    """A flow that changes the volumes of regions: exp(velocity) as intended, exp(s * velocity) by s times the log."""
 
     velocity: np.ndarray  # (3, *grid.shape), mm
     jacobian: np.ndarray  # of exp(velocity), (*grid.shape)
     wanted: dict  # region -> fraction, -0.25 is a quarter lost
     achieved: dict
-    volumes_mm3: dict  # before
+    volumes_mm3: dict  # before the change
 
 
 def realise(brain, regions, wanted, *, reach_mm=8.0, corrections=3):
-    """Plan the flow under which each region changes its volume as wanted.
+    """Plan the flow that changes the volume of each region as intended.
 
-    The planted logarithm of volume is made the divergence of a velocity field (Poisson equation). What a region loses,
-    the fluid near it takes up exactly; what a region gains, the tissue near it gives. After each flow the volumes are
-    measured from the Jacobian and the planted values are corrected by the ratio of the logarithms.
+    The planted logarithm of volume becomes the divergence of a velocity field (Poisson equation). The volume that a
+    region loses is taken up exactly by the fluid near it, and the volume that it gains comes from the tissue near it.
+    After each flow the volumes are measured from the Jacobian, and the planted values are corrected by the ratio of
+    the logarithms.
 
     Parameters
     ----------
@@ -34,9 +35,9 @@ def realise(brain, regions, wanted, *, reach_mm=8.0, corrections=3):
     regions : dict, name -> fraction map on `brain.grid`
     wanted : dict, name -> relative change of volume, above -1; -0.25 is a quarter lost
     reach_mm : float
-        Standard deviation of the Gaussian that says how near is near, mm.
+        Standard deviation of the Gaussian that defines what is near, mm.
     corrections : int
-        Rounds of correction; three bring every region within 0.1 percentage points at 2 mm.
+        Rounds of correction; after three, every region is within 0.1 percentage points at 2 mm.
 
     Returns
     -------
@@ -59,7 +60,7 @@ def realise(brain, regions, wanted, *, reach_mm=8.0, corrections=3):
             break
         for name, change in wanted.items():
             if change:
-                # The ratio is held between 1/2 and 2: a region that hardly moved must not be driven wild.
+                # The ratio is limited to 1/2 to 2: a region that hardly changed must not be overcorrected.
                 ratio = np.log1p(change) / np.log1p(achieved[name]) if achieved[name] * change > 0 else 2.0
                 planted[name] *= float(np.clip(ratio, 0.5, 2.0))
     volumes = {name: float(regions[name].sum(dtype=np.float64)) * brain.working_mm**3 for name in wanted}
@@ -67,10 +68,10 @@ def realise(brain, regions, wanted, *, reach_mm=8.0, corrections=3):
 
 
 def take_up(divergence, fluid, tissue, reach_voxels):
-    """What must be added to a divergence so that its sum becomes 0: gains in near fluid, losses in near tissue.
+    """The gains of nearby fluid and losses of nearby tissue that make the sum of a divergence 0 when added to it.
 
-    Each lost amount is shared out among the fluid around it in proportion to the fluid there and to a Gaussian of the
-    distance; gains likewise among tissue. Because the Gaussian is symmetric, the sums agree exactly.
+    Each loss is distributed over the fluid around it, in proportion to the fluid there and to a Gaussian of the
+    distance. Gains are distributed over tissue likewise. The sums agree exactly because the Gaussian is symmetric.
     """
 
     def shared(amount, takers):
@@ -83,10 +84,10 @@ def take_up(divergence, fluid, tissue, reach_voxels):
 
 
 def log_volume(jacobian, region):
-    """Logarithm of a region's volume after a deformation relative to before, from the Jacobian in template space."""
+    """Logarithm of a region's relative volume after a deformation, from the Jacobian in template space."""
     return float(np.log((jacobian * region).sum(dtype=np.float64) / region.sum(dtype=np.float64)))
 
 
 def _blur(values, sigma):
-    # Zeros beyond the edge: only then is the operator symmetric, and what is lost equals what is taken up.
+    # Only with zeros beyond the edge is the operator symmetric, so that the volume lost equals the volume taken up.
     return ndimage.gaussian_filter(values.astype(np.float32), sigma, mode="constant", truncate=3)

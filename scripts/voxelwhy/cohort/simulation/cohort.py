@@ -23,7 +23,7 @@ LOG = logging.getLogger(__name__)
 def simulate_cohort(
     settings, seed, out_dir, table_path, manifest_path, confounds_path, truth_dir, *, workers=1, progress=None
 ):
-    """Simulate a cohort that looks like a download, with known atrophy.
+    """Simulate a cohort with known atrophy, with the files of a download.
 
     Parameters
     ----------
@@ -34,20 +34,20 @@ def simulate_cohort(
     out_dir : path
         Folder of the scans. A file is rewritten only when its bytes differ; scans of an earlier cohort are removed.
     table_path, manifest_path : path
-        CSV as downloaded; TSV of what only the simulation knows (path, sha256, state, severity, age, sex, and so on).
+        The CSV as in a download, and a TSV of what only the simulation knows, such as state, severity and age.
     confounds_path : path
-        TSV of what each confound came to in patients and controls (tables.CONFOUNDS), planted or not.
+        TSV of each confound as measured in patients and controls (tables.CONFOUNDS), whether planted or not.
     truth_dir : path
-        Gets `log_jacobian.nii.gz` (+ .json): logarithm of volume relative to the template under the disease at
-        severity 1, on Grid.icbm(working_mm); and `regions.tsv`.
+        Folder of `log_jacobian.nii.gz` (+ .json), the logarithm of volume relative to the template under the disease at
+        severity 1 on Grid.icbm(working_mm), and of `regions.tsv`.
     workers : int
-        Processes.
+        Number of processes.
     progress : callable, optional
         Wraps the iteration over scans like tqdm: `progress(iterable, total=n, desc="simulating scans")`.
 
     Raises
     ------
-    ConfigError : a region names an unknown label, a missing or truncated file is not one of the cohort's, or a
+    ConfigError : a region names an unknown label, a missing or truncated file is not in the cohort, or a
         confound moves a head out of the field of view.
     """
     out_dir, truth_dir = Path(out_dir), Path(truth_dir)
@@ -56,7 +56,7 @@ def simulate_cohort(
     if moves_heads(settings):
         patients = plan[plan["DX"] == PATIENTS]
         reaches = (head_reach(world, seed, row) for row in patients.to_dict("records"))
-        # The outline is known to a voxel of the working grid: brains reached 2.3 mm beyond it at 2 mm, 4.6 mm at 4 mm.
+        # The outline is accurate to a voxel of the working grid: brains reached 2.3 mm beyond at 2 mm, 4.6 mm at 4 mm.
         clearance = settings["working_mm"] + 1.5
         require_in_view(patients, reaches, SCANNER_MM, settings, clearance_mm=clearance)
     write_truth(world, truth_dir)
@@ -80,11 +80,11 @@ def write_scans(world, seed, plan, out_dir, *, workers=1, progress=None):
 
     Returns
     -------
-    list of dict : of each file `sha256` ("" for a missing one) and, where it was made, `confounds.MEASURED`
+    list of dict : for each file, `sha256` ("" if it is missing) and, if the file was made, `confounds.MEASURED`
     """
     rows = plan.to_dict("records")
     jobs = (joblib.delayed(_write_scan)(world, seed, row, Path(out_dir)) for row in rows)
-    # One thread in each process: two of them must not fight for a core, and threads change the bytes of sums.
+    # One thread per process, so that processes do not compete for a core. More threads would change the bytes of sums.
     with joblib.parallel_config("loky", n_jobs=workers, inner_max_num_threads=1):
         results = joblib.Parallel(return_as="generator")(jobs)
         return list(progress(results, total=len(rows), desc="simulating scans") if progress else results)
@@ -93,7 +93,7 @@ def write_scans(world, seed, plan, out_dir, *, workers=1, progress=None):
 def write_truth(world, truth_dir):
     """Write the planted disease: its log-Jacobian on Grid.icbm(working_mm) and the volume change of every region.
 
-    Of a null cohort also `reference.nii.gz`: what an effect of 1 would have planted.
+    For a null cohort, `reference.nii.gz` is written as well: the disease that an effect of 1 would have planted.
     """
     truth_dir.mkdir(parents=True, exist_ok=True)
     brain, disease, settings = world.brain, world.disease, world.settings
@@ -135,7 +135,7 @@ def _write_scan(world, seed, row, out_dir):
     if row["state"] == "missing":
         return {"sha256": ""}
     content, measured = make_scan(world, seed, row)
-    # An unchanged file keeps its time, so that its registration is not run again.
+    # An unchanged file keeps its modification time, so that its registration is not run again.
     if not path.exists() or path.read_bytes() != content:
         path.parent.mkdir(parents=True, exist_ok=True)
         beside = path.with_name(path.name + ".part")
@@ -145,13 +145,13 @@ def _write_scan(world, seed, row, out_dir):
 
 
 def written_scans(out_dir, ending=""):
-    """The scans in a folder that this program can have written, and no other file."""
+    """The scans in a folder that this program may have written, and no other files."""
     return sorted(Path(out_dir).glob(f"999_S_*/*/999_S_*.nii.gz{ending}"))
 
 
 def remove_stale(out_dir, wanted):
-    """Remove the scans of an earlier cohort, and what a killed job left; `wanted` are paths in the folder."""
-    # Only what this program can have written: a wrong folder must not cost anybody their scans.
+    """Remove scans of an earlier cohort and the remains of killed jobs, but not the paths in `wanted`."""
+    # Only files that this program may have written: a wrong folder must not lose a user's scans.
     for path in written_scans(out_dir, "*"):
         if path.relative_to(out_dir).as_posix() not in wanted:
             path.unlink()

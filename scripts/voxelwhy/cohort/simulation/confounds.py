@@ -1,9 +1,10 @@
-"""Confounds: what tells patients from controls in a simulated cohort beside the disease, and how strong it came out.
+"""Confounds: differences between patients and controls of a simulated cohort other than the disease, and their size.
 
-A confound follows the diagnosis in the table at that visit: it is about who was scanned how. So the scans of Dementia
-have it, a converter's from the visit on at which the diagnosis is Dementia, and those of MCI have none. That of age is
-about the person, and a converter has none. Nothing is drawn for it: it is added on top of what everybody is drawn, so
-that controls are the same scans with a confound and without (but for that of age, see `plan.age_range`).
+A confound follows the diagnosis in the table at each visit, because it concerns how a subject was scanned. Scans with
+diagnosis Dementia have it, including those of a converter from the conversion on, and scans of MCI do not. The
+confound of age concerns the person, so converters do not have it. A confound is added to the usual random draws and
+draws nothing itself, so that the scans of controls are the same with and without it (except for the confound of age,
+see `plan.age_range`).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import pandas as pd
 from voxelwhy.errors import ConfigError
 from voxelwhy.io.text import listing
 
-#: Each confound by its setting below simulation.confounds: its unit, and the column of the manifest that measures it.
+#: Each confound by its setting below simulation.confounds: its unit, and the manifest column with its measured value.
 CONFOUNDS = {
     "head_position.pitch_deg": ("degrees", "pitch_deg"),
     "head_position.shift_mm": ("mm", "shift_mm"),
@@ -29,7 +30,7 @@ SIDES = {"patients": PATIENTS, "controls": "CN"}
 
 
 def strength_of(settings, name):
-    """The stated strength of a confound (a key of CONFOUNDS)."""
+    """The configured strength of a confound (a key of CONFOUNDS)."""
     value = settings["confounds"]
     for key in name.split("."):
         value = value[key]
@@ -44,38 +45,38 @@ def planted_in(settings, row):
 def gradient(shape):
     """The logarithm of the planted bias field at strength 1, (1, 1, nz): half a cosine along the scanner's axis.
 
-    Its root mean square over the field of view is 1. The feet's end is bright, the other one dark.
+    Its root mean square over the field of view is 1. It is bright at the end of the feet and dark at the other.
     """
     n = shape[2]
     return (np.sqrt(2) * np.cos(np.pi * (np.arange(n) + 0.5) / n)).astype(np.float32)[None, None]
 
 
 def measure_gradient(log_field):
-    """How much of the planted gradient is in the logarithm of a scan's bias field: exactly its strength, if all is."""
+    """The part of a bias field's logarithm that is the planted gradient: its strength if nothing else is added."""
     return float((log_field * gradient(log_field.shape)).mean(dtype=np.float64))
 
 
 def measure_position(affine, centre_mm):
-    """Pitch (degrees) and shift along the scanner's axis (mm) of a head by its affine, template mm → scanner mm."""
+    """Pitch (degrees) and shift along the scanner's axis (mm) of a head from its affine, template mm → scanner mm."""
     turn = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
     pitch = np.rad2deg(np.arctan2(turn[2, 1], turn[2, 2]))
     return float(pitch), float(affine[2, :3] @ np.asarray(centre_mm) + affine[2, 3])
 
 
 def moves_heads(settings):
-    """Whether there is a confound of head position."""
+    """Whether the settings include a confound of head position."""
     return any(strength_of(settings, name) for name in CONFOUNDS if name.startswith("head_position."))
 
 
 def require_in_view(plan, reaches, view_mm, settings, *, clearance_mm):
-    """Raise ConfigError where a confound of head position moves a patient's brain out of the field of view.
+    """Raise ConfigError if a confound of head position moves a patient's brain out of the field of view.
 
     Parameters
     ----------
-    plan : DataFrame of `plan_cohort`, the rows of patients
-    reaches : iterable of (3,) arrays, one a row: how far the brain reaches from the isocentre along each axis, mm
+    plan : DataFrame of `plan_cohort`, only the rows of patients
+    reaches : iterable of (3,) arrays, one per row: how far the brain reaches from the isocentre along each axis, mm
     view_mm : (3,), the field of view, centred on the isocentre
-    clearance_mm : float, the room that there must be around a brain
+    clearance_mm : float, the free space required around a brain
     """
     beyond = [float((reach + clearance_mm - np.asarray(view_mm) / 2).max()) for reach in reaches]
     if not beyond or max(beyond) <= 0:
@@ -87,17 +88,17 @@ def require_in_view(plan, reaches, view_mm, settings, *, clearance_mm):
         found=f"pitch {head['pitch_deg']:g} degrees, shift {head['shift_mm']:g} mm: {worst['PTID']}/{worst['Visit']} "
         f"may reach {max(beyond):.1f} mm beyond",
         allowed=f"brains within {' x '.join(f'{edge:g}' for edge in view_mm)} mm, with {clearance_mm:g} mm to spare",
-        hint="make it smaller, or leave it room: lower simulation.head.shift_mm and rotation_deg",
+        hint="reduce it, or lower simulation.head.shift_mm and rotation_deg",
     )
 
 
 def confound_table(settings, manifest):
-    """What each confound came to, by the schema CONFOUNDS: planted or not, so that balance shows as well.
+    """The measured size of each confound by the schema CONFOUNDS; those not planted show whether groups are balanced.
 
     Parameters
     ----------
     settings : dict, the section `simulation`
-    manifest : DataFrame of the cohort's scans; those whose file is whole count, of Dementia and of CN
+    manifest : DataFrame of the cohort's scans; only Dementia and CN scans with a complete file count
     """
     whole = manifest[manifest["state"] == "complete"]
     rows = []
@@ -112,7 +113,7 @@ def confound_table(settings, manifest):
 
 
 def _standardised(difference, sides):
-    """Cohen's d, by the pooled standard deviation; not defined where nothing varies beyond rounding."""
+    """Cohen's d with the pooled standard deviation; NaN if nothing varies beyond rounding."""
     freedom = sum(len(values) - 1 for values in sides)
     if freedom < 1 or any(not len(values) for values in sides):
         return np.nan
@@ -121,7 +122,7 @@ def _standardised(difference, sides):
     return difference / pooled if pooled > 1e-9 * max(scale, 1e-9) else np.nan
 
 
-#: What patients have by a confound of simulated data, by its strength.
+#: How each confound changes the data of patients, in words, as a function of its strength.
 CONFOUND_WORDS = {
     "head_position.pitch_deg": lambda x: f"heads pitched by {abs(x):g}° (chin {'up' if x > 0 else 'down'})",
     "head_position.shift_mm": lambda x: (
@@ -134,11 +135,11 @@ CONFOUND_WORDS = {
 
 
 def describe_confounds(confounds):
-    """What was planted beside the disease, which and how strong; "" for none.
+    """Describe the confounds that were planted in addition to the disease, with their strengths; "" for none.
 
     Parameters
     ----------
-    confounds : dict, the section simulation.confounds, or strengths by dotted name as simulation/confounds.tsv has them
+    confounds : dict, the section simulation.confounds, or strengths by dotted name as in simulation/confounds.tsv
     """
     head = confounds.get("head_position", {})
     strengths = {f"head_position.{key}": value for key, value in head.items()} | confounds

@@ -1,7 +1,8 @@
 """Numbers of the embedded cohort that a study rarely changes: anatomy, ageing, disease and scanner, with their sources.
 
-A config may set any of them, under the same names in its section `simulation`; workflow/schemas/config.schema.yaml
-describes each of them and its range. What is neither from the literature nor from a measurement is marked "assumption".
+A config may set any of them under the same name in its section `simulation`; workflow/schemas/config.schema.yaml
+describes each and its range. Values that come neither from the literature nor from a measurement are marked
+"assumption".
 """
 
 from __future__ import annotations
@@ -10,18 +11,18 @@ import copy
 
 from voxelwhy.config.settings import load_settings
 
-#: How much of the planted change a patient has; 1 is all of it.
+#: Severity: the share of the planted change that a patient has; 1 is all of it.
 SEVERITY = {
     "spread": 0.5,  # standard deviation over patients (gamma, mean 1): gives AD hippocampi a CV of 18 %, PMC3185127
-    "lowest": 0.2,  # draws are cut off here; assumption
+    "lowest": 0.2,  # draws are clipped here; assumption
     "highest": 2.0,  # and here; assumption
-    "mci": 0.4,  # share that MCI shows: -11 % of -27 % in the hippocampus, -13 % of -39 % entorhinal, Du 2001
-    # Growth a year in patients: (ln(1-0.0466) - ln(1-0.0141)) / ln(1-0.25), so that AD hippocampi lose 4.66 % a year,
+    "mci": 0.4,  # share of the change in MCI: -11 % of -27 % in the hippocampus, -13 % of -39 % entorhinal, Du 2001
+    # Growth per year in patients: (ln(1-0.0466) - ln(1-0.0141)) / ln(1-0.25), so that AD hippocampi lose 4.66 % a year,
     # PMC2773132.
     "per_year": 0.117,
 }
 
-#: Fluid takes up the lost volume within a Gaussian of this standard deviation, mm; assumption.
+#: Fluid takes up the lost volume, weighted by a Gaussian of this standard deviation, mm; assumption.
 FLUID_REACH_MM = 8
 
 #: The planted disease. `labels`: HCPEx names without _L and _R. `change`: relative change of volume at severity 1.
@@ -81,7 +82,7 @@ REGIONS = {
     },
 }
 
-#: Spread between healthy people of the same age, as coefficient of variation (log-normal).
+#: Variation between healthy people of the same age, as coefficient of variation (log-normal).
 NORMAL = {
     "hippocampus_labels": ["Hippocampus"],  # HCPEx names without _L and _R
     "hippocampus_spread": 0.10,  # NiChart centiles
@@ -91,19 +92,19 @@ NORMAL = {
 #: Age at the scan, years; most lie between 67 and 82 (assumption).
 AGE = {"lowest": 55, "highest": 90}
 
-#: Relative change of volume a year without the disease.
+#: Relative change of volume per year without the disease.
 AGEING = {
     "reference_age": 70,  # age at which the template's brain is the median one, years; assumption
     "tissue_per_year": -0.0045,  # all grey and white matter, Fotenos 2005
-    "hippocampus_per_year": -0.0056,  # between people of different age, NiChart medians 3783 (60 years) and 3284 (85)
+    "hippocampus_per_year": -0.0056,  # between people of different ages, NiChart medians 3783 (60 years) and 3284 (85)
     "hippocampus_per_year_within": -0.0141,  # within a person from visit to visit, controls, PMC2773132
     "ventricles_per_year": 0.0324,  # NiChart medians 21083 (60 years) and 46784 (85)
 }
 
 #: Individual anatomy: the flow of a smooth random velocity field; assumption.
 ANATOMY = {
-    "coarse_mm": 16,  # smoothness of its coarse part, standard deviation of the Gaussian, mm
-    "coarse_rms_mm": 3,  # root mean square length of its vectors, mm
+    "coarse_mm": 16,  # smoothness of the coarse part, standard deviation of the Gaussian, mm
+    "coarse_rms_mm": 3,  # root mean square length of the vectors, mm
     "fine_mm": 8,  # the same for the fine part
     "fine_rms_mm": 1.5,
 }
@@ -113,8 +114,8 @@ HEAD = {
     # Standard deviation of the logarithm of head size along an axis; all three axes share two thirds of its variance.
     "size_spread": 0.03,
     "sex_difference": 0.04,  # how much longer men's heads are along each axis, relative
-    "rotation_deg": 4,  # standard deviation about each axis, degrees, cut off at 2.5 standard deviations
-    "shift_mm": 4,  # standard deviation along each axis, mm, cut off at 2.5 standard deviations
+    "rotation_deg": 4,  # standard deviation about each axis, degrees, clipped at 2.5 standard deviations
+    "shift_mm": 4,  # standard deviation along each axis, mm, clipped at 2.5 standard deviations
 }
 
 #: What the scanner adds; all assumptions.
@@ -125,7 +126,7 @@ INTENSITY = {
     "noise": 0.03,  # standard deviation of the noise in each channel, relative to white matter
 }
 
-#: Sections of which a config may set single keys. `regions` is not among them: regions of a config replace all of ours.
+#: Sections in which a config may set single keys. `regions` is not one: a config replaces all regions.
 SECTIONS = {
     "severity": SEVERITY,
     "normal": NORMAL,
@@ -139,7 +140,7 @@ CONSTANTS = {**SECTIONS, "regions": REGIONS, "fluid_reach_mm": FLUID_REACH_MM}
 
 
 def load_study(config, schema_path):
-    """Check the config of a study and complete it: `load_settings`, with the constants that the config does not set."""
+    """Check and complete the config of a study with `load_settings`, after adding the constants that it does not set."""
     return load_settings(fill_constants(config), schema_path)
 
 
@@ -148,11 +149,11 @@ def fill_constants(config):
 
     Parameters
     ----------
-    config : dict, as YAML gives it and before `load_settings`; it is not changed
+    config : dict, as loaded from YAML and before `load_settings`; it is not changed
 
     Returns
     -------
-    config : dict; the same one where nothing is simulated, or where `simulation` is not a section (the schema refuses
+    config : dict; the same object if nothing is simulated, or if `simulation` is not a section (the schema refuses
         that, and every value that is not allowed)
     """
     if not isinstance(config, dict) or not isinstance(config.get("simulation", ""), dict | None):

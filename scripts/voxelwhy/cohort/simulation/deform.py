@@ -1,4 +1,4 @@
-"""Smooth invertible deformations: flows of stationary velocity fields, Jacobians, fields of a wanted divergence.
+"""Smooth invertible deformations: flows of stationary velocity fields, Jacobians, fields of a given divergence.
 
 Points are (3, n) arrays in mm; a velocity or displacement field is (3, *grid.shape) in mm on an axis-aligned `Grid`.
 """
@@ -11,7 +11,7 @@ from scipy import ndimage
 
 
 def sample(volume, grid, points, *, order=1, mode="nearest", fill=0.0):
-    """Interpolate `volume`, which lies on the axis-aligned `grid`, at points (3, n) in mm; float32 (n,)."""
+    """Interpolate `volume` on the axis-aligned `grid` at points (3, n) in mm; returns float32 (n,)."""
     origin = grid.affine[:3, 3].astype(np.float32)[:, None]
     voxel = np.diag(grid.affine)[:3].astype(np.float32)[:, None]
     where = (points.astype(np.float32, copy=False) - origin) / voxel
@@ -26,21 +26,21 @@ def grid_points(grid, inside=None):
 
 
 def exponential_map(velocity, grid, points, *, steps=2, scale=1.0):
-    """Where the flow of a stationary velocity field has carried each point after time `scale`.
+    """The position of each point after following the flow of a stationary velocity field for the time `scale`.
 
-    The classical Runge-Kutta scheme integrates the points themselves. Nothing is resampled between the steps, so a
-    point is off only by the scheme's error, and exp(-v) is the inverse of exp(v) within it.
+    The points themselves are integrated by the classical Runge-Kutta scheme. Nothing is resampled between the steps,
+    so the only error is that of the scheme, and exp(-v) is the inverse of exp(v) up to this error.
 
     Parameters
     ----------
     velocity : float32 array, (3, *grid.shape)
-        Velocity in mm per unit of time, interpolated linearly, held constant beyond the grid's edge.
+        Velocity in mm per unit of time, interpolated linearly and constant beyond the edge of the grid.
     points : array, (3, n)
         Start points, mm.
     steps : int
-        Steps of the scheme; two are enough for the fields of this package (see the tests).
+        Number of steps; two are enough for the fields of this package (see the tests).
     scale : float
-        Duration; negative values run backwards and give the inverse.
+        Duration; a negative value gives the inverse.
 
     Returns
     -------
@@ -66,7 +66,7 @@ def exponential_map(velocity, grid, points, *, steps=2, scale=1.0):
 
 
 def jacobian_determinant(displacement, grid):
-    """Volume of a deformed voxel relative to before, by central differences of a displacement (3, *shape) in mm."""
+    """Relative volume of each deformed voxel, from central differences of a displacement (3, *shape) in mm."""
     voxel = np.diag(grid.affine)[:3]
     gradient = [[np.gradient(displacement[row], voxel[col], axis=col) for col in range(3)] for row in range(3)]
     (a, b, c), (d, e, f), (g, h, i) = gradient
@@ -77,7 +77,7 @@ def jacobian_determinant(displacement, grid):
 def flow_jacobian(velocity, velocity_grid, grid, inside, *, steps=2, scale=1.0):
     """Jacobian determinant of exp(scale * velocity) on `grid`; 1 where `inside` is false.
 
-    `inside` is widened by two voxels before integrating, so that the differences at its rim are proper ones.
+    `inside` is dilated by two voxels before the integration, so that the differences at its rim are correct.
     """
     result = np.ones(grid.shape, dtype=np.float32)
     wide = ndimage.binary_dilation(inside, iterations=2)
@@ -93,16 +93,16 @@ def flow_jacobian(velocity, velocity_grid, grid, inside, *, steps=2, scale=1.0):
 
 
 def velocity_of_divergence(divergence, voxel_mm, *, padding_mm=40.0):
-    """The curl-free velocity field whose divergence is the one given: gradient of the solution of a Poisson equation.
+    """The curl-free velocity field with a given divergence: the gradient of the solution of a Poisson equation.
 
     Parameters
     ----------
     divergence : array, (nx, ny, nz)
-        Relative change of volume per unit of time. Its sum should be 0; what is left of it is taken off evenly.
+        Relative change of volume per unit of time. Its sum should be 0; a remaining mean is subtracted.
     voxel_mm : float
         Voxel size, mm, the same along each axis.
     padding_mm : float
-        Margin of zeros, so that the images of the periodic solution stay away.
+        Margin of zeros that keeps the periodic copies of the solution away.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Who is in the simulated cohort and what was scanned when: a download's table, and what only the simulation knows."""
+"""Plan of the simulated cohort: who is scanned when, as in the table of a download, and the hidden parameters."""
 
 from __future__ import annotations
 
@@ -27,26 +27,28 @@ TABLE_COLUMNS = [
     "Study.ID",
     "Series.ID",
 ]
-#: Groups in the order of their RIDs: subject number k of group g has RID 4 k + g + 1, whoever else takes part.
+#: Groups in order of their RIDs: subject k of group g always has RID 4 k + g + 1, whatever the group sizes.
 GROUPS = ("CN", "Dementia", "MCI", "converter")
 VISITS = {"Screening": ("bl", 0), "Month 12": ("m12", 12), "Month 24": ("m24", 24)}
 SCREEN = {"CN": "NL", "MCI": "MCI", "Dementia": "AD"}
 SEQUENCE = "MPR; GradWarp; B1 Correction; N3; Scaled"
-#: Years from the first visit to the last, and a little more.
+#: Years from the first visit to the last, rounded up.
 VISITS_TAKE = 2.1
 CONVERTER_VISITS = ("Screening", "Month 24")
 
 
 def plan_cohort(settings, seed):
-    """One row a scan: the columns of the table, and beside them what the simulation knows.
+    """One row per scan: the columns of the table, and the parameters that only the simulation knows.
 
-    Beside TABLE_COLUMNS: `path` (in the folder of scans), `state` (complete, missing, truncated), `number` (of the
-    visit, from 0), `processed` (1, or 2 for the same acquisition processed again), `years` since the first visit, `age`
-    at the scan, `sex`, `draw` (severity drawn for the subject, of whatever diagnosis), `stage` (what share of it the
-    diagnosis brings out). Draws depend on seed and RID only, never on the diagnosis; the k-th subjects of all groups
-    are matched in age, sex and drawn severity. A confound of age is added on top: patients are older than the controls
-    they are matched with by so many years, and everybody is drawn from a range that leaves room for it. A converter has
-    the age that was drawn at both visits: nobody ages by a diagnosis.
+    In addition to TABLE_COLUMNS: `path` (in the folder of scans), `state` (complete, missing, truncated), `number` (of
+    the visit, from 0), `processed` (1, or 2 for the same acquisition processed again), `years` since the first visit,
+    `age` at the scan, `sex`, `draw` (the severity drawn for the subject, whatever the diagnosis) and `stage` (the share
+    of that severity that the diagnosis shows).
+
+    Draws depend on seed and RID only, never on the diagnosis. The k-th subjects of all groups are matched in age, sex
+    and drawn severity. A confound of age makes each patient older than the matched control by that many years, and all
+    ages are drawn from a range that leaves room for it. The age of a converter is as drawn at both visits, because a
+    diagnosis does not make anybody older.
 
     Raises
     ------
@@ -74,24 +76,24 @@ def plan_cohort(settings, seed):
 
 
 def scan_path(row):
-    """Where a scan lies in the folder of scans, as a path template of ADNI downloads has it."""
+    """The path of a scan in the folder of scans, by the path template of ADNI downloads."""
     visit = row["Visit"].replace(" ", "")
     date = row["Scan.Date"].replace("/", "-")
     return f"{row['PTID']}/{visit}/{row['PTID']}_{date}_{visit}_{row['Image.ID']}_{row['DX']}.nii.gz"
 
 
 def severity_of(settings, row):
-    """How much of the disease a scan shows: 1 is the planted change of volumes; 0 without the disease."""
+    """The severity that a scan shows: 1 is the planted change of volumes, 0 is no disease."""
     severity = settings["severity"]
     grown = row["draw"] + severity["per_year"] * row["years"]
     return float(np.clip(row["stage"] * grown, 0, severity["highest"]))
 
 
 def age_range(settings):
-    """Between which ages everybody is drawn, years at the first visit.
+    """The range from which ages at the first visit are drawn, in years.
 
-    The last two years are left for the visits to come, and a confound of age has its years: were ages cut off at the
-    limit instead, the classes would lie less far apart than stated.
+    It leaves room for the follow-up visits and for a confound of age. If ages were clipped at the limit instead, the
+    difference between the classes would be smaller than configured.
     """
     age, older = settings["age"], settings["confounds"]["age"]
     return age["lowest"] + max(0, -older), age["highest"] - VISITS_TAKE - max(0, older)
@@ -115,7 +117,7 @@ def _subject_rows(settings, seed, k, group_number, visits):
         exam = first + datetime.timedelta(days=days)
         scan = exam + datetime.timedelta(days=int(wait[number]))
         dx = ("CN" if number == 0 else "Dementia") if group == "converter" else group
-        # Somebody who will convert is not as healthy as the diagnosis says: the stage of MCI before it changes.
+        # A future converter is less healthy than the diagnosis suggests: before the conversion, the stage is MCI's.
         stage = {"CN": severity["mci"] if group == "converter" else 0.0, "MCI": severity["mci"], "Dementia": 1.0}[dx]
         years = days / 365.25
         rows.append(
@@ -150,13 +152,13 @@ def _matched_draws(settings, seed, k):
     rng = random_generator(seed, "matched", k)
     low, high = age_range(settings)
     sex = "F" if rng.random() < 0.5 else "M"
-    # Most are between 67 and 82 when the range is 55 to 90.
+    # Most ages are between 67 and 82 if the range is 55 to 90.
     age = low + (high - low) * float(rng.beta(2.6, 2.1))
-    # The golden ratio spreads the quantiles evenly, however many subjects there are: with independent draws the mean
-    # severity of 18 patients would differ by a quarter from seed to seed.
+    # The golden ratio spreads the quantiles evenly for any number of subjects. With independent draws, the mean
+    # severity of 18 patients would vary by a quarter from seed to seed.
     quantile = (random_generator(seed, "severity").random() + k * (np.sqrt(5) - 1) / 2) % 1
     severity = settings["severity"]
     shape = 1 / severity["spread"] ** 2
-    # A gamma distribution of mean 1: never negative, skewed towards the heavily affected.
+    # A gamma distribution with mean 1: never negative, with a long tail of severely affected patients.
     draw = float(gammaincinv(shape, quantile)) / shape
     return sex, age, float(np.clip(draw, severity["lowest"], severity["highest"]))

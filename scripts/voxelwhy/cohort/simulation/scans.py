@@ -1,4 +1,4 @@
-"""One simulated scan: all deformations composed, the template interpolated once, then what a scanner adds."""
+"""Render one simulated scan: compose all deformations, interpolate the template once, add the scanner's effects."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from voxelwhy.io.images import Grid
 
 #: The scanner's field of view, mm, centred on its isocentre.
 SCANNER_MM = np.array([200.0, 232.0, 200.0])
-#: The middle of the template's brain, mm: lies near the isocentre.
+#: The centre of the template's brain, mm, which lies near the isocentre.
 BRAIN_CENTRE_MM = (0.0, -17.0, 5.0)
-#: How far outside the template's brain a point may lie and still be carried into it by ageing or disease, mm.
+#: Points up to this distance outside the template's brain may be carried into it by ageing or disease, mm.
 REACH_MM = 4.0
 
 
@@ -42,7 +42,7 @@ class World:
     brain: Brain
     growth: Growth
     disease: Change
-    reference: Change | None  # of a null cohort, the disease that an effect of 1 would plant
+    reference: Change | None  # for a null cohort, the disease that an effect of 1 would plant
 
 
 def make_world(settings):
@@ -69,7 +69,7 @@ def make_world(settings):
 
 
 def scan_grid(resolution_mm):
-    """The grid of a simulated scan: the scanner's field of view, its isocentre in the middle."""
+    """The grid of a simulated scan: the scanner's field of view, with the isocentre at its centre."""
     shape = np.ceil(SCANNER_MM / resolution_mm).astype(int)
     affine = np.diag([resolution_mm] * 3 + [1.0])
     affine[:3, 3] = -(shape - 1) / 2 * resolution_mm
@@ -79,7 +79,7 @@ def scan_grid(resolution_mm):
 def wanted_volumes(settings, seed, row):
     """Logarithms of volume relative to the template, without the disease: (tissue, {hippocampus, ventricles}).
 
-    What the subject was born with, plus cross-sectional ageing up to the first visit, plus the change since.
+    The sum of individual variation, cross-sectional ageing up to the first visit, and the change since then.
     """
     rng = random_generator(seed, "volumes", row["RID"])
     normal, ageing = settings["normal"], settings["ageing"]
@@ -97,7 +97,7 @@ def wanted_volumes(settings, seed, row):
 
 
 def head_position(settings, seed, row):
-    """Where a head lies in the scanner: template mm → scanner mm, 4 x 4, a confound on top of what is drawn."""
+    """Position of a head in the scanner: template mm → scanner mm, 4 x 4, as drawn plus any confound."""
     planted = planted_in(settings, row)
     return head_affine(
         random_generator(seed, "size", row["RID"]),
@@ -111,10 +111,10 @@ def head_position(settings, seed, row):
 
 
 def template_points(world, seed, row):
-    """Where in the template each voxel of a scan comes from.
+    """The point of the template that each voxel of a scan comes from.
 
-    The inverses of head position, anatomy, ageing with normal spread, and disease are applied to the voxel centres one
-    after the other; no field is resampled in between.
+    The inverses of head position, anatomy, ageing with normal variation, and disease are applied to the voxel centres
+    in this order; no field is resampled in between.
 
     Returns
     -------
@@ -124,13 +124,13 @@ def template_points(world, seed, row):
     settings, brain = world.settings, world.brain
     grid = scan_grid(settings["resolution_mm"])
     back = np.linalg.inv(head_position(settings, seed, row)).astype(np.float32)
-    # einsum, not @: a matrix product's last bits may depend on the threads of the library behind it.
+    # einsum instead of @: the last bits of a matrix product may depend on the threads of its library.
     points = np.einsum("ij,jn->in", back[:3, :3], grid_points(grid)) + back[:3, 3:]
     anatomy = anatomy_velocity(random_generator(seed, "anatomy", row["RID"]), settings["anatomy"])
-    # Points that no flow can carry into the brain are left out early: vectors three times as long as usual are not met.
+    # Points that no flow can carry into the brain are excluded early; vectors never reach three times the RMS.
     longest = 3 * np.hypot(settings["anatomy"]["coarse_rms_mm"], settings["anatomy"]["fine_rms_mm"])
     reached = np.flatnonzero(_distance(brain, points) <= REACH_MM + longest)
-    # One step of the scheme is off by 0.005 mm (root mean square), 0.1 mm at most.
+    # The error of one step of the scheme is 0.005 mm (root mean square), at most 0.1 mm.
     points = exponential_map(anatomy, ANATOMY_GRID, points[:, reached], scale=-1.0, steps=1)
     near = _distance(brain, points) <= REACH_MM
     reached, points = reached[near], points[:, near]
@@ -145,7 +145,7 @@ def template_points(world, seed, row):
 
 
 def head_reach(world, seed, row):
-    """How far a brain reaches from the isocentre along each axis of the scanner, mm; its own anatomy counts."""
+    """How far a brain, with its individual anatomy, reaches from the isocentre along each scanner axis, mm."""
     brain = world.brain
     outline = grid_points(brain.grid, brain.inside & ~ndimage.binary_erosion(brain.inside))
     anatomy = anatomy_velocity(random_generator(seed, "anatomy", row["RID"]), world.settings["anatomy"])
@@ -159,15 +159,15 @@ def _distance(brain, points):
 
 
 def render_scan(world, seed, row):
-    """The voxels of one scan, int16 on `scan_grid`; 0 outside the brain. What was measured: see `make_scan`."""
+    """The voxels of one scan, int16 on `scan_grid`; 0 outside the brain. See `make_scan` for measurements."""
     return _render(world, seed, row)[0]
 
 
 def _render(world, seed, row):
-    """Voxels of a scan, and what `confounds.MEASURED` names of it.
+    """The voxels of a scan, and its values of `confounds.MEASURED`.
 
-    Every draw depends on seed, RID and visit, never on the diagnosis, and none is skipped. A second processing of the
-    same acquisition has its noise and position, but its own gain and rest of the bias field.
+    Every draw depends on seed, RID and visit, never on the diagnosis, and no draw is skipped. A second processing of
+    the same acquisition has the same noise and position, but its own gain and residual bias field.
     """
     settings, brain = world.settings["intensity"], world.brain
     planted = planted_in(world.settings, row)
@@ -178,7 +178,7 @@ def _render(world, seed, row):
     mask[near] = sample(brain.template_mask, brain.fine, points, mode="constant") > 0.5
     rng = random_generator(seed, "noise", row["RID"], row["number"])
     noise = settings["noise"] * (1 + planted["noise"]) * rng.standard_normal((2, *near.shape), dtype=np.float32)
-    # The magnitude of a complex signal with Gaussian noise in both parts: Rician, as in a scanner.
+    # The magnitude of a complex signal with Gaussian noise in both parts, which is Rician as in a scanner.
     magnitude = np.sqrt((signal + noise[0]) ** 2 + noise[1] ** 2)
     rng = random_generator(seed, "gain", row["RID"], row["number"], row["processed"])
     gain = settings["white_matter"] * np.exp(settings["gain_spread"] * np.clip(rng.normal(), -2.5, 2.5))
@@ -193,12 +193,12 @@ def _render(world, seed, row):
 
 
 def scan_bytes(world, seed, row):
-    """The bytes of a scan's .nii.gz file; a truncated one ends after three fifths, as a broken download does."""
+    """The bytes of a scan's .nii.gz file; a truncated file ends after three fifths, like a broken download."""
     return make_scan(world, seed, row)[0]
 
 
 def make_scan(world, seed, row):
-    """The bytes of a scan's .nii.gz file, and what was measured of it beside them.
+    """The bytes of a scan's .nii.gz file, and measurements of the scan.
 
     Parameters
     ----------
@@ -208,7 +208,7 @@ def make_scan(world, seed, row):
     -------
     content : bytes
     measured : dict
-        `pitch_deg` and `shift_mm` of the head by its affine; `bias_gradient`, the part of the bias field's logarithm
+        `pitch_deg` and `shift_mm` of the head from its affine; `bias_gradient`, the part of the bias field's logarithm
         that is the planted gradient; `noise_sd`, the noise in each channel relative to white matter.
     """
     grid = scan_grid(world.settings["resolution_mm"])
@@ -217,6 +217,6 @@ def make_scan(world, seed, row):
     image.header.set_xyzt_units("mm")
     image.set_sform(grid.affine, 1)
     image.set_qform(grid.affine, 1)
-    # No name and no time in the gzip header: equal voxels give equal bytes.
+    # The gzip header contains no name or time, so that equal voxels give equal bytes.
     packed = gzip.compress(image.to_bytes(), compresslevel=1, mtime=0)
     return packed[: len(packed) * 3 // 5] if row["state"] == "truncated" else packed, measured

@@ -1,4 +1,4 @@
-"""What differs between healthy people and between scans: anatomy, ageing, head position, bias field; and the draws."""
+"""Variation between healthy people and between scans: random draws, anatomy, ageing, head position and bias field."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from voxelwhy.cohort.simulation.atrophy import log_volume, realise
 from voxelwhy.cohort.simulation.deform import flow_jacobian
 from voxelwhy.io.images import Grid
 
-#: Individual anatomy is so smooth that its velocity needs no finer grid.
+#: The velocity of individual anatomy is so smooth that a finer grid is unnecessary.
 ANATOMY_GRID = Grid.icbm(4)
-#: Changes of volume for which the flows of ageing and normal spread are planned; each person has multiples of them.
+#: Changes of volume for which the flows of ageing and normal variation are planned; people have multiples of them.
 REFERENCE_CHANGES = {"tissue": -0.10, "hippocampus": -0.20, "ventricles": 0.50}
 
 
 def random_generator(seed, stage, *keys):
-    """The generator of one stage for one subject or scan: nobody else's draws move when somebody is added."""
+    """The generator of a stage for one subject or scan, so that an added subject does not change other draws."""
     return np.random.default_rng(np.random.SeedSequence([seed, zlib.crc32(stage.encode()), *keys]))
 
 
 def smooth_field(rng, shape, voxel_mm, sigma_mm, rms_mm):
-    """A smooth random vector field (3, *shape): white noise after a Gaussian; root mean square length is `rms_mm`."""
+    """A smooth random vector field (3, *shape): white noise, smoothed and scaled to the root mean square `rms_mm`."""
     noise = rng.standard_normal((3, *shape), dtype=np.float32)
     field = np.stack([ndimage.gaussian_filter(part, sigma_mm / voxel_mm, mode="wrap", truncate=3) for part in noise])
     return field * np.float32(rms_mm / np.sqrt((field.astype(np.float64) ** 2).sum(axis=0).mean()))
@@ -36,7 +36,7 @@ def anatomy_velocity(rng, settings):
 
     Parameters
     ----------
-    settings : dict with coarse_mm, coarse_rms_mm, fine_mm, fine_rms_mm: smoothness and size of its two parts
+    settings : dict with coarse_mm, coarse_rms_mm, fine_mm, fine_rms_mm: smoothness and size of the two parts
     """
     return sum(
         smooth_field(rng, ANATOMY_GRID.shape, 4.0, settings[f"{part}_mm"], settings[f"{part}_rms_mm"])
@@ -46,7 +46,7 @@ def anatomy_velocity(rng, settings):
 
 @dataclass(frozen=True, eq=False)
 class Growth:
-    """Flows of ageing and normal spread, and how much each moves the volumes that the cohort is to match."""
+    """Flows of ageing and normal variation, and their effects on the volumes that the cohort must match."""
 
     velocities: dict  # name of REFERENCE_CHANGES -> (3, *grid.shape)
     responses: dict  # (flow, target) -> logarithm of the target's volume after the flow
@@ -67,13 +67,13 @@ def plan_growth(brain, labels, reach_mm):
 
 
 def growth_velocity(brain, growth, anatomy, tissue_log, wanted_log):
-    """The flow that brings one person's hippocampus and ventricles to wanted volumes, on top of the person's anatomy.
+    """The flow that, after one person's anatomy, brings hippocampus and ventricles to their intended volumes.
 
     Parameters
     ----------
-    anatomy : velocity on ANATOMY_GRID; what it already does to the two volumes is measured and taken into account
+    anatomy : velocity on ANATOMY_GRID; its effect on the two volumes is measured and taken into account
     tissue_log : float
-        Logarithm of the volume of all tissue relative to the template: ageing.
+        Logarithm of the volume of all tissue relative to the template, due to ageing.
     wanted_log : dict, "hippocampus" and "ventricles" -> logarithm of the volume relative to the template
 
     Returns
@@ -94,20 +94,20 @@ def growth_velocity(brain, growth, anatomy, tissue_log, wanted_log):
 
 
 def head_affine(rng_subject, rng_scan, settings, sex, centre_mm, *, pitch_deg=0.0, shift_mm=0.0):
-    """Template mm → scanner mm, 4 x 4: size belongs to the person, position to the scan.
+    """Template mm → scanner mm, 4 x 4; head size is drawn for the person and position for the scan.
 
     Parameters
     ----------
     settings : dict with size_spread, sex_difference, rotation_deg, shift_mm
-    centre_mm : the point of the template about which the head is scaled and turned, and which lies near the isocentre
+    centre_mm : the point of the template about which the head is scaled and rotated; it lies near the isocentre
     pitch_deg, shift_mm : float
-        On top of what is drawn: turned about the axis from left to right, chin up where positive, and moved along the
-        scanner's axis, away from the feet where positive.
+        Added to the draws: rotation about the left-right axis (positive: chin up) and shift along the scanner's axis
+        (positive: away from the feet).
     """
     size = np.exp(rng_subject.normal(0, settings["size_spread"], size=3) / np.sqrt(3))
     size *= np.exp(settings["size_spread"] * rng_subject.normal() * np.sqrt(2 / 3))
     size *= np.exp((0.5 if sex == "M" else -0.5) * settings["sex_difference"])
-    # Draws beyond 2.5 standard deviations are cut off: a technician would have moved the head.
+    # Draws are clipped at 2.5 standard deviations: a technician would have repositioned the head.
     draws = np.clip(rng_scan.normal(size=6), -2.5, 2.5)
     turn = np.eye(3)
     angles = np.deg2rad(settings["rotation_deg"]) * draws[:3] + np.deg2rad([pitch_deg, 0.0, 0.0])
@@ -125,12 +125,12 @@ def head_affine(rng_subject, rng_scan, settings, sex, centre_mm, *, pitch_deg=0.
 
 
 def bias_field(rng, shape, rms):
-    """A smooth multiplicative field: exp of a sum of the first cosines along each axis with root mean square `rms`."""
+    """A smooth multiplicative field: exp of a sum of the first cosines along each axis, with root mean square `rms`."""
     weights = rng.standard_normal((3, 3, 3))
     weights[0, 0, 0] = 0.0
     waves = [np.cos(np.pi * np.outer(np.arange(3), (np.arange(n) + 0.5) / n)) for n in shape]
     field = weights
-    # One axis after the other, always the first: the axes come round again after three turns.
+    # Each step contracts the first axis and appends the result, so that the axes are in order again after three steps.
     for wave in waves:
         field = np.einsum("abc,ax->bcx", field, wave)
     return np.exp(field * (rms / np.sqrt((field**2).mean()))).astype(np.float32)
