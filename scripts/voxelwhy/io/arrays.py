@@ -1,4 +1,4 @@
-"""Arrays in .npz files, as people pass them on. Nothing in a file is run."""
+"""Arrays in .npz files from elsewhere, read without running any code in them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from voxelwhy.errors import InputError
 
 
 def read_arrays(path):
-    """The arrays in a .npz file.
+    """Read the arrays in a .npz file.
 
     Returns
     -------
@@ -18,7 +18,7 @@ def read_arrays(path):
 
     Raises
     ------
-    InputError : no such file; not a .npz file; objects among its arrays, which would have to be run to be read.
+    InputError : the file does not exist or is not a .npz file; an array holds Python objects, which could run code.
     """
     path = Path(path)
     if not path.exists():
@@ -28,7 +28,7 @@ def read_arrays(path):
             arrays = dict(stored)
     except Exception as error:  # numpy, zip and zlib each raise their own kinds
         raise InputError(
-            "the file cannot be read as arrays, and was not run",
+            "the file cannot be read as arrays (no code in it was run)",
             file=path,
             found=f"{type(error).__name__}: {error}",
             allowed="a .npz file of arrays of numbers",
@@ -38,7 +38,7 @@ def read_arrays(path):
         if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
             kind = getattr(array, "dtype", type(array).__name__)
             raise InputError(
-                "the file holds something that is no array of numbers",
+                "the file holds something other than arrays of numbers",
                 file=path,
                 found=f"{name}: {kind}",
                 allowed="arrays of numbers",

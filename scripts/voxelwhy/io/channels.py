@@ -1,29 +1,29 @@
-"""What a network sees of a scan: its registered intensities, and images that its registration gives beside them."""
+"""Channels of a network: the registered intensities of a scan, and images that are derived from its registration."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-#: Channels by name, as a reader knows them. Each is a file `<channel>.nii` in the folder of a registered scan.
+#: Channels by name, with the title that a reader knows. Each is `<channel>.nii` in the folder of a registered scan.
 CHANNELS = {
     "t1": "T1-weighted intensity",
     "log_jacobian": "log-Jacobian of the registration (tensor-based morphometry)",
     "grey_matter_modulated": "modulated grey matter (voxel-based morphometry)",
 }
-#: Transforms that deform a scan: only these have a Jacobian.
+#: Deformable transforms; only these have a Jacobian.
 WARPS = ("syn_quick", "syn_cc")
 
 
 def maps_needed(channels, maps=()):
-    """The images that registration makes beside the intensities, for these channels and those that are asked for."""
+    """Return the images that registration derives in addition to the intensities, for `channels` and for `maps`."""
     return sorted({*channels, *maps} - {"t1"})
 
 
 def channel_path(t1_path, channel):
-    """Path of a channel of a registered scan, from that of its intensities (which may have any name)."""
+    """Return the path of a channel of a registered scan, given that of its intensities (which may have any name)."""
     return Path(t1_path) if channel == "t1" else Path(t1_path).with_name(f"{channel}.nii")
 
 
 def in_words(channels):
-    """The channels of a network for a sentence."""
+    """Name the channels of a network in a sentence."""
     return " and ".join(CHANNELS[channel] for channel in channels)

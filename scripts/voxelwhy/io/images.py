@@ -1,4 +1,4 @@
-"""NIfTI images and the grids they lie on. Nothing is resampled behind the user's back."""
+"""NIfTI images and their grids. Nothing is resampled implicitly."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ MNI_LAST_MM = np.array([90.0, 90.0, 108.0])
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """A lattice of voxels in millimetres (RAS+): a shape and an affine."""
+    """A grid of voxels in millimetres (RAS+): a shape and an affine."""
 
     shape: tuple[int, int, int]
     affine: np.ndarray
 
     @classmethod
     def icbm(cls, resolution_mm):
-        """The paper's grid: the ICBM152 field of view at `resolution_mm`, centred alike at every resolution."""
+        """Return the paper's grid: the ICBM152 field of view, with the same centre at every resolution."""
         shape = np.ceil(FIELD_OF_VIEW_MM / resolution_mm - 1e-9).astype(int)
         affine = np.diag([resolution_mm] * 3 + [1.0])
         affine[:3, 3] = CENTRE_MM - (shape - 1) / 2 * resolution_mm
@@ -37,9 +37,9 @@ class Grid:
 
     @classmethod
     def mni(cls, resolution_mm):
-        """The grid of SPM and FSL, 91 x 109 x 91 at 2 mm: the first voxel is alike at every resolution.
+        """Return the grid of SPM and FSL, 91 x 109 x 91 at 2 mm; its first voxel is the same at every resolution.
 
-        At a resolution that does not divide its field of view the last voxel lies beyond it, less than a voxel away.
+        If the resolution does not divide the field of view, the last voxel lies up to one voxel beyond it.
         """
         shape = np.ceil((MNI_LAST_MM - MNI_FIRST_MM) / resolution_mm - 1e-9).astype(int) + 1
         affine = np.diag([resolution_mm] * 3 + [1.0])
@@ -48,12 +48,12 @@ class Grid:
 
     @classmethod
     def named(cls, name, resolution_mm):
-        """A study's grid by its name in the config: `icbm` or `mni`."""
+        """Return the grid of a study by its name in the config: `icbm` or `mni`."""
         return {"icbm": cls.icbm, "mni": cls.mni}[name](resolution_mm)
 
     @classmethod
     def of(cls, image):
-        """The grid of a nibabel image, or of the NIfTI file at a path (only the header is read)."""
+        """Return the grid of a nibabel image, or of the NIfTI file at a path (only the header is read)."""
         if not isinstance(image, nib.spatialimages.SpatialImage):
             image = nib.load(image)
         return cls(tuple(int(n) for n in image.shape[:3]), np.asarray(image.affine, dtype=float))
@@ -69,28 +69,28 @@ class Grid:
         return float(abs(np.linalg.det(self.affine[:3, :3])))
 
     def same(self, other, tolerance_mm=1e-3):
-        """Whether `other` has this shape and, within `tolerance_mm`, this affine."""
+        """Return whether `other` has the same shape and, within `tolerance_mm`, the same affine."""
         return self.shape == other.shape and np.allclose(self.affine, other.affine, atol=tolerance_mm)
 
     def require(self, other, name):
-        """Raise ShapeError, naming both grids, unless `other` is this grid."""
+        """Raise ShapeError, describing both grids, unless `other` is this grid."""
         if not self.same(other):
             raise ShapeError(f"{name} is not on the study's grid: {other.in_words()}; expected {self.in_words()}")
 
     def in_words(self):
-        """Shape, origin and voxel size, for messages."""
+        """Describe shape, origin and voxel size, for messages."""
         origin, voxels = np.round(self.affine[:3, 3], 3).tolist(), np.round(self.voxel_mm, 3).tolist()
         return f"shape {self.shape}, origin {origin} mm, voxels {voxels} mm"
 
 
 def read_volume(path, *, reorient=True):
-    """Read a 3-D image as a nibabel image with finite float32 values, reoriented to RAS+ (or left as stored).
+    """Read a 3-D image as a nibabel image with finite float32 values, reoriented to RAS+ (or in stored orientation).
 
     Raises
     ------
     InputError
-        The file is missing, empty, truncated or not an image; has more than one volume; is all zero; holds NaN or
-        infinity; or has an affine that cannot be inverted. The message names the file and the figure that gave it away.
+        The file is missing, empty, truncated or not an image; has more than one volume; is zero everywhere; holds NaN
+        or infinity; or has a singular affine. The message names the file and the value that was found.
     """
     path = Path(path)
     if not path.exists():
@@ -100,7 +100,7 @@ def read_volume(path, *, reorient=True):
     try:
         image = nib.load(path)
         data = np.asarray(image.dataobj, dtype=np.float32)
-    except Exception as error:  # nibabel, gzip and zlib each raise their own kinds
+    except Exception as error:  # nibabel, gzip and zlib each raise their own exceptions
         raise InputError(
             "the image cannot be read", file=path, found=f"{type(error).__name__}: {error}", hint="download it again"
         ) from error
@@ -132,7 +132,7 @@ def read_volume(path, *, reorient=True):
 
 
 def save_image(path, data, affine, sidecar=None):
-    """Write an array as NIfTI with its affine; float32 for floats. `sidecar` goes into a JSON file beside it."""
+    """Write an array as NIfTI with its affine; float32 for floats. `sidecar` is written to a JSON file next to it."""
     data = np.asarray(data)
     if data.dtype.kind == "f":
         data = data.astype(np.float32)
@@ -146,10 +146,10 @@ def save_image(path, data, affine, sidecar=None):
 
 
 def save_int16(path, data, affine):
-    """Write an array as int16 with a scale and return the error bound: half a step.
+    """Write an array as int16 with a scale factor, and return the largest rounding error: half a step.
 
-    Uncompressed files of this kind can be mapped into memory, every viewer reads them, and they do not overflow where
-    float16 does (above 65,504).
+    Uncompressed files of this type can be mapped into memory, every viewer reads them, and they do not overflow above
+    65,504 as float16 does.
     """
     data = np.asarray(data, dtype=np.float64)
     step = float(np.abs(data).max()) / 32767 or 1.0
@@ -159,12 +159,12 @@ def save_int16(path, data, affine):
     image.set_qform(affine, 4)
     image.header.set_slope_inter(step, 0)
     nib.save(image, path)
-    # The header keeps the step as float32: its rounding, times the largest integer, is part of the bound.
+    # The header stores the step as float32: its rounding error, times the largest integer, adds to the bound.
     return step / 2 + abs(float(np.float32(step)) - step) * 32767
 
 
 def sidecar_of(path):
-    """The JSON path that belongs to a NIfTI path."""
+    """Return the path of the JSON file that belongs to a NIfTI file."""
     path = Path(path)
     return path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".json")
 
@@ -180,6 +180,6 @@ def read_json(path):
 
 
 def hash_voxels(data):
-    """SHA-256 of the voxel values and the shape; the header plays no part, so a new header hides no duplicate."""
+    """Return the SHA-256 of voxel values and shape, without the header: a new header cannot hide a duplicate."""
     data = np.ascontiguousarray(data, dtype=np.float32)
     return hashlib.sha256(repr(data.shape).encode() + data.tobytes()).hexdigest()

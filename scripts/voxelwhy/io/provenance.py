@@ -1,4 +1,4 @@
-"""What a result was made with: versions of the libraries that carry the numbers."""
+"""Provenance of a result: versions of the libraries that its numbers depend on."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LIBRARIES = (
 
 
 def software_versions(names=LIBRARIES):
-    """Versions of Python and the named distributions as a plain dict; what is not installed is left out."""
+    """Return the versions of Python and the named distributions as a dict; those that are not installed are omitted."""
     versions = {"python": platform.python_version()}
     for name in names:
         try:

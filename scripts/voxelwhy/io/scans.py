@@ -1,4 +1,4 @@
-"""Scans as they come: NIfTI, mgz, Analyze or a folder of DICOM files; whether they can be a head at all, or a brain."""
+"""Scans in any format (NIfTI, MGZ, Analyze, a folder of DICOM files), and whether they show a head or a brain."""
 
 from __future__ import annotations
 
@@ -17,57 +17,58 @@ from voxelwhy.io.images import read_volume
 
 log = logging.getLogger(__name__)
 
-# Limits of what may be a T1-weighted scan of a head or brain. Beside each: 20 real scans (ds002748), the ICBM152
-# template at 1 to 8 mm, the embedded cohort at 3 to 6 mm and Colin27 with and without skull (ch2, ch2bet).
+# Limits for a plausible T1-weighted scan of a head or brain. The reference values given with each limit are those of
+# 20 real scans (ds002748), the ICBM152 template at 1 to 8 mm, the embedded cohort at 3 to 6 mm, and Colin27 with and
+# without skull (ch2, ch2bet).
 #: Slices along an axis. A brain is 130 mm high: 22 slices of 6 mm (the coarsest embedded cohort). Localisers: 3 to 15.
 LEAST_SLICES = 20
-#: Field of view along each axis, mm; theirs: 181 to 250. Below, a head does not fit in; above, lengths are not in mm.
+#: Field of view along each axis, mm; reference 181 to 250. A head does not fit below; above, units are not mm.
 FIELD_OF_VIEW = (90.0, 500.0)
-#: Longest edge of a voxel, mm, and longest by shortest edge; theirs: at most 6 (8 the template), at most 1.2.
+#: Longest edge of a voxel, mm, and ratio of longest to shortest; reference at most 6 (template 8), and at most 1.2.
 COARSEST_MM, MOST_OBLONG = 10.0, 4.0
-#: Share of neighbouring voxels with one value. Theirs: at most 0.12 (8 bits); label images: 0.84 to 1.
+#: Fraction of neighbouring voxels with equal values. Reference: at most 0.12 (8 bits); label images: 0.84 to 1.
 MOST_EQUAL_NEIGHBOURS = 0.6
-#: Correlation of neighbouring voxels. Theirs: at least 0.56 (at 8 mm; 0.9 at 1 mm); noise: 0.
+#: Correlation of neighbouring voxels. Reference: at least 0.56 (at 8 mm; 0.9 at 1 mm); noise: 0.
 LEAST_NEIGHBOUR_CORRELATION = 0.3
-#: Volume above a tenth of the brightest, cm³. Theirs: 1,150 to 3,900; a macaque's brain has 100, noise fills the view.
+#: Volume above a tenth of the maximum, cm³. Reference: 1,150 to 3,900; a macaque brain: 100; noise: the whole image.
 ANATOMY_CM3 = (300.0, 12000.0)
 
-# How a brain is told from a head. Theirs: brains 1,148 to 2,161 cm³ with a dip of at least 1.01 (they get brighter
-# inwards at every depth); Colin27's head, with or without face and neck, at 85 to 100 % of its size and 1 to 4 mm:
-# 1,870 to 4,152 cm³ with a dip of 0.28 to 0.52; at 5 mm up to 0.67.
-#: Above this volume it is a head, whatever it looks like (air full of noise counts as volume), cm³.
+# How brains are distinguished from heads. Reference brains have 1,148 to 2,161 cm³ and a dip of at least 1.01 (they
+# become brighter inwards at every depth). The head of Colin27, with or without face and neck, at 85 to 100 % of its
+# size and 1 to 4 mm, has 1,870 to 4,152 cm³ and a dip of 0.28 to 0.52; at 5 mm up to 0.67.
+#: Above this volume a scan is a head in any case (noise in the air counts as volume), cm³.
 LARGEST_BRAIN_CM3 = 2600.0
-#: Below this dip there is bone: dark, though what lies further out is bright.
+#: Below this dip there is bone: a dark layer below a bright one.
 LEAST_DIP = 0.85
-#: Depth below the surface within which bone is looked for, mm: scalp and skull are 10 to 15 mm thick.
+#: Bone is searched for down to this depth below the surface, mm; scalp and skull are 10 to 15 mm thick.
 DEPTH_MM = 22.0
 
-# The line of dcm2niix that tells what is wrong.
+# The line of the output of dcm2niix that reports a problem.
 _UNRIGHTED = re.compile("[Ee]rror|Unable|Only able")
 
-# Analyze's `orient`: along which world axis (0 x, 1 y, 2 z) each axis of the voxels runs; x runs to the left.
+# For each code `orient` of Analyze, the world axis (0 x, 1 y, 2 z) of each voxel axis; x runs to the left.
 _ANALYZE_AXES = {0: (0, 1, 2), 1: (0, 2, 1), 2: (1, 2, 0)}
 
 
 def read_scan(path, *, reorient=True):
-    """Read a scan as a nibabel image with finite float32 values, reoriented to RAS+ (or left as stored).
+    """Read a scan as a nibabel image with finite float32 values, reoriented to RAS+ (or in its stored orientation).
 
     Parameters
     ----------
-    path : a NIfTI or mgz file, either file of an Analyze pair, or a folder that is one DICOM series (converted by
-        dcm2niix into a temporary folder; where it corrects tilted or unevenly spaced slices, that is what is read)
+    path : a NIfTI or MGZ file, either file of an Analyze pair, or a folder with one DICOM series (converted by
+        dcm2niix in a temporary folder; if it corrects tilted or unevenly spaced slices, the corrected image is read)
 
     Raises
     ------
-    InputError : as `images.read_volume`; the folder gives no volume or several; the file says an orientation that is
-        none; or the image cannot be a head or brain (`require_plausible`). The message has the figure that tells.
+    InputError : as `images.read_volume`; the folder contains no volume or several; the header has an invalid
+        orientation; or the image cannot be a head or brain (`require_plausible`). The message states the value.
 
     Notes
     -----
-    Analyze has no affine. Its code `orient` says which way the slices lie (0 transverse, 1 coronal, 2 sagittal), which
-    nibabel ignores: OASIS has sagittal raw images (1) and transverse ones in atlas space (t88). Left and right are by
-    convention only: as in nibabel's `default_x_flip`, and in Analyze's own manual, x runs from right to left
-    ("radiological"). A `.mat` file of SPM beside the pair has the last word. A warning in the log says so.
+    Analyze has no affine. Its code `orient` gives the orientation of the slices (0 transverse, 1 coronal, 2 sagittal),
+    which nibabel ignores: OASIS has sagittal raw images (1) and transverse ones in atlas space (t88). Left and right
+    are a convention only: as in nibabel's `default_x_flip`, and in the manual of Analyze, x runs from right to left
+    ("radiological"). A `.mat` file of SPM next to the pair takes precedence. A warning in the log reports this.
 
     References
     ----------
@@ -85,7 +86,7 @@ def read_scan(path, *, reorient=True):
 
 
 def require_plausible(volume, path):
-    """Raise InputError, with the figure that gave it away, where a volume cannot be a scan of a head or brain."""
+    """Raise InputError, stating the value that was found, if a volume cannot be a scan of a head or brain."""
     shape, voxels = np.array(volume.shape), nib.affines.voxel_sizes(volume.affine)
     view = shape * voxels
     _refuse_if(shape.min() < LEAST_SLICES, "the image has too few slices", path, _by(shape), f"{LEAST_SLICES} an axis")
@@ -113,7 +114,7 @@ def _require_anatomy(volume, path):
         equal > MOST_EQUAL_NEIGHBOURS,
         "the image holds labels or a mask, not intensities",
         path,
-        f"{equal:.0%} of neighbouring voxels have one value",
+        f"{equal:.0%} of neighbouring voxels have equal values",
         f"at most {MOST_EQUAL_NEIGHBOURS:.0%}",
     )
     _refuse_if(
@@ -129,16 +130,16 @@ def _require_anatomy(volume, path):
         not low <= cm3 <= high,
         "the image shows no head or brain",
         path,
-        f"{cm3:.0f} cm³ above a tenth of the brightest",
+        f"{cm3:.0f} cm³ above a tenth of the maximum",
         f"{low:g} to {high:g} cm³",
     )
 
 
 def looks_skull_stripped(volume):
-    """Whether a scan shows a brain only (True) or a whole head, and its volume in cm³.
+    """Return whether a scan shows only a brain (True) or a whole head, and its volume in cm³.
 
-    The volume is that of all that differs from the background by more than 2 % of the brightest. A head is what is
-    larger than any brain, or has bone: a layer near the surface that is darker than those further out.
+    The volume is that of all voxels that differ from the background by more than 2 % of the maximum. A scan shows a
+    head if it is larger than any brain, or has bone: a layer near the surface that is darker than those further out.
 
     Parameters
     ----------
@@ -155,8 +156,9 @@ def looks_skull_stripped(volume):
 
 
 def _dip(signal, inside, voxels):
-    """Least brightness of a layer below the surface relative to the brightest layer further out (medians)."""
-    inside = binary_fill_holes(np.pad(inside, 1))  # padded, so that where the image ends the head has a surface
+    """Return the least brightness of a layer below the surface relative to the brightest layer outside it (medians)."""
+    # Padded, so that a head that reaches the edge of the image has a surface there.
+    inside = binary_fill_holes(np.pad(inside, 1))
     depth = distance_transform_edt(inside, sampling=voxels)[1:-1, 1:-1, 1:-1]
     thick = max(3.0, voxels.max())
     layers = [signal[(depth > low) & (depth <= low + thick)] for low in np.arange(0, DEPTH_MM, thick)]
@@ -165,10 +167,10 @@ def _dip(signal, inside, voxels):
 
 
 def _signal(volume):
-    """Distance from the background relative to the brightest, on voxels of about 2 mm, and their edges, mm.
+    """Return the difference from the background relative to the maximum, on voxels of about 2 mm, and their edges, mm.
 
-    The brightest is the 99th percentile of all that differs from the background, so that the size of the field of view
-    plays no part.
+    The maximum is the 99th percentile of all voxels that differ from the background, so that it does not depend on the
+    field of view.
     """
     voxels = nib.affines.voxel_sizes(volume.affine)
     steps = np.maximum(1, (2 / voxels).astype(int))
@@ -179,12 +181,12 @@ def _signal(volume):
 
 
 def _background(data):
-    """The median of the six faces of the image: 0 or not."""
+    """Return the median of the six faces of the image, which need not be 0."""
     return np.median(np.concatenate([np.take(data, end, axis).ravel() for axis in range(3) for end in (0, -1)]))
 
 
 def _neighbours(volume):
-    """Share of neighbours along the first axis, within the anatomy, that are equal, and their correlation (or nan)."""
+    """Return the fraction of equal neighbours along the first axis, in the anatomy, and their correlation (or nan)."""
     data = np.asarray(volume.dataobj, dtype=np.float32)
     signal = np.abs(data - _background(data))
     some = signal[signal > 0][::7]
@@ -200,14 +202,14 @@ def _with_analyze_axes(volume, path):
     image = nib.load(path)
     if isinstance(image.header, nib.Nifti1Header):  # a NIfTI pair has an affine
         return volume
-    log.warning("Analyze does not say left from right: %s is read as if x ran from right to left", path)
+    log.warning("Analyze does not distinguish left from right: %s is read with x running from right to left", path)
     if not np.allclose(image.affine, image.header.get_best_affine()):  # SPM's .mat
         return volume
     code = image.header["orient"].item() or b"\0"
     code = int(code) if code.isdigit() else code[0]
     _refuse_if(
         code not in _ANALYZE_AXES,
-        "the Analyze header has an orientation that is none",
+        "the Analyze header has an invalid orientation",
         path,
         code,
         "orient 0 (transverse), 1 (coronal) or 2 (sagittal)",
@@ -223,12 +225,12 @@ def _with_analyze_axes(volume, path):
 
 
 def _read_dicom(folder):
-    """The one plausible volume of a DICOM folder, as dcm2niix converts it."""
+    """Return the only plausible volume of a DICOM folder, as dcm2niix converts it."""
     with tempfile.TemporaryDirectory() as out:
         arguments = ["-b", "n", "-z", "n", "-f", "series%s", "-o", out, str(folder)]
         done = dcm2niix.main(arguments, capture_output=True, text=True, errors="replace")
         files = sorted(Path(out).glob("*.nii"))
-        # Where it rights a tilt or evens out the slices, dcm2niix leaves the uncorrected volume beside the corrected.
+        # When dcm2niix corrects a tilt or uneven slices, it writes the uncorrected volume as well.
         righted = [file.stem for file in files if "_Tilt" in file.stem or "_Eq" in file.stem]
         files = [file for file in files if not any(stem.startswith(f"{file.stem}_") for stem in righted)]
         good, refused = [], []
@@ -240,30 +242,32 @@ def _read_dicom(folder):
             except InputError as error:
                 refused.append(error)
     said = next((line for line in (done.stdout + done.stderr).splitlines() if _UNRIGHTED.search(line)), "nothing")
-    if files and done.returncode:  # as where it could not right what it says
+    if files and done.returncode:  # for instance if dcm2niix could not correct what it reports
         raise InputError(
             "the DICOM series cannot be converted faithfully",
             file=folder,
             found=f"dcm2niix: {said[:150]}",
-            hint="download the series again; if it is complete, convert it by hand and look at it",
+            hint="download the series again; if it is complete, convert it manually and inspect it",
         )
     if len(good) == 1:
         return good[0]
     if len(refused) == 1 and not good:
-        raise InputError(refused[0].problem, file=folder, found=refused[0].found, hint="see what the folder holds")
+        raise InputError(refused[0].problem, file=folder, found=refused[0].found, hint="check what the folder contains")
     came_out = [_by(volume.shape) for volume in good] + [f"{error.problem} ({error.found})" for error in refused]
     raise InputError(
         "the folder is not one DICOM series of a head",
         file=folder,
         found="; ".join(came_out) or f"no volume; dcm2niix: {said[:150]}",
         allowed="a folder from which dcm2niix makes one plausible volume",
-        hint="name the folder of the one series, not that of the session",
+        hint="name the folder of a single series, not that of the session",
     )
 
 
 def _refuse_if(wrong, problem, path, found, allowed):
     if wrong:
-        raise InputError(problem, file=path, found=found, allowed=allowed, hint="leave it out, or name another file")
+        raise InputError(
+            problem, file=path, found=found, allowed=allowed, hint="exclude the scan, or name another file"
+        )
 
 
 def _by(numbers):

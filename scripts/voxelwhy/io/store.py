@@ -1,4 +1,4 @@
-"""A store that studies share: files kept under the hash of all that they were made of, whole or not at all."""
+"""A store that studies share: entries of files under the hash of everything that they depend on."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from voxelwhy.io.images import read_json, write_json
 
 log = logging.getLogger(__name__)
 
-#: A holder that is alive and slow, or a lock that a dead machine left on a network drive: after this one goes on.
+#: After this time a job continues without the lock: its holder is slow, or a machine that crashed left it behind.
 WAIT_S, POLL_S = 1800, 1
 ENTRY = "entry.json"
 
 
 class Store:
-    """A folder of entries, each a folder of read-only files that appears whole or not at all.
+    """A folder of entries, each a folder of read-only files that appears either complete or not at all.
 
-    `<store>/<first two digits>/<key>/` holds an entry's files, and `entry.json`: what its maker says of it and the hash
-    of each file. A store that cannot be read or written costs time, never a result.
+    `<store>/<first two digits>/<key>/` holds the files of an entry and `entry.json`, with a description by its maker
+    and the hash of each file. A store that cannot be read or written costs time, but never changes a result.
     """
 
     def __init__(self, folder):
@@ -35,26 +35,26 @@ class Store:
         return self.folder / key[:2] / key
 
     def read(self, key):
-        """The content of an entry's `entry.json`; None where there is no entry, or its files are not what they were."""
+        """Return the content of `entry.json`; None if there is no entry, or its files do not match their hashes."""
         entry = self._entry(key)
         try:
             content = read_json(entry / ENTRY)
             broken = [name for name, wanted in content["files"].items() if hash_file(entry / name) != wanted]
         except FileNotFoundError:
             if entry.exists():
-                log.warning("%s is not whole; it is made anew", entry)
+                log.warning("%s is incomplete; it is made again", entry)
             return None
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            log.warning("%s cannot be read (%s); it is made anew", entry, error)
+            log.warning("%s cannot be read (%s); it is made again", entry, error)
             return None
         if broken:
-            log.warning("%s has been altered (%s); it is made anew", entry, ", ".join(broken))
+            log.warning("%s has been altered (%s); it is made again", entry, ", ".join(broken))
         return None if broken else content
 
     def take(self, key, place):
-        """Hand each file of an entry to `place(source, name)`.
+        """Call `place(source, name)` for each file of an entry.
 
-        Returns the content of its `entry.json`; None where there is no such entry, or it is cleaned away meanwhile.
+        Returns the content of `entry.json`; None if there is no such entry, or it is removed meanwhile.
         """
         content = self.read(key)
         if content is None:
@@ -69,17 +69,17 @@ class Store:
         return content
 
     def put(self, key, files, card, *, place=None):
-        """Make an entry of files, which become read-only.
+        """Make an entry from files, which become read-only.
 
         Parameters
         ----------
-        files : dict, name in the entry to path; the first is the first to be there
-        card : dict that JSON can hold, what `entry.json` says beside the hashes
-        place : callable, how a file gets from its path into the entry: `place_file` by default
+        files : dict, name in the entry to path; they are placed in this order
+        card : dict for JSON, the content of `entry.json` in addition to the hashes
+        place : callable that places a file in the entry; `place_file` by default
 
         Returns
         -------
-        bool : whether somebody was faster, whose entry is there
+        bool : whether another job was faster and its entry is used
         """
         entry, place = self._entry(key), place or place_file
         partial = entry.with_name(f".partial.{key}.{uuid.uuid4().hex[:8]}")
@@ -92,7 +92,7 @@ class Store:
             os.chmod(partial / ENTRY, 0o444)
             faster = self._publish(key, partial)
         except OSError as error:
-            log.warning("the store %s takes nothing (%s); the study goes on without it", self.folder, error)
+            log.warning("the store %s cannot be written (%s); the study continues without it", self.folder, error)
         shutil.rmtree(partial, ignore_errors=True)
         return faster
 
@@ -100,7 +100,7 @@ class Store:
         entry = self._entry(key)
         try:
             os.rename(partial, entry)
-        except OSError:  # there is one
+        except OSError:  # the entry exists
             if self.read(key):
                 return True
             shutil.rmtree(entry)
@@ -110,25 +110,25 @@ class Store:
 
     @contextmanager
     def alone(self, key, waiting):
-        """Hold the lock of a key, so that two studies do not make one thing twice. Without one, both do.
+        """Hold the lock of a key, so that two studies do not make the same entry twice. Without a lock, both make it.
 
         Parameters
         ----------
-        waiting : str, logged where somebody else holds it
+        waiting : str, logged if another job holds the lock
         """
         lock = FileLock(self.folder / key[:2] / f"{key}.lock")
         try:
             Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
             _acquire(lock, waiting)
         except Timeout:
-            log.warning("waited for %d s in vain; going on without the lock", WAIT_S)
+            log.warning("waited for the lock for %d s; continuing without it", WAIT_S)
         except (OSError, NotImplementedError) as error:
-            log.warning("the store %s cannot be locked (%s); going on without the lock", self.folder, error)
+            log.warning("the store %s cannot be locked (%s); continuing without the lock", self.folder, error)
         try:
             yield
         finally:
             if lock.is_locked:
-                # Who waits for the file that is gone sees that, and finds the entry.
+                # A job that waits for the lock notices that its file is gone, and then reads the entry.
                 with suppress(OSError):
                     Path(lock.lock_file).unlink(missing_ok=True)
                 lock.release()
@@ -143,13 +143,13 @@ def _acquire(lock, waiting):
 
 
 def hash_file(path):
-    """SHA-256 of a file's bytes."""
+    """Return the SHA-256 of the bytes of a file."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def place_file(source, place):
-    """Give `source` a second name, or copy it where the file system has no links; what is at `place` is replaced."""
+    """Link `source` to `place`, or copy it if the file system has no links; an existing file at `place` is replaced."""
 
     def link(source, beside):
         try:
@@ -163,7 +163,7 @@ def place_file(source, place):
 
 
 def copy_file(source, place):
-    """Copy `source`, so that the file has a time of its own; what is at `place` is replaced."""
+    """Copy `source` to `place` with its own modification time; an existing file at `place` is replaced."""
     _place(source, place, shutil.copyfile)
 
 
@@ -172,6 +172,6 @@ def _place(source, place, how):
     beside = place.with_name(f".{place.name}.new")
     beside.unlink(missing_ok=True)
     how(source, beside)
-    # Renaming one name of a file to another name of it does nothing.
+    # Renaming a link to another link of the same file has no effect.
     place.unlink(missing_ok=True)
     os.rename(beside, place)

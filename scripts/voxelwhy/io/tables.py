@@ -1,4 +1,4 @@
-"""The study's tables: one schema for each TSV that passes between stages, checked when written and when read."""
+"""Tables of a study: one schema for each TSV that passes between stages, checked on writing and on reading."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ _DROPPED = {
     "detail": _text(nullable=True),
 }
 
-#: One row a scan that the study may use; `path` is absolute or relative to the working directory.
+#: One row for each scan that the study may use; `path` is absolute or relative to the working directory.
 SCANS = _schema(_SCAN)
-#: One row an entry of the source that is not used. `table` is the file that the entry stands in and `row` its line,
-#: the header being line 1; both are empty where a source has no table and its entries are files.
+#: One row for each entry of the source that is not used. `table` is the file of the entry and `row` its line (the
+#: header is line 1); both are empty if the source has no table and its entries are files.
 DROPPED = _schema(_DROPPED)
-#: Scans on the template grid. `t1` is the registered image, `voxel_hash` the hash of the scan's own voxels,
-#: `t1_hash` that of the registered ones, `maps_hash` that of the images made beside them, if there are any.
+#: Scans on the template grid. `t1` is the registered image, `voxel_hash` the hash of the voxels of the original scan,
+#: `t1_hash` that of the registered image, `maps_hash` that of the images derived from the registration, if any.
 SELECTED = _schema(
     _SCAN
     | {
@@ -72,8 +72,8 @@ SELECTED = _schema(
         "jacobian_max": _real(nullable=True),
     }
 )
-#: What a batch of registrations has made, one row a scan. `key` says of what: it stands in its quality.json too, and is
-#: empty for a scan that cannot be read.
+#: Results of a batch of registrations, one row for each scan. `key` identifies scan, settings and code; it is also in
+#: quality.json, and empty for a scan that cannot be read.
 REGISTERED = _schema(
     {
         "scan_id": _text(unique=True),
@@ -83,7 +83,7 @@ REGISTERED = _schema(
 )
 #: Everything that the study does not use: dropped rows and scans that could not be registered.
 EXCLUDED = _schema({"stage": _text(checks=pa.Check.isin(["parse_tables", "register_scan", "select_scans"]))} | _DROPPED)
-#: One row a fold and scan. `fold` counts from 0.
+#: One row for each fold and scan. `fold` counts from 0.
 FOLDS = _schema(
     {
         "fold": _whole(checks=pa.Check.ge(0)),
@@ -94,7 +94,7 @@ FOLDS = _schema(
     },
     unique=["fold", "scan_id"],
 )
-#: Table 1, one row a fold ("all" or its number), side and class. `age` is "mean (SD)" or "n/a", by subject.
+#: Table 1, one row for each fold ("all" or its number), side and class. `age` is "mean (SD)" or "n/a", over subjects.
 TABLE1 = _schema(
     {
         "fold": _text(),
@@ -110,7 +110,7 @@ TABLE1 = _schema(
     },
     unique=["fold", "side", "class"],
 )
-#: One row an epoch, counted from 1. Validation columns are empty where there are no validation scans.
+#: One row for each epoch, counted from 1. Validation columns are empty if there are no validation scans.
 HISTORY = _schema(
     {
         "epoch": _whole(checks=pa.Check.ge(1), unique=True),
@@ -120,7 +120,7 @@ HISTORY = _schema(
         "validation_accuracy": _fraction(nullable=True),
     }
 )
-#: Out-of-sample predictions, one row a fold and test scan; `probability` is that of the positive class.
+#: Out-of-sample predictions, one row for each fold and test scan; `probability` is that of the positive class.
 PREDICTIONS = _schema(
     {
         "fold": _whole(),
@@ -142,8 +142,8 @@ ATLAS = _schema(
         "volume_mm3": _real(checks=pa.Check.gt(0)),
     }
 )
-#: One row a scan and region: `total` the sum of relevance, `share` of the scan's positive relevance (0 to 1),
-#: `density` total by region volume (per mm³).
+#: One row for each scan and region: `total` is the sum of relevance, `share` its fraction of the positive relevance of
+#: the scan (0 to 1), `density` the total divided by the volume of the region (per mm³).
 RELEVANCE = _schema(
     {
         "scan_id": _text(),
@@ -160,7 +160,7 @@ RELEVANCE = _schema(
     },
     unique=["scan_id", "fold", "region_id"],
 )
-#: One row a group and region: means over subjects with their bootstrap interval; rank 1 is the largest share.
+#: One row for each group and region: means over subjects with bootstrap intervals; rank 1 is the largest share.
 REGIONS = _schema(
     {
         "group": _text(),
@@ -178,7 +178,7 @@ REGIONS = _schema(
     | {"rank": _whole()},
     unique=["group", "region_id"],
 )
-#: One row a map of others and region, as RELEVANCE has it of a scan: a mean map has no interval over subjects.
+#: One row for each imported map and region, as RELEVANCE for a scan; a mean map has no interval over subjects.
 IMPORTED = _schema(
     {
         "name": _text(),
@@ -193,7 +193,7 @@ IMPORTED = _schema(
     },
     unique=["name", "group", "region_id"],
 )
-#: One row a model, level (scan or subject), fold ("all" or its number) and metric.
+#: One row for each model, level (scan or subject), fold ("all" or its number) and metric.
 METRICS = _schema(
     {
         "model": _text(),
@@ -207,8 +207,9 @@ METRICS = _schema(
         "n_subjects": _whole(),
     }
 )
-#: Mean maps compared: the two classes within a method (`comparison` "classes", `first` is `second`), or two methods
-#: within a group. `distance` is Euclidean over brain voxels, of maps as they are or scaled to a sum of |values| of 1.
+#: Comparison of mean maps: of the two classes by one method (`comparison` "classes", `first` equals `second`), or of
+#: two methods in one group. `distance` is Euclidean over brain voxels, of raw maps or of maps scaled to a sum of
+#: |values| of 1.
 AGREEMENT = _schema(
     {
         "comparison": _text(checks=pa.Check.isin(["classes", "methods"])),
@@ -222,9 +223,9 @@ AGREEMENT = _schema(
     },
     unique=["comparison", "scaling", "group", "first", "second"],
 )
-#: One row a method: how well its mean map of the positive class finds the planted disease; beside each figure what
-#: chance gives. `null_95` and `p` come from permutations of the regions, `shuffled_auprc` (mean), `shuffled_sd` and
-#: `p_shuffled` from networks trained on shuffled diagnoses, where there are any; `p_holm` corrects over methods.
+#: One row for each method: how well its mean map of the positive class detects the planted disease, with the chance
+#: level of each figure. `null_95` and `p` come from permutations of the regions, `shuffled_auprc` (mean), `shuffled_sd`
+#: and `p_shuffled` from networks trained on shuffled diagnoses, if there are any; `p_holm` corrects over methods.
 TRUTH = _schema(
     {
         "method": _text(unique=True),
@@ -252,10 +253,10 @@ TRUTH = _schema(
         "n_permutations": _whole(),
     }
 )
-#: What networks trained on shuffled diagnoses show in scans of the positive class: the positive part of their mean map,
-#: as mean over each region.
+#: Networks trained on shuffled diagnoses: the positive part of their mean map of the positive class, averaged over each
+#: region.
 SHUFFLED = _schema({"method": _text(), "region_id": _whole(), "relevance": _real()}, unique=["method", "region_id"])
-#: ROC curve of a model on a fixed lattice of false positive rates, with its pointwise bootstrap interval.
+#: ROC curve of a model at fixed false positive rates, with its pointwise bootstrap interval.
 ROC = _schema(
     {
         "model": _text(),
@@ -266,10 +267,9 @@ ROC = _schema(
     },
     unique=["model", "fpr"],
 )
-#: What tells the classes of a simulated cohort apart beside the disease, one row a confound, planted (its `strength` is
-#: not 0) or not. `measured` is the column of the manifest whose mean and standard deviation over the scans of a class
-#: this is; patients are the scans of Dementia, controls those of CN. Not defined are figures of too few scans, and
-#: `cohens_d` where nothing varies.
+#: Confounds of a simulated cohort, one row for each, planted (its `strength` is not 0) or not. `measured` is the column
+#: of the manifest from which mean and standard deviation are computed; patients are the scans of Dementia, controls
+#: those of CN. Figures are undefined for too few scans, and `cohens_d` if nothing varies.
 CONFOUNDS = _schema(
     {"confound": _text(unique=True), "strength": _real(), "unit": _text(), "measured": _text()}
     | {
@@ -279,7 +279,7 @@ CONFOUNDS = _schema(
     }
     | {"difference": _real(nullable=True), "cohens_d": _real(nullable=True)}
 )
-#: The planted disease by region of the simulating atlas: volume changes as fractions (-0.25 is a quarter lost).
+#: The planted disease by region of the simulated atrophy: volume changes as fractions (-0.25 is a loss of a quarter).
 TRUTH_REGIONS = _schema(
     {
         "region": _text(unique=True),
@@ -297,7 +297,7 @@ def write_table(frame, path, schema):
     Raises
     ------
     InputError
-        A column is missing or a value is not allowed: a fault of the program, said with column and value.
+        A column is missing or a value is not allowed, which is an error of the program; column and value are named.
     """
     frame = _check(
         frame.reindex(columns=list(schema.columns)) if not len(frame) else frame[list(schema.columns)], path, schema
@@ -312,7 +312,7 @@ def read_table(path, schema):
 
 
 def read_pieces(path, schema, rows=20_000):
-    """Yield a TSV of the study so many rows at a time, each piece checked against `schema`."""
+    """Yield a TSV of the study in pieces of `rows` rows, each checked against `schema`."""
     text = {name: str for name, column in schema.columns.items() if str(column.dtype) == "str"}
     try:
         frames = pd.read_csv(path, sep="\t", dtype=text, keep_default_na=False, na_values=[""], chunksize=rows)
@@ -325,12 +325,12 @@ def read_pieces(path, schema, rows=20_000):
             "a table of the study cannot be read",
             file=path,
             found=str(error),
-            hint="run snakemake again to make it anew",
+            hint="run snakemake again to write it again",
         ) from error
 
 
 def _check(frame, path, schema):
-    # pandera turns a missing text into "nan" when it coerces to str: take text columns as they are.
+    # pandera turns missing text into "nan" when it coerces to str: text columns are converted here instead.
     frame = frame.copy()
     for name, column in schema.columns.items():
         if name in frame and str(column.dtype) == "str":

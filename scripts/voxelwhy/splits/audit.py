@@ -1,4 +1,4 @@
-"""The leakage audit of a split: a gate that no training passes when it fails."""
+"""The leakage audit of a split: if it fails, nothing is trained."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from voxelwhy.io.tables import SIDES
 
 
 def audit_folds(folds, selected, *, classes, trains=True):
-    """Check a split for leakage and loss; subjects and images are those of `selected`, whatever `folds` says.
+    """Check a split for leakage and lost scans; subjects and images are taken from `selected`, not from `folds`.
 
     Parameters
     ----------
     folds : DataFrame by the schema FOLDS
     selected : DataFrame by the schema SELECTED
     classes : {"positive": name, "negative": name}
-    trains : bool; False for weights that come from elsewhere: there is no side train, and every scan must be tested
+    trains : bool; False for existing weights: there is no side train, and every scan must be tested
 
     Returns
     -------
-    audit : dict that JSON can hold: passed; checks, each {name, passed, detail}; counts
+    audit : dict for JSON: passed; checks, each {name, passed, detail}; counts
 
     References
     ----------
@@ -47,14 +47,14 @@ def audit_folds(folds, selected, *, classes, trains=True):
 
 
 def require_passed(audit, path):
-    """Raise InputError, listing what failed, unless `audit` (read from `path`) says that the split passed."""
+    """Raise InputError, listing the failed checks, unless the split passed `audit` (read from `path`)."""
     failed = [check for check in audit.get("checks", []) if not check["passed"]]
     if failed or not audit.get("passed"):
         raise InputError(
             "the leakage audit of this split failed: nothing is trained on it",
             file=path,
             found="; ".join(f"{check['name']}: {check['detail']}" for check in failed) or "no audit that passed",
-            hint="mend the table (one subject_id for one person, each image once) and run snakemake again",
+            hint="correct the table (one subject_id for each person, each image once) and run snakemake again",
         )
 
 
@@ -73,7 +73,7 @@ def _lacks_a_class(known, classes, trains):
     faults = []
     for fold in sorted(known["fold"].unique()):
         for side in SIDES:
-            # Validation scans are optional; where there are some, a choice of epoch by one class would mislead.
+            # Validation scans are optional; but an epoch must not be chosen by the scans of one class alone.
             optional = side == "validation" or (side == "train" and not trains)
             if optional and (fold, side) not in labels:
                 continue

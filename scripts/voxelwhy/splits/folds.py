@@ -1,4 +1,4 @@
-"""Which scan trains, validates and tests in which fold: by subject, stratified, seeded."""
+"""Folds: which scans are for training, validation and test, drawn by subject, stratified and seeded."""
 
 from __future__ import annotations
 
@@ -19,33 +19,33 @@ def split_folds(selected, split, *, classes, seed):
     ----------
     selected : DataFrame by the schema SELECTED (scan_id, subject_id and label are read)
     split : one entry of the config's `splits`
-        `kfold` (folds): every subject is tested once. `holdout` (test_subjects): one fold, that many subjects of
-        each class are tested. `paper_holdout` (test_subjects): the same, drawn as Rieke et al. 2018 did, in table
+        `kfold` (folds): every subject is tested once. `holdout` (test_subjects): one fold in which that many subjects
+        of each class are tested. `paper_holdout` (test_subjects): the same, drawn as by Rieke et al. 2018, in table
         order and without the study's seed. `validation_fraction` of the training subjects of each class (at least
-        one of each, unless it is 0) validates. `all_scans`: one fold that nobody trains, for weights of which nobody
-        says where they were trained; every scan is on the side test.
+        one of each, unless it is 0) are for validation. `all_scans`: one fold in which every scan is tested, for
+        existing weights whose training data are unknown.
     classes : {"positive": name, "negative": name}; a subject with any positive scan counts as positive
-    seed : the study's seed, a whole number of at least 0
+    seed : the study's seed, an integer of at least 0
 
     Returns
     -------
-    folds : DataFrame by the schema FOLDS, by fold and in the order of `selected`
+    folds : DataFrame by the schema FOLDS, sorted by fold and in the order of `selected`
 
     Raises
     ------
-    InputError : a class has too few subjects; a label that is not one of `classes`.
-    ConfigError : a kind of split that does not exist.
+    InputError : a class has too few subjects, or a label is not one of `classes`.
+    ConfigError : there is no such kind of split.
 
     References
     ----------
-    Rieke et al. 2018, section 2.2; Wen et al. 2020 (arXiv 1904.07773) on leakage by splits that are not by subject.
+    Rieke et al. 2018, section 2.2; Wen et al. 2020 (arXiv 1904.07773) on leakage where splits are not by subject.
     """
     subjects = subject_classes(selected, classes)
     draws = {"kfold": _kfold, "holdout": _holdout, "paper_holdout": _paper_holdout, "all_scans": _all_scans}
     draw = draws.get(split["kind"])
     if draw is None:
         allowed = ["kfold", "holdout", "paper_holdout"]
-        raise ConfigError("there is no kind of split of that name", found=split["kind"], allowed=allowed)
+        raise ConfigError("there is no kind of split of this name", found=split["kind"], allowed=allowed)
     frames = []
     for fold, test in enumerate(draw(subjects, split, classes, seed)):
         validation = _validation(subjects.drop(test), split, fold, classes, seed)
@@ -79,18 +79,18 @@ def _all_scans(subjects, split, classes, seed):
 
 def _hold_out(subjects, split, classes, random_state):
     n = split["test_subjects"]
-    _require_subjects(subjects, classes, n + 1, f"{n} of each class are tested and at least one must train")
+    _require_subjects(subjects, classes, n + 1, f"{n} of each class are tested and at least one is needed for training")
     test = [_draw(subjects, name, n, random_state) for name in (classes["positive"], classes["negative"])]
     return [test[0].append(test[1])]
 
 
 def _validation(training, split, fold, classes, seed):
-    """The subjects out of `training` (Series: class by subject) that validate; none where the fraction is 0."""
+    """Draw the validation subjects from `training` (Series: class by subject); none if the fraction is 0."""
     fraction = split["validation_fraction"]
     if fraction == 0:
         return []
     names = [classes["positive"], classes["negative"]]
-    _require_subjects(training, classes, 2, f"fold {fold} must train and validate with at least one each")
+    _require_subjects(training, classes, 2, f"fold {fold} needs at least one each for training and validation")
     state = _random_state(seed, split, f"validation {fold}")
     training = training.sort_index()
     numbers = [int((training == name).sum()) for name in names]
@@ -112,11 +112,11 @@ def _require_subjects(subjects, classes, needed, why):
                 f"too few subjects of class {name} for this split",
                 found=f"{n} subjects",
                 allowed=f"at least {needed}: {why}",
-                hint="ask for fewer folds, test or validation subjects in the config, or bring more subjects",
+                hint="use fewer folds, test or validation subjects in the config, or add subjects",
             )
 
 
 def _random_state(seed, split, purpose):
-    # By name and purpose, so that a further split in the config, or validation subjects, change no other draw.
+    # By name and purpose, so that adding a split or validation subjects to the config changes no other draw.
     name = f"{STAGE} {split.get('name', split['kind'])} {purpose}".encode()
     return int(np.random.SeedSequence([int(seed), *name]).generate_state(1)[0])

@@ -1,4 +1,4 @@
-"""Subjects: the unit that never crosses folds and that statistics resample."""
+"""Subjects: all scans of a subject stay in one fold, and statistics resample subjects."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from voxelwhy.errors import InputError
 
 
 def subject_classes(scans, classes):
-    """The class of each subject: positive with any positive scan.
+    """Return the class of each subject: positive if any of its scans is.
 
     Parameters
     ----------
-    scans : DataFrame with subject_id and label, one row a scan
+    scans : DataFrame with subject_id and label, one row for each scan
     classes : {"positive": name, "negative": name}
 
     Returns
@@ -19,13 +19,13 @@ def subject_classes(scans, classes):
 
     Raises
     ------
-    InputError : a label that is not one of `classes`.
+    InputError : a label is not one of `classes`.
     """
     known = [classes["positive"], classes["negative"]]
     strange = scans.loc[~scans["label"].isin(known)]
     if len(strange):
         raise InputError(
-            f"scan {strange['scan_id'].iloc[0]} has a label of no class",
+            f"scan {strange['scan_id'].iloc[0]} has a label that is not a class",
             column="label",
             found=strange["label"].iloc[0],
             allowed=known,

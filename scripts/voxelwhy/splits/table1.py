@@ -1,4 +1,4 @@
-"""Table 1: who is in the study, by fold, side and class."""
+"""Table 1: the cohort by fold, side and class."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from voxelwhy.splits.subjects import subject_classes
 
 
 def cohort_table(folds, selected, classes):
-    """Subjects, scans, age and sex by fold, side and class; the first rows are the whole cohort.
+    """Summarise subjects, scans, age and sex by fold, side and class; the first rows describe the whole cohort.
 
     Parameters
     ----------
@@ -18,15 +18,15 @@ def cohort_table(folds, selected, classes):
 
     Returns
     -------
-    table : DataFrame by the schema TABLE1. Scans count by their own label, subjects by their class: positive with
-        any positive scan. Age is that of a subject at the first scan, as "mean (SD)" in years over the subjects
+    table : DataFrame by the schema TABLE1. Scans are counted by their own label, subjects by their class: positive if
+        any of their scans is. Age is that at the first scan of a subject, as "mean (SD)" in years over the subjects
         whose age is known, or "n/a".
     """
     people = _people(selected, classes)
     rows = _rows("all", "all", selected, people, classes)
     for fold, in_fold in folds.groupby("fold"):
         if (in_fold["side"] == "test").all():
-            continue  # nobody trains: the fold is the cohort, and nothing is out of sample
+            continue  # nothing is trained: the fold is the whole cohort
         for side in SIDES:
             scans = selected[selected["scan_id"].isin(in_fold.loc[in_fold["side"] == side, "scan_id"])]
             if len(scans) or side != "validation":
@@ -37,7 +37,7 @@ def cohort_table(folds, selected, classes):
 def _people(selected, classes):
     people = subject_classes(selected, classes).to_frame("class")
     known = selected.groupby("subject_id", sort=False)
-    # The first scan is the youngest: tables are not always in the order of visits.
+    # The first scan is that at the lowest age: tables are not always in the order of visits.
     return people.assign(age=known["age"].min(), sex=known["sex"].first())
 
 

@@ -156,7 +156,7 @@ def test_an_entry_that_is_not_whole_is_made_anew(tmp_path, rendered, caplog, how
     rendered.clear()
     with caplog.at_level("WARNING"):
         simulate(tmp_path / "second", store=store)
-    assert len(rendered) == N_SCANS and "made anew" in caplog.text
+    assert len(rendered) == N_SCANS and "made again" in caplog.text
     simulate(tmp_path / "third", store=store, linked=True)
     assert len(rendered) == N_SCANS, "the entry is whole again"
     assert contents(tmp_path / "second") == wanted == contents(tmp_path / "third")
@@ -168,7 +168,7 @@ def test_a_store_that_cannot_be_written_costs_time_and_no_result(tmp_path, rende
     (tmp_path / "a file").write_text("no folder")
     with caplog.at_level("WARNING"):
         simulate(tmp_path / "a", store=tmp_path / "a file" / "store")
-    assert "cannot be locked" in caplog.text and "takes nothing" in caplog.text
+    assert "cannot be locked" in caplog.text and "cannot be written" in caplog.text
 
     def full(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")

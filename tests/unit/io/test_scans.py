@@ -13,22 +13,22 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 from scipy.ndimage import binary_dilation, distance_transform_edt, gaussian_filter
 
+from helpers.templates import template_on
 from voxelwhy.errors import InputError
 from voxelwhy.io.scans import looks_skull_stripped, read_scan
-from voxelwhy.registration.template import make_template
 
 
 @pytest.fixture(scope="module")
 def brain():
     """The template at 4 mm, in whole numbers."""
-    t1, _ = make_template(4)
+    t1, _ = template_on(4)
     return nib.Nifti1Image(np.rint(t1.get_fdata() * 1000).astype(np.int16), t1.affine)
 
 
 @pytest.fixture(scope="module")
 def head():
     """A brain in a skull: fluid, 9 mm of bone without signal and 7 mm of bright scalp around the template at 3 mm."""
-    t1, mask = make_template(3)
+    t1, mask = template_on(3)
     inside = np.pad(np.asarray(mask.dataobj) > 0, 10)
     far = distance_transform_edt(~inside, sampling=3)
     data = np.pad(t1.get_fdata(), 10) + 0.25 * ((far > 0) & (far <= 3)) + 0.08 * ((far > 3) & (far <= 12))
@@ -88,7 +88,7 @@ def test_analyze_by_its_orient(tmp_path, brain, axes, orient, ending, caplog):
     np.testing.assert_allclose(nib.affines.voxel_sizes(scan.affine), 4)
     middle = nib.affines.apply_affine(scan.affine, (np.array(scan.shape) - 1) / 2)
     assert np.abs(middle).max() <= 4
-    assert caplog.text.count("does not say left from right") == 1
+    assert caplog.text.count("does not distinguish left from right") == 1
 
 
 def test_analyze_is_an_affine_where_spm_left_one(tmp_path, brain, caplog):
@@ -106,7 +106,7 @@ def test_analyze_is_an_affine_where_spm_left_one(tmp_path, brain, caplog):
 
 def test_an_orientation_that_is_none_is_refused(tmp_path, brain):
     save_analyze(tmp_path / "scan.img", brain, ("L", "A", "S"), 4)
-    with pytest.raises(InputError, match=r"orientation that is none[\s\S]*found: +4[\s\S]*0 \(transverse\), 1"):
+    with pytest.raises(InputError, match=r"invalid orientation[\s\S]*found: +4[\s\S]*0 \(transverse\), 1"):
         read_scan(tmp_path / "scan.img")
 
 
@@ -241,7 +241,7 @@ def test_an_implausible_image_is_refused_with_its_figure(tmp_path, brain, rng, n
 
 @pytest.mark.parametrize("resolution", [2, 4, 6])
 def test_brains_of_any_resolution_pass_as_brains(tmp_path, resolution, rng):
-    t1, mask = make_template(resolution)
+    t1, mask = template_on(resolution)
     inside = np.asarray(mask.dataobj) > 0
     noisy = np.where(inside, np.hypot(t1.get_fdata() + rng.normal(0, 0.03, t1.shape), 0.03), 0) * 500
     nib.save(nib.Nifti1Image(noisy.astype(np.float32), t1.affine), tmp_path / "brain.nii")

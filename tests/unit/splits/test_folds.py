@@ -144,7 +144,7 @@ def test_paper_holdout_is_drawn_as_the_paper_did():
         (_kfold(6), r"too few subjects of class AD(.*\n)+.*5 subjects(.*\n)+.*6 folds need at least 6"),
         (_holdout(5), r"class AD(.*\n)+.*5 subjects(.*\n)+.*at least 6: 5 of each class are tested"),
         (_holdout(30, "paper_holdout"), r"class AD(.*\n)+.*5 subjects(.*\n)+.*at least 31"),
-        (_holdout(4, validation_fraction=0.1), r"class AD(.*\n)+.*1 subjects(.*\n)+.*train and validate"),
+        (_holdout(4, validation_fraction=0.1), r"class AD(.*\n)+.*1 subjects(.*\n)+.*training and validation"),
     ],
 )
 def test_too_few_subjects_is_said_with_the_numbers(split, match):
@@ -159,7 +159,7 @@ def test_as_many_folds_as_subjects_are_possible():
 
 def test_an_unknown_label_or_kind_is_refused():
     selected = _cohort()
-    with pytest.raises(InputError, match=r"label of no class(.*\n)+.*'CN'(.*\n)+.*F, M"):
+    with pytest.raises(InputError, match=r"label that is not a class(.*\n)+.*'CN'(.*\n)+.*F, M"):
         split_folds(selected, _kfold(), classes={"positive": "F", "negative": "M"}, seed=0)
     with pytest.raises(ConfigError, match=r"kind of split(.*\n)+.*kfold, holdout, paper_holdout"):
         split_folds(selected, {**_kfold(), "kind": "loo"}, classes=CLASSES, seed=0)
