@@ -223,7 +223,7 @@ def test_a_study_waits_for_another_that_simulates_the_same_cohort(tmp_path, rend
     with caplog.at_level("INFO"):
         simulate(tmp_path / "ours", store=tmp_path / "store", linked=True)
     assert other.wait() == 0 and rendered == []
-    assert "another job simulates this very cohort: waiting for it" in caplog.text
+    assert "another job is simulating the same cohort: waiting for it" in caplog.text
     assert contents(tmp_path / "ours") == contents(tmp_path / "other")
     assert not list((tmp_path / "store").rglob("*.lock"))
 

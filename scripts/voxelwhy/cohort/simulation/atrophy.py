@@ -16,7 +16,7 @@ class Change:
 
     velocity: np.ndarray  # (3, *grid.shape), mm
     jacobian: np.ndarray  # of exp(velocity), (*grid.shape)
-    wanted: dict  # region -> fraction, -0.25 is a quarter lost
+    wanted: dict  # region -> fraction, -0.25 is a loss of a quarter
     achieved: dict
     volumes_mm3: dict  # before the change
 
@@ -33,7 +33,7 @@ def realise(brain, regions, wanted, *, reach_mm=8.0, corrections=3):
     ----------
     brain : Brain
     regions : dict, name -> fraction map on `brain.grid`
-    wanted : dict, name -> relative change of volume, above -1; -0.25 is a quarter lost
+    wanted : dict, name -> relative change of volume, above -1; -0.25 is a loss of a quarter
     reach_mm : float
         Standard deviation of the Gaussian that defines what is near, mm.
     corrections : int

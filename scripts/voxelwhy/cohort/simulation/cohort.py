@@ -28,11 +28,11 @@ def simulate_cohort(
     Parameters
     ----------
     settings : dict
-        The section `simulation` of the config, complete (defaults filled in).
+        The section `simulation` of the config, with all defaults and constants filled in.
     seed : int
-        The study's seed. The same seed gives the same bytes, whatever `workers` is.
+        Seed of the cohort. The same seed gives the same bytes for any number of `workers`.
     out_dir : path
-        Folder of the scans. A file is rewritten only when its bytes differ; scans of an earlier cohort are removed.
+        Folder of the scans. A file is rewritten only if its bytes differ; scans of an earlier cohort are removed.
     table_path, manifest_path : path
         The CSV as in a download, and a TSV of what only the simulation knows, such as state, severity and age.
     confounds_path : path
@@ -43,7 +43,7 @@ def simulate_cohort(
     workers : int
         Number of processes.
     progress : callable, optional
-        Wraps the iteration over scans like tqdm: `progress(iterable, total=n, desc="simulating scans")`.
+        Wraps the iteration over scans, as tqdm does: `progress(iterable, total=n, desc="simulating scans")`.
 
     Raises
     ------

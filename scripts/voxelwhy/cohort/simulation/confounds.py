@@ -23,7 +23,7 @@ CONFOUNDS = {
     "age": ("years", "age"),
     "noise": ("relative to the controls' SD", "noise_sd"),
 }
-#: The columns of the manifest that are measured while a scan is made.
+#: Columns of the manifest that are measured while a scan is made.
 MEASURED = ("pitch_deg", "shift_mm", "bias_gradient", "noise_sd")
 PATIENTS = "Dementia"
 SIDES = {"patients": PATIENTS, "controls": "CN"}
@@ -38,7 +38,7 @@ def strength_of(settings, name):
 
 
 def planted_in(settings, row):
-    """The strength of each confound in one scan: 0 unless its diagnosis is Dementia."""
+    """Return the strength of each confound in one scan: 0 unless its diagnosis is Dementia."""
     return {name: strength_of(settings, name) if row["DX"] == PATIENTS else 0.0 for name in CONFOUNDS}
 
 

@@ -140,7 +140,7 @@ CONSTANTS = {**SECTIONS, "regions": REGIONS, "fluid_reach_mm": FLUID_REACH_MM}
 
 
 def load_study(config, schema_path):
-    """Check and complete the config of a study with `load_settings`, after adding the constants that it does not set."""
+    """Check and complete the config of a study with `load_settings`, after adding the constants that it omits."""
     return load_settings(fill_constants(config), schema_path)
 
 

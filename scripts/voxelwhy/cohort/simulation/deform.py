@@ -19,7 +19,7 @@ def sample(volume, grid, points, *, order=1, mode="nearest", fill=0.0):
 
 
 def grid_points(grid, inside=None):
-    """The voxel centres of an axis-aligned grid in mm, (3, n) float32; only those where `inside` is true, if given."""
+    """Return the voxel centres of an axis-aligned grid in mm, (3, n) float32; only those in `inside`, if given."""
     index = np.indices(grid.shape).reshape(3, -1) if inside is None else np.stack(np.nonzero(inside))
     points = index * np.diag(grid.affine)[:3, None] + grid.affine[:3, 3][:, None]
     return points.astype(np.float32)

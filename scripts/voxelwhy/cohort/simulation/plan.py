@@ -148,7 +148,7 @@ def _subject_rows(settings, seed, k, group_number, visits):
 
 
 def _matched_draws(settings, seed, k):
-    """Sex, age at the first visit and severity of the k-th subject of each group."""
+    """Draw sex, age at the first visit and severity of the k-th subject of each group."""
     rng = random_generator(seed, "matched", k)
     low, high = age_range(settings)
     sex = "F" if rng.random() < 0.5 else "M"

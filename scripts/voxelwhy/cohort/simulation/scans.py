@@ -50,7 +50,7 @@ def make_world(settings):
 
     Raises
     ------
-    ConfigError : a region names a label that HCPEx does not have.
+    ConfigError : a region has a label that does not exist in HCPEx.
     """
     brain = load_brain(settings["working_mm"], settings["resolution_mm"])
     maps = region_maps(brain, {name: region["labels"] for name, region in settings["regions"].items()})
@@ -118,8 +118,8 @@ def template_points(world, seed, row):
 
     Returns
     -------
-    reached : bool array, the scan's grid: voxels that may lie in the brain
-    points : float32 array, (3, n), mm in the template, for the voxels reached
+    reached : bool array on the grid of the scan: voxels that may lie in the brain
+    points : float32 array, (3, n), mm in the template, for these voxels
     """
     settings, brain = world.settings, world.brain
     grid = scan_grid(settings["resolution_mm"])

@@ -65,7 +65,7 @@ def simulate_shared(settings, seed, paths, *, store="", code=None, linked=False,
     store, key = Store(store), simulation_key(settings, seed, code=code)
     if _take(store, key, paths, linked):
         return
-    with store.alone(key, "another job simulates this very cohort"):
+    with store.alone(key, "another job is simulating the same cohort"):
         # The job that held the lock may have added this cohort in the meantime.
         if not _take(store, key, paths, linked):
             make()

@@ -32,7 +32,7 @@ def smooth_field(rng, shape, voxel_mm, sigma_mm, rms_mm):
 
 
 def anatomy_velocity(rng, settings):
-    """The velocity field, on ANATOMY_GRID, whose flow turns the template into one person's anatomy.
+    """Draw the velocity field, on ANATOMY_GRID, whose flow turns the template into the anatomy of one person.
 
     Parameters
     ----------
