@@ -63,7 +63,7 @@ def _request(folder, arguments, environment, *, plan):
     }
 
 
-def snakemake(folder, *arguments, timeout=900, **environment):
+def snakemake(folder, *arguments, timeout=3600, **environment):
     """Run `snakemake <arguments>` in a folder: its own workflow, or that of this checkout if it has none.
 
     Returns
@@ -102,7 +102,7 @@ class Plan:
         return sorted(name for name, _ in {tuple(job["group"]) for job in self.jobs if job["group"]})
 
 
-def plan(folder, *arguments, timeout=300, **environment):
+def plan(folder, *arguments, timeout=600, **environment):
     """Parse the workflow, build the graph of jobs and return it; nothing runs.
 
     Raises

@@ -52,6 +52,10 @@ STUDIES = {
 }
 
 
+#: Those that `make test` leaves to `make test-rest`: their readers have unit tests, and the others the same steps.
+LATER = ("adni_3t", "oasis1", "small_dataset")
+
+
 def settings_of(name):
     return load_settings(yaml.safe_load((ROOT / "config" / f"{name}.yaml").read_text()), SCHEMA)
 
@@ -86,7 +90,7 @@ def rows(folder, name, table):
         return list(csv.DictReader(lines, delimiter="\t"))
 
 
-@pytest.mark.parametrize("name", STUDIES)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if n in LATER else ()) for n in STUDIES])
 def test_a_study_reads_its_download_and_would_run_to_its_report(name, read):
     _, wanted, reasons = STUDIES[name]
     folder = read(name)
