@@ -295,6 +295,6 @@ def test_the_words_of_the_report_say_whose_network_it_was():
     settings |= {"model": {"architecture": "own_net.nets:build", "options": {"width": 3}}}
     text = " ".join(methods_text(settings, simulated=False, n_subjects=4, n_scans=4))
     assert "The network own_net.nets:build was trained" in text
-    assert "options of the network {'width': 3}" in text
+    assert "network options: {'width': 3}" in text
     assert "dropout" not in text
     assert "binary, if the network has one logit" in describe_loss(TRAINING)
