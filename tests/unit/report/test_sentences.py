@@ -190,7 +190,7 @@ def metrics():
     return scored
 
 
-def test_captions_name_the_cohort_and_who_judged_it(metrics, tmp_path):
+def test_captions_name_the_cohort_and_who_classified_it(metrics, tmp_path):
     of, titles = of_cohort(**TESTED), {"cnn": "small", "baseline": "logistic regression"}
     said = "5 subjects, 6 scans of the cohort there, each classified by each of the 2 models of kfold"
     assert of_cohort("there", "holdout", 1) == " of the cohort there, each classified by the model of holdout"
