@@ -34,6 +34,7 @@ LAST = {"resnet18": "layer4.1.conv2", "densenet121": "features.transition3.conv"
 MET = {"resnet18": "layer4", "densenet121": "features.transition3.relu"}
 SIZE, STRIDE = 20, (14, 40, 40)  # three windows, at one corner
 
+pytestmark = pytest.mark.slow
 each_network = pytest.mark.parametrize("name", SHAPES)
 
 

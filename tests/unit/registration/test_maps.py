@@ -48,6 +48,7 @@ def made(template, scan, tmp_path_factory):
     return make_maps(MAPS, scan, moving, fixed, template[1], prefix), moving, prefix
 
 
+@pytest.mark.slow
 def test_log_jacobian_is_negative_where_volume_was_lost_and_knows_no_head_size(template, made):
     found, inside = made[0]["log_jacobian"], np.asarray(template[1].dataobj) > 0
     index = np.stack(np.nonzero(inside), axis=-1)
@@ -59,6 +60,7 @@ def test_log_jacobian_is_negative_where_volume_was_lost_and_knows_no_head_size(t
     assert not found[~inside].any()
 
 
+@pytest.mark.slow
 def test_modulated_grey_matter_adds_up_to_that_of_the_scan(template, made):
     """Independent of any map: the volume in the scan's own space, over that of the head relative to the template."""
     maps, moving, prefix = made
@@ -84,12 +86,14 @@ def test_grey_matter_is_the_middle_class_of_three(rng, tmp_path):
     assert 2 * (grey & (truth == 1)).sum() / (grey.sum() + (truth == 1).sum()) > 0.97
 
 
+@pytest.mark.slow
 def test_a_fold_has_a_logarithm(template, scan, made, monkeypatch):
     monkeypatch.setattr("voxelwhy.registration.maps.jacobian", lambda *a: np.full(template[0].shape, -0.3))
     found = make_maps(MAPS[:1], scan, made[1], to_ants(template[0]), template[1], made[2])["log_jacobian"]
     assert found.min() == pytest.approx(np.log(LEAST_JACOBIAN))
 
 
+@pytest.mark.slow
 def test_a_registered_scan_has_its_maps_beside_it(template, scan, tmp_path):
     for name, image in (("template", template[0]), ("mask", template[1])):
         nib.save(image, tmp_path / f"{name}.nii.gz")
