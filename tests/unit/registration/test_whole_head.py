@@ -247,7 +247,7 @@ def test_a_cohort_is_judged_by_a_spread_sample(cohort):
     assert len(judged["looked_at"]) == 20
     names = [scan["scan_id"] for scan in judged["looked_at"]]
     assert names[0] == "b0" and names[-1] == "b24" and names == sorted(names, key=lambda name: int(name[1:]))
-    assert judged["why"].startswith("all 20 scans looked at look like brains (")
+    assert judged["why"].startswith("all 20 examined scans look like brains (")
     assert judged == judge_cohort(brains, "auto")
     heads = judge_cohort(some(cohort, "h1", "broken", "h2"), "auto")
     assert heads["skull_stripped"] is False and len(heads["looked_at"]) == 2
@@ -258,12 +258,12 @@ def test_a_setting_wins_with_a_warning(cohort, caplog):
         caplog.clear()
         judged = judge_cohort(some(cohort, f"{kind}1", f"{kind}2"), setting)
         assert judged["skull_stripped"] is (setting == "true")
-        assert f"scans.skull_stripped is {setting}, but all 2 scans looked at look like" in caplog.text
+        assert f"scans.skull_stripped is {setting}, but all 2 examined scans look like" in caplog.text
     caplog.clear()
     assert judge_cohort(some(cohort, "b1"), "true")["skull_stripped"] is True and not caplog.text
     assert judge_cohort(some(cohort, "broken"), "auto") == {
         "skull_stripped": True,
-        "why": "none of the scans looked at can be read",
+        "why": "none of the examined scans can be read",
         "looked_at": [],
     }
 
