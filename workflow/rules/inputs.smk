@@ -44,12 +44,12 @@ def figure(stem, category):
 
 
 def figures(folder, names, category):
-    """The outputs of a rule that draws several figures, by name."""
+    """Outputs by name, for several figures."""
     return {name: figure(f"{folder}/{name}", category) for name in names}
 
 
 def tables(folder, names):
-    """The outputs of a rule that writes several tables, by name: tsv, md, tex, and json for title and caption."""
+    """Outputs by name, for several tables: tsv, md, tex, and json with title and caption."""
     return {name: [f"<results>/{folder}/{name}.{ending}" for ending in ("tsv", "md", "tex", "json")] for name in names}
 
 

@@ -211,7 +211,8 @@ class Study:
 
     def fitted_on(self, wildcards):
         """The scans and folds of this study on which the baseline of an external split is fitted."""
-        return [self.path(name) for name in ("cohort/selected.tsv", f"splits/{self.trained_split(wildcards)}/folds.tsv")]
+        folds = f"splits/{self.trained_split(wildcards)}/folds.tsv"
+        return [self.path("cohort/selected.tsv"), self.path(folds)]
 
     def own_metrics(self, wildcards):
         """The accuracy of the models of an external split on the study's own test scans."""

@@ -174,7 +174,10 @@ def test_a_misspelt_key_names_the_nearest_right_one(text, match):
         ("scans: {skull_stripped: maybe}", r"skull_stripped cannot be used[\s\S]*auto, true, false"),
         ("scans: {extract: bet in out}", r"scans.extract cannot be used[\s\S]*\{scan\} and \{brain\}"),
         ("scans: {template_sha256: abc}", r"template_sha256 cannot be used[\s\S]*64 hexadecimal"),
-        ("registration: {batch: 0}", r"registration.batch cannot.*\n.*0\n.*at least 1, at most 100000.*scans that a job registers"),
+        (
+            "registration: {batch: 0}",
+            r"registration.batch cannot.*\n.*0\n.*at least 1, at most 100000.*scans that a job registers",
+        ),
         ("registration: {batch: many}", r"registration.batch cannot.*\n.*'many'\n.*or auto"),
         ("registration: {store: }", r"registration.store cannot.*\n.*allowed: text. Folder"),
         ("registration: {n4: 1}", r"registration.n4 cannot.*\n.*1\n.*true or false"),

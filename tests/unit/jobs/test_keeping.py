@@ -55,5 +55,6 @@ def test_a_step_that_needs_a_removed_image_says_what_to_do(study):
     selected = pd.DataFrame({"scan_id": ["a", "b"], "t1": list(map(str, images))})
     assert registered_paths(selected) == {"a": str(images[0]), "b": str(images[1])}
     images[1].unlink()
-    with pytest.raises(InputError, match=r"1 of 2 registered images no longer exist[\s\S]*mine/b/t1.nii[\s\S]*--forcerun"):
+    told = r"1 of 2 registered images no longer exist[\s\S]*mine/b/t1.nii[\s\S]*--forcerun"
+    with pytest.raises(InputError, match=told):
         registered_paths(selected)
