@@ -107,6 +107,7 @@ def cohort(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_what_is_stated_is_what_was_measured(cohort):
     table = read_table(cohort / "confounds.tsv", CONFOUNDS).set_index("confound")
     manifest = pd.read_csv(cohort / "manifest.tsv", sep="\t", keep_default_na=False, na_values=[""])
@@ -184,6 +185,7 @@ def test_bias_and_noise_can_be_seen_in_the_image(coarse):
     assert spread[1] / spread[0] == pytest.approx(2, abs=0.1)
 
 
+@pytest.mark.slow
 def test_a_head_out_of_the_field_of_view_is_refused_and_what_is_accepted_is_whole(coarse, tmp_path):
     chosen = settings(confounds=planted(head_position={"pitch_deg": 0, "shift_mm": 30})) | WHOLE
     paths = [tmp_path / name for name in ("scans", "table.csv", "manifest.tsv", "confounds.tsv", "truth")]

@@ -52,6 +52,7 @@ def files_of(simulation, folder):
     return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
+@pytest.mark.slow
 def test_a_cohort_has_the_same_bytes_where_a_config_sets_the_constants_and_where_it_does_not(tmp_path):
     written = yaml.safe_load(yaml.safe_dump(SMALL | CONSTANTS, sort_keys=False))
     unset, given = files_of(SMALL, tmp_path / "unset"), files_of(written, tmp_path / "given")
