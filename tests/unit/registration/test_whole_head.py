@@ -14,6 +14,7 @@ import pytest
 import yaml
 from scipy.ndimage import distance_transform_edt, map_coordinates
 
+from helpers.templates import template_on
 from helpers.workflow import plan, snakemake
 from voxelwhy.cohort.skull_stripping import judge_cohort, require_one_kind
 from voxelwhy.errors import ConfigError, InputError, ShapeError
@@ -32,7 +33,7 @@ def make_head(mm):
 
     Fluid, 9 mm of bone almost without signal and 7 mm of bright scalp around the template's brain.
     """
-    t1, mask = make_template(mm)
+    t1, mask = template_on(mm)
     more = round(30 / mm)
     inside = np.pad(np.asarray(mask.dataobj) > 0, more)
     far = distance_transform_edt(~inside, sampling=mm)
@@ -72,7 +73,7 @@ def dice(first, second):
 def folder(tmp_path_factory):
     """Templates at 4 mm, the synthetic head as template file, and the same head moved as scan with its true mask."""
     folder = tmp_path_factory.mktemp("heads")
-    for image, name in zip(make_template(4), ("template", "mask"), strict=True):
+    for image, name in zip(template_on(4), ("template", "mask"), strict=True):
         nib.save(image, folder / f"{name}.nii.gz")
     data, inside, affine = make_head(2)
     save_image(folder / "head_file.nii.gz", data, affine)
@@ -363,7 +364,7 @@ def test_a_study_of_whole_heads_through_the_workflow(folder, tmp_path):
 def test_a_real_head(tmp_path):
     """Colin27 moved by a known affine, with a bias field; ch2 as whole-head template. The mask against ch2bet."""
     resolution = 4
-    for image, name in zip(make_template(resolution), ("template", "mask"), strict=True):
+    for image, name in zip(template_on(resolution), ("template", "mask"), strict=True):
         nib.save(image, tmp_path / f"{name}.nii.gz")
     nib.save(make_head_template(MRICRON / "ch2.nii.gz", resolution)[0], tmp_path / "head.nii.gz")
     head, brain = nib.load(MRICRON / "ch2.nii.gz"), nib.load(MRICRON / "ch2bet.nii.gz")
