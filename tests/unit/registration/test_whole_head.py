@@ -201,7 +201,9 @@ def test_the_head_template_is_checked(folder, tmp_path):
     head, sha256 = make_head_template(path, 6)
     assert Grid.of(head).same(Grid.icbm(6)) and len(sha256) == 64
     assert make_head_template(path, 6, sha256=sha256.upper())[1] == sha256
-    with pytest.raises(InputError, match=rf"not have the checksum[\s\S]*found: +'{sha256}'[\s\S]*allowed: {'0' * 64}"):
+    with pytest.raises(
+        InputError, match=rf"is not the file that the config names[\s\S]*found: +'{sha256}'[\s\S]*allowed: {'0' * 64}"
+    ):
         make_head_template(path, 6, sha256="0" * 64)
     with pytest.raises(InputError, match=r"skull-stripped[\s\S]*cm³ without a skull[\s\S]*mni_icbm152_t1_tal"):
         make_head_template(folder / "template.nii.gz", 6)
