@@ -121,7 +121,7 @@ def test_images_that_the_config_asks_for_are_made_in_all_combinations():
     [
         ({"splits": [{"kind": "kfold", "heatmaps": False}]}, "no split has heatmaps"),
         ({"model": {"weights": "w.pt"}}, "do not depend on the choices"),
-        ({"compare": {"question": "null"}}, "nothing was planted"),
+        ({"compare": {"question": "null"}}, "many cohorts without a planted effect"),
         ({"compare": {"question": "null", "repeated": ["seed"]}, "simulation": {"effect": 0}}, "simulation.seed among"),
         ({"compare": {"repeats": 0}}, "at least 1"),
         ({"compare": {"repeats": 3}}, "nothing to compare"),

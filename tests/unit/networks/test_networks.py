@@ -176,7 +176,7 @@ def resnet18(net, x):
 
 @pytest.mark.parametrize("by_hand", [resnet18, densenet121])
 def test_a_network_of_monai_gives_the_logits_of_the_same_written_out(by_hand):
-    torch.manual_seed(4)
+    torch.manual_seed(8)
     name = by_hand.__name__
     shape = tuple(least + more for least, more in zip(smallest_grid(name), (0, 7, 20), strict=True))
     net = build_network(name, shape, channels=2).eval()

@@ -131,7 +131,7 @@ def test_weights_of_another_number_of_channels_are_refused(two_channels, classes
     training = {"network": "small", "crop": "none", "channels": BOTH}
     opened, _ = open_weights(how, training, mask, classes=classes)
     assert next(opened.parameters()).shape[1] == 2
-    with pytest.raises(ConfigError, match=r"another channels(.|\n)*training\.channels"):
+    with pytest.raises(ConfigError, match=r"mismatch of channels(.|\n)*training\.channels"):
         open_weights(how, training | {"channels": ["t1"]}, mask, classes=classes)
 
 
