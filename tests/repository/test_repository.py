@@ -154,6 +154,7 @@ def test_a_missing_table_is_named(tmp_path):
     assert "Traceback" not in text
 
 
+@pytest.mark.slow
 def test_a_network_that_cannot_work_on_the_grid_says_so_before_anything_runs(tmp_path):
     minimal(tmp_path, registration={"resolution_mm": 3})
     code, text = snakemake(tmp_path, NETWORK_CARD, "--cores", "1", "--configfile", "other.yaml")
@@ -164,6 +165,7 @@ def test_a_network_that_cannot_work_on_the_grid_says_so_before_anything_runs(tmp
     assert not (tmp_path / "results" / "other" / "template" / "network.json").exists()
 
 
+@pytest.mark.slow
 def test_the_small_datasets_network_has_its_grid_mask_and_memory(tmp_path):
     """91 x 109 x 91 voxels from -90, -126, -72 mm on; and the paper's network on the paper's grid wants 16 GB."""
     training = {"network": "small_dataset", "mask": "grey_white", "batch_size": 2}

@@ -1,4 +1,4 @@
-"""A study that trains a network of one's own, which lies beside the config, end to end."""
+"""A small study end to end with the real components; it trains a network of one's own, which lies next to the config."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ import yaml
 
 from helpers.own_networks import BLOCKS, NET
 from helpers.studies import Study, small_study
-
-pytestmark = pytest.mark.slow
 
 NAME = "own_net.nets:build"
 OWN = small_study(

@@ -12,6 +12,8 @@ import pytest
 from helpers.digests import assert_named
 from helpers.studies import METHODS, SMALL, Study
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):

@@ -195,6 +195,7 @@ def test_1600_rows_and_files_within_20_seconds(download):
     }
 
 
+@pytest.mark.slow
 def test_a_dry_run_over_1600_scans_within_60_seconds(download):
     config = ("--configfile", "config.yaml")
     code, text = snakemake(download, "--cores", "1", *config, "--until", "parse_tables", timeout=120)

@@ -122,6 +122,7 @@ def test_holm_over_methods(atlas, log_jacobian):
     assert (frame["found"] == ((frame["p_holm"] < 0.05) & (frame["region_auprc"] > frame["null_95"]))).all()
 
 
+@pytest.mark.slow
 def test_noise_is_found_at_no_more_than_the_nominal_rate(atlas, log_jacobian):
     # Noise alike on both sides, as anatomy makes it: with left and right permuted singly it would be found too often.
     rng = np.random.default_rng(3)

@@ -360,6 +360,7 @@ def test_a_zero_byte_gzip_is_a_result(folder, tmp_path):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("VOXELWHY_REAL_SCANS" not in os.environ, reason="VOXELWHY_REAL_SCANS names no folder")
 def test_a_real_scan(tmp_path):
     scans = sorted(Path(os.environ["VOXELWHY_REAL_SCANS"]).rglob("*T1w.nii*"))
