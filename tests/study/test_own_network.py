@@ -1,4 +1,4 @@
-"""A small study end to end with the real components; it trains a network of one's own, which lies next to the config."""
+"""A small study end to end with the real components: it trains a network of one's own, next to the config."""
 
 from __future__ import annotations
 
