@@ -27,7 +27,9 @@ def complete_rules(rules, scripts, *, environment, resources, overwritten):
     for rule in rules:
         if rule.script is None:
             continue
-        place = "/".join([rule.name, *(f"{{{name}}}" for name in wildcards_of(rule.output[0]))])
+        # fold-0 as in the results: a number alone would not tell what it counts.
+        named = [f"fold-{{{name}}}" if name == "fold" else f"{{{name}}}" for name in wildcards_of(rule.output[0])]
+        place = "/".join([rule.name, *named])
         if not rule.log:
             rule.log_modifier = rule.output_modifier
             rule.set_log(f"<logs>/{place}.log")
