@@ -204,4 +204,5 @@ def test_figures_in_the_text_on_incremental_occlusion_are_those_of_the_layers(pi
     dense = next(layer for layer in layers if not layer.cells)
     assert f"reads {dense.multiply_adds // 128:,} numbers" in text
     count = np.prod([len(picture.windows(length, picture.SIZE, picture.STRIDE)) for length in picture.SHAPE])
-    assert f"{count:,} times for a scan at 1 mm with windows of {picture.SIZE} voxels" in text
+    assert f"For a scan at 1 mm, with steps of {picture.STRIDE} voxels and windows of {picture.SIZE}" in text
+    assert f"are {count:,} runs" in text
