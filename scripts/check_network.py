@@ -13,7 +13,8 @@ from voxelwhy.training.volumes import Volumes
 def check_network(mask, settings):
     brain = np.asarray(mask.dataobj) > 0
     shape, channels = Volumes([], brain, crop=settings["crop"]).shape, settings["channels"]
-    network = build_network(settings["network"], shape, image_channels=len(channels), **settings.get("options", {}))
+    options = settings.get("options", {}) | {key: settings[key] for key in ("first_pool",) if key in settings}
+    network = build_network(settings["network"], shape, image_channels=len(channels), **options)
     weights = sum(p.numel() for p in network.parameters())
     return {"network": settings["network"], "channels": channels, "spatial_shape": shape, "weights": weights}
 

@@ -6,14 +6,22 @@ import nibabel as nib
 import numpy as np
 
 from voxelwhy.evaluation.agreement import compare_maps
-from voxelwhy.io.tables import AGREEMENT, write_table
+from voxelwhy.io.tables import AGREEMENT, REGIONS, read_table, write_table
 from voxelwhy.jobs.doors import door
 
 with door(snakemake) as job:
-    groups = list(job.settings["classes"].values())
-    maps = {
-        method: {g: np.asarray(nib.load(Path(folder, f"mean_{g}.nii.gz")).dataobj) for g in groups}
-        for method, folder in zip(job.settings["methods"], job.input.maps, strict=True)
-    }
+    classes, methods = job.settings["classes"], job.settings["methods"]
+    groups, folders = list(classes.values()), dict(zip(methods, job.input.maps, strict=True))
+
+    def read_maps(ending):
+        return {
+            method: {group: np.asarray(nib.load(Path(folder, f"mean_{group}{ending}")).dataobj) for group in groups}
+            for method, folder in folders.items()
+        }
+
+    tables = {m: read_table(path, REGIONS) for m, path in zip(methods, job.input.regions, strict=True)}
+    enrichment = {m: {g: t.loc[t["group"] == g, "enrichment"] for g in groups} for m, t in tables.items()}
     mask = np.asarray(nib.load(job.input.mask).dataobj) > 0
-    write_table(compare_maps(maps, mask, classes=job.settings["classes"]), job.output.agreement, AGREEMENT)
+    raw = read_maps(".nii.gz") if job.settings["n_models"] == 1 else None
+    agreement = compare_maps(read_maps("_scaled.nii.gz"), mask, enrichment, classes=classes, raw=raw)
+    write_table(agreement, job.output.agreement, AGREEMENT)

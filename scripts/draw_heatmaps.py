@@ -1,4 +1,4 @@
-"""Draw mean maps over the template: of patients and of controls, raw and scaled, or imported maps."""
+"""Draw mean maps over the template: of patients and of controls, or imported maps."""
 
 from pathlib import Path
 
@@ -10,19 +10,18 @@ from voxelwhy.report.figures.imported import draw_imported
 from voxelwhy.report.figures.relevance import draw_group_maps
 
 
-def draw_own(job, out, group, scaled):
-    heatmaps, kind = job.settings["heatmaps"], "_scaled" if scaled else ""
+def draw_own(job, out, group):
+    heatmaps = job.settings["heatmaps"]
     folders = dict(zip(heatmaps["methods"], job.input.maps, strict=True))
     counts = pd.read_csv(job.input.groups[0], sep="\t", index_col="group").loc[group]
     draw_group_maps(
-        {method: Path(folder, f"mean_{group}{kind}.nii.gz") for method, folder in folders.items()},
+        {method: Path(folder, f"mean_{group}_scaled.nii.gz") for method, folder in folders.items()},
         job.input.t1,
         out,
         group=group,
         n_subjects=int(counts["n_subjects"]),
         n_scans=int(counts["n_scans"]),
         settings=heatmaps,
-        scaled=scaled,
         **{name: job.settings[name] for name in ("simulated", "of", "n_folds")},
         **job.settings["shown"],
     )
@@ -40,4 +39,4 @@ with door(snakemake) as job:
         if job.input.get("cards"):
             draw_imported_maps(job, out, group)
         else:
-            draw_own(job, out, group.removesuffix("_scaled"), scaled=group.endswith("_scaled"))
+            draw_own(job, out, group)

@@ -1,4 +1,4 @@
-"""Train networks on shuffled diagnoses and explain them, as the null reference of each method."""
+"""Train networks on shuffled diagnoses in one fold and explain them, as the null reference of each method."""
 
 import shutil
 from pathlib import Path
@@ -8,23 +8,26 @@ import nibabel as nib
 from voxelwhy.evaluation.shuffled import explain_shuffled
 from voxelwhy.io.tables import ATLAS, FOLDS, SELECTED, SHUFFLED, read_table, write_table
 from voxelwhy.jobs.doors import door
+from voxelwhy.splits.permute import first_ages
 from voxelwhy.training.volumes import registered_paths
 
-split, draw = snakemake.wildcards.split, snakemake.wildcards.draw
-checkpoints = Path(snakemake.output[0]).parents[3] / "checkpoints" / split / f"shuffled-{draw}"
+split, fold, part = (getattr(snakemake.wildcards, name) for name in ("split", "fold", "part"))
+checkpoints = Path(snakemake.output[0]).parents[3] / "checkpoints" / split / f"shuffled-{fold}-{part}"
 
 with door(snakemake) as job:
-    training = job.settings["training"]
+    training, selected = job.settings["training"], read_table(job.input.selected, SELECTED)
     shown = explain_shuffled(
         read_table(job.input.folds, FOLDS),
-        registered_paths(read_table(job.input.selected, SELECTED), training["channels"]),
+        first_ages(selected),
+        registered_paths(selected, training["channels"]),
         (nib.load(job.input.labels), read_table(job.input.regions, ATLAS), nib.load(job.input.mask)),
         nib.load(job.input.network_mask),
         training,
         job.settings["shuffled"],
+        fold=int(fold),
+        draws=job.settings["draws"],
         classes=job.settings["classes"],
         seed=job.settings["seed"],
-        draw=int(draw),
         code=dict(job.code),
         checkpoints=checkpoints,
         device=snakemake.resources.device,

@@ -3,9 +3,15 @@
 import pandas as pd
 
 from voxelwhy.io.images import read_json
-from voxelwhy.io.tables import AGREEMENT, IMPORTED, REGIONS, TRUTH, read_table
+from voxelwhy.io.tables import AGREEMENT, IMPORTED, REGIONS, SCORED_REGIONS, TRUTH, read_table
 from voxelwhy.jobs.doors import door
-from voxelwhy.report.tables import publish_agreement, publish_imported, publish_regions, publish_truth
+from voxelwhy.report.tables import (
+    publish_agreement,
+    publish_imported,
+    publish_regions,
+    publish_truth,
+    publish_truth_regions,
+)
 
 
 def publish_own(job, out, settings):
@@ -21,6 +27,9 @@ def publish_own(job, out, settings):
     if job.input.truth:
         truth = read_table(job.input.truth[0], TRUTH)
         publish_truth(truth, out["truth"], group=positive, settings=heatmaps, **patients)
+        how = {"threshold": truth["threshold"].iloc[0], "atlas": settings["atlas"], "group": positive}
+        planted = read_table(job.input.truth_regions[0], SCORED_REGIONS)
+        publish_truth_regions(planted, out["truth_regions"], **how)
 
 
 def publish_imported_maps(job, out, settings):

@@ -28,7 +28,9 @@ with door(snakemake) as job:
     methods = methods_text(config, simulated=simulated, whole_heads=whole_heads, **people)
     methods += external_text([read_json(path) for path in job.input.external])
     # Run time and memory are read from files that are not inputs: they are shown here and affect no result.
-    costs = cost_section(Path(snakemake.output.report).parent, writer=snakemake.rule)
+    costs = cost_section(
+        Path(snakemake.output.report).parent, writer=snakemake.rule, draws=config["evaluation"]["shuffled"]
+    )
     write_report(
         collect_sections(items, methods=methods) + costs,
         job.output.report,

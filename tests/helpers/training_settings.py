@@ -8,6 +8,7 @@ SETTINGS = {
     "crop": "none",
     "normalisation": "voxelwise",
     "optimiser": "adam",
+    "schedule": "constant",
     "learning_rate": 1e-3,
     "weight_decay": 0.0,
     "class_weights": "none",

@@ -4,8 +4,10 @@ Evaluation: how accurate the network is, how far the heatmaps agree, and whether
 IN   predictions of the folds and of the baseline; mean maps by method; for the embedded cohort its truth
 OUT  splits/<split>/evaluation/metrics.tsv, roc.tsv    accuracy and AUC with intervals from resampled subjects
      splits/<split>/evaluation/agreement.tsv           distances and rank correlations of mean maps
-     splits/<split>/shuffled/<draw>.tsv                relevance of networks trained on shuffled diagnoses
+     splits/<split>/shuffled/fold-<k>/<n>-of-<N>.tsv   relevance of networks trained on shuffled diagnoses, part of the draws
      splits/<split>/evaluation/truth.tsv               each method against the planted disease (simulated cohorts only)
+     splits/<split>/evaluation/truth_draws.tsv         the score of each draw of shuffled diagnoses
+     splits/<split>/evaluation/truth_regions.tsv       that disease by region, with sign
      splits/<split>/evaluation/log_jacobian.nii.gz     that disease on the study's grid
      splits/<split>/evaluation/summary.json            the three sentences that summarise the study
 
@@ -43,6 +45,7 @@ rule compare_maps:
     """Measure how far the mean maps of the classes and of the methods differ."""
     input:
         maps=study.maps,
+        regions=study.regions,
         mask=rules.prepare_template.output.mask,
     output:
         agreement="<results>/splits/{split}/evaluation/agreement.tsv",
@@ -51,15 +54,15 @@ rule compare_maps:
     resources:
         **ask.maps,
     params:
-        settings=facts("methods", "classes"),
+        settings=facts("methods", "classes", "n_models"),
     script:
         "../../scripts/compare_maps.py"
 
 
-if study.simulated:
+if study.draws:
 
     rule explain_shuffled:
-        """Train on shuffled diagnoses, draw {wildcards.draw}, and explain {wildcards.split} by these networks."""
+        """Train fold {wildcards.fold} of {wildcards.split} on shuffled diagnoses, part {wildcards.part}, and explain it."""
         input:
             selected="<results>/cohort/selected.tsv",
             folds="<results>/splits/{split}/folds.tsv",
@@ -70,10 +73,9 @@ if study.simulated:
             labels="<results>/atlas/labels.nii.gz",
             regions="<results>/atlas/regions.tsv",
         output:
-            "<results>/splits/{split}/shuffled/{draw}.tsv",
+            "<results>/splits/{split}/shuffled/fold-{fold}/{part}.tsv",
         wildcard_constraints:
             split=one_of(study.own_splits),
-            draw=r"\d+",
         threads: config["training"]["threads"]
         resources:
             mem_mb=ask.shuffled_mb,
@@ -81,22 +83,28 @@ if study.simulated:
             device=config["training"]["device"],
             gpu=study.gpus,
         params:
-            settings=facts("training", "classes", "seed", "shuffled"),
+            settings=facts.shuffling,
             code=code_digest(SCRIPTS / "explain_shuffled.py", [study.network_module, *study.method_modules()]),
         script:
             "../../scripts/explain_shuffled.py"
 
+
+if study.simulated:
+
     rule score_truth:
-        """Score the map of each method against the disease that was planted."""
+        """Score each method against the disease that was planted."""
         input:
             maps=study.maps,
+            regions=study.regions,
             truth="<results>/simulation/truth",
             mask=rules.prepare_template.output.mask,
             labels="<results>/atlas/labels.nii.gz",
-            regions="<results>/atlas/regions.tsv",
-            shuffled=expand("<results>/splits/{{split}}/shuffled/{draw}.tsv", draw=study.draws),
+            atlas="<results>/atlas/regions.tsv",
+            shuffled=once_read(ask.shuffled_parts),
         output:
-            truth="<results>/splits/{split}/evaluation/truth.tsv",
+            scores="<results>/splits/{split}/evaluation/truth.tsv",
+            draws="<results>/splits/{split}/evaluation/truth_draws.tsv",
+            regions="<results>/splits/{split}/evaluation/truth_regions.tsv",
             log_jacobian="<results>/splits/{split}/evaluation/log_jacobian.nii.gz",
             card="<results>/splits/{split}/evaluation/log_jacobian.json",
         group:

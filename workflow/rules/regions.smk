@@ -33,11 +33,12 @@ rule aggregate_regions:
     input:
         relevance="<results>/splits/{split}/heatmaps/{method}/relevance.tsv",
         regions="<results>/atlas/regions.tsv",
+        shuffled=once_read(ask.shuffled_parts),
     output:
         regions="<results>/splits/{split}/regions/{method}.tsv",
     group:
         "results_{split}"
     params:
-        settings=facts("classes", "bootstrap", "seed", "judged"),
+        settings=facts("classes", "bootstrap", "seed", "judged", "target"),
     script:
         "../../scripts/aggregate_regions.py"

@@ -178,6 +178,7 @@ rule publish_relevance:
         regions=study.regions,
         groups=study.groups,
         truth=study.truth,
+        truth_regions=study.truth_regions,
     output:
         **tables("splits/{split}/tables", shown.relevance_tables),
     wildcard_constraints:

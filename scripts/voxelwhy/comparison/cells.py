@@ -13,7 +13,7 @@ import yaml
 
 from voxelwhy.errors import InputError
 from voxelwhy.io.images import read_json, write_json
-from voxelwhy.io.tables import FOLDS, METRICS, PREDICTIONS, REGIONS, TRUTH, read_table
+from voxelwhy.io.tables import FOLDS, METRICS, PREDICTIONS, REGIONS, TRUTH, TRUTH_DRAWS, read_table
 
 log = logging.getLogger(__name__)
 
@@ -102,9 +102,10 @@ def gather_study(study, *, split, methods, classes):
     - folder: path of the split's results
     - auc: by model ("cnn", "baseline"), value, low, high, n_subjects, n_scans (by scan, folds pooled)
     - predictions: columns of the network's out-of-sample predictions
-    - truth: rows by tables.TRUTH; empty if no planted disease is known
-    - methods: by method, share_outside (share of relevance outside the brain), and density (relevance density of each
-      region in scans of the positive class)
+    - truth: rows by tables.TRUTH, each with `draws`, the AUPRC of each draw of shuffled diagnoses; empty if no planted
+      disease is known
+    - methods: by method, share_outside (share of relevance outside the brain), and enrichment and volume of each region
+      in scans of the positive class
     """
     folder = Path("results", study, "splits", split)
     metrics = read_table(folder / "evaluation" / "metrics.tsv", METRICS)
@@ -114,7 +115,6 @@ def gather_study(study, *, split, methods, classes):
     predictions = pd.concat(
         [read_table(folder / f"fold-{fold}" / "predictions.tsv", PREDICTIONS) for fold in folds], ignore_index=True
     )
-    truth = folder / "evaluation" / "truth.tsv"
     return {
         "folder": str(folder),
         "auc": {
@@ -123,9 +123,17 @@ def gather_study(study, *, split, methods, classes):
             for row in pooled.itertuples()
         },
         "predictions": predictions[["fold", "scan_id", "subject_id", "label", "probability"]].to_dict("list"),
-        "truth": read_table(truth, TRUTH).to_dict("records") if truth.exists() else [],
+        "truth": _truth(folder / "evaluation"),
         "methods": {method: _method(folder, method, classes) for method in methods},
     }
+
+
+def _truth(folder):
+    if not (folder / "truth.tsv").exists():
+        return []
+    drawn = read_table(folder / "truth_draws.tsv", TRUTH_DRAWS)
+    rows = read_table(folder / "truth.tsv", TRUTH).to_dict("records")
+    return [row | {"draws": drawn.loc[drawn["method"] == row["method"], "region_auprc"].tolist()} for row in rows]
 
 
 def _method(folder, method, classes):
@@ -134,5 +142,6 @@ def _method(folder, method, classes):
     own = regions[regions["group"] == classes["positive"]]
     return {
         "share_outside": float(groups.loc[classes["positive"], "share_outside"]),
-        "density": dict(zip(own["region"], own["density"], strict=True)),
+        "enrichment": dict(zip(own["region"], own["enrichment"], strict=True)),
+        "volume": dict(zip(own["region"], own["volume_mm3"], strict=True)),
     }

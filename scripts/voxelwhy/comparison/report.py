@@ -41,7 +41,9 @@ def report_comparison(cells, template_path, out, settings):
     columns = list(choice_columns(cells).values())
     methods = method_table(cells)
     for name, frame in (("cells", cell_table(cells)), ("methods", methods)):
-        frame.to_csv(out[name], sep="\t", index=False, lineterminator="\n", float_format="%.10g")
+        frame.drop(columns="draws", errors="ignore").to_csv(
+            out[name], sep="\t", index=False, lineterminator="\n", float_format="%.10g"
+        )
     {"choices": _choices, "null": _null, "confounds": _confounds}[settings["question"]](
         cells, methods, columns, template_path, out, settings
     )
@@ -52,7 +54,7 @@ def _choices(cells, methods, columns, template_path, out, settings):
     combinations = _combinations(cells, settings)
     found = None
     if "region_auprc" in methods:
-        found = found_table(methods, columns, same_scans=settings["same_scans"])
+        found = found_table(methods, columns)
     how |= {"repeated": settings["repeated"]}
     publish_choices(combinations, found, columns, out["table"], refused=settings["refused"], **how)
     look = {"n_bootstrap": settings["bootstrap"], "dpi": settings["shown"]["dpi"]}
@@ -72,7 +74,7 @@ def _null(cells, methods, columns, template_path, out, settings):
 def _confounds(cells, methods, columns, template_path, out, settings):
     positive, shown = settings["classes"]["positive"], settings["shown"]
     combinations = _combinations(cells, settings)
-    table = confound_table(cells, methods, columns, same_scans=settings["same_scans"])
+    table = confound_table(cells, methods, columns)
     how = {"same_scans": settings["same_scans"], "simulated": settings["simulated"]}
     publish_confounds(combinations, table, columns, out["table"], **how)
     first = [cell for cell in cells if cell["repeat"] == 1]

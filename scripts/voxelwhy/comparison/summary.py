@@ -9,8 +9,8 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
 from voxelwhy.comparison.combinations import short_names
+from voxelwhy.evaluation.chance import compare_with_draws, verdicts
 from voxelwhy.evaluation.metrics import INTERVAL, subject_weights, weighted_auc
-from voxelwhy.evaluation.truth import LEAST_SD, p_of_one_more_draw
 from voxelwhy.registry import METHODS
 
 NOMINAL = 0.05
@@ -78,16 +78,13 @@ def combination_table(cells, *, same_scans, classes, n_bootstrap=1000, seed=0):
     return pd.DataFrame(rows)
 
 
-def found_table(methods, columns, *, same_scans):
+def found_table(methods, columns):
     """Make a table with one row per combination and method: mean regional AUPRC over repeats, range and chance level.
 
     Parameters
     ----------
     methods : DataFrame of `method_table`
     columns : names of the choices
-    same_scans : bool; whether repeats use the same scans. If so, they share the true diagnoses and are not independent,
-        so their mean counts as one draw, compared with all draws of networks trained on shuffled diagnoses. Otherwise
-        each repeat is a cohort, and its excess over its own draws is one value of a one-sample t test
 
     Returns
     -------
@@ -95,62 +92,51 @@ def found_table(methods, columns, *, same_scans):
 
     - region_auprc (mean), least, most
     - region_chance, null_95: mean and 95th percentile over permuted regions
-    - shuffled_auprc, n_shuffled: mean over all draws of shuffled diagnoses, and their number
-    - p_shuffled, p_holm: p that the AUPRC exceeds these draws (Student's t), Holm-corrected over the methods of a
-      combination
+    - shuffled_auprc, n_shuffled: mean over all draws of shuffled diagnoses, and their number in each repeat
+    - p, p_family: of the mean over repeats, among the means of their first, second, … draws (`compare_with_draws`),
+      corrected over the methods of a combination. A draw is the same permutation in each repeat on the same scans, so
+      that repeats which share the true diagnoses share the shuffled ones too
     - n_found: number of repeats in which the study itself detects the disease
-    - found: whether the combination as a whole detects it, by the rule of a single study (`evaluation.truth`): mean
-      AUPRC above the mean null_95 and p_holm below 0.05. Without draws of shuffled diagnoses: detected in most repeats
+    - found: whether the combination as a whole detects it, by p_family of at most 0.05
     - share_inside, share_chance, share_outside
     """
-    rows = []
+    rows, reference = [], []
     for key, own in methods.groupby([*columns, "method"], sort=False):
         values = own["region_auprc"]
         row = dict(zip([*columns, "method"], key, strict=True)) | {"n_repeats": len(own)}
-        row |= {"region_auprc": values.mean(), "least": values.min(), "most": values.max()}
+        row |= {"region_auprc": values.mean(skipna=False), "least": values.min(), "most": values.max()}
         names = ("region_chance", "null_95", "share_inside", "share_chance", "shuffled_auprc", "share_outside")
         row |= {name: own[name].mean() for name in names}
-        row |= {"n_shuffled": int(own["n_shuffled"].sum()), "p_shuffled": _above_shuffled(own, same_scans)}
-        rows.append(row | {"n_found": int(own["found"].sum())})
+        rows.append(row | {"n_shuffled": int(own["n_shuffled"].min()), "n_found": int(_detects(own).sum())})
+        reference.append(np.mean([draws[: rows[-1]["n_shuffled"]] for draws in own["draws"]], axis=0))
     table = pd.DataFrame(rows)
-    table["p_holm"] = np.nan
+    table[["p", "p_family"]], table["found"] = np.nan, False
     combinations = table.groupby(columns, sort=False).indices.values() if columns else [np.arange(len(table))]
     for place in combinations:
-        tested = place[np.isfinite(table["p_shuffled"].to_numpy()[place])]
-        if len(tested):
-            table.loc[tested, "p_holm"] = multipletests(table.loc[tested, "p_shuffled"], method="holm")[1]
-    mostly = 2 * table["n_found"] > table["n_repeats"]
-    above = (table["p_holm"] < NOMINAL) & (table["region_auprc"] > table["null_95"])
-    table["found"] = np.where(table["n_shuffled"] > 0, above, mostly)
+        n = min(len(reference[k]) for k in place)
+        draws = np.array([reference[k][:n] for k in place]).T.reshape(n, len(place))
+        tested = compare_with_draws(table["region_auprc"].to_numpy()[place], draws)
+        table.loc[place, ["p", "p_family"]] = tested[["p", "p_family"]].to_numpy()
+        table.loc[place, "found"] = np.array(verdicts(tested["p_family"], n)) == "detected"
     return table
 
 
-def _above_shuffled(own, same_scans):
-    """Return p that the AUPRC of the repeats exceeds that of networks trained on shuffled diagnoses."""
-    draws = own["n_shuffled"]
-    if not draws.all() or own[["region_auprc", "shuffled_auprc"]].isna().any(axis=None):
-        return np.nan
-    above = own["region_auprc"] - own["shuffled_auprc"]
-    if len(own) > 1 and not same_scans:
-        return stats.t.sf(above.mean() / max(above.sem(), LEAST_SD), len(own) - 1)
-    n, mean = draws.sum(), np.average(own["shuffled_auprc"], weights=draws)
-    within = ((draws - 1) * own["shuffled_sd"] ** 2).sum()
-    between = (draws * (own["shuffled_auprc"] - mean) ** 2).sum()
-    return p_of_one_more_draw(own["region_auprc"].mean(), mean, np.sqrt((within + between) / (n - 1)), n)
+def _detects(methods):
+    return methods["verdict"] == "detected"
 
 
-def confound_table(cells, methods, columns, *, same_scans):
-    """Make a `found_table` with the three regions of the largest mean density for each combination and method.
+def confound_table(cells, methods, columns):
+    """Make a `found_table` with the three most enriched regions of each combination and method, by the mean of repeats.
 
     `like_first` is Spearman's correlation over regions with the map of the first combination: near 1 if a method shows
     the same regions in both cohorts.
     """
-    table = found_table(methods, columns, same_scans=same_scans)
+    table = found_table(methods, columns)
     means = {}
     for cell in _first_of_each(cells):
         own = [other for other in cells if other["choices"] == cell["choices"]]
         for method in cell["methods"]:
-            frame = pd.DataFrame([pd.Series(other["methods"][method]["density"]) for other in own])
+            frame = pd.DataFrame([pd.Series(other["methods"][method]["enrichment"]) for other in own])
             means[*_choices(cell).values(), method] = frame.mean()
     first = tuple(_choices(cells[0]).values())
     keys = [tuple(row) for row in table[[*columns, "method"]].to_numpy().tolist()]
@@ -170,24 +156,27 @@ def claims_table(methods, columns):
     - <kind>_low, <kind>_high: exact 95 % interval of the share
     - p_<kind>: probability of at least as many at the nominal rate
 
-    Kinds are permuted (p of permuted regions below 0.05), shuffled (p_shuffled below 0.05, from networks trained on
-    shuffled diagnoses) and claims (detected by the rule of a study, Holm-corrected).
+    Kinds are permuted (p of permuted regions of at most 0.05), shuffled (p of at most 0.05 among networks trained on
+    shuffled diagnoses) and claims (detected by the rule of a study, corrected over the methods).
     """
     rows = []
     for method, own in methods.groupby("method", sort=False):
-        counts = {"permuted": (own["p"] < NOMINAL).sum(), "claims": own["found"].sum()}
-        if own["p_shuffled"].notna().any():
-            counts["shuffled"] = (own["p_shuffled"] < NOMINAL).sum()
+        counts = {"permuted": (own["p_regions"] <= NOMINAL).sum(), "claims": _detects(own).sum()}
+        if own["p"].notna().any():
+            counts["shuffled"] = (own["p"] <= NOMINAL).sum()
         auprc = {"region_auprc": own["region_auprc"].mean(), "shuffled_auprc": own["shuffled_auprc"].mean()}
         rows.append(_rates(method, len(own), counts) | auprc | {"region_chance": own["region_chance"].mean()})
-    cells = methods.groupby([*columns, "repeat"], sort=False)
+    cells = methods.assign(found=_detects(methods)).groupby([*columns, "repeat"], sort=False)
     # For any method only claims are counted: the smallest of several uncorrected p has no nominal rate of 0.05.
     rows.append(_rates("any method", cells.ngroups, {"claims": cells["found"].any().sum()}))
     return pd.DataFrame(rows)
 
 
 def false_regions(cells, *, top):
-    """Test which regions are among the `top` of a method's map more often than by chance, over repeats of a null.
+    """Test which regions are among the `top` of a method more often than others of their size, over repeats of a null.
+
+    The enrichment of a small region varies more than that of a large one, so that small regions are more often among
+    the first (and among the last) whatever the method does. Each region is compared with those of its quarter of sizes.
 
     Returns
     -------
@@ -196,15 +185,19 @@ def false_regions(cells, *, top):
     """
     rows = []
     for method in methods_of(cells[0]):
-        tables = [pd.Series(cell["methods"][method]["density"]) for cell in cells]
+        facts = [cell["methods"][method] for cell in cells]
         # Tied regions have the last of their ranks, so that regions without relevance are not among the top.
-        ranked = pd.DataFrame(tables).rank(axis=1, ascending=False, method="max")
+        ranked = pd.DataFrame([pd.Series(own["enrichment"]) for own in facts]).rank(
+            axis=1, ascending=False, method="max"
+        )
         counts = (ranked <= top).sum()
-        share = min(top / ranked.shape[1], 1.0)
+        volume = pd.DataFrame([pd.Series(own["volume"]) for own in facts]).mean()[counts.index]
+        quarter = (volume.rank(method="first") - 1) * 4 // len(volume)
+        share = counts.groupby(quarter).transform("mean") / len(cells)
         p = stats.binom.sf(counts - 1, len(cells), share)
         frame = pd.DataFrame({"region": counts.index, "n_top": counts.to_numpy(), "p": p})
         frame["p_holm"] = multipletests(p, method="holm")[1]
-        rows.append(frame.assign(method=method, n=len(cells), expected=share * len(cells)))
+        rows.append(frame.assign(method=method, n=len(cells), expected=share.to_numpy() * len(cells)))
     table = pd.concat(rows, ignore_index=True)[["method", "region", "n", "n_top", "expected", "p", "p_holm"]]
     return table.sort_values(["method", "p", "region"], kind="stable", ignore_index=True)
 

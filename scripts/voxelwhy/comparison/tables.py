@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from voxelwhy.io.tables import LEAST_DRAWS
 from voxelwhy.io.text import interval, listing, method_title, number
 from voxelwhy.report.tables import publish_table
 from voxelwhy.report.wording import describe_planted, describe_repeats
 
 #: Columns of the full table for each method.
-FIGURES = ("region_auprc", "least", "most", "region_chance", "null_95", "shuffled_auprc", "p_shuffled", "p_holm")
+FIGURES = ("region_auprc", "least", "most", "region_chance", "null_95", "shuffled_auprc", "p", "p_family")
 
 
 def publish_choices(combinations, found, columns, out, *, refused, repeated, same_scans, simulated):
@@ -58,13 +59,10 @@ def _found(row):
 def _beside(found):
     if (found["n_shuffled"] > 0).any():
         return (
-            "(range; mean of the same networks trained on shuffled diagnoses). *: significantly above these networks "
-            "(Student's t, p < 0.05, Holm-corrected over methods) and above the 95th percentile of permuted regions."
+            "(range; mean of the same networks trained on shuffled diagnoses). *: larger than these networks' "
+            f"(rank test of the mean over repeats, corrected over methods, p ≤ 0.05; needs {LEAST_DRAWS} draws)."
         )
-    return (
-        "(range; number of repeats in which the study itself detects the atrophy, by permuted regions). *: detected in "
-        "most repeats."
-    )
+    return "(range; number of repeats in which the study itself detects the atrophy)."
 
 
 def publish_null(claims, regions, aucs, out, *, atlas, top, simulated):
@@ -72,8 +70,8 @@ def publish_null(claims, regions, aucs, out, *, atlas, top, simulated):
     shown = pd.DataFrame({"method": [_title(name) for name in claims["method"]]})
     shown["AUPRC"] = claims["region_auprc"].map(number)
     shown["of shuffled diagnoses"] = claims["shuffled_auprc"].map(number)
-    shown["permuted regions: p < 0.05"] = [_share(row, "permuted") for _, row in claims.iterrows()]
-    shown["shuffled diagnoses: p < 0.05"] = [_share(row, "shuffled") for _, row in claims.iterrows()]
+    shown["permuted regions: p ≤ 0.05"] = [_share(row, "permuted") for _, row in claims.iterrows()]
+    shown["shuffled diagnoses: p ≤ 0.05"] = [_share(row, "shuffled") for _, row in claims.iterrows()]
     shown["claims of a study"] = [_share(row, "claims") for _, row in claims.iterrows()]
     favoured = regions[regions["p_holm"] < 0.05]
     shown[f"too often among the top {top} regions"] = [
@@ -86,11 +84,11 @@ def publish_null(claims, regions, aucs, out, *, atlas, top, simulated):
     caption = (
         f"{'Simulated data. ' if simulated else ''}{int(claims['n'].max())} cohorts without any planted atrophy. Mean "
         f"AUC {interval(mean, low, high)} (95 %, Student). AUPRC: mean, for the regions that an effect of 1 would have "
-        f"changed (chance by permuted regions {claims['region_chance'].mean():.2f}){shuffled}. p < 0.05: number of "
+        f"changed (chance by permuted regions {claims['region_chance'].mean():.2f}){shuffled}. p ≤ 0.05: number of "
         "cohorts in which a method alone reaches this. Claims: cohorts in which a study would report a detection, "
-        "Holm-corrected over methods. Intervals are exact 95 % intervals; the nominal rate is 0.05. Last column: "
-        f"regions of {atlas} that are among the top {top} (by density of relevance in patients' maps) more often than "
-        "by chance, Holm-corrected over regions, with the number of cohorts."
+        "corrected over methods. Intervals are exact 95 % intervals; the nominal rate is 0.05. Last column: "
+        f"regions of {atlas} that are among the top {top} (by enrichment in patients' maps) more often than regions of "
+        "similar size, Holm-corrected over regions, with the number of cohorts."
     )
     title = "Detections that methods claim where nothing was planted"
     return publish_table(claims, shown, out, title=title, caption=caption, category="comparison")
@@ -113,7 +111,7 @@ def publish_confounds(combinations, table, columns, out, *, same_scans, simulate
         f"({'over subjects' if same_scans else 'Student, over repeats'}). AUPRC over regions for the regions of the "
         f"disease (with effect 0, those that it would have); chance {number(full['region_chance'].mean())}. Like the "
         "first row: Spearman's correlation over regions with the map of the same method in the first combination. "
-        "Top regions: those with the largest density of relevance in patients' maps."
+        "Top regions: those with the largest enrichment in patients' maps."
     )
     title = "Regions that methods highlight when a confound separates the classes"
     return publish_table(full, shown, out, title=title, caption=caption, category="comparison")

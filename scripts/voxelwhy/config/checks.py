@@ -154,6 +154,16 @@ def _check_splits(settings):
             )
 
 
+def _check_first_pool(settings):
+    training = settings["training"]
+    if "first_pool" in training and training.get("network") != "compact":
+        raise ConfigError(
+            "training.first_pool belongs to the network compact",
+            found=f"first_pool: {training['first_pool']}, network: {training.get('network', 'your own')}",
+            allowed="network: compact, or no first_pool",
+        )
+
+
 def _check_atlas(settings):
     atlas = settings["atlas"]
     if ("image" in atlas) != ("table" in atlas):
@@ -252,15 +262,6 @@ def _check_gpu(settings):
         )
 
 
-def _check_shuffled(settings):
-    if settings["evaluation"]["shuffled"] in (1, 2):
-        raise ConfigError(
-            "evaluation.shuffled: the spread of one or two draws is not informative",
-            found=settings["evaluation"]["shuffled"],
-            allowed="0, or at least 3",
-        )
-
-
 def _check_compare(settings):
     if "compare" not in settings:
         return
@@ -320,13 +321,13 @@ CHECKS = (
     _check_classes,
     _check_registration,
     _check_splits,
+    _check_first_pool,
     _check_atlas,
     _check_slices,
     _check_occlusion,
     _check_guided,
     _check_template,
     _check_gpu,
-    _check_shuffled,
     _check_compare,
 )
 

@@ -17,9 +17,12 @@ from voxelwhy.config.checks import check_imported, check_settings
 from voxelwhy.config.model import check_model, place_architecture
 from voxelwhy.config.splits import check_external
 from voxelwhy.errors import ConfigError
+from voxelwhy.io.tables import LEAST_DRAWS
 
 #: Dropout of the networks whose own papers differ from Rieke et al. 2018, where the config sets none.
-DROPOUT = {"korolev2017": 0.7, "small_dataset": 0, "resnet18": 0, "densenet121": 0}
+DROPOUT = {"compact": 0.5, "korolev2017": 0.7, "small_dataset": 0, "resnet18": 0, "densenet121": 0}
+#: Edge of the cells that the network `compact` begins with, mm, to the nearest whole number of voxels.
+POOLED_MM = 7
 # Keywords that the walk below handles itself; jsonschema checks all others.
 WALKED = {"properties", "items", "additionalProperties", "oneOf", "$ref", "$defs", "default"}
 NUMBER = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
@@ -53,6 +56,11 @@ def load_settings(config, schema_path):
     if "dropout" not in training and "network" in settings["training"]:
         filled = settings["training"]
         filled["dropout"] = DROPOUT.get(filled["network"], filled["dropout"])
+    if settings["training"].get("network") == "compact":
+        pool = max(1, round(POOLED_MM / settings["registration"]["resolution_mm"]))
+        settings["training"].setdefault("first_pool", pool)
+    # Networks are trained that often again; somebody with scans of their own should ask for that.
+    settings["evaluation"].setdefault("shuffled", LEAST_DRAWS if "simulation" in settings else 0)
     _share_out_subjects(settings)
     _snap_occlusion(settings)
     place_tables(settings["cohort"])

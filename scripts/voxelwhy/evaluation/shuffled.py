@@ -3,105 +3,164 @@
 from __future__ import annotations
 
 import logging
-import shutil
-import tempfile
-from pathlib import Path
+from collections import defaultdict
 
 import numpy as np
 import pandas as pd
+import torch
 
-from voxelwhy.heatmaps.explain_scans import choose_subjects, explain_scans
-from voxelwhy.heatmaps.merge_parts import group_maps, group_table
-from voxelwhy.heatmaps.region_sums import region_means
-from voxelwhy.networks.weights import save_model
+from voxelwhy.evaluation.chance import compare_with_draws
+from voxelwhy.heatmaps.explain_scans import Explainer, choose_subjects
+from voxelwhy.heatmaps.region_sums import relevance_by_region
+from voxelwhy.networks.devices import pick_device
 from voxelwhy.registry import METHODS, load
-from voxelwhy.training.fold import train_fold
+from voxelwhy.splits.permute import permute_diagnoses
+from voxelwhy.training.fold import train_draws
+from voxelwhy.training.loop import two_logits
 from voxelwhy.training.volumes import counted_voxels
 
 log = logging.getLogger(__name__)
 
 
-def shuffle_labels(folds, *, seed, draw):
-    """Return the folds with the labels permuted over training and validation subjects, separately in each fold.
-
-    All scans of a subject receive the label of another subject's first scan, so that each class keeps about its size.
-    Test subjects keep their labels.
-
-    Parameters
-    ----------
-    folds : DataFrame by tables.FOLDS
-    seed, draw : int
-    """
-    shuffled = []
-    for fold, rows in folds.groupby("fold", sort=True):
-        rng = np.random.default_rng(np.random.SeedSequence([seed, draw, int(fold)]))
-        learnt = rows[rows["side"] != "test"]
-        labels = learnt.sort_values("scan_id").groupby("subject_id", sort=True)["label"].first()
-        exchanged = pd.Series(rng.permutation(labels.to_numpy()), index=labels.index)
-        label = rows["label"].where(rows["side"] == "test", rows["subject_id"].map(exchanged))
-        shuffled.append(rows.assign(label=label))
-    return pd.concat(shuffled, ignore_index=True)
-
-
 def explain_shuffled(
-    folds, t1_paths, atlas, network_mask, training, heatmaps, *, classes, seed, draw, code, checkpoints, device="auto"
-):
-    """Train each fold on shuffled diagnoses, and explain its test scans of the positive class by every method.
+    folds, subjects, t1_paths, atlas, network_mask, training, heatmaps,
+    *, fold, draws, classes, seed, code, checkpoints, device="auto",
+):  # fmt: skip
+    """Train one fold on shuffled diagnoses, draw by draw, and explain its test scans by every method.
 
-    These maps cannot depend on the disease. They show the anatomy and the biases of the method.
+    Everything is done as for the true diagnoses: a draw differs from the study in its labels alone, including those by
+    which test scans belong to the positive class. Its maps cannot depend on the disease. They show the anatomy and the
+    biases of the method.
 
     Parameters
     ----------
     folds : DataFrame by tables.FOLDS
+    subjects : DataFrame of age and sex by subject_id, as in `permute_diagnoses`
     t1_paths : dict, scan_id to path of the registered scan
     atlas : (label image, table by tables.ATLAS, brain mask image), all on the study's grid
     network_mask : nibabel image, the network mask
     training : dict, `training` of the study
     heatmaps : dict; methods with their options, target, output, most_subjects (or None), scans (explained in any case)
+    fold : int
+    draws : sequence of int, numbers of the draws
     classes : {"positive": name, "negative": name}
-    seed, draw : int; draws differ in labels and initial weights
+    seed : int
     code : dict of str to str, the job's digest
-    checkpoints : path of a folder used by this draw only
+    checkpoints : path of a folder used by this job only
 
     Returns
     -------
-    DataFrame by tables.SHUFFLED
+    DataFrame by tables.SHUFFLED: mean enrichment over the fold's subjects of the positive class
 
     References
     ----------
     Adebayo 2018, Sanity checks for saliency maps (data randomization test).
     """
     labels, regions, brain = atlas
-    scratch = Path(tempfile.mkdtemp())
-    try:
-        models, predictions = {}, []
-        how = {"classes": classes, "seed": seed + 1_000_003 * draw, "code": code, "checkpoints": checkpoints}
-        shuffled = shuffle_labels(folds, seed=seed, draw=draw)
-        for fold in sorted(folds["fold"].unique()):
-            model, card, _, tested = train_fold(
-                shuffled, t1_paths, network_mask, training, fold=int(fold), device=device, **how
-            )
-            models[int(fold)] = scratch / f"fold-{fold}.pt"
-            save_model(models[int(fold)], model, card)
-            predictions.append(tested)
-        tested = pd.concat(predictions, ignore_index=True)
-        scans = choose_subjects(tested, heatmaps["most_subjects"], kept=heatmaps["scans"], seed=seed)
-        scans = scans[scans["label"] == classes["positive"]]
-        shared = {"target": heatmaps["target"], "output": heatmaps["output"], "scans": []}
-        rows = []
-        for method, options in heatmaps["methods"].items():
-            _, sums, _ = explain_scans(
-                getattr(load(METHODS, method, "heatmap method"), method), models, scans, t1_paths, atlas,
-                shared | {"options": options or {}, "network": training["network"]},
-                classes=classes, maps_dir=scratch, network_mask=network_mask, device=device,
-            )  # fmt: skip
-            table = group_table(sums.facts(), classes)
-            maps = group_maps([sums.values], counted_voxels(brain, network_mask), table, classes)
-            mean = next(mean for row, scaled, mean, _ in maps if scaled and row.group == classes["positive"])
-            inside = np.asarray(brain.dataobj) > 0
-            by_region = region_means(np.maximum(mean, 0), labels.dataobj, inside, regions["region_id"])
-            rows.append(pd.DataFrame({"method": method, "region_id": regions["region_id"], "relevance": by_region}))
-            log.info("%s of networks trained on shuffled diagnoses, draw %d", method, draw)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    drawn = {draw: permute_diagnoses(folds, subjects, draw=draw) for draw in draws}
+    how = {"fold": fold, "classes": classes, "seed": seed, "code": code, "checkpoints": checkpoints, "device": device}
+    models, card = train_draws(folds, list(drawn.values()), t1_paths, network_mask, training, **how)
+    label_values, counted = np.asarray(labels.dataobj).astype(np.int32), counted_voxels(brain, network_mask)
+    explainers = {
+        (draw, method): _explainer(method, options, model.to(pick_device(device)), card, network_mask, label_values,
+                                   heatmaps)
+        for draw, model in zip(drawn, models, strict=True)
+        for method, options in heatmaps["methods"].items()
+    }  # fmt: skip
+    tested = {draw: _positive_scans(own, fold, heatmaps, classes, seed) for draw, own in drawn.items()}
+    by_subject, scans = defaultdict(lambda: defaultdict(list)), sorted(set().union(*tested.values()))
+    read = next(iter(explainers.values())).read
+    for number, scan in enumerate(scans, start=1):
+        volume = read(t1_paths[scan])
+        for (draw, method), explain in explainers.items():
+            if scan in tested[draw]:
+                heatmap = _of_positive(explain, volume, heatmaps["target"])
+                found = relevance_by_region(heatmap, label_values, regions, counted)["enrichment"].to_numpy()
+                by_subject[draw, method][tested[draw][scan]].append(found)
+        log.info("scan %d of %d explained by networks trained on shuffled diagnoses", number, len(scans))
+    rows = []
+    for draw, method in explainers:
+        mean, n = _mean_of_subjects(by_subject[draw, method].values(), len(regions))
+        facts = {"fold": fold, "draw": draw, "method": method, "region_id": regions["region_id"]}
+        rows.append(pd.DataFrame(facts | {"enrichment": mean, "n_subjects": n}))
     return pd.concat(rows, ignore_index=True)
+
+
+def join_folds(tables):
+    """Average the draws over the subjects of all folds, each of whom is tested in one fold.
+
+    Parameters
+    ----------
+    tables : list of DataFrame by tables.SHUFFLED, one or more for each fold
+
+    Returns
+    -------
+    dict, method to DataFrame: one row for each draw, one column for each region_id, mean enrichment (NaN if no subject
+    has one)
+    """
+    rows = pd.concat(tables, ignore_index=True)
+    rows["sum"] = (rows["enrichment"] * rows["n_subjects"]).where(rows["n_subjects"] > 0, 0.0)
+    sums = rows.groupby(["method", "draw", "region_id"], sort=True)[["sum", "n_subjects"]].sum()
+    mean = (sums["sum"] / sums["n_subjects"].where(sums["n_subjects"] > 0)).rename("enrichment").reset_index()
+    return {m: own.pivot(index="draw", columns="region_id", values="enrichment") for m, own in mean.groupby("method")}
+
+
+def compare_regions(table, draws, *, group):
+    """Add to the regions of a method what networks of shuffled diagnoses give, and the test against them.
+
+    Parameters
+    ----------
+    table : DataFrame by tables.REGIONS
+    draws : DataFrame, one row for each draw and one column for each region_id (`join_folds`), or None
+    group : str, the positive class; only its rows are compared
+
+    Returns
+    -------
+    DataFrame by tables.REGIONS: shuffled_mean, shuffled_sd, z, p, and p_family, which corrects over the regions (max-T,
+        `chance.compare_with_draws`)
+    """
+    own = table["group"] == group
+    if draws is None:
+        return table
+    reference = draws[table.loc[own, "region_id"]].to_numpy()
+    added = compare_with_draws(table.loc[own, "enrichment"].to_numpy(), reference)
+    added["shuffled_mean"] = reference.mean(axis=0)
+    added["shuffled_sd"] = reference.std(axis=0, ddof=1) if len(reference) > 1 else np.nan
+    table = table.copy()
+    table.loc[own, "n_shuffled"] = len(reference)
+    table.loc[own, list(added.columns)] = added.to_numpy()
+    return table
+
+
+def _explainer(method, options, model, card, network_mask, labels, heatmaps):
+    function = getattr(load(METHODS, method, "heatmap method"), method)
+    settings = {"options": options or {}, "output": heatmaps["output"]}
+    return Explainer(function, model, card, network_mask, labels, settings)
+
+
+def _positive_scans(folds, fold, heatmaps, classes, seed):
+    """Return the test scans of the positive class in a labelling, each with its subject, that the study explains."""
+    tested = folds[(folds["fold"] == fold) & (folds["side"] == "test")]
+    chosen = choose_subjects(tested, heatmaps["most_subjects"], kept=heatmaps["scans"], seed=seed)
+    positive = chosen[chosen["label"] == classes["positive"]]
+    return dict(zip(positive["scan_id"], positive["subject_id"], strict=True))
+
+
+def _of_positive(explain, volume, target):
+    """Return the map of a scan of the positive class, as the study averages it (`explain_scans`)."""
+    if target != "predicted":
+        heatmap = explain(volume, 1)
+    else:
+        with torch.inference_mode():
+            image = torch.from_numpy(volume[None]).to(explain.options["device"])
+            heatmap = explain(volume, int(two_logits(explain.model(image)).argmax()))
+    return heatmap if target == "positive" else np.maximum(heatmap, 0)
+
+
+def _mean_of_subjects(maps, n_regions):
+    """Return the mean over subjects of the means over each subject's maps, and how many subjects have one."""
+    means = np.array([np.mean(own, axis=0) for own in maps]).reshape(-1, n_regions)
+    known = np.isfinite(means)
+    n = known.sum(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(known, means, 0).sum(axis=0) / n, n

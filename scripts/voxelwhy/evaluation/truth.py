@@ -1,22 +1,18 @@
-"""Comparison of heatmaps with the planted disease: does the relevance lie where the brain was changed?"""
+"""Comparison of heatmaps with the planted disease: does the relevance lie where volume was lost?"""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
 from nilearn.image import resample_img
-from scipy.stats import rankdata, t
-from sklearn.metrics import average_precision_score
-from statsmodels.stats.multitest import multipletests
+from scipy.stats import rankdata
+from sklearn.metrics import average_precision_score, ndcg_score
 
 from voxelwhy.errors import InputError, ShapeError
+from voxelwhy.evaluation.chance import compare_with_draws, verdicts
 from voxelwhy.heatmaps.region_sums import region_means
 
-FOUND_BELOW = 0.05
 NULL_PERCENTILE = 95
-#: Smallest SD between draws. Some methods give almost the same map for any weights, where rounding errors must not
-#: decide.
-LEAST_SD = 1e-6
 
 
 def resample_log_jacobian(image, grid):
@@ -45,84 +41,136 @@ def resample_log_jacobian(image, grid):
 
 def score_truth(
     maps,
-    log_jacobian,
+    enrichment,
+    planted,
     brain_mask,
-    labels,
-    atlas_table,
     *,
     threshold=0.02,
     n_permutations=10_000,
     seed=0,
     shuffled=None,
 ):
-    """Score each method's mean map of the positive class against the planted disease.
+    """Score each method against the planted disease: its regions by enrichment, its voxels by the mean map.
+
+    The truth is the net loss of volume. Where tissue is lost, nearby fluid expands and takes up the volume: such gains
+    are changes as well, but no atrophy.
 
     Parameters
     ----------
-    maps : {method: array (x, y, z)}; relevance is max(map, 0)
-    log_jacobian : array (x, y, z), the log volume change of the disease on the same grid
+    maps : {method: array (x, y, z)}, mean maps of the positive class; relevance is max(map, 0)
+    enrichment : {method: array (regions,)}, mean enrichment of the regions in the positive class, in the order of
+        `planted.regions`; a region without a value has none
+    planted : PlantedRegions, the truth by region
     brain_mask : boolean array (x, y, z)
-    labels : integer array (x, y, z), atlas; 0 is background
-    atlas_table : DataFrame with columns region_id and region; names that differ only in `_L`/`_R` are a pair
-    threshold : float; a voxel is truth if |log_jacobian| > threshold. A *region* is truth if the mean of |log_jacobian|
-        over its brain voxels exceeds the threshold, so that both extent and strength of the change count and a barely
-        touched neighbour is no truth
+    threshold : float; a voxel is in the truth if its log-Jacobian is below -threshold, and a region if the mean over
+        its brain voxels is, so that both extent and strength of the loss count
     n_permutations : int
     seed : int
-    shuffled : list of DataFrame by tables.SHUFFLED, optional; one per draw of networks trained on shuffled diagnoses
+    shuffled : {method: array (draws, regions)}, optional: enrichment by networks trained on shuffled diagnoses, with the
+        same draws for all methods
 
     Returns
     -------
-    DataFrame by the TRUTH schema, one row per method, each score together with its chance level:
+    truth : DataFrame by the TRUTH schema
+    draws : DataFrame by the TRUTH_DRAWS schema
 
-    - AUPRC over brain voxels (chance: prevalence)
-    - AUPRC over regions, ranked by relevance density (chance: mean over the permutations, which exceeds the prevalence
-      if there are few regions)
-    - share of the relevance inside the truth (chance: the truth's share of the brain)
-    - Spearman correlation of relevance and |log_jacobian| over regions (chance: mean over the permutations)
-    - `p` of the regional AUPRC, by permuting the regions with left and right together: (1 + #>=) / (1 + n). This test
-      alone rejects too often, since a method favours some regions for any weights, and neighbours look alike
-    - `p_shuffled`, whether the regional AUPRC exceeds that of networks trained on shuffled diagnoses, by Student's t
-      for one more draw
-    - `found`, whether the disease is detected: the regional AUPRC exceeds the 95th percentile of the permutations, and
-      p_shuffled (or p, without such networks), Holm-corrected over methods, is below 0.05
+    Notes
+    -----
+    `truth` has one row per method, each score together with its value expected by chance:
+
+    - AUPRC over regions ranked by enrichment (chance: mean over the permutations of regions, which exceeds the
+      prevalence if there are few regions); NDCG graded by the loss; Spearman correlation of enrichment and loss
+    - AUPRC (chance: prevalence) and NDCG over brain voxels, and the share of relevance inside the truth
+    - AUPRC with any change as truth, over regions and voxels
+    - `p_regions` of the regional AUPRC, by permuting the regions with left and right together. It rejects too often,
+      since a method favours some regions for any weights, and neighbours look alike; no verdict rests on it
+    - z, p and `p_family` of the regional AUPRC among networks trained on shuffled diagnoses
+      (`chance.compare_with_draws`, corrected over the methods), and the verdict by p_family
 
     Scores that are not defined are NaN.
 
     Raises
     ------
-    ShapeError : a map, the mask, the labels or the log-Jacobian differ in shape (nothing is resampled here).
-    InputError : there is no map, or no atlas region inside the brain.
+    ShapeError : a map or the log-Jacobian differs in shape from the mask (nothing is resampled here).
+    InputError : there is no map.
+
+    References
+    ----------
+    Järvelin & Kekäläinen 2002 (NDCG); Adebayo 2018 (shuffled diagnoses).
     """
     if not maps:
         raise InputError("there is no map to compare with the planted disease")
     mask = np.asarray(brain_mask, dtype=bool)
-    for name, array in {"log-Jacobian": log_jacobian, "label image": labels, **maps}.items():
+    for name, array in {"log-Jacobian": planted.log_jacobian, **maps}.items():
         if np.shape(array) != mask.shape:
             raise ShapeError(f"{name} has shape {np.shape(array)}, the brain mask has {mask.shape}")
-    change = np.abs(np.asarray(log_jacobian, dtype=float))
-    regions = _regions(labels, mask, atlas_table)
-    region_change = region_means(change, labels, mask, regions["region_id"])
-    truth = region_change > threshold
-    orders = permute_regions(regions["region"], n_permutations, np.random.default_rng(seed))
-    shuffled = [] if shuffled is None else shuffled
+    change = np.asarray(planted.log_jacobian, dtype=float)[mask]
+    lost, changed = planted.loss > threshold, np.abs(planted.change) > threshold
+    orders = permute_regions(planted.regions["region"], n_permutations, np.random.default_rng(seed))
     sizes = {
-        "n_regions": len(regions),
-        "n_truth_regions": int(truth.sum()),
+        "n_regions": len(planted.regions),
+        "n_truth_regions": int(lost.sum()),
+        "n_changed_regions": int(changed.sum()),
         "n_voxels": int(mask.sum()),
-        "n_truth_voxels": int((change[mask] > threshold).sum()),
+        "n_truth_voxels": int((change < -threshold).sum()),
         "threshold": threshold,
         "n_permutations": n_permutations,
     }
-    rows = []
+    rows, references = [], []
     for method, values in maps.items():
-        relevance = np.maximum(np.asarray(values, dtype=float), 0)
-        by_region = region_means(relevance, labels, mask, regions["region_id"])
-        row = _voxel_scores(relevance[mask], change[mask] > threshold)
-        row |= _region_scores(by_region, region_change, truth, orders)
-        others = [_by_region(draw, method, regions["region_id"]) for draw in shuffled]
-        rows.append({"method": method} | row | _beside_shuffled(row["region_auprc"], others, truth) | sizes)
-    return _decide(pd.DataFrame(rows))
+        relevance = np.maximum(np.asarray(values, dtype=float), 0)[mask]
+        by_region = np.nan_to_num(np.asarray(enrichment[method], dtype=float), nan=0.0)
+        row = {"method": method} | _region_scores(by_region, planted.loss, lost, changed, orders)
+        row |= _voxel_scores(relevance, change, threshold)
+        draws = np.nan_to_num((shuffled or {}).get(method, np.empty((0, len(lost)))), nan=0.0)
+        references.append([float(average_precision(np.round(draw, 9), lost[None])[0]) for draw in draws])
+        rows.append(row | _beside_shuffled(references[-1]) | sizes)
+    drawn = {method: pd.Series(auprc, dtype=float) for method, auprc in zip(maps, references, strict=True)}
+    drawn = pd.concat(drawn, names=["method", "draw"]).rename("region_auprc").reset_index()
+    return _decide(pd.DataFrame(rows), references), drawn.assign(draw=drawn["draw"] + 1)
+
+
+class PlantedRegions:
+    """The planted disease in the regions of an atlas.
+
+    Attributes
+    ----------
+    regions : DataFrame, the regions of the atlas with a voxel inside the brain
+    log_jacobian : array (x, y, z)
+    loss : array (regions,), minus the mean log-Jacobian, at least 0: the grades of NDCG
+    change : array (regions,), mean of |log-Jacobian|
+    """
+
+    def __init__(self, log_jacobian, labels, brain_mask, atlas_table):
+        mask = np.asarray(brain_mask, dtype=bool)
+        for name, array in {"log-Jacobian": log_jacobian, "label image": labels}.items():
+            if np.shape(array) != mask.shape:
+                raise ShapeError(f"{name} has shape {np.shape(array)}, the brain mask has {mask.shape}")
+        present = np.unique(np.asarray(labels)[mask])
+        kept = atlas_table[atlas_table["region_id"].isin(present) & (atlas_table["region_id"] != 0)]
+        if not len(kept):
+            raise InputError("no atlas region lies inside the brain mask", hint="check the grid of the atlas")
+        self.regions, self.log_jacobian = kept.reset_index(drop=True), np.asarray(log_jacobian, dtype=float)
+        ids = self.regions["region_id"]
+        self.mean = region_means(self.log_jacobian, labels, mask, ids)
+        self.volume_change = region_means(np.expm1(self.log_jacobian), labels, mask, ids)
+        self.loss = np.maximum(-self.mean, 0)
+        self.change = region_means(np.abs(self.log_jacobian), labels, mask, ids)
+
+    def table(self, enrichment, threshold):
+        """Return a DataFrame by tables.SCORED_REGIONS, the largest loss first, with the enrichment by each method."""
+        own = pd.DataFrame(
+            {
+                "region_id": self.regions["region_id"],
+                "region": self.regions["region"],
+                "log_jacobian": self.mean,
+                "volume_change": self.volume_change,
+                "loss": self.loss > threshold,
+                "change": self.change > threshold,
+            }
+        )
+        rows = [own.assign(method=method, enrichment=np.asarray(values)) for method, values in enrichment.items()]
+        return pd.concat(rows).sort_values(["log_jacobian", "region_id"], kind="stable", ignore_index=True)
 
 
 def permute_regions(names, n_permutations, rng):
@@ -161,41 +209,66 @@ def _is_left(name, place):
     return name.endswith("_L") and f"{name[:-2]}_R" in place
 
 
-def _regions(labels, mask, atlas_table):
-    present = np.unique(np.asarray(labels)[mask])
-    regions = atlas_table[atlas_table["region_id"].isin(present) & (atlas_table["region_id"] != 0)]
-    if not len(regions):
-        raise InputError("no atlas region lies inside the brain mask", hint="check the grid of the atlas")
-    return regions.reset_index(drop=True)
+def expected_ndcg(gains, scores, orders):
+    """Compute the NDCG of one score vector (n,) against gains (n,) permuted by each row of `orders` (m, n).
+
+    Tied scores share the mean of their discounts. Equal to scikit-learn's `ndcg_score`, which takes one order at a time.
+    """
+    discounts = 1 / np.log2(np.arange(len(scores)) + 2)
+    place, counts = np.unique(-np.asarray(scores), return_inverse=True, return_counts=True)[1:]
+    sums, ends = np.append(0, np.cumsum(discounts)), np.cumsum(counts)
+    shared = (sums[ends] - sums[ends - counts]) / counts
+    return gains[orders] @ shared[place] / (np.sort(gains)[::-1] @ discounts)
 
 
-def _voxel_scores(relevance, truth):
-    share = float(truth.mean())
-    total = relevance.sum()
+def _voxel_scores(relevance, change, threshold):
+    lost, changed = change < -threshold, np.abs(change) > threshold
+    gains, total = np.maximum(-change, 0), relevance.sum()
+    share = float(lost.mean())
+    discounts = 1 / np.log2(np.arange(len(gains)) + 2)
+    # The expected value of a random order: each voxel has the mean of all discounts.
+    by_chance = gains.sum() * discounts.mean() / (np.sort(gains)[::-1] @ discounts) if gains.any() else np.nan
     return {
-        "voxel_auprc": float(average_precision_score(truth, relevance)) if truth.any() else np.nan,
+        "voxel_auprc": _auprc(relevance, lost),
         "voxel_chance": share,
-        "share_inside": float(relevance[truth].sum() / total) if total > 0 else np.nan,
+        "voxel_ndcg": float(ndcg_score(gains[None], relevance[None])) if gains.any() else np.nan,
+        "voxel_ndcg_chance": float(by_chance),
+        "share_inside": float(relevance[lost].sum() / total) if total > 0 else np.nan,
         "share_chance": share,
+        "change_voxel_auprc": _auprc(relevance, changed),
+        "change_voxel_chance": float(changed.mean()),
     }
 
 
-def _region_scores(by_region, region_change, truth, orders):
-    names = ("region_auprc", "region_chance", "region_spearman", "spearman_chance", "null_95", "p")
-    scores = dict.fromkeys(names, np.nan)
-    if truth.any() and not truth.all():
-        observed = float(average_precision(by_region, truth[None])[0])
-        null = average_precision(by_region, truth[orders])
-        # Equal values may differ in their last bit, depending on the order of summation.
-        at_least = int((null >= observed - 1e-12).sum())
+def _auprc(scores, truth):
+    return float(average_precision_score(truth, scores)) if truth.any() else np.nan
+
+
+def _region_scores(by_region, loss, lost, changed, orders):
+    names = ("region_auprc", "region_chance", "region_ndcg", "ndcg_chance", "region_spearman", "spearman_chance")
+    scores = dict.fromkeys((*names, "change_auprc", "change_chance", "null_95", "p_regions"), np.nan)
+    # Regions whose values differ in the last bit only are tied.
+    by_region = np.round(by_region, 9)
+    if lost.any() and not lost.all():
+        observed = float(average_precision(by_region, lost[None])[0])
+        null = average_precision(by_region, lost[orders])
         scores |= {
             "region_auprc": observed,
             "region_chance": float(null.mean()),
             "null_95": float(np.percentile(null, NULL_PERCENTILE)),
-            "p": (1 + at_least) / (1 + len(null)),
+            # Equal values may differ in their last bit, depending on the order of summation.
+            "p_regions": (1 + int((null >= observed - 1e-12).sum())) / (1 + len(null)),
+            "region_ndcg": float(ndcg_score(loss[None], by_region[None])),
+            "ndcg_chance": float(expected_ndcg(loss, by_region, orders).mean()),
         }
-    if np.ptp(by_region) > 0 and np.ptp(region_change) > 0:
-        first, second = (_standardised_ranks(values) for values in (by_region, region_change))
+    if changed.any() and not changed.all():
+        null = average_precision(by_region, changed[orders])
+        scores |= {
+            "change_auprc": float(average_precision(by_region, changed[None])[0]),
+            "change_chance": float(null.mean()),
+        }
+    if np.ptp(by_region) > 0 and np.ptp(loss) > 0:
+        first, second = (_standardised_ranks(values) for values in (by_region, loss))
         scores |= {
             "region_spearman": float(first @ second),
             "spearman_chance": float((second[orders] @ first).mean()),
@@ -208,32 +281,17 @@ def _standardised_ranks(values):
     return ranks / np.linalg.norm(ranks)
 
 
-def _by_region(draw, method, region_ids):
-    own = draw[draw["method"] == method].set_index("region_id")["relevance"]
-    return own.loc[region_ids].to_numpy()
+def _beside_shuffled(auprc):
+    """Return number, mean, standard deviation and range of the AUPRC of networks trained on shuffled diagnoses."""
+    names = ("shuffled_auprc", "shuffled_sd", "shuffled_low", "shuffled_high")
+    if not auprc:
+        return {"n_shuffled": 0} | dict.fromkeys(names, np.nan)
+    sd = np.std(auprc, ddof=1) if len(auprc) > 1 else np.nan
+    return {"n_shuffled": len(auprc)} | dict(zip(names, (np.mean(auprc), sd, min(auprc), max(auprc)), strict=True))
 
 
-def _beside_shuffled(observed, others, truth):
-    """Return the AUPRC of networks trained on shuffled diagnoses, and p that one more of them reaches `observed`."""
-    scores = {"n_shuffled": len(others)} | dict.fromkeys(("shuffled_auprc", "shuffled_sd", "p_shuffled"), np.nan)
-    if others and np.isfinite(observed):
-        values = np.array([average_precision(relevance, truth[None])[0] for relevance in others])
-        mean, sd = values.mean(), values.std(ddof=1)
-        p = p_of_one_more_draw(observed, mean, sd, len(values))
-        scores |= {"shuffled_auprc": mean, "shuffled_sd": sd, "p_shuffled": p}
-    return scores
-
-
-def p_of_one_more_draw(value, mean, sd, n):
-    """Return p that one more draw, after n with this mean and standard deviation, reaches `value`, by Student's t."""
-    return float(t.sf((value - mean) / (max(sd, LEAST_SD) * np.sqrt(1 + 1 / n)), n - 1))
-
-
-def _decide(frame):
-    frame["p_holm"] = np.nan
-    deciding = "p_shuffled" if frame["p_shuffled"].notna().any() else "p"
-    tested = frame[deciding].notna().to_numpy()
-    if tested.any():
-        frame.loc[tested, "p_holm"] = multipletests(frame.loc[tested, deciding], method="holm")[1]
-    frame["found"] = (frame["p_holm"] < FOUND_BELOW) & (frame["region_auprc"] > frame["null_95"])
-    return frame
+def _decide(frame, references):
+    """Add the tests against networks trained on shuffled diagnoses, of which all methods have the same draws."""
+    n_draws = len(references[0])
+    tested = compare_with_draws(frame["region_auprc"].to_numpy(), np.array(references).T.reshape(n_draws, len(frame)))
+    return frame.assign(**tested, verdict=verdicts(tested["p_family"], n_draws))

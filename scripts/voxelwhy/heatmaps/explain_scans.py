@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from voxelwhy.errors import ConfigError
+from voxelwhy.heatmaps.groups import Groups
 from voxelwhy.heatmaps.region_sums import relevance_by_region
 from voxelwhy.heatmaps.sums import MapSums, method_card
 from voxelwhy.io.images import Grid, save_image, write_json
@@ -77,6 +78,11 @@ def explain_scans(
     Only relevance inside both the brain and the network mask counts. Outside the mask every scan is 0, so a gradient or
     a window there carries no information about the scan. The share of relevance outside is kept with the sums.
 
+    With the target "positive", the maps of the classes and of all scans explain the positive class. Those of true and
+    false negatives and of single scans explain the predicted class (`groups.Groups`). With another target, a map of one
+    class is, for some methods, the negative of that of the other. Negative values are then set to 0 before maps are
+    averaged, as by Rieke et al. 2018; single maps keep theirs.
+
     Parameters
     ----------
     function : one of the methods of voxelwhy.explain
@@ -85,7 +91,7 @@ def explain_scans(
     t1_paths : dict, scan_id to path of the registered scan
     atlas : (label image, table by tables.ATLAS, brain mask image), all on the study's grid
     settings : dict
-        target (predicted, positive or true), output (probability or logit), scans (scan_ids whose single maps are
+        target (positive, predicted or true), output (probability or logit), scans (scan_ids whose single maps are
         kept), options (of the method), `judged` (whether scans are also grouped by correct and wrong predictions;
         true by default).
     maps_dir : path
@@ -100,31 +106,45 @@ def explain_scans(
     card : dict, the hashes of the models
     """
     label_image, regions, brain = atlas
-    grid, labels = Grid.of(brain), np.asarray(label_image.dataobj).astype(np.int32)
+    labels = np.asarray(label_image.dataobj).astype(np.int32)
     network_mask = brain if network_mask is None else network_mask
     counted = counted_voxels(brain, network_mask)
-    names = [classes["negative"], classes["positive"]]
-    sums, tables, digests = MapSums(classes, counted, judged=settings.get("judged", True)), [], {}
+    groups = Groups(classes, settings.get("judged", True), settings["target"])
+    sums, tables, digests = MapSums(groups, counted), [], {}
     started, done = time.monotonic(), 0
     for fold, tested in scans.groupby("fold", sort=True):
-        explain, digests[str(fold)] = _explainer(function, models[fold], network_mask, labels, settings, grid, device)
+        model, card = load_model(models[fold], device=device, own=settings.get("network"))
+        explain = Explainer(function, model, card, network_mask, labels, settings)
+        digests[str(fold)] = card["weights_sha256"]
         for scan in tested.itertuples():
-            target = _target(scan, settings["target"], names)
-            whole = explain(t1_paths[scan.scan_id], target)
-            heatmap = np.where(counted, whole, np.float32(0))
-            saturated = max(scan.probability, 1 - scan.probability) > SATURATED
-            sums.add(heatmap, scan, saturated=saturated, outside=_share_outside(whole, counted))
-            facts = {"scan_id": scan.scan_id, "subject_id": scan.subject_id, "label": scan.label, "fold": fold}
-            facts |= {"target": names[target], "probability": scan.probability}
-            tables.append(relevance_by_region(heatmap, labels, regions, grid).assign(**facts))
-            if scan.scan_id in settings["scans"]:
-                card = method_card(function.__name__, settings, {str(fold): digests[str(fold)]}, versions, n_scans=1)
-                save_image(Path(maps_dir, f"scan_{scan.scan_id}.nii.gz"), heatmap, grid.affine, card | facts)
+            volume, facts = explain.read(t1_paths[scan.scan_id]), _facts(scan)
+            in_groups = groups.explained(scan.label, scan.probability)
+            kept = [groups.shown(scan.label, scan.probability)] if scan.scan_id in settings["scans"] else []
+            for name in dict.fromkeys([*in_groups, *kept]):
+                whole = explain(volume, 0 if name == classes["negative"] else 1)
+                heatmap = np.where(counted, whole, np.float32(0))
+                if name in in_groups:
+                    averaged = heatmap if settings["target"] == "positive" else np.maximum(heatmap, 0)
+                    saturated = max(scan.probability, 1 - scan.probability) > SATURATED
+                    outside = _share_outside(whole, counted)
+                    sums.add(averaged, scan, explained=name, saturated=saturated, outside=outside)
+                    by_region = relevance_by_region(averaged, labels, regions, counted)
+                    tables.append(by_region.assign(target=name, **facts))
+                if name in kept:
+                    own = {str(fold): digests[str(fold)]}
+                    how = {"target": "true" if settings["target"] == "true" else "predicted", "n_scans": 1}
+                    scan_card = method_card(function.__name__, settings, own, versions, **how)
+                    path = Path(maps_dir, f"scan_{scan.scan_id}.nii.gz")
+                    save_image(path, heatmap, explain.volumes.grid.affine, scan_card | facts | {"target": name})
             done += 1
             left = (time.monotonic() - started) / done * (len(scans) - done)
             log.info("%s: scan %d of %d, about %.0f s left", function.__name__, done, len(scans), left)
     relevance = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(RELEVANCE.columns))
     return relevance, sums, {"models_sha256": digests}
+
+
+def _facts(scan):
+    return {name: getattr(scan, name) for name in ("scan_id", "subject_id", "label", "fold", "probability")}
 
 
 def write_part(folder, relevance, sums, card):
@@ -160,32 +180,38 @@ def part_of(scans, number, n_parts):
     return scans.sort_values(["fold", "scan_id"], ignore_index=True).iloc[slice(*edges)]
 
 
-def _explainer(function, path, mask, labels, settings, grid, device):
-    """Return a function from a scan's path and target class to its map on the grid, and the hash of the weights."""
-    model, card = load_model(path, device=device, own=settings.get("network"))
-    model = in_channels_last(model)
-    seen = np.asarray(mask.dataobj) > 0
-    volumes = Volumes([], seen, crop=card["crop"], grid=grid, channels=card["channels"])
-    normaliser = Normaliser.of_card(card["normalisation"])
-    options = method_options(function, settings["options"], voxel_mm=grid.voxel_mm, labels=labels[volumes.box])
-    where = next(model.parameters()).device
+class Explainer:
+    """A model with a method: reads scans as the model was trained on them, and explains them on the study's grid.
 
-    def explain(scan_path, target):
-        volumes.paths = [str(scan_path)]
-        image = normaliser(volumes[0], volumes.mask)
-        softmax = settings["output"] == "probability"
-        return volumes.uncrop(
-            function(model, image, target_class=target, apply_softmax=softmax, device=where, **options)
+    Parameters
+    ----------
+    function : one of the methods of voxelwhy.explain
+    model : torch.nn.Module
+    card : dict stored with its weights (`training.fold.train_fold`): crop, channels, normalisation
+    network_mask : nibabel image, the network mask on the study's grid
+    labels : int32 array (x, y, z), the atlas
+    settings : dict with output and options, as in `explain_scans`
+    """
+
+    def __init__(self, function, model, card, network_mask, labels, settings):
+        self.function, self.model = function, in_channels_last(model)
+        seen, grid = np.asarray(network_mask.dataobj) > 0, Grid.of(network_mask)
+        self.volumes = Volumes([], seen, crop=card["crop"], grid=grid, channels=card["channels"])
+        self.normaliser = Normaliser.of_card(card["normalisation"])
+        self.options = method_options(
+            function, settings["options"], voxel_mm=grid.voxel_mm, labels=labels[self.volumes.box]
         )
+        self.options |= {"apply_softmax": settings["output"] == "probability"}
+        self.options |= {"device": next(model.parameters()).device}
 
-    return explain, card["weights_sha256"]
+    def read(self, path):
+        """Return a scan as the model sees it, (channels, x, y, z) float32."""
+        self.volumes.paths = [str(path)]
+        return self.normaliser(self.volumes[0], self.volumes.mask)
 
-
-def _target(scan, kind, names):
-    """Return the index of the class that is explained."""
-    if kind == "true":
-        return names.index(scan.label)
-    return 1 if kind == "positive" else int(scan.probability >= 0.5)
+    def __call__(self, volume, target):
+        """Return the map of a scan that was read for class `target` (0 or 1), on the grid (x, y, z)."""
+        return self.volumes.uncrop(self.function(self.model, volume, target_class=target, **self.options))
 
 
 def _share_outside(heatmap, counted):

@@ -9,7 +9,7 @@ import nibabel as nib
 import numpy as np
 
 from voxelwhy.errors import InputError, ShapeError
-from voxelwhy.heatmaps.region_sums import relevance_by_region
+from voxelwhy.heatmaps.region_sums import rank_regions, relevance_by_region
 from voxelwhy.io.arrays import read_arrays
 from voxelwhy.io.images import Grid, read_volume
 
@@ -27,7 +27,7 @@ def import_heatmap(entry, labels, regions, mask):
     Returns
     -------
     heatmap : float32 array, the grid's shape
-    table : DataFrame by tables.IMPORTED; rank 1 is the region with the largest share
+    table : DataFrame by tables.IMPORTED; rank 1 is the region with the largest enrichment
     card : dict of facts about the map, with the SHA-256 of its file and the share of |relevance| outside the brain
 
     Raises
@@ -41,8 +41,8 @@ def import_heatmap(entry, labels, regions, mask):
     if not heatmap.any():
         raise InputError("the map is zero everywhere inside the brain", file=path, found=entry.get("array"))
     total, inside = (np.abs(values, dtype=np.float64).sum() for values in (whole, heatmap))
-    table = relevance_by_region(heatmap, np.asarray(labels.dataobj).astype(np.int32), regions, grid)
-    rank = table["share"].fillna(-1).rank(method="first", ascending=False).astype(int)
+    table = relevance_by_region(heatmap, np.asarray(labels.dataobj).astype(np.int32), regions, brain)
+    rank = rank_regions(table["enrichment"])
     facts = {"name": entry["name"], "group": entry["group"]}
     table = table.assign(**facts, volume_mm3=regions["volume_mm3"].to_numpy(), rank=rank)
     known = {key: entry.get(key) for key in ("array", "n_subjects", "n_scans", "note")}

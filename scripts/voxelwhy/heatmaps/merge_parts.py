@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 
 from voxelwhy.errors import InputError
-from voxelwhy.heatmaps.groups import cells_in, cells_of, group_names, groups_of
+from voxelwhy.heatmaps.groups import Groups
 from voxelwhy.heatmaps.sums import method_card
 from voxelwhy.io.images import Grid, read_json, save_image, sidecar_of
 
 #: Types of the columns of a part's scans.tsv.
-FACT_TYPES = {"scan_id": str, "subject_id": str, "label": str, "saturated": bool}
+FACT_TYPES = {"scan_id": str, "subject_id": str, "label": str, "cell": str, "saturated": bool}
 STATISTICS = {"mean": "mean over maps", "sd": "standard deviation over maps"}
 
 
@@ -44,21 +44,23 @@ def merge_parts(folders, brain, counted, settings, *, method, classes, relevance
     folders = [Path(folder) for folder in folders]
     tables = [pd.read_csv(folder / "scans.tsv", sep="\t", dtype=FACT_TYPES) for folder in folders]
     facts = pd.concat([table for table in tables if len(table)], ignore_index=True)  # a part may have no scan
-    if facts.duplicated(["scan_id", "fold"]).any():
-        twice = facts.loc[facts.duplicated(["scan_id", "fold"]), "scan_id"].iloc[0]
+    if (again := facts.duplicated(["scan_id", "fold", "cell"])).any():
+        twice = facts.loc[again, "scan_id"].iloc[0]
         raise InputError("a scan is in two parts of the heatmaps", found=twice, hint="run snakemake again")
-    judged, affine = settings.get("judged", True), Grid.of(brain).affine
-    table = group_table(facts, classes, judged=judged)
+    groups, affine = Groups(classes, settings.get("judged", True), settings["target"]), Grid.of(brain).affine
+    table = group_table(facts, groups)
     sums = [np.load(folder / "sums.npy", mmap_mode="r") for folder in folders]
     if any(part.shape[-1] != counted.sum() for part in sums):
         raise InputError("the parts of the heatmaps were made with another mask", hint="run snakemake again")
     digests = {}
     for folder in folders:
         digests |= read_json(folder / "card.json")["models_sha256"]
-    for group, scaled, mean, sd in group_maps(sums, counted, table, classes, judged=judged):
+    for group, scaled, mean, sd in group_maps(sums, counted, table, groups):
         numbers = {"n_scans": int(group.n_scans), "n_subjects": int(group.n_subjects), "n_maps": int(group.n_maps)}
-        card = method_card(method, settings, digests, versions, scaled=scaled, **numbers)
+        explained = groups.explained_in(group.group)
+        card = method_card(method, settings, digests, versions, target=explained, scaled=scaled, **numbers)
         card |= {"group": group.group, "share_outside": float(group.share_outside)}
+        card |= {"negative_set_to_0": settings["target"] != "positive"}
         for kind, volume in (("mean", mean), ("sd", sd)):
             if volume is not None:
                 name = f"{kind}_{group.group}{'_scaled' if scaled else ''}.nii.gz"
@@ -90,12 +92,13 @@ def _join(path, tables):
                 joined.writelines(lines)
 
 
-def group_table(facts, classes, *, judged=True):
+def group_table(facts, groups):
     """Count the scans and subjects of each group, with its shares of saturated predictions and of relevance outside.
 
     Parameters
     ----------
     facts : DataFrame with the columns FACTS; a scan that several models explain has one row for each model
+    groups : groups.Groups
 
     Returns
     -------
@@ -103,19 +106,15 @@ def group_table(facts, classes, *, judged=True):
     shares of a group without scans are NaN
     """
     rows = []
-    for group in group_names(classes, judged=judged):
-        member = [
-            group in groups_of(label, probability, classes, judged=judged)
-            for label, probability in zip(facts["label"], facts["probability"], strict=True)
-        ]
-        part = facts[member]
+    for group in groups.names:
+        part = facts[facts["cell"].isin(groups.cells_in(group))]
         counts = {"n_scans": part["scan_id"].nunique(), "n_subjects": part["subject_id"].nunique(), "n_maps": len(part)}
         shares = {"share_saturated": part["saturated"].mean(), "share_outside": part["outside"].mean()}
         rows.append({"group": group} | counts | shares)
     return pd.DataFrame(rows)
 
 
-def group_maps(parts, counted, table, classes, *, judged=True):
+def group_maps(parts, counted, table, groups):
     """Compute mean and standard deviation of the maps of each group that has scans, raw and scaled.
 
     Parameters
@@ -123,6 +122,7 @@ def group_maps(parts, counted, table, classes, *, judged=True):
     parts : list of arrays (cells, moments, voxels), `MapSums.values` of each part; memory maps are read cell by cell
     counted : 3-D bool array, the voxels whose relevance counts
     table : DataFrame of `group_table` over all parts
+    groups : groups.Groups
 
     Yields
     ------
@@ -131,11 +131,10 @@ def group_maps(parts, counted, table, classes, *, judged=True):
     mean, sd : float64 arrays, counted.shape; 0 outside `counted`. `sd` is over maps with denominator n - 1, and None
         for a single map.
     """
-    cells = cells_of(classes, judged=judged)
     for row in table.itertuples():
         if not row.n_maps:
             continue
-        members = [cells.index(name) for name in cells_in(row.group, classes, judged=judged)]
+        members = [groups.cells.index(name) for name in groups.cells_in(row.group)]
         for scaled in (False, True):
             total, squares = (
                 sum(part[cell, 2 * scaled + moment] for part in parts for cell in members) for moment in (0, 1)

@@ -5,48 +5,45 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from voxelwhy.heatmaps.groups import cell_of, cells_of
-
 #: Quantities summed over scans: the map, its square, and both for the map scaled so that absolute values sum to 1.
 MOMENTS = ("raw", "raw_square", "scaled", "scaled_square")
-#: Facts that are kept of each scan together with the sums.
-FACTS = ("scan_id", "subject_id", "label", "fold", "probability", "saturated", "outside")
+#: Facts that are kept of each map together with the sums.
+FACTS = ("scan_id", "subject_id", "label", "fold", "probability", "cell", "saturated", "outside")
 
 
 class MapSums:
-    """Sums of heatmaps by cell of the confusion matrix, or by class.
+    """Sums of heatmaps by cell (`groups.Groups`).
 
     A group of scans (a class, all, the true positives) is a union of cells, so each map is added once. Only the voxels
     whose relevance counts are kept. Memory is that of four such volumes per cell, regardless of the number of scans.
 
     Parameters
     ----------
-    classes : {"positive": name, "negative": name}
+    groups : groups.Groups
     counted : 3-D bool array, the voxels whose relevance counts
-    `judged` : bool, whether scans are also grouped by correct and wrong predictions
     """
 
-    def __init__(self, classes, counted, *, judged=True):
-        self.classes, self.counted, self.judged = classes, counted, judged
-        self.cells = cells_of(classes, judged=judged)
+    def __init__(self, groups, counted):
+        self.groups, self.counted = groups, counted
+        self.cells = groups.cells
         self.values = np.zeros((len(self.cells), len(MOMENTS), int(counted.sum())))
         self.rows = []
 
-    def add(self, heatmap, scan, *, saturated, outside):
+    def add(self, heatmap, scan, *, explained, saturated, outside):
         """Add the map of one scan, (x, y, z); if it is zero everywhere, its scaled map is zero too.
 
-        `scan` has scan_id, subject_id, label, fold and probability; `outside` is the share of absolute relevance that
-        does not count.
+        `scan` has scan_id, subject_id, label, fold and probability; `explained` is the class that the map explains;
+        `outside` is the share of absolute relevance that does not count.
         """
         inside = heatmap[self.counted].astype(np.float64)
         total = np.abs(inside).sum()
-        name = cell_of(scan.label, scan.probability, self.classes, judged=self.judged)
+        name = self.groups.cell(scan.label, scan.probability, explained)
         scaled = inside / total if total > 0 else inside
         for place, values in zip(
             self.values[self.cells.index(name)], (inside, inside**2, scaled, scaled**2), strict=True
         ):
             place += values
-        facts = (scan.scan_id, scan.subject_id, scan.label, scan.fold, scan.probability, saturated, outside)
+        facts = (scan.scan_id, scan.subject_id, scan.label, scan.fold, scan.probability, name, saturated, outside)
         self.rows.append(dict(zip(FACTS, facts, strict=True)))
 
     def facts(self):
@@ -54,7 +51,7 @@ class MapSums:
         return pd.DataFrame(self.rows, columns=list(FACTS))
 
 
-def method_card(method, settings, digests, versions, *, scaled=False, **numbers):
+def method_card(method, settings, digests, versions, *, target, scaled=False, **numbers):
     """Make the card of a map, which is stored as its JSON.
 
     Parameters
@@ -63,6 +60,7 @@ def method_card(method, settings, digests, versions, *, scaled=False, **numbers)
     settings : dict, as in `explain_scans.explain_scans`
     digests : {fold: SHA-256 of the weights}
     versions : dict of software versions, or None
+    target : "positive", "predicted" or "true", the class that the map explains
     scaled : bool, whether each scan's map was scaled so that its absolute values sum to 1
     numbers : further facts, such as n_scans
     """
@@ -70,7 +68,7 @@ def method_card(method, settings, digests, versions, *, scaled=False, **numbers)
     return {
         "method": method,
         "options": settings["options"],
-        "explained_class": settings["target"],
+        "explained_class": target,
         "output": settings["output"],
         "scaled": scaled,
         "units": "share of each scan's absolute relevance" if scaled else f"relevance for the {explained}",

@@ -8,6 +8,8 @@ import pandera.pandas as pa
 from voxelwhy.errors import InputError
 
 SIDES = ("train", "validation", "test")
+#: A test against shuffled diagnoses has a verdict from this number of draws: with fewer, p cannot be 0.05 or less.
+LEAST_DRAWS = 19
 
 
 def _text(**options):
@@ -142,8 +144,9 @@ ATLAS = _schema(
         "volume_mm3": _real(checks=pa.Check.gt(0)),
     }
 )
-#: One row for each scan and region: `total` is the sum of relevance, `share` its fraction of the positive relevance of
-#: the scan (0 to 1), `density` the total divided by the volume of the region (per mm³).
+#: One row for each map and region: `total` is the sum of relevance divided by the sum of absolute relevance of the map,
+#: `share` the fraction of its positive relevance (0 to 1), `enrichment` that share divided by the region's share of the
+#: volume. `target` is the class that the map explains.
 RELEVANCE = _schema(
     {
         "scan_id": _text(),
@@ -156,11 +159,13 @@ RELEVANCE = _schema(
         "region": _text(),
         "total": _real(),
         "share": _real(nullable=True),
-        "density": _real(),
+        "enrichment": _real(nullable=True),
     },
-    unique=["scan_id", "fold", "region_id"],
+    unique=["scan_id", "fold", "target", "region_id"],
 )
-#: One row for each group and region: means over subjects with bootstrap intervals; rank 1 is the largest share.
+#: One row for each group and region: means over subjects with intervals; rank 1 is the largest enrichment. Regions of the
+#: positive class are compared with networks trained on shuffled diagnoses, if there are any; `p_family` corrects over
+#: the regions.
 REGIONS = _schema(
     {
         "group": _text(),
@@ -172,10 +177,11 @@ REGIONS = _schema(
     }
     | {
         f"{figure}{end}": _real(nullable=True)
-        for figure in ("total", "share", "density")
+        for figure in ("enrichment", "share", "total")
         for end in ("", "_low", "_high")
     }
-    | {"rank": _whole()},
+    | {"rank": _whole(), "n_shuffled": _whole()}
+    | {name: _real(nullable=True) for name in ("shuffled_mean", "shuffled_sd", "z", "p", "p_family")},
     unique=["group", "region_id"],
 )
 #: One row for each imported map and region, as RELEVANCE for a scan; a mean map has no interval over subjects.
@@ -188,7 +194,7 @@ IMPORTED = _schema(
         "volume_mm3": _real(),
         "total": _real(),
         "share": _real(nullable=True),
-        "density": _real(),
+        "enrichment": _real(nullable=True),
         "rank": _whole(),
     },
     unique=["name", "group", "region_id"],
@@ -209,53 +215,98 @@ METRICS = _schema(
 )
 #: Comparison of mean maps: of the two classes by one method (`comparison` "classes", `first` equals `second`), or of
 #: two methods in one group. `distance` is Euclidean over brain voxels, of raw maps or of maps scaled to a sum of
-#: |values| of 1.
+#: |values| of 1; `spearman` is over voxels or, with the scaling "enrichment", over regions; `n` counts these.
 AGREEMENT = _schema(
     {
         "comparison": _text(checks=pa.Check.isin(["classes", "methods"])),
-        "scaling": _text(checks=pa.Check.isin(["raw", "scaled"])),
+        "scaling": _text(checks=pa.Check.isin(["raw", "scaled", "enrichment"])),
         "group": _text(),
         "first": _text(),
         "second": _text(),
         "distance": _real(nullable=True),
         "spearman": _real(nullable=True),
-        "n_voxels": _whole(),
+        "over": _text(checks=pa.Check.isin(["voxels", "regions"])),
+        "n": _whole(),
     },
     unique=["comparison", "scaling", "group", "first", "second"],
 )
-#: One row for each method: how well its mean map of the positive class detects the planted disease, with the chance
-#: level of each figure. `null_95` and `p` come from permutations of the regions, `shuffled_auprc` (mean), `shuffled_sd`
-#: and `p_shuffled` from networks trained on shuffled diagnoses, if there are any; `p_holm` corrects over methods.
+#: One row for each method: how well its mean map of the positive class detects the planted loss of volume, with the
+#: value of each figure that is expected by chance. A voxel or region is in the truth if its mean log-Jacobian is below
+#: minus the `threshold`. Columns with `change` count any change, gains of volume among them. `null_95` and `p_regions`
+#: come from permutations of the regions; `shuffled_…`, `z`, `p` and `p_family` from networks trained on shuffled
+#: diagnoses, if there are any.
 TRUTH = _schema(
     {
         "method": _text(unique=True),
-        "voxel_auprc": _real(nullable=True),
-        "voxel_chance": _fraction(),
         "region_auprc": _real(nullable=True),
         "region_chance": _real(nullable=True),
-        "share_inside": _real(nullable=True),
-        "share_chance": _fraction(),
+        "region_ndcg": _real(nullable=True),
+        "ndcg_chance": _real(nullable=True),
         "region_spearman": _real(nullable=True),
         "spearman_chance": _real(nullable=True),
+        "voxel_auprc": _real(nullable=True),
+        "voxel_chance": _fraction(),
+        "voxel_ndcg": _real(nullable=True),
+        "voxel_ndcg_chance": _real(nullable=True),
+        "share_inside": _real(nullable=True),
+        "share_chance": _fraction(),
+        "change_auprc": _real(nullable=True),
+        "change_chance": _real(nullable=True),
+        "change_voxel_auprc": _real(nullable=True),
+        "change_voxel_chance": _fraction(),
         "null_95": _real(nullable=True),
-        "p": _real(nullable=True),
+        "p_regions": _real(nullable=True),
         "n_shuffled": _whole(),
         "shuffled_auprc": _real(nullable=True),
         "shuffled_sd": _real(nullable=True),
-        "p_shuffled": _real(nullable=True),
-        "p_holm": _real(nullable=True),
-        "found": pa.Column(bool, coerce=True),
+        "shuffled_low": _real(nullable=True),
+        "shuffled_high": _real(nullable=True),
+        "z": _real(nullable=True),
+        "p": _real(nullable=True),
+        "p_family": _real(nullable=True),
+        "verdict": _text(checks=pa.Check.isin(["detected", "not detected", "no verdict"])),
         "n_regions": _whole(),
         "n_truth_regions": _whole(),
+        "n_changed_regions": _whole(),
         "n_voxels": _whole(),
         "n_truth_voxels": _whole(),
         "threshold": _real(),
         "n_permutations": _whole(),
     }
 )
-#: Networks trained on shuffled diagnoses: the positive part of their mean map of the positive class, averaged over each
-#: region.
-SHUFFLED = _schema({"method": _text(), "region_id": _whole(), "relevance": _real()}, unique=["method", "region_id"])
+#: The regional AUPRC of each draw of networks trained on shuffled diagnoses, by method.
+TRUTH_DRAWS = _schema(
+    {"method": _text(), "draw": _whole(), "region_auprc": _real(nullable=True)}, unique=["method", "draw"]
+)
+#: The planted disease in the regions of the scoring atlas: mean log-Jacobian, and relative change of volume (-0.25 is a
+#: loss of a quarter), over the region's brain voxels; whether the region counts as lost or as changed; and the mean
+#: enrichment in scans of the positive class, one row for each method.
+SCORED_REGIONS = _schema(
+    {
+        "region_id": _whole(),
+        "region": _text(),
+        "log_jacobian": _real(),
+        "volume_change": _real(),
+        "loss": pa.Column(bool, coerce=True),
+        "change": pa.Column(bool, coerce=True),
+        "method": _text(),
+        "enrichment": _real(nullable=True),
+    },
+    unique=["region_id", "method"],
+)
+#: Networks trained on shuffled diagnoses: for each fold, draw and method, mean enrichment of the regions over the fold's
+#: test subjects of the positive class, by the shuffled diagnoses.
+SHUFFLED = _schema(
+    {
+        "fold": _whole(),
+        "draw": _whole(),
+        "method": _text(),
+        "region_id": _whole(),
+        "enrichment": _real(nullable=True),
+        "n_subjects": _whole(),
+    },
+    unique=["fold", "draw", "method", "region_id"],
+)
 #: ROC curve of a model at fixed false positive rates, with its pointwise bootstrap interval.
 ROC = _schema(
     {

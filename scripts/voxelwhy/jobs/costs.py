@@ -35,6 +35,7 @@ PASS_SECONDS = {
     "rieke2018": 0.3,
     "korolev2017": 0.6,
     "small": 0.3,
+    "compact": 0.05,
     "small_dataset": 1.0,
     "resnet18": 0.6,
     "densenet121": 1.2,
@@ -70,6 +71,8 @@ PART_SCANS = 500
 
 #: Seconds per scan of the cohort in a job on tables (pictures and JSON files are read one by one).
 TABLE_SECONDS = 0.05
+#: Draws of shuffled diagnoses that take longer than this together are divided into several jobs.
+SHUFFLED_HOURS = 6
 #: Seconds per simulated scan, and per million voxels of it, in one of the two processes that share the work.
 SIMULATED_SECONDS, SIMULATED_VOXEL_SECONDS = 0.5, 1.2
 #: Seconds to plan the flows of a simulation on a grid of 2 mm.
@@ -87,6 +90,7 @@ MAP_MB = 250
 ACTIVATIONS_MB = {
     "rieke2018": 330,
     "small": 330,
+    "compact": 120,
     "korolev2017": 300,
     "small_dataset": 1600,
     "resnet18": 320,
@@ -180,6 +184,11 @@ def heatmap_seconds(method, options, network, megavoxels):
 def heatmap_mb(network, megavoxels):
     """Memory of a job that computes heatmaps, MB: a forward and backward pass of a scan, and the sums over scans."""
     return 2000 + (ACTIVATIONS_MB.get(network, OWN_ACTIVATIONS_MB) + MAP_MB) * megavoxels
+
+
+def shuffled_parts(draws, seconds):
+    """The number of jobs for draws of shuffled diagnoses in one fold, of `seconds` each; at least two share the work."""
+    return max(min(2, draws), min(draws, math.ceil(draws * seconds / (3600 * SHUFFLED_HOURS))))
 
 
 def n_parts(n_scans, seconds):

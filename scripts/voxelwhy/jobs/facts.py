@@ -30,6 +30,7 @@ class Facts:
             "seed": study.seed,
             "methods": study.methods,
             "heatmaps": study.heatmaps,
+            "target": study.heatmaps["target"],
             "training": study.recorded["training"],
             "model": study.model,
             "channels": training["channels"],
@@ -119,6 +120,11 @@ class Facts:
         heatmaps = self.study.heatmaps
         kept = {key: heatmaps[key] for key in ("methods", "target", "output", "scans")}
         return kept | {"most_subjects": heatmaps.get("most_subjects")}
+
+    def shuffling(self, wildcards):
+        """Settings of explain_shuffled for a split and a part of its draws."""
+        names = ("training", "classes", "seed", "shuffled")
+        return self(*names, draws=self.study.draws_of(wildcards.part))(wildcards)
 
     def predicting(self, split):
         """Settings of the training that a prediction on another cohort needs."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 COHORT_FIGURES = ("flow", "registration", "quality")
 #: Figures and tables that exist for the study's own scans only: learning curves, and what was planted.
-OF_OWN_SCANS = ("learning_curves", "truth_map", "truth_scores", "truth")
+OF_OWN_SCANS = ("learning_curves", "truth_map", "truth_scores", "truth", "truth_regions")
 
 
 class Outputs:
@@ -24,13 +24,13 @@ class Outputs:
         self.study, groups = study, list(study.classes.values())
         self.figures = {
             "performance": ["metrics", "roc", "confusion"] * study.accuracy + ["learning_curves"] * (not study.model),
-            "heatmaps": [f"heatmaps_{group}{kind}" for kind in ("", "_scaled") for group in groups],
+            "heatmaps": [f"heatmaps_{group}" for group in groups],
             "regions": [f"regions_{group}" for group in groups],
             "agreement": ["agreement", "saturation"],
             "truth": ["truth_map", "truth_scores"] * study.simulated,
         }
         self.split_tables = ["table1", *["metrics"] * study.accuracy]
-        self.relevance_tables = ["agreement", *self.figures["regions"], *["truth"] * study.simulated]
+        self.relevance_tables = ["agreement", *self.figures["regions"], *["truth", "truth_regions"] * study.simulated]
         self.imported_figures = [f"heatmaps_{group}" for group in study.imported_groups]
         self.imported_tables = [f"regions_{group}" for group in study.imported_groups]
 

@@ -139,12 +139,25 @@ class Requests:
         """A job that trains and then explains."""
         return max(self.training_mb(wildcards, attempt), self.heatmap_mb(wildcards, attempt))
 
+    def shuffled_seconds(self, split):
+        """One draw of shuffled diagnoses in one fold: a training, and maps of the fold's patients."""
+        training, n_folds = self.config["training"], len(self.study.folds_of(split))
+        epochs = costs.step_seconds(training["network"], self.megavoxels) * self.n_scans() * training["epochs"]
+        return epochs + sum(map(self.heatmap_seconds, self.study.methods)) * self.n_explained(split) / n_folds
+
     def shuffled_minutes(self, wildcards, attempt):
-        """All folds of a training and the heatmaps of a split. A second attempt continues the training."""
+        """Twice the expected time, and an hour. A second attempt continues the training."""
+        n_draws = len(self.study.draws_of(wildcards.part))
+        return math.ceil(60 + 2 * n_draws * self.shuffled_seconds(wildcards.split) / 60) * attempt
+
+    def shuffled_parts(self, wildcards):
+        """The draws of shuffled diagnoses of a split, by fold and part; known once the table of scans is read."""
         split = wildcards.split
-        seconds = sum(map(self.heatmap_seconds, self.study.methods)) * self.n_explained(split)
-        trainings = len(self.study.folds_of(split)) * self.training_minutes(wildcards, attempt)
-        return trainings + math.ceil(2 * seconds / 60) * attempt
+        if not len(self.study.draws) or split in self.study.external:
+            return []
+        total = costs.shuffled_parts(len(self.study.draws), self.shuffled_seconds(split))
+        names = [f"fold-{fold}/{n}-of-{total}" for fold in self.study.folds_of(split) for n in range(1, total + 1)]
+        return [self.study.path(f"splits/{split}/shuffled/{name}.tsv") for name in names]
 
     # --- Heatmaps ---
 

@@ -121,7 +121,7 @@ class Study:
     def _choose_settings(self, config):
         """The parts of the settings on which single rules depend."""
         training, registration = config["training"], config["registration"]
-        self.network = {key: training[key] for key in ("network", "options", "channels") if key in training}
+        self.network = {key: training[key] for key in ("network", "options", "channels", "first_pool") if key in training}
         self.network_module = network_module(self.network["network"])
         # What existing weights still take from the section training.
         self.adopting = self.network | {
@@ -229,6 +229,15 @@ class Study:
     def truth(self, wildcards):
         planted = self.simulated and wildcards.split in self.own_explained
         return [self.path(f"splits/{wildcards.split}/evaluation/truth.tsv")] if planted else []
+
+    def truth_regions(self, wildcards):
+        return [path.replace("truth.tsv", "truth_regions.tsv") for path in self.truth(wildcards)]
+
+    def draws_of(self, part):
+        """Numbers of the draws of shuffled diagnoses in a part, such as the second of three: "2-of-3"."""
+        number, total = map(int, part.split("-of-"))
+        first, last = (len(self.draws) * n // total for n in (number - 1, number))
+        return list(self.draws[first:last])
 
     def methods_of(self, split):
         """The methods that explain a split."""

@@ -41,8 +41,10 @@ def build_network(name, spatial_shape, *, image_channels=1, **options) -> nn.Mod
 
 
 def network_options(training) -> dict:
-    """Options of the network in the training settings: those of your own network, or else the dropout."""
-    return training["options"] if is_own(training["network"]) else {"dropout": training["dropout"]}
+    """Options of the network in the training settings: those of your own network, or else the dropout and first pool."""
+    if is_own(training["network"]):
+        return training["options"]
+    return {name: training[name] for name in ("dropout", "first_pool") if name in training}
 
 
 def smallest_grid(name) -> tuple[int, int, int]:

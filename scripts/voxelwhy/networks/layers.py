@@ -28,7 +28,8 @@ def grid_after(layers: Iterable[nn.Module], spatial_shape) -> tuple[int, ...]:
     shape = tuple(int(length) for length in spatial_shape)
     for layer in layers:
         if hasattr(layer, "kernel_size"):
-            options = (_three(getattr(layer, name)) for name in ("kernel_size", "stride", "padding", "dilation"))
+            # An average-pool has no dilation.
+            options = (_three(getattr(layer, name, 1)) for name in ("kernel_size", "stride", "padding", "dilation"))
             shape = tuple(
                 max(0, (length + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1)
                 for length, kernel, stride, padding, dilation in zip(shape, *options, strict=True)

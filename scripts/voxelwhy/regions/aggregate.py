@@ -8,35 +8,35 @@ import numpy as np
 import pandas as pd
 
 from voxelwhy.errors import InputError
-from voxelwhy.heatmaps.groups import cell_of, cells_in, group_names
+from voxelwhy.heatmaps.region_sums import rank_regions
 from voxelwhy.io.tables import REGIONS
 
-FIGURES = ("total", "share", "density")
+FIGURES = ("enrichment", "share", "total")
 #: Resamples are drawn in batches of this many values, so that memory does not grow with the number of subjects.
 BATCH_VALUES = 200_000
 
 
-def aggregate_regions(relevance, atlas_table, *, classes, n_bootstrap=1000, seed=0, judged=True):
+def aggregate_regions(relevance, atlas_table, groups, *, n_bootstrap=1000, seed=0):
     """Compute the mean relevance of each region in each group of scans, with 95 % bootstrap intervals over subjects.
 
     The scans of a subject (and the maps of one scan by several models) are averaged first, so that a subject with five
     visits counts once; the percentile bootstrap then resamples subjects. A scan whose map has no positive relevance has
-    no share, and contributes to the other measures only.
+    no share and no enrichment, and contributes to the total only. All measures are relative to the map, so that no
+    network with large gradients dominates the mean over folds.
 
     Parameters
     ----------
     relevance : DataFrame by tables.RELEVANCE, of one method; or an iterable of pieces of such a table, which are
         processed one at a time
     atlas_table : DataFrame by tables.ATLAS
-    classes : {"positive": name, "negative": name}
+    groups : heatmaps.groups.Groups
     n_bootstrap : int, number of resamples
     seed : int; each group has its own random stream, so that an empty group does not affect the others
-    `judged` : bool; whether scans are also grouped by correct and wrong predictions
 
     Returns
     -------
-    DataFrame by tables.REGIONS: groups in the order of `group_names`, without empty ones; rank 1 is the region with the
-    largest mean share. With a single subject the interval is NaN, since nothing can be resampled.
+    DataFrame by tables.REGIONS: groups in order, without empty ones; rank 1 is the region with the largest mean
+    enrichment. With a single subject the interval is NaN, since nothing can be resampled.
 
     Raises
     ------
@@ -48,12 +48,12 @@ def aggregate_regions(relevance, atlas_table, *, classes, n_bootstrap=1000, seed
     """
     pieces = [relevance] if isinstance(relevance, pd.DataFrame) else relevance
     regions = atlas_table[["region_id", "region", "volume_mm3"]]
-    sums = _SubjectSums(regions["region_id"], classes, judged)
+    sums = _SubjectSums(regions["region_id"], groups)
     for piece in pieces:
         sums.add(piece)
     sums.require_complete()
     parts = []
-    for number, group in enumerate(group_names(classes, judged=judged)):
+    for number, group in enumerate(groups.names):
         by_subject, n_scans = sums.of_group(group)
         if n_scans:
             rng = np.random.default_rng(np.random.SeedSequence([seed, number]))
@@ -64,20 +64,21 @@ def aggregate_regions(relevance, atlas_table, *, classes, n_bootstrap=1000, seed
 class _SubjectSums:
     """Sums over each subject's scans by cell and region, which replace the table of relevance in memory."""
 
-    def __init__(self, region_ids, classes, judged):
-        self.regions, self.classes, self.judged = pd.Index(region_ids), classes, judged
+    def __init__(self, region_ids, groups):
+        self.regions, self.groups = pd.Index(region_ids), groups
         self.sums, self.counts, self.scans, self.seen = defaultdict(dict), defaultdict(dict), defaultdict(set), set()
 
     def add(self, piece):
         self.seen.update(piece["region_id"].unique().tolist())
-        keys = piece[["scan_id", "fold", "subject_id", "label", "probability"]].drop_duplicates(["scan_id", "fold"])
-        rows = dict(iter(piece.groupby(["scan_id", "fold"], sort=False)))
+        of_map = ["scan_id", "fold", "target"]
+        keys = piece[[*of_map, "subject_id", "label", "probability"]].drop_duplicates(of_map)
+        rows = dict(iter(piece.groupby(of_map, sort=False)))
         empty = (len(self.regions), len(FIGURES))
         for scan in keys.itertuples():
-            own = rows[scan.scan_id, scan.fold]
+            own = rows[scan.scan_id, scan.fold, scan.target]
             place, values = self.regions.get_indexer(own["region_id"]), own[list(FIGURES)].to_numpy(float)
             values, place = values[place >= 0], place[place >= 0]
-            cell = cell_of(scan.label, scan.probability, self.classes, judged=self.judged)
+            cell = self.groups.cell(scan.label, scan.probability, scan.target)
             self.scans[cell].add(scan.scan_id)
             self.sums[cell].setdefault(scan.subject_id, np.zeros(empty))[place] += np.nan_to_num(values)
             self.counts[cell].setdefault(scan.subject_id, np.zeros(empty, np.int32))[place] += np.isfinite(values)
@@ -96,7 +97,7 @@ class _SubjectSums:
 
         Subjects are sorted. The mean is NaN where a subject has no value. A group without scans returns None and 0.
         """
-        cells = [cell for cell in cells_in(group, self.classes, judged=self.judged) if cell in self.scans]
+        cells = [cell for cell in self.groups.cells_in(group) if cell in self.scans]
         subjects = sorted({subject for cell in cells for subject in self.sums[cell]})
         if not subjects:
             return None, 0
@@ -115,8 +116,8 @@ def _aggregate(by_subject, n_scans, regions, n_bootstrap, rng):
     for number, figure in enumerate(FIGURES):
         own = slice(number, None, len(FIGURES))
         result = result.assign(**{figure: mean[own], f"{figure}_low": low[own], f"{figure}_high": high[own]})
-    order = result["share"].fillna(-1).rank(method="first", ascending=False)
-    return result.assign(rank=order.astype(int))
+    untested = dict.fromkeys(("shuffled_mean", "shuffled_sd", "z", "p", "p_family"), np.nan)
+    return result.assign(rank=rank_regions(result["enrichment"]), n_shuffled=0, **untested)
 
 
 def bootstrap_means(values, n_bootstrap, rng):

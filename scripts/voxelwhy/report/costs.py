@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from voxelwhy.io.tables import LEAST_DRAWS
 from voxelwhy.io.text import count, duration, number
 from voxelwhy.report.sections import Item, Section
 
@@ -13,7 +14,7 @@ from voxelwhy.report.sections import Item, Section
 COLUMNS = ["rule", "jobs", "wall_s", "cpu_s", "longest_s", "memory_mb", "unmeasured"]
 
 
-def cost_section(study_dir, *, writer):
+def cost_section(study_dir, *, writer, draws=0):
     """The section of the report on run time and memory, from the jobs that have ended when the report is written.
 
     Parameters
@@ -22,6 +23,8 @@ def cost_section(study_dir, *, writer):
         The study's folder, with benchmarks/ and logs/.
     writer : str
         The rule that writes the report: it is still running and has no benchmark yet.
+    draws : int
+        Draws of networks trained on shuffled diagnoses; with 0, the section states what they would cost.
 
     Returns
     -------
@@ -45,7 +48,24 @@ def cost_section(study_dir, *, writer):
     columns = ("Rule", "Jobs", f"CPU time, {unit}", f"Wall time, {unit}", "Longest job", "Largest memory, GB")
     caption = _caption(costs, jobs_without(benchmarks, logs, leave_out=[writer]))
     item = Item("table", title="Time and memory by rule", caption=caption, columns=columns, rows=rows)
-    return [Section("cost", "Run time and memory", "The jobs of this study by rule, longest first.", {"": [item]})]
+    told = () if draws else tuple(_cost_of_draws(costs))
+    opening = "The jobs of this study by rule, longest first."
+    return [Section("cost", "Run time and memory", opening, {"": [item]}, paragraphs=told)]
+
+
+def _cost_of_draws(costs):
+    """What networks trained on shuffled diagnoses would take and what they are for; nothing if nothing was trained."""
+    seconds = costs.set_index("rule")["cpu_s"]
+    if not seconds.get("train_fold", 0) > 0:
+        return
+    training, maps = seconds["train_fold"], seconds.get("compute_heatmaps", 0)
+    yield (
+        "No networks were trained on shuffled diagnoses. They show how much relevance each method gives to a region "
+        "whatever the diagnosis, and every region could be tested against them (z and p). With evaluation.shuffled: "
+        f"{LEAST_DRAWS}, the fewest for which p can be 0.05, this would take at most about "
+        f"{duration(LEAST_DRAWS * (training + maps))} of processor time: {LEAST_DRAWS} times the training "
+        f"({duration(training)}) and the heatmaps ({duration(maps)}) of this study."
+    )
 
 
 def _row(row, seconds):

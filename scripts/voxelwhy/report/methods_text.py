@@ -11,7 +11,9 @@ from voxelwhy.io.text import count, listing, people
 from voxelwhy.report.wording import (
     KEPT,
     OPTIMISERS,
+    SCHEDULES,
     describe_augmentation,
+    describe_clipping,
     describe_loss,
     describe_mask,
     describe_method,
@@ -82,8 +84,14 @@ def _training(settings, splits):
         return ""
     named = listing([_split(split) for split in splits]) if splits else "the study's folds"
     optimiser = OPTIMISERS[settings.get("optimiser", "adam")]
+    if (schedule := SCHEDULES.get(settings.get("schedule"))) is not None:
+        optimiser += f", {schedule}"
+    if decay := settings.get("weight_decay"):
+        optimiser += f", weight decay {decay}"
     inside = f"network options: {settings['options'] or 'none'}" if "options" in settings else None
     inside = inside or f"dropout {settings.get('dropout')}"
+    if "first_pool" in settings:
+        inside += f", first pool of {settings['first_pool']} voxels"
     fitted = ", estimated from training scans only" * str(settings.get("normalisation")).startswith("voxelwise")
     kept = KEPT.get(settings.get("keep"), settings.get("keep"))
     return (
@@ -147,8 +155,10 @@ def _heatmaps(settings, atlas, model=None):
     most = settings.get("most_subjects")
     limited = f" At most {count(most, 'subject')} per class, drawn at random, were explained." if most else ""
     return (
-        f"{explained}. Relevance explains the {describe_target(settings)}. Methods: {described}.{limited} "
-        f"Relevance was summed over the regions of {atlas.get('name', 'AAL')}"
+        f"{explained}. Relevance explains the {describe_target(settings)}{describe_clipping(settings)}. Methods: "
+        f"{described}.{limited} Maps were scaled to a sum of absolute values of 1 before they were averaged. The "
+        "enrichment of a region is its share of positive relevance divided by its share of volume. Relevance was summed "
+        f"over the regions of {atlas.get('name', 'AAL')}"
         f"{', left and right combined' * atlas.get('merge_sides', False)}, resampled to the grid through the affines "
         "with nearest-neighbour interpolation. Means over subjects are reported with bootstrap intervals."
     )
@@ -159,17 +169,18 @@ def _evaluation(settings, simulated):
         f"Confidence intervals (95 %) are the 2.5th and 97.5th percentiles over {settings.get('bootstrap', 1000):,} "
         "bootstrap resamples of subjects, in which all scans of a subject stay together."
     )
-    if simulated:
-        draws = settings.get("shuffled", 0)
-        reference = (
-            f", computed from {draws} draws of the same networks trained on shuffled diagnoses," if draws else ""
-        )
+    if draws := settings.get("shuffled", 0):
         text += (
-            " A voxel counts as changed if the absolute log-Jacobian of the disease is above "
-            f"{settings.get('truth_threshold', 0.02)}, and a region if its mean is. A method detected the atrophy if "
-            "its regional AUPRC was above the 95th percentile of "
-            f"{settings.get('permutations', 10_000):,} permutations of the regions, in which left and right move "
-            f"together, and its Holm-corrected p{reference} was below 0.05."
+            f" As a reference, all networks were trained on shuffled diagnoses ({count(draws, 'draw')}) and explained in "
+            "the same way. A draw is one permutation of the diagnoses over all subjects, within strata of age and sex "
+            "where these are known, and is shared by all folds. p is the share of labellings, the observed one among "
+            "them, that are at least as extreme; p values are corrected by the maximum over the family (max-T)."
+        )
+    if simulated:
+        text += (
+            " A voxel counts as lost if the log-Jacobian of the disease is below "
+            f"{-settings.get('truth_threshold', 0.02)}, and a region if its mean is. Regions were ranked by enrichment. A "
+            "method detected the atrophy if p of its regional AUPRC, corrected over the methods, was at most 0.05."
         )
     return text
 

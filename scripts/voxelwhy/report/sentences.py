@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 
+from voxelwhy.io.tables import LEAST_DRAWS
 from voxelwhy.io.text import interval, judged_by, listing, method_name, p_value, people
 
 FEW_SUBJECTS = 100
 CHANCE_AUC = 0.5
+BEYOND_CHANCE = 0.05
 NOTHING_PLANTED = (
     "The effect of this simulated cohort is 0, so its classes differ by chance alone; false detections are assessed in "
     "the regions that an effect of 1 would have changed."
@@ -72,15 +74,20 @@ def _no_accuracy(regions, simulated):
 
 
 def _found(truth):
-    found = truth[truth["found"]]
+    if (truth["verdict"] == "no verdict").all():
+        named = [f"{method_name(row.method)} ({_figures(row)})" for row in truth.itertuples()]
+        return f"Agreement with the planted loss of volume, {_measure(truth)}: {listing(named)}."
+    found = truth[truth["verdict"] == "detected"]
     if not len(found):
-        return "No method detected the planted atrophy: none ranked the changed regions above chance."
+        return "No method detected the planted atrophy: none ranked its regions better than shuffled diagnoses did."
     named = [f"{method_name(row.method)} ({_figures(row)})" for row in found.itertuples()]
     return f"The planted atrophy was detected by {listing(named)}; {_measure(found)}."
 
 
 def _claimed(truth):
-    claimed = truth[truth["found"]]
+    if (truth["verdict"] == "no verdict").all():
+        return _found(truth)
+    claimed = truth[truth["verdict"] == "detected"]
     if not len(claimed):
         return "No method detected an atrophy, which is correct, since none was planted."
     named = [f"{method_name(row.method)} ({_figures(row)})" for row in claimed.itertuples()]
@@ -88,38 +95,51 @@ def _claimed(truth):
 
 
 def _not_found(truth):
-    missed = truth[~truth["found"].astype(bool)]
+    if (truth["verdict"] == "no verdict").all():
+        return "With so few draws of shuffled diagnoses, no verdict is given on whether a method detected it."
+    missed = truth[truth["verdict"] != "detected"]
     if not len(missed):
         return "Every method tested detected it."
     named = [f"{method_name(row.method)} ({_figures(row)})" for row in missed.itertuples()]
-    return f"It was not detected by {listing(named)}; {_measure(missed)}."
+    return f"It was not detected by {listing(named)}."
 
 
 def _figures(row):
     if not math.isfinite(row.region_auprc):
         return "regional AUPRC not defined"
-    nothing = getattr(row, "shuffled_auprc", math.nan)
-    reference = f"{nothing:.2f}" if math.isfinite(nothing) else f"{row.region_chance:.2f} by chance"
-    return f"{row.region_auprc:.2f} vs {reference}, {p_value(row.p_holm)}"
+    if not row.n_shuffled:
+        return f"{row.region_auprc:.2f}, by chance {row.region_chance:.2f}"
+    drawn = f"{row.region_auprc:.2f}, shuffled {row.shuffled_low:.2f} to {row.shuffled_high:.2f}"
+    return drawn if row.verdict == "no verdict" else f"{drawn}, {p_value(row.p_family)}"
 
 
 def _measure(truth):
     """What the numbers of `_figures` are, for the end of a sentence."""
-    shuffled = "shuffled_auprc" in truth and truth["shuffled_auprc"].notna().any()
-    reference = " vs that of networks trained on shuffled diagnoses" if shuffled else ""
-    return f"values: regional AUPRC{reference}, Holm-corrected p"
+    if not truth["n_shuffled"].all():
+        return "values: AUPRC over regions"
+    draws = int(truth["n_shuffled"].max())
+    verdict = "" if (truth["verdict"] == "no verdict").all() else ", p corrected over the methods"
+    return f"values: AUPRC over regions, range of {draws} draws of shuffled diagnoses{verdict}"
 
 
 def largest_regions(regions, classes):
-    """The sentence that names the three regions with the largest share of relevance in positive scans, by method."""
-    named = []
+    """The sentence that names the three regions most enriched in relevance in positive scans, by method.
+
+    Where networks were trained on shuffled diagnoses, only regions beyond theirs are named.
+    """
+    named, tested = [], False
     for method, table in regions.items():
-        top = table[table["group"] == classes["positive"]].sort_values("rank").head(3)["region"]
-        if len(top):
-            named.append(f"{listing(top)} ({method_name(method)})")
+        own = table[table["group"] == classes["positive"]].sort_values("rank")
+        tested |= bool(len(own)) and own["n_shuffled"].iloc[0] >= LEAST_DRAWS
+        top = (own[own["p_family"] <= BEYOND_CHANCE] if tested else own).head(3)["region"]
+        if len(own):
+            named.append(f"{listing(top) or 'none'} ({method_name(method)})")
     if not named:
         return "No heatmaps were computed for this split, which serves to estimate accuracy only."
-    return f"In {classes['positive']} scans, the regions with the largest share of relevance were {'; '.join(named)}."
+    if tested:
+        beyond = "with more relevance than in networks trained on shuffled diagnoses (p ≤ 0.05, corrected over regions)"
+        return f"In {classes['positive']} scans, the regions {beyond} were {'; '.join(named)}."
+    return f"In {classes['positive']} scans, the regions most enriched in relevance were {'; '.join(named)}."
 
 
 def _caution(metrics, model):

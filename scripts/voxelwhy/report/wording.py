@@ -19,7 +19,8 @@ GROUP_TITLES = {
     "FN": "false negatives",
 }
 ONE_LOGIT = ("korolev2017", "small_dataset")  # networks with one logit; all others have two
-OPTIMISERS = {"adam": "Adam", "rmsprop": "RMSprop"}
+OPTIMISERS = {"adam": "Adam", "adamw": "AdamW", "rmsprop": "RMSprop"}
+SCHEDULES = {"one_cycle": "one-cycle schedule", "cosine": "cosine schedule"}
 MASKS = {"brain": "the template's brain", "grey_white": "the template's grey and white matter"}
 TRANSFORMS = {"syn_quick": "SyNQuick", "syn_cc": "SyN (local cross-correlation)"}
 NORMALISATIONS = {"voxelwise_sd": "voxelwise by the SD, without subtracting the mean", "scan": "within each scan"}
@@ -53,10 +54,14 @@ def describe_planted(choices):
     return "the planted atrophy" + " (for effect 0, the atrophy that effect 1 would have planted)" * other
 
 
-def describe_target(settings):
-    """What the relevance explains, from the heatmap settings: "probability of the predicted class"."""
-    target = {"predicted": "the predicted class", "true": "the true class"}
-    explained = target.get(settings.get("target", "predicted"), "the positive class")
+def describe_target(settings, *, single=False):
+    """What the relevance explains, from the heatmap settings: "probability of the positive class".
+
+    `single` is whether it is the map of a single scan, which explains the predicted class unless the config says true.
+    """
+    target = settings.get("target", "positive")
+    named = {"predicted": "the predicted class", "true": "the true class"}
+    explained = named.get("predicted" if single and target == "positive" else target, "the positive class")
     return f"{settings.get('output', 'probability')} of {explained}"
 
 
@@ -105,7 +110,14 @@ def describe_normalisation(settings):
 def describe_settings(settings):
     """The heatmap settings in sentences: what the relevance explains, and each method with its options."""
     methods = "; ".join(describe_method(name, options) for name, options in settings["methods"].items())
-    return f"Relevance explains the {describe_target(settings)}. Methods: {methods}."
+    return f"Relevance explains the {describe_target(settings)}{describe_clipping(settings)}. Methods: {methods}."
+
+
+def describe_clipping(settings):
+    """That negative relevance does not count in means, for a target that differs between scans."""
+    return (
+        "" if settings.get("target", "positive") == "positive" else "; negative relevance is set to 0 before averaging"
+    )
 
 
 def describe_other(card):

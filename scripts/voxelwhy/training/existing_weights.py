@@ -49,7 +49,8 @@ def open_weights(model_settings, training, mask, *, classes):
     study |= {"spatial_shape": list(volumes.shape), "affine": Grid.of(mask).affine.tolist(), "classes": dict(classes)}
     study |= {"mask_sha256": hash_voxels(mask.dataobj)}
     normalisation = model_settings.get("normalisation")
-    card = study | {"options": training.get("options", {})} | _require_same(card or {}, study, path)
+    options = training.get("options", {}) | {key: training[key] for key in ("first_pool",) if key in training}
+    card = study | {"options": options} | _require_same(card or {}, study, path)
     if "normalisation" not in card:
         card["normalisation"] = _named_normaliser(normalisation, path, volumes)
     elif normalisation is not None:

@@ -16,7 +16,7 @@ from voxelwhy.networks.build import network_options
 from voxelwhy.networks.devices import pick_device
 from voxelwhy.networks.weights import hash_weights
 from voxelwhy.training.checkpoints import checkpoint_key
-from voxelwhy.training.loop import FoldData, predict_logits, train_network
+from voxelwhy.training.loop import FoldData, predict_logits, train_network, train_networks
 from voxelwhy.training.volumes import Normaliser, Volumes
 
 
@@ -64,10 +64,7 @@ def train_fold(folds, t1_paths, mask, settings, *, fold, classes, seed, code, ch
     history, predictions : DataFrame by tables.HISTORY and tables.PREDICTIONS
     """
     data, rows = load_fold(folds, t1_paths, mask, settings, fold=fold, classes=classes)
-    seen_files = [channel_path(p, channel) for p in data.volumes.paths for channel in settings["channels"]]
-    files = [[str(p), p.stat().st_size, p.stat().st_mtime_ns] for p in seen_files]
-    seen = hash_voxels(mask.dataobj)
-    key = checkpoint_key([rows.to_dict("list"), files, seen, settings, code, seed, classes])
+    key = _key(data, rows, mask, settings, code, seed, classes)
     checkpoint = Path(checkpoints) / f"{key}.pt"
     model, history = train_network(data, settings, seed=seed, fold=fold, checkpoint=checkpoint, device=device)
     predictions = predict(model, data, rows, settings)
@@ -76,7 +73,7 @@ def train_fold(folds, t1_paths, mask, settings, *, fold, classes, seed, code, ch
         "options": network_options(settings),
         "spatial_shape": list(data.volumes.shape),
         "affine": Grid.of(mask).affine.tolist(),
-        "mask_sha256": seen,
+        "mask_sha256": hash_voxels(mask.dataobj),
         "classes": dict(classes),
         "crop": settings["crop"],
         "channels": list(settings["channels"]),
@@ -91,6 +88,38 @@ def train_fold(folds, t1_paths, mask, settings, *, fold, classes, seed, code, ch
         "versions": software_versions(),
     }
     return model, card, history, predictions
+
+
+def train_draws(folds, drawn, t1_paths, mask, settings, *, fold, classes, seed, code, checkpoints, device="auto"):
+    """Train one fold on several labellings of its subjects, all on the same batches.
+
+    Parameters
+    ----------
+    drawn : list of DataFrame by tables.FOLDS, `folds` with other labels
+    folds, t1_paths, mask, settings, fold, classes, seed, code, checkpoints : as in `train_fold`
+
+    Returns
+    -------
+    models : list of torch.nn.Module, one for each labelling
+    card : dict, what an explanation needs of the card of a trained model: crop, channels, normalisation
+    """
+    data, rows = load_fold(folds, t1_paths, mask, settings, fold=fold, classes=classes)
+    targets, paths = [], []
+    for labels in drawn:
+        own = labels[labels["fold"] == fold].set_index("scan_id")["label"].loc[rows["scan_id"]]
+        targets.append((own == classes["positive"]).to_numpy(np.int64))
+        key = _key(data, rows.assign(label=own.to_numpy()), mask, settings, code, seed, classes)
+        paths.append(Path(checkpoints) / f"{key}.pt")
+    trained = train_networks(data, targets, settings, seed=seed, fold=fold, checkpoints=paths, device=device)
+    card = {"crop": settings["crop"], "channels": list(settings["channels"]), "normalisation": vars(data.normaliser)}
+    return [model for model, _ in trained], card
+
+
+def _key(data, rows, mask, settings, code, seed, classes):
+    """The name of a training's checkpoint: a hash of everything that determines its outcome."""
+    seen_files = [channel_path(p, channel) for p in data.volumes.paths for channel in settings["channels"]]
+    files = [[str(p), p.stat().st_size, p.stat().st_mtime_ns] for p in seen_files]
+    return checkpoint_key([rows.to_dict("list"), files, hash_voxels(mask.dataobj), settings, code, seed, classes])
 
 
 def predict(model, data, rows, settings):

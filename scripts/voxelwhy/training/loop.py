@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 from torch.nn.functional import cross_entropy
+from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR
 
 from voxelwhy.errors import InputError
 from voxelwhy.networks.build import build_network, network_options
@@ -23,7 +24,11 @@ from voxelwhy.training.volumes import Normaliser
 
 log = logging.getLogger(__name__)
 
-OPTIMISERS = {"adam": torch.optim.Adam, "rmsprop": torch.optim.RMSprop}
+OPTIMISERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "rmsprop": torch.optim.RMSprop}
+SCHEDULES = {
+    "one_cycle": lambda optimiser, rate, steps, **how: OneCycleLR(optimiser, max_lr=rate, total_steps=steps, **how),
+    "cosine": lambda optimiser, rate, steps, **how: CosineAnnealingLR(optimiser, T_max=steps, **how),
+}
 
 
 @dataclass
@@ -43,28 +48,42 @@ class FoldData:
 
 
 def train_network(data, settings, *, seed, fold, checkpoint=None, device="auto"):
-    """Train a network with the settings of the study.
-
-    The loss is the cross-entropy of the network's two logits, or the binary cross-entropy for a network with one logit.
-
-    Parameters
-    ----------
-    data : FoldData
-    settings : dict
-        network, channels, dropout (or options, for a user's own network), optimiser (adam or rmsprop, otherwise with
-        PyTorch's defaults), learning_rate, weight_decay, batch_size, epochs, keep (last or best_validation),
-        class_weights (none or balanced), augmentation (of training scans only, see `augmentation.Augmentation`),
-        precision (float32 or bfloat16), threads.
-    seed, fold : int
-        They determine, together with the epoch, the initial weights, order of scans, dropout and augmentation. So a
-        training that was killed and resumed ends with the weights of an uninterrupted one, bit for bit on the CPU.
-    checkpoint : path, optional
-        Written after each epoch, completely or not at all, and read if it exists.
+    """Train a network with the settings of the study: `train_networks` for the true classes of the scans.
 
     Returns
     -------
     model : torch.nn.Module, in eval mode
     history : DataFrame, one row per epoch
+    """
+    how = {"seed": seed, "fold": fold, "device": device}
+    return train_networks(data, [data.targets], settings, checkpoints=[checkpoint], **how)[0]
+
+
+def train_networks(data, targets, settings, *, seed, fold, checkpoints, device="auto"):
+    """Train one network for each labelling of the scans, all on the same batches, which are read and normalised once.
+
+    The networks differ in the labels alone. Initial weights, order of scans, dropout and augmentation are the same, so
+    each network equals, bit for bit on the CPU, the one that is trained alone. The loss is the cross-entropy of the
+    network's two logits, or the binary cross-entropy for a network with one logit.
+
+    Parameters
+    ----------
+    data : FoldData
+    targets : list of int64 arrays (scans,), the class (0 or 1) of each scan of `data`
+    settings : dict
+        network, channels, dropout (or options, for a user's own network), optimiser (adam, adamw or rmsprop, otherwise
+        with PyTorch's defaults), schedule (constant, one_cycle or cosine), learning_rate, weight_decay, batch_size, epochs, keep (last or best_validation),
+        class_weights (none or balanced), augmentation (of training scans only, see `augmentation.Augmentation`),
+        precision (float32 or bfloat16), threads.
+    seed, fold : int
+        They determine, together with the epoch, the initial weights, order of scans, dropout and augmentation. So a
+        training that was killed and resumed ends with the weights of an uninterrupted one, bit for bit on the CPU.
+    checkpoints : list of path or None, one for each network
+        Written after each epoch, completely or not at all, and read if it exists.
+
+    Returns
+    -------
+    list of (model, history) : torch.nn.Module in eval mode; DataFrame, one row per epoch
 
     Raises
     ------
@@ -84,40 +103,129 @@ def train_network(data, settings, *, seed, fold, checkpoint=None, device="auto")
     torch.utils.deterministic.fill_uninitialized_memory = False
     device = pick_device(device)
     _warn_of_slow_precision(settings, device)
-    torch.manual_seed(_stream(seed, fold, 0))
-    channels, options = len(settings["channels"]), network_options(settings)
-    model = build_network(settings["network"], data.volumes.shape, image_channels=channels, **options)
-    model = in_channels_last(model).to(device)
+    learners = [
+        _Learner(data, own, settings, seed=seed, fold=fold, checkpoint=checkpoint, device=device)
+        for own, checkpoint in zip(targets, checkpoints, strict=True)
+    ]
     if settings["precision"] == "bfloat16" and device.type == "cpu":
-        refuse_wrong_gradients(model, data.batch(data.sides["train"][:1])[0])
+        refuse_wrong_gradients(learners[0].model, data.batch(data.sides["train"][:1])[0])
     augmentation = Augmentation.of(settings["augmentation"], data.volumes)
-    weights = class_weights(data, settings)
-    optimiser = OPTIMISERS[settings["optimiser"]](
-        model.parameters(), lr=settings["learning_rate"], weight_decay=settings["weight_decay"]
-    )
-    progress = resume(checkpoint, model, optimiser, device)
-    started, first = time.monotonic(), progress.epoch
-    for epoch in range(progress.epoch + 1, settings["epochs"] + 1):
-        try:
-            stream = _stream(seed, fold, epoch)
-            row = _one_epoch(model, optimiser, data, settings, weights, augmentation, stream, device, epoch)
-            row |= _validate(model, data, settings, weights, device)
-        except _NotFiniteError as error:
-            raise _for_people(error, data, epoch, progress, checkpoint) from error
-        progress.epoch = epoch
+    started, first = time.monotonic(), min(learner.progress.epoch for learner in learners)
+    for epoch in range(first + 1, settings["epochs"] + 1):
+        behind = [learner for learner in learners if learner.progress.epoch < epoch]
+        rows = _one_epoch(behind, data, settings, augmentation, _stream(seed, fold, epoch), device, epoch)
+        for learner, row in zip(behind, rows, strict=True):
+            learner.end_epoch(row | learner.validate(data, settings, device, epoch), settings)
+        left = (time.monotonic() - started) / (epoch - first) * (settings["epochs"] - epoch)
+        row = behind[0].progress.history[-1]
+        log.info(
+            "epoch %d/%d  loss %.4f  accuracy %.3f  validation loss %.4f%s  about %.0f s left",
+            epoch, settings["epochs"], row["train_loss"], row["train_accuracy"], row["validation_loss"],
+            f"  (first of {len(learners)} networks)" if len(learners) > 1 else "", left,
+        )  # fmt: skip
+    return [learner.finished() for learner in learners]
+
+
+class _Learner:
+    """A network in training: its labels, optimiser, progress, and the state of its random numbers."""
+
+    def __init__(self, data, targets, settings, *, seed, fold, checkpoint, device):
+        torch.manual_seed(_stream(seed, fold, 0))
+        channels, options = len(settings["channels"]), network_options(settings)
+        model = build_network(settings["network"], data.volumes.shape, image_channels=channels, **options)
+        self.model, self.targets, self.checkpoint = in_channels_last(model).to(device), targets, checkpoint
+        self.weights = class_weights(targets[data.sides["train"]], settings)
+        self.optimiser = OPTIMISERS[settings["optimiser"]](
+            self.model.parameters(), lr=settings["learning_rate"], weight_decay=settings["weight_decay"]
+        )
+        self.progress = resume(checkpoint, self.model, self.optimiser, device)
+        self.device, self.schedule = device, None
+        if (make := SCHEDULES.get(settings["schedule"])) is not None:
+            # The rate of each step follows from its number, so that a resumed training continues where it ended.
+            each = len(batches(self.model, data, data.sides["train"], settings["batch_size"]))
+            how, resumed = {"last_epoch": self.progress.epoch * each - 1}, copy.deepcopy(self.optimiser.state_dict())
+            self.schedule = make(self.optimiser, settings["learning_rate"], settings["epochs"] * each, **how)
+            if self.progress.epoch:  # a new schedule takes its first step; that of the resumed one lies behind
+                self.optimiser.load_state_dict(resumed)
+
+    def start_epoch(self, stream, n_scans):
+        torch.manual_seed(stream)
+        self.random, self.n_scans = self._random_state(), n_scans
+        self.model.train()
+        self.losses, self.right, self.before = 0.0, 0, np.zeros(0, int)
+
+    def step(self, scans, indices, number, settings, data, epoch):
+        """One step of the optimiser on a batch, with the random numbers of a network that is trained alone."""
+        self._set_random_state(self.random)
+        targets = torch.from_numpy(self.targets[indices]).to(self.device)
+        with _precision(settings, self.device):
+            logits = two_logits(self.model(scans))
+        loss = _loss(logits.float(), targets, self.weights)
+        if not torch.isfinite(loss):
+            if all_finite(list(self.model.parameters())):
+                raise self._failed(f"the training loss turned {loss.item()}", f"batch {number}", indices, data, epoch)
+            where = f"in the step of batch {number - 1}"
+            raise self._failed("the weights turned NaN or infinite", where, self.before, data, epoch)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimiser.step()
+        if self.schedule is not None:
+            self.schedule.step()
+        self.losses += loss.item() * len(indices)
+        self.right += int((logits.argmax(1) == targets).sum())
+        self.before, self.random = indices, self._random_state()
+
+    def last_step(self, number, data, epoch):
+        """The figures of the epoch, once its last step is known to be finite."""
+        # No later loss would reveal that the last step failed, and its weights are kept.
+        if not (all_finite(self.model.state_dict()) and all_finite(self.optimiser.state_dict())):
+            where = f"in the step of batch {number}"
+            raise self._failed("the weights turned NaN or infinite", where, self.before, data, epoch)
+        return {
+            "epoch": epoch,
+            "train_loss": self.losses / self.n_scans,
+            "train_accuracy": self.right / self.n_scans,
+        }
+
+    def validate(self, data, settings, device, epoch):
+        indices = data.sides["validation"]
+        if not len(indices):
+            return {"validation_loss": float("nan"), "validation_accuracy": float("nan")}
+        logits = torch.from_numpy(predict_logits(self.model, data, indices, settings, device))
+        targets = torch.from_numpy(self.targets[indices])
+        loss = _loss(logits, targets, self.weights).item()
+        if not np.isfinite(loss):
+            at_fault = indices[~torch.isfinite(logits).all(1).numpy()]
+            what = f"the validation loss turned {loss}"
+            raise self._failed(what, "in its validation", at_fault, data, epoch)
+        accuracy = float((logits.argmax(1) == targets).double().mean())
+        return {"validation_loss": loss, "validation_accuracy": accuracy}
+
+    def end_epoch(self, row, settings):
+        progress = self.progress
+        progress.epoch = row["epoch"]
         progress.history.append(row)
         if settings["keep"] == "best_validation" and row["validation_loss"] < progress.best_loss:
             progress.best_loss = row["validation_loss"]
-            progress.best_weights = copy.deepcopy(model.state_dict())
-        save_checkpoint(checkpoint, model, optimiser, progress)
-        left = (time.monotonic() - started) / (epoch - first) * (settings["epochs"] - epoch)
-        log.info(
-            "epoch %d/%d  loss %.4f  accuracy %.3f  validation loss %.4f  about %.0f s left",
-            epoch, settings["epochs"], row["train_loss"], row["train_accuracy"], row["validation_loss"], left,
-        )  # fmt: skip
-    if progress.best_weights is not None:
-        model.load_state_dict(progress.best_weights)
-    return model.eval().cpu(), pd.DataFrame(progress.history)
+            progress.best_weights = copy.deepcopy(self.model.state_dict())
+        save_checkpoint(self.checkpoint, self.model, self.optimiser, progress)
+
+    def finished(self):
+        if self.progress.best_weights is not None:
+            self.model.load_state_dict(self.progress.best_weights)
+        return self.model.eval().cpu(), pd.DataFrame(self.progress.history)
+
+    def _random_state(self):
+        on_gpu = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
+        return torch.get_rng_state(), on_gpu
+
+    def _set_random_state(self, state):
+        torch.set_rng_state(state[0])
+        if state[1] is not None:
+            torch.cuda.set_rng_state(state[1], self.device)
+
+    def _failed(self, what, at, indices, data, epoch):
+        return not_finite(what, at, indices, data, epoch, self.progress, self.checkpoint)
 
 
 def _stream(seed, fold, epoch):
@@ -125,11 +233,11 @@ def _stream(seed, fold, epoch):
     return int(np.random.SeedSequence([seed, fold, epoch]).generate_state(1, np.uint64)[0] >> 1)
 
 
-def class_weights(data, settings):
+def class_weights(targets, settings):
     """Compute the weight of each class in the loss, (2,) float32, from the training scans; None without weighting.
 
     `balanced` is n / (2 n_class), so that both classes contribute equally. The loss of a batch is the weighted mean, as
-    in torch.
+    in torch. `targets` are the classes (0 or 1) of the training scans.
 
     Raises
     ------
@@ -137,7 +245,7 @@ def class_weights(data, settings):
     """
     if settings["class_weights"] == "none":
         return None
-    counts = np.bincount(data.targets[data.sides["train"]], minlength=2)
+    counts = np.bincount(targets, minlength=2)
     if not counts.all():
         raise InputError(
             "training.class_weights: a class has no training scan in this fold",
@@ -173,47 +281,26 @@ def batches(model, data, order, size):
     return parts
 
 
-def _one_epoch(model, optimiser, data, settings, weights, augmentation, stream, device, epoch):
-    torch.manual_seed(stream)
+def _one_epoch(learners, data, settings, augmentation, stream, device, epoch):
+    """Train each network on every batch of an epoch; returns the figures of each."""
     order = np.random.default_rng(stream).permutation(data.sides["train"])
-    model.train()
-    losses, right, before = 0.0, 0, order[:0]
-    parts = batches(model, data, order, settings["batch_size"])
+    for learner in learners:
+        learner.start_epoch(stream, len(order))
+    parts = batches(learners[0].model, data, order, settings["batch_size"])
     for number, indices in enumerate(parts, start=1):
-        scans, targets = data.batch(indices)
+        scans, _ = data.batch(indices)
         if augmentation is not None:
             scans = augmentation.batch(scans, indices, stream)
-        scans, targets = scans.to(device), targets.to(device)
-        with _precision(settings, device):
-            logits = two_logits(model(scans))
-        loss = _loss(logits.float(), targets, weights)
-        if not torch.isfinite(loss):
-            if all_finite(list(model.parameters())):
-                raise _NotFiniteError(f"the training loss turned {loss.item()}", f"batch {number}", indices)
-            raise _NotFiniteError("the weights turned NaN or infinite", f"in the step of batch {number - 1}", before)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
-        losses += loss.item() * len(indices)
-        right += int((logits.argmax(1) == targets).sum())
-        before = indices
-    # No later loss would reveal that the last step failed, and its weights are kept.
-    if not (all_finite(model.state_dict()) and all_finite(optimiser.state_dict())):
-        raise _NotFiniteError("the weights turned NaN or infinite", f"in the step of batch {number}", indices)
-    return {"epoch": epoch, "train_loss": losses / len(order), "train_accuracy": right / len(order)}
+        scans = scans.to(device)
+        for learner in learners:
+            learner.step(scans, indices, number, settings, data, epoch)
+    return [learner.last_step(number, data, epoch) for learner in learners]
 
 
-class _NotFiniteError(Exception):
-    """A value is NaN or infinite: which one, where in the epoch, and the indices of the scans concerned."""
-
-    def __init__(self, what, at, indices):
-        super().__init__(what)
-        self.what, self.at, self.indices = what, at, indices
-
-
-def _for_people(error, data, epoch, progress, checkpoint):
-    scans = [data.scan_ids[i] for i in error.indices]
-    batch, _ = data.batch(error.indices)
+def not_finite(what, at, indices, data, epoch, progress, checkpoint):
+    """Return the InputError for a value that is NaN or infinite: which one, where, in which scans, what to try."""
+    scans = [data.scan_ids[i] for i in indices]
+    batch, _ = data.batch(indices)
     broken = [name for name, scan in zip(scans, batch, strict=True) if not all_finite(scan)]
     if broken:
         found = f"voxels that are NaN or infinite after normalisation, in {', '.join(broken)}"
@@ -225,26 +312,10 @@ def _for_people(error, data, epoch, progress, checkpoint):
     if checkpoint is not None and progress.epoch:
         kept = f"{checkpoint}, after epoch {progress.epoch}, the last good one"
     return InputError(
-        f"{error.what} in epoch {epoch}, {error.at}\n  scans:   {', '.join(scans)}\n  kept:    {kept}",
+        f"{what} in epoch {epoch}, {at}\n  scans:   {', '.join(scans)}\n  kept:    {kept}",
         found=found,
         hint=f"{hint}; with other settings training starts again, with the same ones it fails again",
     )
-
-
-def _validate(model, data, settings, weights, device):
-    indices = data.sides["validation"]
-    if not len(indices):
-        return {"validation_loss": float("nan"), "validation_accuracy": float("nan")}
-    logits = torch.from_numpy(predict_logits(model, data, indices, settings, device))
-    targets = torch.from_numpy(data.targets[indices])
-    loss = _loss(logits, targets, weights).item()
-    if not np.isfinite(loss):
-        at_fault = indices[~torch.isfinite(logits).all(1).numpy()]
-        raise _NotFiniteError(f"the validation loss turned {loss}", "in its validation", at_fault)
-    return {
-        "validation_loss": loss,
-        "validation_accuracy": float((logits.argmax(1) == targets).double().mean()),
-    }
 
 
 def predict_logits(model, data, indices, settings, device="cpu"):

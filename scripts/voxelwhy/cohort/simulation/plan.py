@@ -17,6 +17,8 @@ TABLE_COLUMNS = [
     "PTID",
     "VISCODE",
     "DX",
+    "AGE",
+    "PTGENDER",
     "EXAMDATE",
     "Image.ID",
     "Scan.Date",
@@ -126,6 +128,8 @@ def _subject_rows(settings, seed, k, group_number, visits):
                 "PTID": f"999_S_{rid:04d}",
                 "VISCODE": code,
                 "DX": dx,
+                "AGE": round(age, 1),  # at the first visit, as in ADNIMERGE
+                "PTGENDER": {"F": "Female", "M": "Male"}[sex],
                 "EXAMDATE": exam.isoformat(),
                 "Image.ID": 32000 + rid * 10 + number * 3 + seen[visit] - 1,
                 "Scan.Date": f"{scan.month}/{scan.day}/{scan:%y}",

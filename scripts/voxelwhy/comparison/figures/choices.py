@@ -116,13 +116,13 @@ def _caption(combinations, found, planted, repeated, same_scans, n_bootstrap, ch
         return words
     null = found["null_95"].mean()
     below = (
-        "below it, in small type, that of the same networks trained on shuffled diagnoses (bold: significantly above "
-        "these, Holm-corrected over methods, and above the 95th percentile of permuted regions)"
+        "below it, in small type, that of the same networks trained on shuffled diagnoses (bold: larger than "
+        "these by a rank test, corrected over methods)"
         if (found["n_shuffled"] > 0).any()
-        else "below it, in small type, the number of repeats in which it was detected (bold: in most)"
+        else "below it, in small type, the number of repeats in which it was detected"
     )
     return (
-        f"{words} Right: how well the mean map of the positive class detects {planted}, as area under the "
+        f"{words} Right: how well the enrichment of regions in the maps of the positive class detects {planted}, as area under the "
         f"precision-recall curve over regions, mean over repeats; {below}. For permuted regions, the mean is "
         f"{chance:.2f} (white) and the 95th percentile {number(null)}."
     )

@@ -32,7 +32,7 @@ def draw_null(cells, methods, claims, out, *, simulated, dpi=150):
     places = np.arange(len(names))[::-1]
     for place, name in zip(places, names, strict=True):
         own = methods[methods["method"] == name]
-        for offset, colour, column in ((0.16, SECOND, "p"), (-0.16, ACCENT, "p_shuffled")):
+        for offset, colour, column in ((0.16, SECOND, "p_regions"), (-0.16, ACCENT, "p")):
             panels[1].plot(own[column], np.full(len(own), place + offset), "|", color=colour, ms=8, mew=1.2)
     panels[1].axvspan(0, NOMINAL, color=WARN, alpha=0.12, lw=0)
     panels[1].set(title="p of each cohort", xlim=(-0.02, 1.02))
@@ -48,10 +48,10 @@ def draw_null(cells, methods, claims, out, *, simulated, dpi=150):
         f"{len(cells)} cohorts of {int(cells['n_subjects'].max())} subjects without any planted atrophy. Left: AUC of "
         f"each cohort with its 95 % interval over subjects, and their mean, {interval(mean, low, high)} (95 %, "
         "Student; band); dotted: 0.5. Middle: p of each method in each cohort, for the regions that an effect of 1 "
-        f"would have changed; shaded: below {NOMINAL:g}. Right: share of cohorts with p below {NOMINAL:g}, and share "
-        "in which a study would report a detection (Holm-corrected over methods; lowest row: by any method), with "
+        f"would have changed; shaded: up to {NOMINAL:g}. Right: share of cohorts with p of at most {NOMINAL:g}, and "
+        "share in which a study would report a detection (corrected over methods; lowest row: by any method), with "
         "exact 95 % intervals; dashed: the nominal rate. Orange: compared with permuted regions"
-        f"{'; blue: compared with networks trained on shuffled diagnoses' * bool(methods['p_shuffled'].notna().any())}."
+        f"{'; blue: compared with networks trained on shuffled diagnoses' * bool(methods['p'].notna().any())}."
     )
     title = "Where nothing was planted"
     return save_figure(fig, out, simulated=simulated, title=title, caption=caption, category="comparison", dpi=dpi)

@@ -23,8 +23,8 @@ def draw_agreement(agreement, out, *, group, n_subjects, n_scans, simulated, of=
     -------
     str, the caption
     """
-    classes = agreement[(agreement["comparison"] == "classes") & (agreement["scaling"] == "scaled")]
-    pairs = agreement[(agreement["comparison"] == "methods") & (agreement["group"] == group)]
+    classes, pairs = _beside_regions(agreement, "classes"), _beside_regions(agreement, "methods")
+    pairs = pairs[pairs["group"] == group]
     methods = list(classes["first"])
     size = 0.62 * len(methods) + 1.9
     fig, (left, right) = new_figure(
@@ -35,13 +35,21 @@ def draw_agreement(agreement, out, *, group, n_subjects, n_scans, simulated, of=
     comparison = classes["group"].iloc[0] if len(classes) else ""
     caption = (
         f"Left: Euclidean distance between the mean maps of the classes ({comparison}), each scaled to a sum of "
-        "absolute values of 1, and their Spearman rank correlation ρ. Right: methods compared on the mean map of "
-        f"{group_title(group)}: Euclidean distance of scaled maps (in 10⁻³) below the diagonal, Spearman rank "
-        f"correlation above it. n = {int(agreement['n_voxels'].max()):,} brain voxels; "
-        f"{people(n_subjects, n_scans, of)}. These measures compare mean maps and have no interval."
+        "absolute values of 1, and the Spearman rank correlation ρ of their enrichment by region. Right: methods "
+        f"compared on the mean map of {group_title(group)}: Euclidean distance of scaled maps (in 10⁻³) below the "
+        "diagonal, rank correlation of the enrichment by region above it. n = "
+        f"{int(classes['n'].max()):,} brain voxels and {int(classes['n_regions'].max()):,} regions; "
+        f"{people(n_subjects, n_scans, of)}. These measures compare means and have no interval."
     )
     title = f"Agreement between classes and between methods, {group_title(group)}"
     return save_figure(fig, out, simulated=simulated, title=title, caption=caption, category="agreement", dpi=dpi)
+
+
+def _beside_regions(agreement, comparison):
+    """The distances of scaled maps, with the rank correlation over regions instead of that over voxels."""
+    key, rows = ["group", "first", "second"], agreement[agreement["comparison"] == comparison]
+    by_region = rows[rows["scaling"] == "enrichment"][[*key, "spearman", "n"]].rename(columns={"n": "n_regions"})
+    return rows[rows["scaling"] == "scaled"].drop(columns="spearman").merge(by_region, on=key)
 
 
 def _bars(axes, classes):

@@ -8,9 +8,11 @@ from voxelwhy.errors import InputError, ShapeError
 from voxelwhy.io.text import count, method_title, people
 from voxelwhy.report.figures import slices as sl
 from voxelwhy.report.figures.style import ACCENT, CYCLE, MUTED, RULE, new_figure, save_figure, styled
-from voxelwhy.report.wording import describe_method, describe_target, group_title
+from voxelwhy.report.wording import describe_clipping, describe_method, describe_target, group_title
 
 LEFT_IS = {"coronal": "the left of the brain", "axial": "the left of the brain", "sagittal": "posterior"}
+#: Largest p at which a region is marked as more relevant than chance.
+ALPHA = 0.05
 SCALE_NOTE = (
     "Positive relevance in colour over the template in grey; each column has its own colour scale, from the "
     f"{sl.SHOWN_FROM}th to the {sl.SCALE_TO}th percentile of positive relevance over brain voxels; lower values are "
@@ -29,7 +31,6 @@ def draw_group_maps(
     n_scans,
     settings,
     simulated,
-    scaled=False,
     n_folds=None,
     of="",
     axis="coronal",
@@ -40,12 +41,11 @@ def draw_group_maps(
 
     Parameters
     ----------
-    maps : {method: path of a NIfTI on the template's grid}
+    maps : {method: path of a NIfTI on the template's grid}, means of maps scaled to a sum of absolute values of 1
     template_path : path; brain, 0 outside
     out : path without suffix; writes .png, .svg, .json
     group : str; a class, "all", "TP", "FP", "TN" or "FN"
     settings : dict, the study's heatmap settings (target, output, methods)
-    scaled : bool; whether each scan's map was scaled to a sum of |values| of 1 before averaging
     of : str, names the cohort if the scans are another study's (io.text.of_cohort)
 
     Returns
@@ -64,14 +64,14 @@ def draw_group_maps(
     fig = mosaic(maps, template_path, template_path, axis, slices_mm)
     described = [describe_method(name, settings.get("methods", {}).get(name)) for name in maps]
     folds = f"; {count(n_folds, 'fold')}, each scan explained with the network of its own fold" if n_folds else ""
-    kind = "of maps scaled to a sum of absolute values of 1" if scaled else "of raw maps"
     caption = (
-        f"Mean relevance of {group_title(group)} ({people(n_subjects, n_scans, of)}{folds}; mean {kind}). Relevance "
-        f"explains the {describe_target(settings)}. Methods: {'; '.join(described)}. {SCALE_NOTE}. "
+        f"Mean relevance of {group_title(group)} ({people(n_subjects, n_scans, of)}{folds}; mean of maps scaled to a "
+        "sum of absolute values of 1, so that no network with large gradients dominates). Relevance explains the "
+        f"{describe_target(settings)}{describe_clipping(settings)}. Methods: {'; '.join(described)}. {SCALE_NOTE}. "
         f"{axis.capitalize()} slices, coordinates in template space; the left of each slice is {LEFT_IS[axis]}. "
         "Relevance outside the brain or the network's mask is not shown."
     )
-    title = f"Relevance, {group_title(group)}" + (", scaled maps" if scaled else "")
+    title = f"Relevance, {group_title(group)}"
     return save_figure(fig, out, simulated=simulated, title=title, caption=caption, category="heatmaps", dpi=dpi)
 
 
@@ -113,7 +113,7 @@ def draw_scan_maps(
     by_whom = ", by a network that was not trained on it" if unseen else ""
     caption = (
         f"One scan, {scan_id}: diagnosis {label}, predicted {predicted} (probability of {classes['positive']} "
-        f"{probability:.3f}){by_whom}. Relevance explains the {describe_target(settings)}. "
+        f"{probability:.3f}){by_whom}. Relevance explains the {describe_target(settings, single=True)}. "
         f"Methods: {'; '.join(described)}. {SCALE_NOTE.replace('template', 'registered scan')}. n = 1 scan."
     )
     title = f"Scan {scan_id}: {label}, predicted {predicted}"
@@ -165,16 +165,13 @@ def mosaic(maps, anatomy_path, brain_path, axis_name, slices_mm):
 
 
 @styled
-def draw_region_ranking(
-    tables, out, *, group, settings, simulated, atlas="AAL", figure="share", top=10, of="", dpi=150
-):
-    """The regions with the largest relevance, one panel per method, with bootstrap intervals over subjects.
+def draw_region_ranking(tables, out, *, group, settings, simulated, atlas="AAL", top=10, of="", dpi=150):
+    """The regions with the largest enrichment, one panel per method, with intervals over subjects.
 
     Parameters
     ----------
     tables : {method: DataFrame by the REGIONS schema}
     group : str, a group of scans in the tables
-    figure : "share", "density" or "total"; regions are sorted by the rank of the table for "share", else by value
     of : str, names the cohort if the scans are another study's (io.text.of_cohort)
 
     Returns
@@ -190,19 +187,22 @@ def draw_region_ranking(
         chosen = table[table["group"] == group]
         if not len(chosen):
             raise InputError(f"the region table of {method} lacks a group", found=group, allowed=set(table["group"]))
-        by = chosen.sort_values("rank") if figure == "share" else chosen.sort_values(figure, ascending=False)
-        _bars(panels[position], by.head(top), figure, method_title(method), CYCLE[position % len(CYCLE)])
+        rows = chosen.sort_values("rank").head(top)
+        _bars(panels[position], rows, method_title(method), CYCLE[position % len(CYCLE)])
     n = chosen.iloc[0]
-    units = {
-        "share": "share of a scan's positive relevance",
-        "density": "relevance per mm³",
-        "total": "summed relevance",
-    }
     described = "; ".join(describe_method(name, settings.get("methods", {}).get(name)) for name in tables)
+    shuffled = (
+        f" Crosses: mean of {n['n_shuffled']} draws of networks trained on shuffled diagnoses; filled points: larger than "
+        "these, p (corrected over the regions of a method) of at most 0.05."
+        if n["n_shuffled"]
+        else ""
+    )
     caption = (
-        f"The {top} {atlas} regions with the largest {units[figure]}, {group_title(group)} "
-        f"({people(n['n_subjects'], n['n_scans'], of)}). Points: mean over subjects; lines: 95 % bootstrap interval "
-        f"over subjects. Relevance explains the {describe_target(settings)}. Methods: {described}."
+        f"The {top} {atlas} regions with the largest enrichment, {group_title(group)} "
+        f"({people(n['n_subjects'], n['n_scans'], of)}): a region's share of positive relevance divided by its share of "
+        "volume, which is 1 for a map that is the same everywhere. Points: mean over subjects; lines: 95 % interval over "
+        f"subjects, given these networks.{shuffled} Relevance explains the {describe_target(settings)}"
+        f"{describe_clipping(settings)}. Methods: {described}."
     )
     title = f"Relevance by region, {group_title(group)}"
     return save_figure(fig, out, simulated=simulated, title=title, caption=caption, category="regions", dpi=dpi)
@@ -219,16 +219,19 @@ def _ranking_panels(n_methods, top):
     return fig, grid.ravel()
 
 
-def _bars(axes, rows, figure, title, colour):
+def _bars(axes, rows, title, colour):
     places = np.arange(len(rows))[::-1]
-    factor = 100 if figure == "share" else 1
-    value = rows[figure].to_numpy(float) * factor
-    axes.hlines(places, rows[f"{figure}_low"] * factor, rows[f"{figure}_high"] * factor, color=colour, lw=1.4)
-    axes.plot(value, places, "o", color=colour, ms=4)
+    value = rows["enrichment"].to_numpy(float)
+    tested = rows["n_shuffled"].to_numpy() > 0
+    beyond = ~tested | (rows["p_family"].to_numpy(float) <= ALPHA)
+    axes.axvline(1, color=MUTED, lw=0.8, ls=":")
+    axes.hlines(places, rows["enrichment_low"], rows["enrichment_high"], color=colour, lw=1.4)
+    axes.scatter(value, places, s=18, color=np.where(beyond, colour, "white"), edgecolors=colour, zorder=3)
+    axes.plot(rows["shuffled_mean"], places, "x", color=MUTED, ms=4)
     axes.set_yticks(places, rows["region"], fontsize=7)
     axes.set_xlim(left=min(0, float(np.nanmin(value))))
     axes.set_title(title)
-    axes.set_xlabel("share of relevance, %" if figure == "share" else figure, fontsize=7.5)
+    axes.set_xlabel("enrichment", fontsize=7.5)
     axes.grid(axis="x", color=RULE, lw=0.6)
     axes.set_axisbelow(True)
     axes.tick_params(axis="y", length=0)

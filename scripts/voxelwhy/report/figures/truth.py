@@ -7,6 +7,7 @@ import numpy as np
 from voxelwhy.io.text import listing, method_title, p_value, people
 from voxelwhy.report.figures import slices as sl
 from voxelwhy.report.figures.style import ACCENT, INK, MUTED, RULE, SECOND, new_figure, save_figure, styled
+from voxelwhy.report.tables import describe_reference
 from voxelwhy.report.wording import describe_target
 
 
@@ -23,13 +24,13 @@ def draw_truth_map(
     slices_mm=sl.DEFAULT_SLICES_MM,
     dpi=150,
 ):
-    """Log volume change of the disease over slices of the template, outlined where it exceeds the threshold.
+    """Log volume change of the disease over slices of the template; losses beyond the threshold are outlined.
 
     Parameters
     ----------
     log_jacobian_path : path of the NIfTI on the template's grid
     template_path : path; brain, 0 outside
-    threshold : float, |log-Jacobian| above which a voxel counts as changed
+    threshold : float; a voxel counts as lost if its log-Jacobian is below -threshold
     planted : bool; False for a null cohort, for which the disease of an effect of 1 is drawn
 
     Returns
@@ -53,18 +54,19 @@ def draw_truth_map(
         drawn = axes.imshow(
             above, cmap="RdBu", vmin=-limit, vmax=limit, alpha=np.where(np.abs(above) > threshold, 0.85, 0.0)
         )
-        if (np.abs(above) > threshold).any():
-            axes.contour(np.abs(above), [threshold], colors=INK, linewidths=0.5)
+        if (above < -threshold).any():
+            axes.contour(-above, [threshold], colors=INK, linewidths=0.5)
         axes.set_title(sl.slice_label(affine, number, index), fontsize=8, weight="normal", loc="center")
         axes.axis("off")
     bar = fig.colorbar(drawn, ax=panels[0].tolist(), shrink=0.7, pad=0.01, label="log-Jacobian")
     bar.outline.set_visible(False)
-    share = float((np.abs(change[brain]) > threshold).mean())
+    lost, gained = float((change[brain] < -threshold).mean()), float((change[brain] > threshold).mean())
     what = "The planted disease" if planted else "No disease was planted; the disease that an effect of 1 would plant"
     caption = (
-        f"{what}: log volume change relative to the template (−0.29 is a loss of a quarter of the volume). Voxels "
-        f"whose absolute change exceeds {threshold:g} count as changed and are coloured and outlined ({share:.1%} of "
-        f"{int(brain.sum()):,} brain voxels). {axis.capitalize()} slices; n = 1 planted map, which differs between "
+        f"{what}: log volume change relative to the template (−0.29 is a loss of a quarter of the volume). Red, "
+        f"outlined: voxels below −{threshold:g}, the loss that heatmaps are compared with ({lost:.1%} of "
+        f"{int(brain.sum()):,} brain voxels). Blue: voxels above {threshold:g} ({gained:.1%}), mostly fluid that takes "
+        f"up the lost volume; they are not part of the truth. {axis.capitalize()} slices; n = 1 planted map, which differs between "
         "patients only in its strength."
     )
     title = "The planted disease" if planted else "No planted disease: where a detection would be false"
@@ -73,13 +75,13 @@ def draw_truth_map(
 
 @styled
 def draw_truth_scores(truth, out, *, settings, n_subjects, n_scans, group, simulated, planted=True, dpi=150):
-    """Each method compared with the planted disease: regional AUPRC with its null, and other measures with chance.
+    """Each method compared with the planted loss: regional AUPRC beside shuffled diagnoses, and other measures.
 
     Parameters
     ----------
     truth : DataFrame by the TRUTH schema
     settings : dict, the study's heatmap settings
-    group : str, the group whose mean map is scored
+    group : str, the group whose maps are scored
 
     Returns
     -------
@@ -89,11 +91,11 @@ def draw_truth_scores(truth, out, *, settings, n_subjects, n_scans, group, simul
         1, 4, sharey=True, figsize=(9.2, 0.34 * len(truth) + 1.2), layout="constrained", width_ratios=(1.7, 1, 1, 1)
     )
     places = np.arange(len(truth))[::-1]
-    _null_panel(panels[0], truth, places)
+    _auprc_panel(panels[0], truth, places)
     beside = (
+        ("region_ndcg", "ndcg_chance", "NDCG, regions"),
         ("voxel_auprc", "voxel_chance", "AUPRC over voxels"),
         ("share_inside", "share_chance", "relevance inside"),
-        ("region_spearman", "spearman_chance", "Spearman ρ, regions"),
     )
     for axes, (value, chance, title) in zip(panels[1:], beside, strict=True):
         axes.hlines(places, truth[chance], truth[value], color=ACCENT, lw=1.4)
@@ -109,32 +111,29 @@ def draw_truth_scores(truth, out, *, settings, n_subjects, n_scans, group, simul
     panels[0].set_yticks(places, [method_title(name) for name in truth["method"]])
     panels[0].set_ylim(-0.6, len(truth) - 0.4)
     row = truth.iloc[0]
-    knowing = "; diamonds: networks trained on shuffled diagnoses, mean and SD of {} draws, from which p is computed"
-    knowing = knowing.format(row["n_shuffled"]) if row["n_shuffled"] else ""
     against = "the planted disease" if planted else "the disease that an effect of 1 would plant (none was planted)"
-    found = [method_title(name) for name in truth.loc[truth["found"], "method"]]
+    found = [method_title(name) for name in truth.loc[truth["verdict"] == "detected", "method"]]
+    verdict = f"{'atrophy detected' if planted else 'false detection'} ({listing(found) if found else 'no method'})"
     caption = (
-        f"Mean map of {group} scans ({people(n_subjects, n_scans)}) compared with {against}. Relevance explains the "
+        f"Maps of {group} scans ({people(n_subjects, n_scans)}) compared with {against}. Relevance explains the "
         f"{describe_target(settings)}. Dots: the method; ticks: expected by chance. Left: area under the "
-        f"precision-recall curve (AUPRC) over {row['n_regions']} atlas regions, {row['n_truth_regions']} of them "
-        f"changed (mean |log-Jacobian| above {row['threshold']:g}); grey bars: up to the 95th percentile of "
-        f"{row['n_permutations']:,} permutations of the regions, in which left and right move together{knowing}. p is "
-        f"Holm-corrected over {len(truth)} methods. Filled dots: "
-        f"{'atrophy detected' if planted else 'false detection'} ({listing(found) if found else 'no method'})."
+        f"precision-recall curve (AUPRC) over {row['n_regions']} atlas regions ranked by enrichment, "
+        f"{row['n_truth_regions']} of which lost volume (mean log-Jacobian below {-row['threshold']:g}); bars: range of "
+        f"networks trained on shuffled diagnoses, diamonds: their mean. {describe_reference(truth)} Filled dots: "
+        f"{verdict}."
     )
     title = "Detection of the planted atrophy by method" if planted else "False detections of atrophy by method"
     return save_figure(fig, out, simulated=simulated, title=title, caption=caption, category="truth", dpi=dpi)
 
 
-def _null_panel(axes, truth, places):
-    axes.barh(places, truth["null_95"], color=RULE, height=0.5)
+def _auprc_panel(axes, truth, places):
     axes.plot(truth["region_chance"], places, "|", color=MUTED, ms=11, mew=1.4)
     for place, row in zip(places, truth.itertuples(), strict=True):
+        axes.hlines(place, row.shuffled_low, row.shuffled_high, color=RULE, lw=9, zorder=0)
         axes.plot(row.shuffled_auprc, place, "D", color=SECOND, ms=4.5, mfc="none", mew=1.2)
-        spread = np.array([-1, 1]) * row.shuffled_sd
-        axes.hlines(place, *(row.shuffled_auprc + spread), color=SECOND, lw=1)
-        axes.plot(row.region_auprc, place, "o", color=ACCENT, ms=6.5, mfc=ACCENT if row.found else "white", mew=1.4)
-        end = np.nanmax([row.region_auprc, row.null_95, 0.0])
-        axes.text(end + 0.04, place, p_value(row.p_holm), va="center", fontsize=7.5, color=MUTED)
+        filled = ACCENT if row.verdict == "detected" else "white"
+        axes.plot(row.region_auprc, place, "o", color=ACCENT, ms=6.5, mfc=filled, mew=1.4)
+        end = np.nanmax([row.region_auprc, row.shuffled_high, 0.0])
+        axes.text(end + 0.04, place, p_value(row.p_family), va="center", fontsize=7.5, color=MUTED)
     axes.set_title("AUPRC over regions")
     axes.set_xlim(0, max(1.0, float(np.nanmax(np.append(truth["region_auprc"], 0))) + 0.3))
