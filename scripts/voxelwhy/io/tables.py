@@ -8,6 +8,7 @@ import pandera.pandas as pa
 from voxelwhy.errors import InputError
 
 SIDES = ("train", "validation", "test")
+BASELINE_MAPS = ("weights", "pattern")
 
 
 def _text(**options):
@@ -256,6 +257,18 @@ TRUTH = _schema(
 #: Networks trained on shuffled diagnoses: the positive part of their mean map of the positive class, averaged over each
 #: region.
 SHUFFLED = _schema({"method": _text(), "region_id": _whole(), "relevance": _real()}, unique=["method", "region_id"])
+#: Maps of the baseline by region: `enrichment` is the region's share of the map divided by its share of the brain's
+#: voxels, 1 in a flat map, and empty for a region without a voxel inside the brain. Draw 0 is fitted on the true
+#: diagnoses, the others on permuted ones.
+BASELINE_RELEVANCE = _schema(
+    {
+        "draw": _whole(checks=pa.Check.ge(0)),
+        "map": _text(checks=pa.Check.isin(BASELINE_MAPS)),
+        "region_id": _whole(),
+        "enrichment": _real(nullable=True, checks=pa.Check.ge(0)),
+    },
+    unique=["draw", "map", "region_id"],
+)
 #: ROC curve of a model at fixed false positive rates, with its pointwise bootstrap interval.
 ROC = _schema(
     {

@@ -13,6 +13,7 @@ from voxelwhy.config.atlas_names import FETCHED
 from voxelwhy.config.model import MASKS
 from voxelwhy.config.splits import reported_splits
 from voxelwhy.io.channels import maps_needed
+from voxelwhy.io.tables import BASELINE_MAPS
 from voxelwhy.jobs.batches import divide_scans
 from voxelwhy.registry import METHODS, NETWORKS
 
@@ -247,6 +248,10 @@ class Study:
     def regions(self, wildcards):
         split = wildcards.split
         return [self.path(f"splits/{split}/regions/{method}.tsv") for method in self.methods_of(split)]
+
+    def baseline_files(self, ending):
+        """One file of each map of the baseline, for any split."""
+        return [self.path(f"splits/{{split}}/baseline/maps/{name}{ending}") for name in BASELINE_MAPS]
 
     def normalisation_file(self, wildcards=None):
         """The file that model.normalisation names, if it is one."""

@@ -7,8 +7,9 @@ import logging
 import numpy as np
 import pandas as pd
 
+from voxelwhy.io.tables import BASELINE_MAPS
 from voxelwhy.splits.permute import permute_diagnoses
-from voxelwhy.training.baseline_maps import MAPS, mean_over_folds, relevance_table
+from voxelwhy.training.baseline_maps import mean_over_folds, relevance_table
 from voxelwhy.training.region_baseline import RegionBaseline, region_features
 from voxelwhy.training.voxelwise import SmoothedScans, VoxelwiseBaseline
 
@@ -119,7 +120,7 @@ def explain_baseline(folds, subjects, baseline, *, classes, seed, n_draws):
     painted = baseline.paint(own.reshape(-1, *own.shape[2:])).reshape(*axes[1:], -1)
     means = mean_over_folds(painted, totals.reshape(axes)[0])
     maps = {}
-    for kind, mean in zip(MAPS, means, strict=True):
+    for kind, mean in zip(BASELINE_MAPS, means, strict=True):
         maps[kind] = np.zeros(regions.brain.shape)
         maps[kind][regions.brain] = np.nan_to_num(mean)
     return maps, relevance_table(regions.enrichment(shares), regions.region_ids)

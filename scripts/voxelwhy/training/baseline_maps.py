@@ -7,8 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csr_matrix
 
-#: Kinds of map, in the order in which a fit returns their coefficients.
-MAPS = ("weights", "pattern")
+from voxelwhy.io.tables import BASELINE_MAPS
 
 
 def pattern_coefficients(scores):
@@ -104,8 +103,35 @@ def relevance_table(enrichment, region_ids):
     enrichment : array (draws, maps, regions), the first draw being the fit on the true diagnoses
     region_ids : sequence of int
     """
-    index = pd.MultiIndex.from_product([range(len(enrichment)), MAPS, region_ids], names=["draw", "map", "region_id"])
+    index = pd.MultiIndex.from_product(
+        [range(len(enrichment)), BASELINE_MAPS, region_ids], names=["draw", "map", "region_id"]
+    )
     return pd.DataFrame({"enrichment": enrichment.ravel()}, index=index).reset_index()
+
+
+def map_card(kind, how, folds, channels, versions):
+    """Make the card of a map, which is stored as its JSON.
+
+    Parameters
+    ----------
+    kind : "weights" or "pattern"
+    how : dict, as in `baseline.make_baseline`
+    folds : DataFrame by tables.FOLDS
+    channels : sequence of str, from channels.CHANNELS
+    versions : dict of software versions
+    """
+    known = folds[folds["side"] != "test"]
+    return {
+        "map": kind,
+        "baseline": how,
+        "channels": list(channels),
+        "statistic": "mean over folds of absolute values, scaled in each fold to a sum of 1 inside the brain",
+        "units": "share of the map",
+        "n_folds": int(known["fold"].nunique()),
+        "n_scans": int(known["scan_id"].nunique()),
+        "n_subjects": int(known["subject_id"].nunique()),
+        "versions": versions,
+    }
 
 
 def load_baseline_maps(paths):
@@ -115,7 +141,9 @@ def load_baseline_maps(paths):
     ----------
     paths : paths of weights.nii.gz and pattern.nii.gz
     """
-    return {f"baseline_{kind}": np.asarray(nib.load(path).dataobj) for kind, path in zip(MAPS, paths, strict=True)}
+    return {
+        f"baseline_{kind}": np.asarray(nib.load(path).dataobj) for kind, path in zip(BASELINE_MAPS, paths, strict=True)
+    }
 
 
 def baseline_draws(relevance):

@@ -11,7 +11,8 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from voxelwhy.training.baseline_maps import MAPS, pattern_coefficients
+from voxelwhy.io.tables import BASELINE_MAPS
+from voxelwhy.training.baseline_maps import pattern_coefficients
 from voxelwhy.training.volumes import Volumes, registered_paths
 
 
@@ -87,7 +88,7 @@ class RegionBaseline:
 
     def no_coefficients(self):
         """Return the coefficients of a fit without weights."""
-        return np.zeros((len(MAPS), self.features.shape[1]))
+        return np.zeros((len(BASELINE_MAPS), self.features.shape[1]))
 
     def paint(self, coefficients):
         """Paint absolute coefficients, summed over channels, on the regions.

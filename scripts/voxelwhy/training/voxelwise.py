@@ -13,7 +13,8 @@ from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.preprocessing import KernelCenterer
 from sklearn.svm import SVC
 
-from voxelwhy.training.baseline_maps import MAPS, pattern_coefficients
+from voxelwhy.io.tables import BASELINE_MAPS
+from voxelwhy.training.baseline_maps import pattern_coefficients
 from voxelwhy.training.volumes import Normaliser, Volumes, registered_paths
 
 #: Numbers of float64 in one block of voxels of all scans, or of all maps: 64 MB.
@@ -179,7 +180,7 @@ class VoxelwiseBaseline:
 
     def no_coefficients(self):
         """Return the coefficients of a fit without weights."""
-        return np.zeros((len(MAPS), *self.kernels.shape[:2]))
+        return np.zeros((len(BASELINE_MAPS), *self.kernels.shape[:2]))
 
     def paint(self, coefficients):
         """Compute maps as sums over scans: absolute values, summed over channels.
