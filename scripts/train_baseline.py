@@ -20,7 +20,6 @@ with door(snakemake) as job:
     atlas = read_table(job.input.regions, ATLAS)
     selected, folds = read_table(job.input.selected, SELECTED), read_table(job.input.folds, FOLDS)
     own_selected, own_folds = job.input.get("fitted_on") or (None, None)
-    # No subject is in both studies (split_external), so no scan_id occurs twice.
     scans = pd.concat([read_table(own_selected, SELECTED), selected]) if own_selected else selected
     baseline = make_baseline(
         settings["baseline"],

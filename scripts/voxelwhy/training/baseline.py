@@ -7,6 +7,7 @@ import logging
 import numpy as np
 import pandas as pd
 
+from voxelwhy.errors import InputError
 from voxelwhy.io.tables import BASELINE_MAPS
 from voxelwhy.splits.permute import permute_diagnoses
 from voxelwhy.training.baseline_maps import mean_over_folds, relevance_table
@@ -36,7 +37,19 @@ def make_baseline(how, selected, regions, names, mask, *, channels, seed, folder
     Returns
     -------
     RegionBaseline or VoxelwiseBaseline
+
+    Raises
+    ------
+    InputError : two scans have the same scan_id.
     """
+    twice = selected.loc[selected["scan_id"].duplicated(), "scan_id"]
+    if len(twice):
+        raise InputError(
+            "a scan of this study and one of another study have the same name",
+            column="scan_id",
+            found=twice.iloc[0],
+            hint="give these subjects other ids in one of the tables",
+        )
     if how["kind"] != VOXELWISE:
         return RegionBaseline(region_features(selected, regions, names, channels), how["kind"], regions)
     options = {"channels": channels, "smoothing_mm": how["smoothing_mm"], "folder": folder}
