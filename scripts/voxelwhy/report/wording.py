@@ -120,11 +120,11 @@ def describe_baseline(how):
 def describe_baseline_maps(card):
     """What the two maps of the baseline are, given the JSON of one of them."""
     feature = "smoothed voxel" if card["baseline"]["kind"] == "voxelwise" else "standardised regional mean"
-    channels = ", summed over channels" * (len(card["channels"]) > 1)
+    channels = "summed over channels, " * (len(card["channels"]) > 1)
     return (
         f"Weights: the absolute weight of each {feature}. Pattern: the absolute covariance of each {feature} with the "
-        f"decision value, divided by the variance of the decision value (Haufe et al. 2014). Both{channels}, scaled to "
-        "a sum of 1 inside the brain in each fold, then averaged over folds. Weights are not patterns: a classifier "
+        f"decision value, divided by the variance of the decision value (Haufe et al. 2014). Both are {channels}scaled "
+        "to a sum of 1 inside the brain in each fold, and averaged over folds. Weights are not patterns: a classifier "
         "also gives weight to a place without disease if this cancels the noise of other places. The pattern shows "
         "where scans vary with the decision value."
     )

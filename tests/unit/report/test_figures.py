@@ -198,13 +198,14 @@ def test_the_figure_of_the_baseline_says_what_its_maps_are(brain, tmp_path):
         "Haufe et al. 2014",
         "Weights are not patterns",
         "Values in colour over the template",
+        "99.8th percentile of values",
     ):
         assert part in caption
     text = (tmp_path / "b.svg").read_text(encoding="utf-8")
     assert text.index(">Weights<") < text.index(">Pattern<")
     several = BASELINE_CARD | {"baseline": {"kind": "linear_svm"}, "channels": ["t1", "log_jacobian"]}
     caption = baseline.draw_baseline_map(maps, brain["paths"]["t1"], tmp_path / "r", card=several, **options)
-    assert "linear SVM of regional means" in caption and "summed over channels" in caption
+    assert "linear SVM of regional means" in caption and "Both are summed over channels, scaled" in caption
 
 
 def test_slices_lie_and_are_labelled_where_the_affine_says(brain):

@@ -32,10 +32,12 @@ def draw_baseline_map(
     InputError : a slice lies outside the template.
     """
     fig = mosaic(maps, template_path, template_path, axis, slices_mm)
+    # These maps have no negative values, and they are no relevance of a scan.
+    scale = SCALE_NOTE.replace("Positive relevance", "Values").replace("positive relevance", "values")
     caption = (
         f"The baseline, a {describe_baseline(card['baseline'])}, fitted on the training and validation scans of "
         f"{count(card['n_folds'], 'fold')} ({people(card['n_subjects'], card['n_scans'])}). "
-        f"{describe_baseline_maps(card)} {SCALE_NOTE.replace('Positive relevance', 'Values', 1)}. "
+        f"{describe_baseline_maps(card)} {scale}. "
         f"{axis.capitalize()} slices, coordinates in template space; the left of each slice is {LEFT_IS[axis]}."
     )
     title = "Weights and pattern of the baseline"
