@@ -12,6 +12,8 @@ from sklearn.model_selection import StratifiedKFold
 from sklearn.svm import SVC
 
 from voxelwhy.errors import InputError
+from voxelwhy.io.text import listing
+from voxelwhy.report.methods_text import methods_text
 from voxelwhy.training import voxelwise
 from voxelwhy.training.baseline import explain_baseline, make_baseline, predict_baseline
 from voxelwhy.training.baseline_maps import BrainRegions
@@ -217,6 +219,12 @@ def test_c_is_chosen_by_cross_validation_over_subjects(rng, monkeypatch):
     means = {C: np.mean(values) for C, values in scores.items()}
     assert chosen == max(means, key=means.get)
     assert len(set(means.values())) > 1
+
+
+def test_the_methods_text_names_the_values_of_c():
+    settings = {"evaluation": {"baseline": "voxelwise", "smoothing_mm": 10}}
+    text = " ".join(methods_text(settings, simulated=False, n_subjects=2, n_scans=2))
+    assert f"C was chosen among {listing(f'{penalty:g}' for penalty in PENALTIES)} by" in text
 
 
 def test_a_class_of_one_subject_leaves_the_largest_c(rng):
