@@ -1,11 +1,13 @@
-"""Draw mean maps over the template: of patients and of controls, or imported maps."""
+"""Draw maps over the template: mean maps of patients and of controls, those of the baseline, or imported ones."""
 
 from pathlib import Path
 
 import pandas as pd
 
 from voxelwhy.io.images import read_json
+from voxelwhy.io.tables import BASELINE_MAPS
 from voxelwhy.jobs.doors import door
+from voxelwhy.report.figures.baseline import draw_baseline_map
 from voxelwhy.report.figures.imported import draw_imported
 from voxelwhy.report.figures.relevance import draw_group_maps
 
@@ -27,6 +29,11 @@ def draw_own(job, out, group):
     )
 
 
+def draw_baseline(job, out):
+    maps, card = dict(zip(BASELINE_MAPS, job.input.maps, strict=True)), read_json(job.input.cards[0])
+    draw_baseline_map(maps, job.input.t1, out, card=card, simulated=job.settings["simulated"], **job.settings["shown"])
+
+
 def draw_imported_maps(job, out, group):
     cards = [read_json(path) for path in job.input.cards]
     maps = [(path, card) for path, card in zip(job.input.maps, cards, strict=True) if card["group"] == group]
@@ -36,7 +43,9 @@ def draw_imported_maps(job, out, group):
 with door(snakemake) as job:
     for name, out in job.output.stems().items():
         group = name.removeprefix("heatmaps_")
-        if job.input.get("cards"):
+        if name == "baseline_map":
+            draw_baseline(job, out)
+        elif job.input.get("cards"):
             draw_imported_maps(job, out, group)
         else:
             draw_own(job, out, group)

@@ -1,12 +1,22 @@
-"""Write tables of relevance by region, agreement and planted truth, or of imported maps, as tsv, md and tex."""
+"""Write tables of relevance by region, agreement and planted truth, or of the baseline or imported maps."""
 
 import pandas as pd
 
 from voxelwhy.io.images import read_json
-from voxelwhy.io.tables import AGREEMENT, IMPORTED, REGIONS, SCORED_REGIONS, TRUTH, read_table
+from voxelwhy.io.tables import (
+    AGREEMENT,
+    ATLAS,
+    BASELINE_RELEVANCE,
+    IMPORTED,
+    REGIONS,
+    SCORED_REGIONS,
+    TRUTH,
+    read_table,
+)
 from voxelwhy.jobs.doors import door
 from voxelwhy.report.tables import (
     publish_agreement,
+    publish_baseline_regions,
     publish_imported,
     publish_regions,
     publish_truth,
@@ -32,6 +42,13 @@ def publish_own(job, out, settings):
         publish_truth_regions(planted, out["truth_regions"], **how)
 
 
+def publish_baseline(job, out, settings):
+    relevance, regions = read_table(job.input.relevance, BASELINE_RELEVANCE), read_table(job.input.regions, ATLAS)
+    publish_baseline_regions(
+        relevance, regions, out["baseline_regions"], card=read_json(job.input.cards[0]), **settings
+    )
+
+
 def publish_imported_maps(job, out, settings):
     cards = [read_json(path) for path in job.input.cards]
     tables = [read_table(path, IMPORTED) for path in job.input.regions]
@@ -43,4 +60,5 @@ def publish_imported_maps(job, out, settings):
 
 with door(snakemake) as job:
     publish = publish_imported_maps if job.input.get("cards") else publish_own
+    publish = publish_baseline if job.input.get("relevance") else publish
     publish(job, job.output.stems(), job.settings)

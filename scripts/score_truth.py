@@ -4,14 +4,34 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pandas as pd
 
 from voxelwhy.evaluation.shuffled import join_folds
 from voxelwhy.evaluation.truth import PlantedRegions, resample_log_jacobian, score_truth
 from voxelwhy.io.images import Grid, save_image
-from voxelwhy.io.tables import ATLAS, REGIONS, SCORED_REGIONS, SHUFFLED, TRUTH, TRUTH_DRAWS, read_table, write_table
+from voxelwhy.io.tables import (
+    ATLAS,
+    BASELINE_RELEVANCE,
+    REGIONS,
+    SCORED_REGIONS,
+    SHUFFLED,
+    TRUTH,
+    TRUTH_DRAWS,
+    read_table,
+    write_table,
+)
 from voxelwhy.jobs.doors import door
+from voxelwhy.training.baseline_maps import baseline_enrichment, load_baseline_maps
+
+SETTINGS = {"threshold": "threshold", "n_permutations": "permutations", "seed": "seed"}
 
 with door(snakemake) as job:
+
+    def score(maps, enrichment, draws):
+        how = {key: settings[name] for key, name in SETTINGS.items()}
+        shuffled = {name: own[ids].to_numpy() for name, own in draws.items()}
+        return score_truth(maps, enrichment, planted, brain, shuffled=shuffled, **how)
+
     positive, settings = job.settings["classes"]["positive"], job.settings
     grid, brain = Grid.of(job.input.mask), np.asarray(nib.load(job.input.mask).dataobj) > 0
     # A null cohort has no planted disease: detections are false where an effect of 1 would have changed the brain.
@@ -30,16 +50,13 @@ with door(snakemake) as job:
         own = regions[regions["group"] == positive].set_index("region_id")
         enrichment[method] = own["enrichment"].loc[ids].to_numpy()
     draws = join_folds([read_table(path, SHUFFLED) for path in job.input.shuffled]) if job.input.shuffled else {}
-    truth, drawn = score_truth(
-        maps,
-        enrichment,
-        planted,
-        brain,
-        threshold=settings["threshold"],
-        n_permutations=settings["permutations"],
-        seed=settings["seed"],
-        shuffled={method: own[ids].to_numpy() for method, own in draws.items()},
-    )
-    write_table(truth, job.output.scores, TRUTH)
-    write_table(drawn, job.output.draws, TRUTH_DRAWS)
+    scored = [score(maps, enrichment, draws)]
+    if job.input.baseline:
+        # A family of its own: whether a method detects the disease does not depend on which baseline was chosen.
+        *paths, relevance = job.input.baseline
+        own, drawn = baseline_enrichment(read_table(relevance, BASELINE_RELEVANCE))
+        enrichment |= {name: values.loc[ids].to_numpy() for name, values in own.items()}
+        scored.append(score(load_baseline_maps(paths), enrichment, drawn))
+    for tables, path, schema in zip(zip(*scored, strict=True), job.output[:2], (TRUTH, TRUTH_DRAWS), strict=True):
+        write_table(pd.concat(tables, ignore_index=True), path, schema)
     write_table(planted.table(enrichment, settings["threshold"]), job.output.regions, SCORED_REGIONS)

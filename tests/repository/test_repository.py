@@ -94,6 +94,7 @@ def test_no_config_of_readme_and_docs_is_left_out():
     assert counts == {
         "README.md": 1,
         "atlases.md": 2,
+        "baseline.md": 1,
         "choices.md": 1,
         "comparisons.md": 1,
         "embedded_cohort.md": 2,

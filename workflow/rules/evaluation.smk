@@ -101,6 +101,7 @@ if study.simulated:
             labels="<results>/atlas/labels.nii.gz",
             atlas="<results>/atlas/regions.tsv",
             shuffled=once_read(ask.shuffled_parts),
+            baseline=study.baseline_scored,
         output:
             scores="<results>/splits/{split}/evaluation/truth.tsv",
             draws="<results>/splits/{split}/evaluation/truth_draws.tsv",

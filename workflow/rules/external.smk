@@ -11,7 +11,8 @@ OUT  external/<study>.json                                 the check that these 
      splits/<split>/figures/external, tables/external      internal and external performance side by side
 
 Everything that follows from predictions and models (heatmaps, regions, evaluation, figures, tables) is made by the same
-rules as for the study's own scans. Learning curves and planted truth exist for the study's own scans only.
+rules as for the study's own scans. Learning curves, maps of the baseline and planted truth exist for the study's own
+scans only.
 """
 
 if study.external:
@@ -88,10 +89,15 @@ if study.external:
             folds="<results>/splits/{split}/folds.tsv",
             audit="<results>/splits/{split}/audit.json",
             mask=rules.prepare_template.output.mask,
+            network_mask=rules.prepare_mask.output.mask,
             labels="<results>/atlas/labels.nii.gz",
             regions="<results>/atlas/regions.tsv",
+        output:
+            predictions="<results>/splits/{split}/baseline/predictions.tsv",
         wildcard_constraints:
             split=one_of(study.external),
+        params:
+            settings=facts("baseline", "channels", "classes", "seed"),
 
     use rule summarise as summarise_external with:
         input:

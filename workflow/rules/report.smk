@@ -48,6 +48,45 @@ rule draw_heatmaps:
         "../../scripts/draw_heatmaps.py"
 
 
+if study.accuracy:
+
+    rule draw_baseline:
+        """Draw weights and pattern of the baseline as the mean maps of methods are drawn."""
+        input:
+            maps=study.baseline_files(".nii.gz"),
+            cards=study.baseline_files(".json"),
+            t1=rules.prepare_template.output.t1,
+        output:
+            **figures("splits/{split}/figures", shown.figures["baseline"], "heatmaps"),
+        wildcard_constraints:
+            split=one_of(study.own_splits),
+        group:
+            "results_{split}"
+        resources:
+            **ask.maps,
+        params:
+            settings=facts("shown", "simulated"),
+        script:
+            "../../scripts/draw_heatmaps.py"
+
+    rule publish_baseline:
+        """Write a table of the regions with the largest weights and patterns of the baseline."""
+        input:
+            relevance="<results>/splits/{split}/baseline/relevance.tsv",
+            regions="<results>/atlas/regions.tsv",
+            cards=study.baseline_files(".json"),
+        output:
+            **tables("splits/{split}/tables", shown.baseline_tables),
+        wildcard_constraints:
+            split=one_of(study.own_splits),
+        group:
+            "results_{split}"
+        params:
+            settings=facts("atlas", "top"),
+        script:
+            "../../scripts/publish_relevance.py"
+
+
 rule draw_scans:
     """Draw the maps of the single scans that the config names and that this split tests."""
     input:

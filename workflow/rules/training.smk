@@ -1,5 +1,5 @@
 """
-Training: a network for each fold and, for comparison, a linear classifier on region means.
+Training: a network for each fold and, for comparison, a linear classifier on region means or smoothed voxels.
 
 IN   splits/<split>/folds.tsv, audit.json; the registered scans that cohort/selected.tsv names; a mask of the user's own
 OUT  template/network_mask.nii.gz              the voxels that the network sees; outside them its input is 0
@@ -8,6 +8,8 @@ OUT  template/network_mask.nii.gz              the voxels that the network sees;
      splits/<split>/fold-<k>/history.tsv       loss and accuracy by epoch
      splits/<split>/fold-<k>/predictions.tsv   out-of-sample predictions
      splits/<split>/baseline/predictions.tsv   those of the baseline, on the same folds
+     splits/<split>/baseline/maps/*.nii.gz     weights and pattern of the baseline, means over folds
+     splits/<split>/baseline/relevance.tsv     their enrichment by region, also for permuted diagnoses
 
 If the config has a section model with weights, nothing is trained: the existing weights are checked
 (template/weights.json) and take the place of the model of the one fold, with the same files except the history. No
@@ -134,23 +136,27 @@ else:
 
 
 rule train_baseline:
-    """Fit the baseline on the same folds."""
+    """Fit the baseline on the same folds, and map its weights and its pattern."""
     input:
         selected="<results>/cohort/selected.tsv",
         folds="<results>/splits/{split}/folds.tsv",
         audit="<results>/splits/{split}/audit.json",
         mask=rules.prepare_template.output.mask,
+        network_mask=rules.prepare_mask.output.mask,
         labels="<results>/atlas/labels.nii.gz",
         regions="<results>/atlas/regions.tsv",
     output:
         predictions="<results>/splits/{split}/baseline/predictions.tsv",
+        relevance="<results>/splits/{split}/baseline/relevance.tsv",
+        maps=study.baseline_files(".nii.gz"),
+        cards=study.baseline_files(".json"),
     wildcard_constraints:
         split=one_of(study.own_splits),
     group:
         "results_{split}"
     resources:
-        **ask.maps,
+        **ask.baseline,
     params:
-        settings=facts("baseline", "channels", "classes", "seed"),
+        settings=facts("baseline", "channels", "classes", "seed", "n_draws"),
     script:
         "../../scripts/train_baseline.py"

@@ -10,6 +10,7 @@ from voxelwhy.errors import InputError
 SIDES = ("train", "validation", "test")
 #: A test against shuffled diagnoses has a verdict from this number of draws: with fewer, p cannot be 0.05 or less.
 LEAST_DRAWS = 19
+BASELINE_MAPS = ("weights", "pattern")
 
 
 def _text(**options):
@@ -306,6 +307,18 @@ SHUFFLED = _schema(
         "n_subjects": _whole(),
     },
     unique=["fold", "draw", "method", "region_id"],
+)
+#: Maps of the baseline by region: `enrichment` is the region's share of the map divided by its share of the brain's
+#: voxels, 1 in a flat map, and empty for a region without a voxel inside the brain. Draw 0 is fitted on the true
+#: diagnoses, the others on permuted ones.
+BASELINE_RELEVANCE = _schema(
+    {
+        "draw": _whole(checks=pa.Check.ge(0)),
+        "map": _text(checks=pa.Check.isin(BASELINE_MAPS)),
+        "region_id": _whole(),
+        "enrichment": _real(nullable=True, checks=pa.Check.ge(0)),
+    },
+    unique=["draw", "map", "region_id"],
 )
 #: ROC curve of a model at fixed false positive rates, with its pointwise bootstrap interval.
 ROC = _schema(

@@ -17,6 +17,11 @@ METHOD_TITLES = {
     "guided_grad_cam": "Guided Grad-CAM",
     "grad_cam_plusplus": "Grad-CAM++",
 }
+BASELINE_TITLES = {
+    "logistic_regression": "logistic regression",
+    "linear_svm": "linear SVM",
+    "voxelwise": "voxelwise linear SVM",
+}
 
 
 def method_title(name):

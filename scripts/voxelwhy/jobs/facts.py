@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from voxelwhy.config.splits import ALL_SCANS
-from voxelwhy.io.text import of_cohort
+from voxelwhy.io.text import BASELINE_TITLES, of_cohort
 from voxelwhy.jobs.study import UNRECORDED, joined_marks
 
 
@@ -38,7 +38,6 @@ class Facts:
             # Whether groups of right and wrong predictions exist, and whether captions may call a scan unseen.
             "judged": study.accuracy,
             "unseen": study.accuracy,
-            "baseline": evaluation["baseline"],
             "bootstrap": evaluation["bootstrap"],
             "permutations": evaluation["permutations"],
             "threshold": evaluation["truth_threshold"],
@@ -47,7 +46,7 @@ class Facts:
             "shown": {key: figures[key] for key in ("axis", "slices_mm", "dpi")},
             "dpi": figures["dpi"],
             "top": figures["top_regions"],
-            "titles": {"cnn": training["network"], "baseline": evaluation["baseline"].replace("_", " ")},
+            "titles": {"cnn": training["network"], "baseline": BASELINE_TITLES[evaluation["baseline"]]},
             "cohorts": [f"{study.name} (test scans)", *config["evaluate_on"]],
             "config": study.recorded,
             "splits": list(study.studied),
@@ -114,6 +113,15 @@ class Facts:
 
     def real(self, split):
         return self.study.real_cohorts()
+
+    def baseline(self, split):
+        """The kind of baseline, with the smoothing of a voxelwise one."""
+        evaluation = self.study.config["evaluation"]
+        kind = evaluation["baseline"]
+        return {"kind": kind} | ({"smoothing_mm": evaluation["smoothing_mm"]} if kind == "voxelwise" else {})
+
+    def n_draws(self, split):
+        return len(self.study.draws)
 
     def shuffled(self, split):
         """Settings of the heatmaps of networks trained on shuffled diagnoses."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 COHORT_FIGURES = ("flow", "registration", "quality")
-#: Figures and tables that exist for the study's own scans only: learning curves, and what was planted.
-OF_OWN_SCANS = ("learning_curves", "truth_map", "truth_scores", "truth", "truth_regions")
+#: Figures and tables that exist for the study's own scans only: learning curves, maps of the baseline, and what was
+#: planted.
+OF_OWN_SCANS = ("learning_curves", "baseline_map", "baseline_regions")
+OF_OWN_SCANS += ("truth_map", "truth_scores", "truth", "truth_regions")
 
 
 class Outputs:
@@ -17,7 +19,7 @@ class Outputs:
     Attributes
     ----------
     figures : {subject: names}, of a split; one rule draws the figures of one subject
-    split_tables, relevance_tables : lists of names, of a split
+    split_tables, relevance_tables, baseline_tables : lists of names, of a split
     """
 
     def __init__(self, study):
@@ -25,12 +27,14 @@ class Outputs:
         self.figures = {
             "performance": ["metrics", "roc", "confusion"] * study.accuracy + ["learning_curves"] * (not study.model),
             "heatmaps": [f"heatmaps_{group}" for group in groups],
+            "baseline": ["baseline_map"] * study.accuracy,
             "regions": [f"regions_{group}" for group in groups],
             "agreement": ["agreement", "saturation"],
             "truth": ["truth_map", "truth_scores"] * study.simulated,
         }
         self.split_tables = ["table1", *["metrics"] * study.accuracy]
         self.relevance_tables = ["agreement", *self.figures["regions"], *["truth", "truth_regions"] * study.simulated]
+        self.baseline_tables = ["baseline_regions"] * study.accuracy
         self.imported_figures = [f"heatmaps_{group}" for group in study.imported_groups]
         self.imported_tables = [f"regions_{group}" for group in study.imported_groups]
 
@@ -43,7 +47,7 @@ class Outputs:
         study, explained = self.study, split in self.study.explained
         subjects = self.figures.values() if explained else [self.figures["performance"]]
         figures = [name for names in subjects for name in names]
-        tables = self.split_tables + self.relevance_tables * explained
+        tables = self.split_tables + (self.relevance_tables + self.baseline_tables) * explained
         if split in study.external:
             return self.external_only(figures), self.external_only(tables)
         elsewhere = ["external"] * (split in study.tested_elsewhere)

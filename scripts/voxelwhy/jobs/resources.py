@@ -35,11 +35,14 @@ class Requests:
         self.study, self.config = study, study.config
         registration = self.config["registration"]
         self.megavoxels = math.prod(Grid.named(registration["grid"], registration["resolution_mm"]).shape) / 1e6
+        self.voxelwise = self.config["evaluation"]["baseline"] == "voxelwise"
+        self.n_channels = len(self.config["training"]["channels"])
         # Registrations in one submission to a cluster; workflow/profiles/slurm names these groups.
         self.registration_group = f"register_{costs.registrations_per_job(study.registration)}"
         self.tables = {"mem_mb": self.table_mb, "runtime": self.table_minutes}
         self.volumes = {"mem_mb": self.volume_mb, "runtime": self.short_minutes}
         self.maps = {"mem_mb": self.map_mb, "runtime": self.table_minutes}
+        self.baseline = {"mem_mb": self.baseline_mb, "runtime": self.baseline_minutes}
         self.registration = {"mem_mb": self.registration_mb, "runtime": self.registration_minutes}
 
     # --- How many scans ---
@@ -89,6 +92,24 @@ class Requests:
         """A job on a few volumes and on tables."""
         scans = costs.SCAN_MB * self.n_known(wildcards)
         return math.ceil((costs.BASE_MB + costs.MAP_MB * self.megavoxels + scans) * attempt)
+
+    # --- The baseline ---
+
+    def baseline_mb(self, wildcards, attempt):
+        """A job on volumes; a voxelwise baseline also holds the kernel of all scans."""
+        extra = costs.voxelwise_mb(self.n_fitted(wildcards.split), self.n_channels) if self.voxelwise else 0
+        return self.map_mb(wildcards, attempt) + math.ceil(extra * attempt)
+
+    def baseline_minutes(self, wildcards, attempt):
+        """Twice the expected time of a voxelwise baseline, in addition to that of a job on volumes."""
+        fits = len(self.study.folds_of(wildcards.split)) * (1 + len(self.study.draws))
+        n = self.n_fitted(wildcards.split)
+        seconds = costs.voxelwise_seconds(n, self.n_channels, fits, self.megavoxels) if self.voxelwise else 0
+        return self.table_minutes(wildcards, attempt) + math.ceil(2 * seconds / 60) * attempt
+
+    def n_fitted(self, split):
+        """Scans that the baseline of a split is fitted on or predicts."""
+        return self.n_scans() + (self.n_tested(split) if split in self.study.external else 0)
 
     # --- Cohort and registration ---
 

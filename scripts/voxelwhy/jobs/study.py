@@ -13,6 +13,7 @@ from voxelwhy.config.atlas_names import FETCHED
 from voxelwhy.config.model import MASKS
 from voxelwhy.config.splits import reported_splits
 from voxelwhy.io.channels import maps_needed
+from voxelwhy.io.tables import BASELINE_MAPS
 from voxelwhy.jobs.batches import divide_scans
 from voxelwhy.registry import METHODS, NETWORKS
 
@@ -121,7 +122,9 @@ class Study:
     def _choose_settings(self, config):
         """The parts of the settings on which single rules depend."""
         training, registration = config["training"], config["registration"]
-        self.network = {key: training[key] for key in ("network", "options", "channels", "first_pool") if key in training}
+        self.network = {
+            key: training[key] for key in ("network", "options", "channels", "first_pool") if key in training
+        }
         self.network_module = network_module(self.network["network"])
         # What existing weights still take from the section training.
         self.adopting = self.network | {
@@ -256,6 +259,17 @@ class Study:
     def regions(self, wildcards):
         split = wildcards.split
         return [self.path(f"splits/{split}/regions/{method}.tsv") for method in self.methods_of(split)]
+
+    def baseline_files(self, ending):
+        """One file of each map of the baseline, for any split."""
+        return [self.path(f"splits/{{split}}/baseline/maps/{name}{ending}") for name in BASELINE_MAPS]
+
+    def baseline_scored(self, wildcards):
+        """Maps and relevance of the baseline, which are compared with the planted truth, where there is a baseline."""
+        if not self.accuracy:
+            return []
+        files = [*self.baseline_files(".nii.gz"), self.path("splits/{split}/baseline/relevance.tsv")]
+        return [file.format(split=wildcards.split) for file in files]
 
     def normalisation_file(self, wildcards=None):
         """The file that model.normalisation names, if it is one."""

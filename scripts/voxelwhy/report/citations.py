@@ -169,6 +169,16 @@ CITATIONS = {
         "scikit-learn. Frontiers in Neuroinformatics 8:14 (nilearn).",
         _DOI + "10.3389/fninf.2014.00014",
     ),
+    "haufe2014": (
+        "Haufe S, Meinecke F, Görgen K, Dähne S, Haynes JD, Blankertz B, Bießmann F (2014). On the interpretation of "
+        "weight vectors of linear models in multivariate neuroimaging. NeuroImage 87:96-110.",
+        _DOI + "10.1016/j.neuroimage.2013.10.067",
+    ),
+    "bron2021": (
+        "Bron EE, Klein S, Papma JM, et al. (2021). Cross-cohort generalizability of deep and conventional machine "
+        "learning for MRI-based diagnosis and prediction of Alzheimer's disease. NeuroImage: Clinical 31:102712.",
+        _DOI + "10.1016/j.nicl.2021.102712",
+    ),
     "adebayo2018": (
         "Adebayo J, Gilmer J, Muelly M, Goodfellow I, Hardt M, Kim B (2018). Sanity checks for saliency maps. NeurIPS.",
         "https://arxiv.org/abs/1810.03292",
@@ -244,8 +254,17 @@ def choose_citations(settings, *, simulated):
     keys |= {OF_CHANNEL[name] for name in training.get("channels", ()) if name in OF_CHANNEL}
     if settings.get("registration", {}).get("n4"):
         keys.add("tustison2010")
+    keys |= set(_of_baseline(settings))
     if simulated:
         keys.add("karacali2006")
     if settings.get("evaluation", {}).get("shuffled"):
         keys |= {"adebayo2018", "westfall1993", "winkler2014"}
     return sorted((CITATIONS | WORKS)[key] for key in keys)
+
+
+def _of_baseline(settings):
+    """Keys of the works behind the baseline; a study of weights with unknown training data has no baseline."""
+    model, kind = settings.get("model", {}), settings.get("evaluation", {}).get("baseline")
+    if kind is None or ("weights" in model and "trained_on" not in model):
+        return ()
+    return ("haufe2014", "bron2021") if kind == "voxelwise" else ("haufe2014",)

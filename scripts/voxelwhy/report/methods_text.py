@@ -13,6 +13,7 @@ from voxelwhy.report.wording import (
     OPTIMISERS,
     SCHEDULES,
     describe_augmentation,
+    describe_baseline,
     describe_clipping,
     describe_loss,
     describe_mask,
@@ -36,6 +37,7 @@ def methods_text(settings, *, simulated, n_subjects, n_scans, whole_heads=False)
     -------
     list of str, one per paragraph; sections that the config does not have are skipped
     """
+    evaluation = settings.get("evaluation", {})
     cohort = f"The study used {count(n_scans, 'scan')} of {count(n_subjects, 'subject')}."
     if simulated:
         cohort = (
@@ -49,8 +51,9 @@ def methods_text(settings, *, simulated, n_subjects, n_scans, whole_heads=False)
         cohort,
         " ".join([*_heads(settings.get("scans", {}), whole_heads), _registration(settings.get("registration", {}))]),
         _weights(settings) or _training(settings.get("training", {}), settings.get("splits", [])),
+        _baseline(evaluation, settings.get("training", {}).get("channels", ()), _brought(settings)),
         _heatmaps(settings.get("heatmaps", {}), settings.get("atlas", {}), _brought(settings)),
-        _evaluation(settings.get("evaluation", {}), simulated),
+        _evaluation(evaluation, simulated),
     ]
     return [text for text in paragraphs if text]
 
@@ -101,8 +104,8 @@ def _training(settings, splits):
         f"{settings.get('learning_rate')}, batch size {settings.get('batch_size')}, {settings.get('epochs')} epochs, "
         f"{inside}) and the loss {describe_loss(settings)}. Normalisation: {describe_normalisation(settings)}{fitted}; "
         f"crop: {settings.get('crop')}. The weights of {kept} were kept. "
-        f"{describe_augmentation(settings)}The baseline is a linear model of regional means, trained on the same folds."
-    )
+        f"{describe_augmentation(settings)}"
+    ).rstrip()
 
 
 def _brought(settings):
@@ -131,9 +134,33 @@ def _weights(settings):
     kind = next((_split(s) for s in settings.get("splits", []) if s.get("name", s.get("kind")) == split), split)
     return text + (
         f"According to the config, they were trained on the training scans of the split {split} ({kind}) and on no "
-        "others; if so, the accuracy on its test scans is out of sample. The baseline is a linear model of regional "
-        "means, trained on those training scans."
+        "others; if so, the accuracy on its test scans is out of sample."
     )
+
+
+def _baseline(evaluation, channels, model):
+    """The paragraph on the baseline; there is none if the training data of existing weights are unknown."""
+    if (model and "trained_on" not in model) or "baseline" not in evaluation:
+        return ""
+    kind, draws = evaluation["baseline"], 0 if model else evaluation.get("shuffled", 0)
+    described = describe_baseline({"kind": kind, "smoothing_mm": evaluation.get("smoothing_mm", 0)})
+    sentences = [f"The baseline is a {described}, fitted on the training and validation scans of the same folds."]
+    if kind == "voxelwise":
+        if "t1" in channels:
+            sentences.append("Before smoothing, intensities were standardised within each scan.")
+        sentences.append(
+            "The kernel of each channel was scaled to a mean square norm of 1 over the scans of a fit, and C was "
+            "chosen among 0.1, 1 and 10 by cross-validation within these scans. Bron et al. (2021) compare such a "
+            "classifier with a network."
+        )
+    sentences.append(
+        "It has two maps: the absolute weights, and the pattern of Haufe et al. (2014), which is the absolute "
+        "covariance of each feature with the decision value, divided by the variance of the decision value. Both are "
+        "means over folds, each scaled to a sum of 1 inside the brain."
+    )
+    if draws:
+        sentences.append(f"They are compared with those of {count(draws, 'baseline')} fitted on permuted diagnoses.")
+    return " ".join(sentences)
 
 
 def _split(split):

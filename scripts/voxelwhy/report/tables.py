@@ -8,9 +8,15 @@ import numpy as np
 import pandas as pd
 
 from voxelwhy.io.images import write_json
-from voxelwhy.io.tables import LEAST_DRAWS
+from voxelwhy.io.tables import BASELINE_MAPS, LEAST_DRAWS
 from voxelwhy.io.text import count, interval, listing, method_title, number, p_value, people
-from voxelwhy.report.wording import METRIC_TITLES, describe_other, describe_settings
+from voxelwhy.report.wording import (
+    METRIC_TITLES,
+    describe_baseline,
+    describe_baseline_maps,
+    describe_other,
+    describe_settings,
+)
 
 #: Values are rounded before they are written, so LaTeX tables hold text only; these characters need an escape in it.
 _TEX_ESCAPES = {character: f"\\{character}" for character in "&%_#{}$"} | {
@@ -157,6 +163,43 @@ def publish_imported(tables, cards, out, *, group, atlas="AAL", top=10):
     )
     title = f"Relevance by region in imported heatmaps, {group}"
     frame = pd.concat(tables, ignore_index=True)
+    return publish_table(frame, pd.DataFrame(shown), out, title=title, caption=caption, category="regions")
+
+
+def publish_baseline_regions(relevance, regions, out, *, card, atlas="AAL", top=10):
+    """The regions with the largest enrichment in the baseline's maps, one column per map; the tsv holds every region.
+
+    Parameters
+    ----------
+    relevance : DataFrame by the BASELINE_RELEVANCE schema
+    regions : DataFrame by the ATLAS schema
+    card : dict, the JSON of one of the maps
+    """
+    means = relevance.assign(own=relevance["draw"] == 0).groupby(["map", "region_id", "own"])["enrichment"].mean()
+    frame = means.unstack("own").reindex(columns=[True, False]).set_axis(["enrichment", "permuted"], axis=1)
+    frame = frame.reset_index().merge(regions[["region_id", "region"]], on="region_id", validate="many_to_one")
+    frame["rank"] = frame.groupby("map")["enrichment"].rank(method="first", ascending=False).astype("Int64")
+    frame = frame.sort_values(["map", "rank"], ascending=[False, True], ignore_index=True)
+    n_draws = int(relevance["draw"].max())
+    shown = {"Rank": [str(rank) for rank in range(1, top + 1)]}
+    for name in BASELINE_MAPS:
+        best = frame[(frame["map"] == name) & frame["enrichment"].notna()].head(top)
+        cells = [
+            f"{row.region} {number(row.enrichment)}" + f" ({number(row.permuted)})" * (n_draws > 0)
+            for row in best.itertuples()
+        ]
+        shown[name.capitalize()] = cells + [""] * (top - len(cells))
+    permuted = (
+        f", in brackets its mean over {count(n_draws, 'baseline')} fitted on permuted diagnoses" if n_draws else ""
+    )
+    caption = (
+        f"The {top} {atlas} regions with the largest enrichment in the maps of the baseline: the share of the map in "
+        f"the region, divided by the region's share of the brain's voxels (1 in a flat map){permuted}. The baseline is "
+        f"a {describe_baseline(card['baseline'])}, fitted on the training and validation scans of "
+        f"{count(card['n_folds'], 'fold')}; n = {people(card['n_subjects'], card['n_scans'])}. "
+        f"{describe_baseline_maps(card)}"
+    )
+    title = "Regions of the baseline"
     return publish_table(frame, pd.DataFrame(shown), out, title=title, caption=caption, category="regions")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from voxelwhy.io.text import count, listing, method_title
+from voxelwhy.io.text import BASELINE_TITLES, count, listing, method_title
 
 METRIC_TITLES = {
     "accuracy": "Accuracy",
@@ -117,6 +117,28 @@ def describe_clipping(settings):
     """That negative relevance does not count in means, for a target that differs between scans."""
     return (
         "" if settings.get("target", "positive") == "positive" else "; negative relevance is set to 0 before averaging"
+    )
+
+
+def describe_baseline(how):
+    """The baseline with its settings: "voxelwise linear SVM (scans smoothed with 10 mm FWHM)"."""
+    title = BASELINE_TITLES[how["kind"]]
+    if how["kind"] != "voxelwise":
+        return f"{title} of regional means"
+    width = how["smoothing_mm"]
+    return f"{title} (scans {f'smoothed with {width:g} mm FWHM' if width else 'not smoothed'})"
+
+
+def describe_baseline_maps(card):
+    """What the two maps of the baseline are, given the JSON of one of them."""
+    feature = "smoothed voxel" if card["baseline"]["kind"] == "voxelwise" else "standardised regional mean"
+    channels = "summed over channels, " * (len(card["channels"]) > 1)
+    return (
+        f"Weights: the absolute weight of each {feature}. Pattern: the absolute covariance of each {feature} with the "
+        f"decision value, divided by the variance of the decision value (Haufe et al. 2014). Both are {channels}scaled "
+        "to a sum of 1 inside the brain in each fold, and averaged over folds. Weights are not patterns: a classifier "
+        "also gives weight to a place without disease if this cancels the noise of other places. The pattern shows "
+        "where scans vary with the decision value."
     )
 
 

@@ -1,90 +1,84 @@
-"""A linear baseline for the networks: a classifier on region means, trained and tested on the same folds."""
+"""A linear baseline for the networks, fitted on the same folds: its predictions, its maps, and what chance gives."""
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 import pandas as pd
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
-from sklearn.svm import SVC
 
-from voxelwhy.training.volumes import Volumes, registered_paths
+from voxelwhy.errors import InputError
+from voxelwhy.io.tables import BASELINE_MAPS
+from voxelwhy.splits.permute import permute_diagnoses
+from voxelwhy.training.baseline_maps import mean_over_folds, relevance_table
+from voxelwhy.training.region_baseline import RegionBaseline, region_features
+from voxelwhy.training.voxelwise import SmoothedScans, VoxelwiseBaseline
 
-MODELS = ("logistic_regression", "linear_svm")
+log = logging.getLogger(__name__)
+
+#: The kind of baseline that sees voxels; the others see region means.
+VOXELWISE = "voxelwise"
 
 
-def region_means(volumes, labels, region_ids):
-    """Compute the mean of each region in each channel.
-
-    Means of intensities are divided by the scan's mean over all regions, because scanners differ in gain.
+def make_baseline(how, selected, regions, names, mask, *, channels, seed, folder):
+    """Prepare the baseline of a study for fitting.
 
     Parameters
     ----------
-    volumes : voxelwhy.training.volumes.Volumes, on the grid of `labels`, not cropped
-    labels : int array (x, y, z)
-    region_ids : sequence of int
+    how : dict with kind ("logistic_regression", "linear_svm" or "voxelwise") and, for the last, smoothing_mm
+    selected : DataFrame by tables.SELECTED, all scans that it is fitted on or predicts
+    regions : baseline_maps.BrainRegions
+    names : sequence of str, the names of the regions
+    mask : nibabel image, the voxels that a voxelwise baseline sees, all of them inside the brain
+    channels : sequence of str, from channels.CHANNELS
+    seed : int
+    folder : path of a folder for temporary files
 
     Returns
     -------
-    means : float64 array, (scans, channels times regions), starting with all regions of the first channel
+    RegionBaseline or VoxelwiseBaseline
+
+    Raises
+    ------
+    InputError : two scans have the same scan_id.
     """
-    flat = labels.ravel()
-    sizes = np.bincount(flat, minlength=max(region_ids) + 1)[region_ids]
-    rows = []
-    for index in range(len(volumes)):
-        row = []
-        for channel, values in zip(volumes.channels, volumes[index], strict=True):
-            sums = np.bincount(flat, weights=values.ravel(), minlength=max(region_ids) + 1)[region_ids]
-            row.append(sums / sizes / (sums.sum() / sizes.sum() if channel == "t1" else 1))
-        rows.append(np.concatenate(row))
-    return np.array(rows)
+    twice = selected.loc[selected["scan_id"].duplicated(), "scan_id"]
+    if len(twice):
+        raise InputError(
+            "a scan of this study and one of another study have the same name",
+            column="scan_id",
+            found=twice.iloc[0],
+            hint="give these subjects other ids in one of the tables",
+        )
+    if how["kind"] != VOXELWISE:
+        return RegionBaseline(region_features(selected, regions, names, channels), how["kind"], regions)
+    options = {"channels": channels, "smoothing_mm": how["smoothing_mm"], "folder": folder}
+    return VoxelwiseBaseline(SmoothedScans(selected, mask, **options), mask, regions, seed=seed)
 
 
-def region_features(selected, mask, labels, regions, channels):
-    """Return the features of the baseline: `region_means` by scan_id, one column per channel and region.
-
-    Parameters
-    ----------
-    selected : DataFrame by tables.SELECTED
-    mask, labels : nibabel images, the brain and the atlas on the study's grid
-    regions : DataFrame by tables.ATLAS
-    channels : sequence of str, from channels.CHANNELS
-    """
-    paths = registered_paths(selected, channels).values()
-    volumes = Volumes(paths, np.asarray(mask.dataobj) > 0, channels=channels)
-    means = region_means(volumes, np.asarray(labels.dataobj).astype(int), regions["region_id"].tolist())
-    names = [f"{channel} {region}" for channel in channels for region in regions["region"]]
-    return pd.DataFrame(means, index=selected["scan_id"], columns=names)
-
-
-def predict_baseline(folds, features, *, kind, classes, seed, fitted_on=None):
+def predict_baseline(folds, baseline, *, classes, fitted_on=None):
     """Fit on each fold's training and validation scans, and predict its test scans.
+
+    The decision value of an SVM is passed through a logistic function: its ranks, and so its AUC, are correct, but it
+    is not a calibrated probability.
 
     Parameters
     ----------
     folds : DataFrame by tables.FOLDS
-    features : DataFrame, indexed by scan_id, one column per region
-    kind : "logistic_regression" or "linear_svm"
-        L2 penalty with C = 1 after standardising by the scans that it is fitted on. The SVM's decision value is passed
-        through a logistic function: its ranks, and so its AUC, are correct, but it is not a calibrated probability.
-    fitted_on : (folds, features) to fit on, if `folds` and `features` belong to another study; by default the same
+    baseline : RegionBaseline or VoxelwiseBaseline
+    classes : {"positive": name, "negative": name}
+    fitted_on : DataFrame by tables.FOLDS to fit on, if `folds` belong to another study; by default `folds`
 
     Returns
     -------
     predictions : DataFrame by tables.PREDICTIONS
     """
-    own_folds, own_features = fitted_on or (folds, features)
     parts = []
     for fold, rows in folds.groupby("fold", sort=True):
-        known = own_folds[(own_folds["fold"] == fold) & (own_folds["side"] != "test")]
+        fitted = _fit(folds if fitted_on is None else fitted_on, fold, baseline, classes)
         tested = rows[rows["side"] == "test"].sort_values("scan_id", ignore_index=True)
-        estimator = (
-            SVC(kernel="linear") if kind == "linear_svm" else LogisticRegression(max_iter=5000, random_state=seed)
-        )
-        model = make_pipeline(StandardScaler(), estimator)
-        model.fit(own_features.loc[known["scan_id"]], known["label"] == classes["positive"])
-        margin = model.decision_function(features.loc[tested["scan_id"]])
+        margin = fitted.margins(tested["scan_id"])
+        log.info("fold %d of the baseline: C = %g", fold, fitted.penalty)
         parts.append(
             pd.DataFrame(
                 {
@@ -99,3 +93,60 @@ def predict_baseline(folds, features, *, kind, classes, seed, fitted_on=None):
             )
         )
     return pd.concat(parts, ignore_index=True)
+
+
+def explain_baseline(folds, subjects, baseline, *, classes, n_draws):
+    """Compute the baseline's maps, and their enrichment by region compared with fits on permuted diagnoses.
+
+    A map holds absolute values, summed over channels; it is scaled to a sum of 1 inside the brain in each fold, and
+    averaged over folds.
+
+    Parameters
+    ----------
+    folds : DataFrame by tables.FOLDS
+    subjects : DataFrame indexed by subject_id, with age and sex
+    baseline : RegionBaseline or VoxelwiseBaseline
+    classes : {"positive": name, "negative": name}
+    n_draws : int, how often the diagnoses are permuted
+
+    Returns
+    -------
+    maps : {"weights": array, "pattern": array}, each (x, y, z), 0 outside the brain
+    relevance : DataFrame by tables.BASELINE_RELEVANCE
+
+    References
+    ----------
+    Haufe et al. 2014, NeuroImage 87:96 (a weight may be large only because it cancels noise of another feature; the
+    pattern is not, but both are shown).
+    """
+    own = fold_coefficients(folds, baseline, classes)
+    coefficients = [own]
+    for draw in range(1, n_draws + 1):
+        permuted = permute_diagnoses(folds, subjects, draw=draw)
+        coefficients.append(fold_coefficients(permuted, baseline, classes))
+    coefficients = np.stack(coefficients)
+    axes = coefficients.shape[:3]  # draws, folds, maps
+    sums, totals = baseline.region_sums(coefficients.reshape(-1, *coefficients.shape[3:]))
+    regions = baseline.regions
+    shares = mean_over_folds(sums.reshape(*axes, -1), totals.reshape(axes))
+    painted = baseline.paint(own.reshape(-1, *own.shape[2:])).reshape(*axes[1:], -1)
+    means = mean_over_folds(painted, totals.reshape(axes)[0])
+    maps = {}
+    for kind, mean in zip(BASELINE_MAPS, means, strict=True):
+        maps[kind] = np.zeros(regions.brain.shape)
+        maps[kind][regions.brain] = np.nan_to_num(mean)
+    return maps, relevance_table(regions.enrichment(shares), regions.region_ids)
+
+
+def fold_coefficients(folds, baseline, classes):
+    """Fit on each fold and return the coefficients of its maps, (folds, maps, …); 0 if all diagnoses are the same."""
+    fits = [_fit(folds, fold, baseline, classes) for fold in sorted(folds["fold"].unique())]
+    found = [None if fitted is None else fitted.coefficients() for fitted in fits]
+    return np.stack([baseline.no_coefficients() if one is None else one for one in found])
+
+
+def _fit(folds, fold, baseline, classes):
+    """Fit on the training and validation scans of a fold; None if they have one class only."""
+    known = folds[(folds["fold"] == fold) & (folds["side"] != "test")]
+    positive = (known["label"] == classes["positive"]).to_numpy()
+    return None if positive.all() or not positive.any() else baseline.fit(known, positive)

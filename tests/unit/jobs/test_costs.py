@@ -116,6 +116,15 @@ def test_the_networks_of_monai_ask_for_more_than_a_training_step_took(network, s
     assert seconds < 5 * costs.step_seconds(network, megavoxels) < 2.5 * seconds
 
 
+@pytest.mark.parametrize(("n_scans", "seconds", "peak"), [(100, 6.4, 504), (1000, 52.9, 399)])
+def test_a_voxelwise_baseline_asks_for_more_than_was_measured(n_scans, seconds, peak):
+    """97 x 115 x 97 voxels, five folds, eight draws: processor seconds, MB of the whole process."""
+    megavoxels = 97 * 115 * 97 / 1e6
+    assert seconds < costs.voxelwise_seconds(n_scans, 1, 45, megavoxels) < 5 * seconds
+    asked = costs.BASE_MB + costs.MAP_MB * megavoxels + costs.voxelwise_mb(n_scans, 1)
+    assert peak < asked < 4 * peak
+
+
 def test_every_network_has_its_figures():
     assert set(costs.PASS_SECONDS) == set(costs.ACTIVATIONS_MB) == set(NETWORKS)
 

@@ -207,6 +207,46 @@ def test_rules_get_the_facts_that_they_name():
         facts.fact("no_such_fact")
 
 
+def test_the_baseline_depends_on_the_smoothing_only_if_it_is_voxelwise():
+    smoothed = {"smoothing_mm": 6, "shuffled": 5}
+    voxelwise = Facts(study(evaluation=smoothed | {"baseline": "voxelwise"}))
+    assert voxelwise.fact("baseline") == {"kind": "voxelwise", "smoothing_mm": 6}
+    assert voxelwise.fact("titles")["baseline"] == "voxelwise linear SVM"
+    assert voxelwise.fact("n_draws") == 5
+    assert Facts(study(evaluation=smoothed)).fact("baseline") == {"kind": "logistic_regression"}
+
+
+def test_the_baseline_has_maps_where_it_is_fitted_and_there_is_accuracy():
+    here = study(evaluate_on=["there"])
+    assert here.baseline_files(".json") == [
+        f"results/here/splits/{{split}}/baseline/maps/{name}.json" for name in ("weights", "pattern")
+    ]
+    for names, of in ((Outputs(here).of_split("kfold"), 1), (Outputs(here).of_split("kfold_on_there"), 0)):
+        assert [part.count(name) for part, name in zip(names, ("baseline_map", "baseline_regions"), strict=True)] == [
+            of, of
+        ]  # fmt: skip
+    assert "baseline_map" not in Outputs(here).of_split("paper")[0], "a split without heatmaps"
+    unknown = Outputs(study(model={"weights": "w.pt", "normalisation": "scan"}))
+    items = " ".join(unknown.report_items())
+    assert "baseline" not in items and "heatmaps_AD" in items
+
+
+def test_a_voxelwise_baseline_asks_for_its_kernel(there):
+    there("here", {f"s{n}": f"{n}.nii" for n in range(1000)})
+    there("there", {f"s{n}": f"{n}.nii" for n in range(500)}, "selected")
+    regional = Requests(study(evaluate_on=["there"]))
+    voxelwise = Requests(study(evaluate_on=["there"], evaluation={"baseline": "voxelwise"}))
+    own, other = job(split="kfold"), job(split="kfold_on_there")
+    assert regional.baseline_mb(own, 1) == regional.map_mb(own, 1)
+    assert regional.baseline_minutes(own, 2) == regional.table_minutes(own, 2)
+    assert voxelwise.n_fitted("kfold") == 1000 and voxelwise.n_fitted("kfold_on_there") == 1500
+    # The kernel has a thousand times a thousand numbers of 8 bytes, the other one 2.25 times as many.
+    assert voxelwise.baseline_mb(own, 1) > regional.map_mb(own, 1) + 8
+    assert voxelwise.baseline_mb(other, 1) > voxelwise.baseline_mb(own, 1)
+    assert voxelwise.baseline_mb(own, 2) > 1.9 * voxelwise.baseline_mb(own, 1)
+    assert voxelwise.baseline_minutes(own, 1) > regional.baseline_minutes(own, 1)
+
+
 def test_settings_of_a_heatmap():
     heatmaps = {"methods": {"occlusion": {"size_mm": 30}, "grad_cam": {}}, "scans": ["s1"], "most_subjects": 5}
     facts = Facts(study(heatmaps=heatmaps, evaluate_on=["there"]))

@@ -11,7 +11,7 @@ from voxelwhy.evaluation.agreement import compare_maps
 from voxelwhy.evaluation.metrics import confusion, roc_band, score_predictions
 from voxelwhy.evaluation.truth import score_truth
 from voxelwhy.io.images import Grid, save_image
-from voxelwhy.report.figures import agreement, cohort, external, performance, relevance, slices, truth
+from voxelwhy.report.figures import agreement, baseline, cohort, external, performance, relevance, slices, truth
 from voxelwhy.report.figures.style import new_figure, save_figure, styled
 
 CLASSES = {"positive": "AD", "negative": "CN"}
@@ -19,6 +19,13 @@ SETTINGS = {
     "target": "predicted",
     "output": "probability",
     "methods": {"occlusion": {"size_mm": 40, "stride_mm": 20}, "grad_cam": {}},
+}
+BASELINE_CARD = {
+    "baseline": {"kind": "voxelwise", "smoothing_mm": 8},
+    "channels": ["t1"],
+    "n_folds": 5,
+    "n_subjects": 30,
+    "n_scans": 41,
 }
 MODELS = {"cnn": "CNN", "baseline": "Baseline"}
 
@@ -92,6 +99,13 @@ def draw_each(brain, predictions, metrics, folder):
     heat = common | {"settings": SETTINGS}
     return {
         "maps": lambda: relevance.draw_group_maps(maps, t1, folder / "maps", group="AD", n_folds=3, **n, **heat),
+        "baseline": lambda: baseline.draw_baseline_map(
+            {"weights": maps["grad_cam"], "pattern": maps["occlusion"]},
+            t1,
+            folder / "baseline",
+            card=BASELINE_CARD,
+            **common,
+        ),
         "scan": lambda: relevance.draw_scan_maps(maps, t1, t1, folder / "scan", **scan, **heat),
         "ranking": lambda: relevance.draw_region_ranking(
             {"occlusion": region_table()}, folder / "ranking", group="AD", **heat
@@ -139,7 +153,7 @@ def test_every_figure_twice_gives_equal_bytes_and_says_simulated(brain, predicti
             assert "scan" in caption or "n = 1 planted map" in caption, name
             assert ">simulated data<" in (tmp_path / run / f"{name}.svg").read_text(encoding="utf-8"), name
     first = sorted(path.name for path in (tmp_path / "first").iterdir())
-    assert len(first) == 14 * 3
+    assert len(first) == 15 * 3
     for name in first:
         bytes_of = {(tmp_path / run / name).read_bytes() for run in ("first", "second")}
         assert len(bytes_of) == 1, name
@@ -171,6 +185,27 @@ def test_the_caption_of_a_map_gives_n_method_and_settings(brain, tmp_path):
     )
     for part in ("20 subjects, 31 scans", "40 mm cube, 20 mm stride", "probability of the predicted class", "90th"):
         assert part in caption
+
+
+def test_the_figure_of_the_baseline_says_what_its_maps_are(brain, tmp_path):
+    maps = {"weights": brain["paths"]["occlusion"], "pattern": brain["paths"]["grad_cam"]}
+    options = {"simulated": False, "slices_mm": (0,)}
+    caption = baseline.draw_baseline_map(maps, brain["paths"]["t1"], tmp_path / "b", card=BASELINE_CARD, **options)
+    for part in (
+        "voxelwise linear SVM (scans smoothed with 8 mm FWHM)",
+        "5 folds (30 subjects, 41 scans)",
+        "weight of each smoothed voxel",
+        "Haufe et al. 2014",
+        "Weights are not patterns",
+        "Values in colour over the template",
+        "99.8th percentile of values",
+    ):
+        assert part in caption
+    text = (tmp_path / "b.svg").read_text(encoding="utf-8")
+    assert text.index(">Weights<") < text.index(">Pattern<")
+    several = BASELINE_CARD | {"baseline": {"kind": "linear_svm"}, "channels": ["t1", "log_jacobian"]}
+    caption = baseline.draw_baseline_map(maps, brain["paths"]["t1"], tmp_path / "r", card=several, **options)
+    assert "linear SVM of regional means" in caption and "Both are summed over channels, scaled" in caption
 
 
 def test_slices_lie_and_are_labelled_where_the_affine_says(brain):

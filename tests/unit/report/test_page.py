@@ -280,3 +280,70 @@ def test_methods_text_says_the_grid():
         registration = {"grid": grid, "resolution_mm": 2}
         text = " ".join(methods_text({"registration": registration}, simulated=False, n_subjects=2, n_scans=3))
         assert f"on a grid of {shape} voxels" in text
+
+
+def baseline_relevance(n_draws):
+    """Three regions; the last is not inside the brain."""
+    rows = []
+    for draw in range(n_draws + 1):
+        for kind, own in (("weights", (3.0, 0.5)), ("pattern", (0.2, 4.0))):
+            values = (*(own if draw == 0 else (draw, 2.0 * draw)), np.nan)
+            rows += [{"draw": draw, "map": kind, "region_id": r, "enrichment": v} for r, v in enumerate(values, 1)]
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize("n_draws", [0, 3])
+def test_the_table_of_the_baseline_ranks_each_map_by_itself(tmp_path, n_draws):
+    regions = pd.DataFrame({"region_id": [1, 2, 3], "region": ["Insula", "Hippocampus", "Nowhere"]})
+    card = {"baseline": {"kind": "voxelwise", "smoothing_mm": 0}, "channels": ["t1"]}
+    card |= {"n_folds": 1, "n_subjects": 9, "n_scans": 12}
+    caption = publish.publish_baseline_regions(
+        baseline_relevance(n_draws), regions, tmp_path / "b", card=card, atlas="AAL", top=3
+    )
+    content = json.loads((tmp_path / "b.json").read_text())
+    assert content["columns"] == ["Rank", "Weights", "Pattern"]
+    of_draws = [" (2.00)", " (4.00)"] if n_draws else ["", ""]  # mean over draws 1 to 3 of draw and of 2 draw
+    assert content["rows"] == [
+        ["1", "Insula 3.00" + of_draws[0], "Hippocampus 4.00" + of_draws[1]],
+        ["2", "Hippocampus 0.50" + of_draws[1], "Insula 0.20" + of_draws[0]],
+        ["3", "", ""],
+    ]
+    assert "fitted on the training and validation scans of 1 fold; n = 9 subjects, 12 scans" in caption
+    assert ("3 baselines fitted on permuted diagnoses" in caption) == (n_draws > 0)
+    stored = pd.read_csv(tmp_path / "b.tsv", sep="\t")
+    assert len(stored) == 6 and stored["rank"].notna().sum() == 4
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "model", "parts", "absent"),
+    [
+        (
+            {"baseline": "linear_svm", "smoothing_mm": 10, "shuffled": 8},
+            {},
+            ("linear SVM of regional means, fitted", "Haufe et al. (2014)", "8 baselines fitted on permuted"),
+            ("smoothed", "Bron", "cross-validation"),
+        ),
+        (
+            {"baseline": "voxelwise", "smoothing_mm": 6, "shuffled": 0},
+            {},
+            ("scans smoothed with 6 mm FWHM", "standardised within each scan", "Bron", "Haufe"),
+            ("permuted diagnoses",),
+        ),
+        (
+            {"baseline": "voxelwise", "smoothing_mm": 0, "shuffled": 8},
+            {"weights": "w.pt", "trained_on": "kfold"},
+            ("voxelwise linear SVM (scans not smoothed)", "Bron", "Haufe"),
+            ("permuted diagnoses",),
+        ),
+        ({"baseline": "voxelwise", "shuffled": 8}, {"weights": "w.pt"}, (), ("baseline", "Bron", "Haufe")),
+    ],
+)
+def test_the_baseline_is_described_and_cited_where_there_is_one(evaluation, model, parts, absent):
+    settings = CONFIG | {"evaluation": CONFIG["evaluation"] | evaluation, "model": model}
+    settings["training"] = CONFIG["training"] | {"channels": ["t1"]}
+    text = " ".join(methods_text(settings, simulated=False, n_subjects=20, n_scans=30))
+    works = " ".join(work for work, _ in choose_citations(settings, simulated=False))
+    assert [part for part in parts if part not in text] == []
+    assert [part for part in absent if part in text] == []
+    for name in ("Bron", "Haufe"):
+        assert (f"{name} " in works) == (name in parts or any(name in part for part in parts))

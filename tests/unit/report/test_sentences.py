@@ -26,6 +26,7 @@ from voxelwhy.report.sentences import external_sentences
 from voxelwhy.report.tables import publish_external
 from voxelwhy.training.baseline import predict_baseline
 from voxelwhy.training.fold import train_fold
+from voxelwhy.training.region_baseline import RegionBaseline
 
 CLASSES = {"positive": "AD", "negative": "CN"}
 TESTED = {"cohort": "there", "split": "kfold", "n_models": 2}
@@ -103,10 +104,11 @@ def test_the_baseline_is_fitted_on_this_study_alone(trained, classes, rng):
     scans = sorted(folds["scan_id"].unique())
     own = pd.DataFrame(rng.normal(size=(len(scans), 3)), index=scans, columns=list("abc"))
     own["a"] += 2 * (np.arange(len(scans)) % 2)
-    features = pd.DataFrame(rng.normal(size=(8, 3)), index=list(elsewhere), columns=list("abc"))
+    features = pd.DataFrame(rng.normal(size=(8, 3)), index=[f"other_{s}" for s in elsewhere], columns=list("abc"))
+    judged = judged.assign(scan_id="other_" + judged["scan_id"])
     both = pd.concat([judged, judged.assign(fold=1)], ignore_index=True)
-    how = {"kind": "logistic_regression", "classes": classes, "seed": 1}
-    found = predict_baseline(both, features, fitted_on=(folds, own), **how)
+    baseline = RegionBaseline(pd.concat([own, features]), "logistic_regression")
+    found = predict_baseline(both, baseline, classes=classes, fitted_on=folds)
     for fold in (0, 1):
         known = folds[(folds["fold"] == fold) & (folds["side"] != "test")]
         scaler = StandardScaler().fit(own.loc[known["scan_id"]])

@@ -6,7 +6,8 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from voxelwhy.io.tables import PREDICTIONS, write_table
-from voxelwhy.training.baseline import predict_baseline, region_means
+from voxelwhy.training.baseline import predict_baseline
+from voxelwhy.training.region_baseline import RegionBaseline, region_means
 from voxelwhy.training.volumes import Volumes
 
 
@@ -28,7 +29,7 @@ def test_test_scans_are_predicted_from_the_others(small_cohort, classes, rng, tm
     scans = sorted(folds["scan_id"].unique())
     features = pd.DataFrame(rng.normal(size=(len(scans), 3)), index=scans, columns=list("abc"))
     features["a"] += 3 * (np.arange(len(scans)) % 2)
-    predictions = predict_baseline(folds, features, kind=kind, classes=classes, seed=1)
+    predictions = predict_baseline(folds, RegionBaseline(features, kind), classes=classes)
     write_table(predictions, tmp_path / "p.tsv", PREDICTIONS)
     tested = folds[folds["side"] == "test"]
     assert sorted(zip(predictions["fold"], predictions["scan_id"], strict=True)) == sorted(
@@ -41,7 +42,7 @@ def test_logistic_regression_by_hand(small_cohort, classes, rng):
     folds = small_cohort[2]
     scans = sorted(folds["scan_id"].unique())
     features = pd.DataFrame(rng.normal(size=(len(scans), 2)), index=scans)
-    predictions = predict_baseline(folds, features, kind="logistic_regression", classes=classes, seed=1)
+    predictions = predict_baseline(folds, RegionBaseline(features, "logistic_regression"), classes=classes)
     known = folds[(folds["fold"] == 1) & (folds["side"] != "test")]
     train = features.loc[known["scan_id"]].to_numpy()
     tested = predictions[predictions["fold"] == 1]

@@ -27,9 +27,10 @@ from voxelwhy.networks.own_network import own_network
 from voxelwhy.networks.weights import load_model, save_model
 from voxelwhy.registration.selection import select_scans
 from voxelwhy.registry import NETWORKS
-from voxelwhy.training.baseline import region_features
+from voxelwhy.training.baseline_maps import BrainRegions
 from voxelwhy.training.existing_weights import open_weights
 from voxelwhy.training.fold import train_fold
+from voxelwhy.training.region_baseline import region_features
 from voxelwhy.training.volumes import Normaliser, Volumes, registered_paths
 
 load = partial(load_settings, schema_path=ROOT / "workflow" / "schemas" / "config.schema.yaml")
@@ -158,9 +159,7 @@ def test_the_baseline_sees_the_same_channels(two_channels, rng):
     brain = np.asarray(mask.dataobj) > 0
     labels = rng.integers(1, 3, brain.shape) * brain
     selected = pd.DataFrame({"scan_id": list(paths)[:3], "t1": [str(path) for path in paths.values()][:3]})
-    regions = pd.DataFrame({"region_id": [1, 2], "region": ["a", "b"]})
-    label_image = nib.Nifti1Image(labels.astype(np.int32), mask.affine)
-    features = region_features(selected, mask, label_image, regions, BOTH)
+    features = region_features(selected, BrainRegions(brain, labels, [1, 2]), ["a", "b"], BOTH)
     assert list(features.columns) == ["t1 a", "t1 b", "log_jacobian a", "log_jacobian b"]
     scan = list(paths)[1]
     change = nib.load(channel_path(paths[scan], "log_jacobian")).get_fdata()
