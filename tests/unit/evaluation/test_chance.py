@@ -25,19 +25,20 @@ def test_the_family_is_judged_by_the_best_method_of_each_draw():
     z = (np.vstack([[3.5] * 3, draws]) - 1.625) / np.std([3.5, 3, 0, 0], ddof=1)
     assert found["z"].tolist() == pytest.approx(z[0].tolist())
     assert found["p_family"].tolist() == [0.25] * 3
+    # The third method's best labelling is a draw, and by z it stands out more than the others' observed values do.
     weaker = compare_with_draws([3.5, 3.5, 1.0], draws)
     assert weaker["p"].tolist() == [0.25, 0.25, 0.5]
-    assert weaker["p_family"].tolist() == [0.25, 0.25, 1.0]
+    assert weaker["p_family"].tolist() == [0.5, 0.5, 1.0]
 
 
 def test_student_s_t_calls_this_detected_and_ranks_do_not():
-    """Four draws close together: t with 3 degrees of freedom gives p of 0.0003, but nothing below 1/5 is known."""
+    """Four draws close together: t with 3 degrees of freedom gives p of 0.0005, but nothing below 1/5 is known."""
     from scipy.stats import t
 
     draws = np.array([0.30, 0.31, 0.32, 0.33])
     p_by_t = t.sf((0.5 - draws.mean()) / (draws.std(ddof=1) * np.sqrt(1 + 1 / 4)), 3)
     found = compare_with_draws([0.5], draws[:, None])
-    assert p_by_t < 0.0005
+    assert p_by_t < 0.001
     assert found["p"].item() == found["p_family"].item() == 0.2
     assert verdicts(found["p_family"], 4) == ["no verdict"]
 

@@ -136,7 +136,7 @@ def test_a_fold_without_a_map_does_not_count():
 def test_permuted_diagnoses_of_one_class_give_no_map(small_cohort, classes, features, regions, subjects, monkeypatch):
     folds = small_cohort[2]
 
-    def all_patients_but_those_tested(folds, subjects, *, seed, draw):
+    def all_patients_but_those_tested(folds, subjects, *, draw):
         return folds.assign(label=np.where(folds["side"] == "test", "CN", "AD"))
 
     monkeypatch.setattr("voxelwhy.training.baseline.permute_diagnoses", all_patients_but_those_tested)
