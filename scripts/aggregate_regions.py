@@ -1,4 +1,4 @@
-"""Aggregate relevance by atlas region and group of scans, with bootstrap intervals over subjects."""
+"""Aggregate relevance by atlas region and group of scans, with intervals over subjects."""
 
 from voxelwhy.io.tables import ATLAS, REGIONS, RELEVANCE, read_pieces, read_table, write_table
 from voxelwhy.jobs.doors import door
@@ -9,8 +9,6 @@ with door(snakemake) as job:
         read_pieces(job.input.relevance, RELEVANCE),
         read_table(job.input.regions, ATLAS),
         classes=job.settings["classes"],
-        n_bootstrap=job.settings["bootstrap"],
-        seed=job.settings["seed"],
         judged=job.settings["judged"],
     )
     write_table(regions, job.output.regions, REGIONS)

@@ -8,6 +8,7 @@ from voxelwhy.cohort.simulation.confounds import describe_confounds
 from voxelwhy.io.channels import in_words
 from voxelwhy.io.images import Grid
 from voxelwhy.io.text import count, listing, people
+from voxelwhy.report.citations import reports_accuracy
 from voxelwhy.report.wording import (
     KEPT,
     OPTIMISERS,
@@ -48,7 +49,7 @@ def methods_text(settings, *, simulated, n_subjects, n_scans, whole_heads=False)
         " ".join([*_heads(settings.get("scans", {}), whole_heads), _registration(settings.get("registration", {}))]),
         _weights(settings) or _training(settings.get("training", {}), settings.get("splits", [])),
         _heatmaps(settings.get("heatmaps", {}), settings.get("atlas", {}), _brought(settings)),
-        _evaluation(settings.get("evaluation", {}), simulated),
+        _evaluation(settings.get("evaluation", {}), simulated, accuracy=reports_accuracy(settings)),
     ]
     return [text for text in paragraphs if text]
 
@@ -150,28 +151,38 @@ def _heatmaps(settings, atlas, model=None):
         f"{explained}. Relevance explains the {describe_target(settings)}. Methods: {described}.{limited} "
         f"Relevance was summed over the regions of {atlas.get('name', 'AAL')}"
         f"{', left and right combined' * atlas.get('merge_sides', False)}, resampled to the grid through the affines "
-        "with nearest-neighbour interpolation. Means over subjects are reported with bootstrap intervals."
+        "with nearest-neighbour interpolation. Means over subjects are reported with 95 % intervals "
+        "by Hall's transformation of Student's t (Hall 1992), from 8 subjects on."
     )
 
 
-def _evaluation(settings, simulated):
-    text = (
-        f"Confidence intervals (95 %) are the 2.5th and 97.5th percentiles over {settings.get('bootstrap', 1000):,} "
-        "bootstrap resamples of subjects, in which all scans of a subject stay together."
-    )
+def _evaluation(settings, simulated, accuracy):
+    permutations = f"{settings.get('permutations', 10_000):,} permutations"
+    sentences = []
+    if accuracy:
+        sentences += [
+            "The subject is the unit of analysis: the probability was averaged over a subject's scans of one diagnosis.",
+            "Confidence intervals (95 %) are Wilson's for accuracy, sensitivity and specificity (Wilson 1927), combined "
+            "by squaring and adding for balanced accuracy (Newcombe 1998), and score-like for the AUC, with a variance "
+            "between those of Newcombe (2006) and DeLong et al. (1988).",
+            "They are conditional on the trained networks.",
+            f"Whether a network is better than chance was tested by {permutations} of the subjects' diagnoses within "
+            "folds (Phipson & Smyth 2010).",
+            "Network and baseline were compared on the same subjects, in AUC by the test of DeLong et al. (1988) and in "
+            "accuracy by the exact test of McNemar (1947), with the interval of Newcombe (1998).",
+        ]
     if simulated:
         draws = settings.get("shuffled", 0)
         reference = (
             f", computed from {draws} draws of the same networks trained on shuffled diagnoses," if draws else ""
         )
-        text += (
-            " A voxel counts as changed if the absolute log-Jacobian of the disease is above "
+        sentences.append(
+            "A voxel counts as changed if the absolute log-Jacobian of the disease is above "
             f"{settings.get('truth_threshold', 0.02)}, and a region if its mean is. A method detected the atrophy if "
-            "its regional AUPRC was above the 95th percentile of "
-            f"{settings.get('permutations', 10_000):,} permutations of the regions, in which left and right move "
-            f"together, and its Holm-corrected p{reference} was below 0.05."
+            f"its regional AUPRC was above the 95th percentile of {permutations} of the regions, in which left and "
+            f"right move together, and its Holm-corrected p{reference} was below 0.05."
         )
-    return text
+    return " ".join(sentences)
 
 
 def external_text(audits):
@@ -196,6 +207,6 @@ def external_text(audits):
         f"The models were also tested on other cohorts: {listing(named)}. Their scans were registered to the same "
         "template in the same way. They share no subject and no image with this study, and no model was trained on "
         "them. Each scan was normalised with the parameters of each model's training scans, then classified and "
-        "explained by that model. Confidence intervals are from bootstrap resamples of the other cohort's subjects. "
+        "explained by that model. Confidence intervals are over the other cohort's subjects. "
         "Heatmaps of another cohort are not compared with a planted truth."
     ]

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from voxelwhy.io.images import write_json
-from voxelwhy.io.text import count, interval, listing, method_title, number, people
-from voxelwhy.report.wording import METRIC_TITLES, describe_other, describe_settings
+from voxelwhy.io.text import count, interval, listing, method_title, number, p_value, people
+from voxelwhy.report.wording import INTERVALS, METRIC_TITLES, describe_other, describe_settings
 
 #: Values are rounded before they are written, so LaTeX tables hold text only; these characters need an escape in it.
 _TEX_ESCAPES = {character: f"\\{character}" for character in "&%_#{}$"} | {
@@ -65,32 +65,51 @@ def _escape(text):
     return "".join(_TEX_ESCAPES.get(character, character) for character in str(text))
 
 
-def publish_metrics(metrics, out, *, model_titles, n_bootstrap, of=""):
-    """Performance of each model by scan and by subject, folds pooled; the tsv also holds single folds.
+def publish_metrics(metrics, out, *, model_titles, n_permutations, difference=None, of=""):
+    """Performance of each model by subject and by scan, folds pooled; the tsv also holds single folds.
 
     Parameters
     ----------
     metrics : DataFrame by the METRICS schema
     model_titles : {model: displayed name}
+    n_permutations : int, number of permutations of the diagnoses
+    difference : DataFrame by the DIFFERENCES schema, optional; a row between those by subject and those by scan
     of : str, names the cohort if the scans are another study's (io.text.of_cohort)
     """
-    rows = []
-    pooled = metrics[metrics["fold"] == "all"]
-    for level in ("scan", "subject"):
-        for model, title in model_titles.items():
-            part = pooled[(pooled["level"] == level) & (pooled["model"] == model)].set_index("metric")
-            row = {"Model": title, "By": level}
-            rows.append(
-                row | {name: interval(*part.loc[key, ["value", "low", "high"]]) for key, name in METRIC_TITLES.items()}
-            )
-    n = pooled.iloc[0]
+    rows = _metric_rows(metrics, model_titles, "subject")
+    caption_of_difference = ""
+    if difference is not None:
+        rows.append(_difference_row(difference))
+        tests = ", ".join(f"{METRIC_TITLES[row.metric]} {row.test}" for row in difference.itertuples())
+        caption_of_difference = f" Difference: network minus baseline, by subject, with the p of its test ({tests})."
+    rows += _metric_rows(metrics, model_titles, "scan")
+    n = metrics.iloc[0]
     caption = (
-        f"Out-of-sample performance, folds pooled; n = {people(n['n_subjects'], n['n_scans'], of)}. The 95 % intervals "
-        f"are from {n_bootstrap:,} bootstrap resamples of subjects, in which all scans of a subject stay together. By "
-        f"subject: mean probability over a subject's scans of one diagnosis{' by one model' if of else ''}; a subject "
-        "with scans of both classes is counted once in each."
+        f"Out-of-sample performance, folds pooled; n = {people(n['n_subjects'], n['n_scans'], of)}. By subject: mean "
+        f"probability over a subject's scans of one diagnosis{' by one model' if of else ''}; a subject with scans of "
+        f"both classes is counted once in each. {INTERVALS} p (chance): of the AUC, from {n_permutations:,} "
+        f"permutations of the subjects' diagnoses within folds.{caption_of_difference}"
     )
     return publish_table(metrics, pd.DataFrame(rows), out, title="Performance", caption=caption, category="performance")
+
+
+def _metric_rows(metrics, model_titles, level, **columns):
+    """One row per model, folds pooled, as displayed."""
+    rows, pooled = [], metrics[(metrics["fold"] == "all") & (metrics["level"] == level)]
+    for model, title in model_titles.items():
+        part = pooled[pooled["model"] == model].set_index("metric")
+        row = columns | {"Model": title, "By": level}
+        row |= {name: interval(*part.loc[key, ["value", "low", "high"]]) for key, name in METRIC_TITLES.items()}
+        rows.append(row | {"p (chance)": _p(part.loc["auc", "p"])})
+    return rows
+
+
+def _difference_row(difference):
+    known = difference.set_index("metric")
+    cells = dict.fromkeys(METRIC_TITLES.values(), "–")
+    for metric, row in known.iterrows():
+        cells[METRIC_TITLES[metric]] = f"{interval(row['difference'], row['low'], row['high'])}, {p_value(row['p'])}"
+    return {"Model": "Difference", "By": "subject"} | cells | {"p (chance)": "–"}
 
 
 def publish_regions(tables, out, *, group, settings, atlas="AAL", top=10, of=""):
@@ -115,8 +134,8 @@ def publish_regions(tables, out, *, group, settings, atlas="AAL", top=10, of="")
     n = frame.iloc[0]
     caption = (
         f"The {top} {atlas} regions with the largest share of positive relevance in {group} scans: mean over subjects "
-        f"in %, with its 95 % bootstrap interval over subjects; n = {people(n['n_subjects'], n['n_scans'], of)}. "
-        f"{describe_settings(settings)}"
+        f"in %, with its 95 % interval over subjects (from 8 subjects on), given these networks; n = "
+        f"{people(n['n_subjects'], n['n_scans'], of)}. {describe_settings(settings)}"
     )
     title = f"Relevance by region, {group}"
     return publish_table(frame, pd.DataFrame(shown), out, title=title, caption=caption, category="regions")
@@ -259,8 +278,8 @@ def publish_excluded(excluded, out, *, classes):
     return publish_table(excluded, shown, out, title="Excluded rows and scans", caption=caption, category="cohort")
 
 
-def publish_external(tables, out, *, split, n_models, model_titles, n_bootstrap):
-    """Every metric by scan with its interval, one row per cohort and model; the tsv also holds single models.
+def publish_external(tables, out, *, split, n_models, model_titles):
+    """Every metric by subject and by scan with its interval, by cohort and model; the tsv also holds single models.
 
     Parameters
     ----------
@@ -274,20 +293,16 @@ def publish_external(tables, out, *, split, n_models, model_titles, n_bootstrap)
     str, the caption
     """
     rows = []
-    for cohort, table in tables.items():
-        pooled = table[(table["fold"] == "all") & (table["level"] == "scan")]
-        for model, title in model_titles.items():
-            part = pooled[pooled["model"] == model].set_index("metric")
-            n = part.iloc[0]
-            row = {"Tested on": cohort, "Subjects": n["n_subjects"], "Scans": n["n_scans"], "Model": title}
-            rows.append(
-                row | {name: interval(*part.loc[key, ["value", "low", "high"]]) for key, name in METRIC_TITLES.items()}
-            )
+    for level in ("subject", "scan"):
+        for cohort, table in tables.items():
+            n = table.iloc[0]
+            counts = {"Tested on": cohort, "Subjects": n["n_subjects"], "Scans": n["n_scans"]}
+            rows += _metric_rows(table, model_titles, level, **counts)
     caption = (
-        f"The {count(n_models, 'model')} of {split} tested out of sample on {listing(tables)}, by scan, models pooled. "
-        f"The 95 % intervals are from {n_bootstrap:,} bootstrap resamples of subjects, in which all classifications of "
-        "a subject's scans stay together. Scans of another study are classified by each model, normalised with the "
-        "parameters of its training scans."
+        f"The {count(n_models, 'model')} of {split} tested out of sample on {listing(tables)}, models pooled. "
+        f"{INTERVALS} All classifications of a subject's scans, by all models, count as one subject. Scans of another "
+        "study are classified by each model, normalised with the parameters of its training scans. p (chance): of the "
+        "AUC, from permutations of the subjects' diagnoses."
     )
     frame = pd.concat([table.assign(tested_on=cohort) for cohort, table in tables.items()], ignore_index=True)
     title = f"Internal and external performance, {split}"

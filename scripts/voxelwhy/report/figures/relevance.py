@@ -168,7 +168,7 @@ def mosaic(maps, anatomy_path, brain_path, axis_name, slices_mm):
 def draw_region_ranking(
     tables, out, *, group, settings, simulated, atlas="AAL", figure="share", top=10, of="", dpi=150
 ):
-    """The regions with the largest relevance, one panel per method, with bootstrap intervals over subjects.
+    """The regions with the largest relevance, one panel per method, with intervals over subjects.
 
     Parameters
     ----------
@@ -201,8 +201,9 @@ def draw_region_ranking(
     described = "; ".join(describe_method(name, settings.get("methods", {}).get(name)) for name in tables)
     caption = (
         f"The {top} {atlas} regions with the largest {units[figure]}, {group_title(group)} "
-        f"({people(n['n_subjects'], n['n_scans'], of)}). Points: mean over subjects; lines: 95 % bootstrap interval "
-        f"over subjects. Relevance explains the {describe_target(settings)}. Methods: {described}."
+        f"({people(n['n_subjects'], n['n_scans'], of)}). Points: mean over subjects; lines: 95 % interval over "
+        f"subjects (from 8 subjects on), given these networks. Relevance explains the {describe_target(settings)}. "
+        f"Methods: {described}."
     )
     title = f"Relevance by region, {group_title(group)}"
     return save_figure(fig, out, simulated=simulated, title=title, caption=caption, category="regions", dpi=dpi)
