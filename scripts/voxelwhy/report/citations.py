@@ -247,6 +247,12 @@ OF_CHANNEL = {"log_jacobian": "chung2001", "grey_matter_modulated": "ashburner20
 _ALWAYS = ("rieke2018", "avants2011", "fonov2011", "abraham2014", "molder2021")
 
 
+def reports_accuracy(settings):
+    """Whether a study with these settings reports accuracy: its networks are trained, or their training is known."""
+    model = settings.get("model", {})
+    return "weights" not in model or "trained_on" in model
+
+
 def choose_citations(settings, *, simulated):
     """The works that a study with these settings builds on, alphabetically, as (text, link) pairs.
 
@@ -255,11 +261,8 @@ def choose_citations(settings, *, simulated):
     settings : dict, the whole config
     simulated : bool
     """
-    keys = (
-        set(_ALWAYS)
-        | set(STATISTICS)
-        | {OF_METHOD[name] for name in settings.get("heatmaps", {}).get("methods", {}) if name in OF_METHOD}
-    )
+    keys = set(_ALWAYS) | (set(STATISTICS) if reports_accuracy(settings) else {"hall1992"})
+    keys |= {OF_METHOD[name] for name in settings.get("heatmaps", {}).get("methods", {}) if name in OF_METHOD}
     keys |= set(works_of(settings.get("atlas", {}).get("name", "AAL")))
     training = settings.get("training", {})
     keys |= set(OF_NETWORK.get(training.get("network"), ()))

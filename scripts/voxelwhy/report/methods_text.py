@@ -161,15 +161,15 @@ def _evaluation(settings, simulated, accuracy):
     sentences = []
     if accuracy:
         sentences += [
-            "The subject is the unit of analysis: the probability was averaged over a subject's scans of one diagnosis.",
-            "Confidence intervals (95 %) are Wilson's for accuracy, sensitivity and specificity (Wilson 1927), combined "
-            "by squaring and adding for balanced accuracy (Newcombe 1998), and score-like for the AUC, with a variance "
-            "between those of Newcombe (2006) and DeLong et al. (1988).",
+            "The subject is the unit of analysis: probabilities were averaged over a subject's scans of one diagnosis.",
+            "Confidence intervals (95 %) are Wilson's for accuracy, sensitivity and specificity (Wilson 1927), "
+            "combined by squaring and adding for balanced accuracy (Newcombe 1998), and score-like for the AUC, with a "
+            "variance between those of Newcombe (2006) and DeLong et al. (1988).",
             "They are conditional on the trained networks.",
             f"Whether a network is better than chance was tested by {permutations} of the subjects' diagnoses within "
             "folds (Phipson & Smyth 2010).",
-            "Network and baseline were compared on the same subjects, in AUC by the test of DeLong et al. (1988) and in "
-            "accuracy by the exact test of McNemar (1947), with the interval of Newcombe (1998).",
+            "Network and baseline were compared on the same subjects, in AUC by the test of DeLong et al. (1988) and "
+            "in accuracy by the exact test of McNemar (1947), with the interval of Newcombe (1998).",
         ]
     if simulated:
         draws = settings.get("shuffled", 0)
