@@ -60,7 +60,10 @@ def compare_models(network, baseline, *, classes, n_permutations=10_000, seed=0)
     rows, scores = by_subject(network), [by_subject(table)["probability"].to_numpy() for table in (network, baseline)]
     truth = (rows["label"] == classes["positive"]).to_numpy()
     names, subjects = np.unique(rows["subject_id"].to_numpy(dtype=str), return_inverse=True)
-    table = [_of_auc(scores, truth, subjects), _of_accuracy(scores, truth, subjects, n_permutations, seed)]
+    table = [
+        auc_difference(scores, truth, subjects),
+        accuracy_difference(scores, truth, subjects, n_permutations=n_permutations, seed=seed),
+    ]
     return pd.DataFrame(table).assign(n_subjects=len(names))
 
 
@@ -69,7 +72,19 @@ def _row(metric, values, limits, p, test):
     return row | {"low": limits[0], "high": limits[1], "p": p, "test": test}
 
 
-def _of_auc(scores, truth, subjects):
+def auc_difference(scores, truth, subjects):
+    """Compare two AUCs over the same rows.
+
+    Parameters
+    ----------
+    scores : two arrays (rows,)
+    truth : boolean array (rows,)
+    subjects : integer array (rows,), number of the subject of each row, from 0
+
+    Returns
+    -------
+    dict, a row of `compare_models`
+    """
     if truth.all() or not truth.any():
         return _row("auc", (np.nan, np.nan), (np.nan, np.nan), np.nan, "paired DeLong")
     parts = [auc_parts(values, truth, subjects) for values in scores]
@@ -92,7 +107,8 @@ def _p_of_delong(aucs, variance, n_subjects):
     return float(2 * stats.t.sf(abs(difference) / np.sqrt(variance), n_subjects - 2))
 
 
-def _of_accuracy(scores, truth, subjects, n_permutations, seed):
+def accuracy_difference(scores, truth, subjects, *, n_permutations=10_000, seed=0):
+    """Compare two accuracies over the same rows; parameters and result as of `auc_difference`."""
     first, second = ((values >= 0.5) == truth for values in scores)
     cells = np.array([(first & second).mean(), (first & ~second).mean(), (~first & second).mean(), 0.0])
     cells[3] = 1 - cells[:3].sum()

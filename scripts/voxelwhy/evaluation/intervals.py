@@ -6,7 +6,7 @@ Their coverage is simulated by tests/bench/coverage.py; docs/trust/statistics.md
 from __future__ import annotations
 
 import numpy as np
-from scipy.optimize.elementwise import find_root
+from scipy.optimize import brentq
 from scipy.stats import norm
 from statsmodels.stats.proportion import proportion_confint
 
@@ -147,7 +147,9 @@ def auc_interval(auc, variance, n_positive, n_negative):
     ----------
     Newcombe 2006, Statistics in Medicine 25:559; Hanley & McNeil 1982; DeLong et al. 1988.
     """
-    auc, variance, n_positive, n_negative = np.broadcast_arrays(*map(_floats, (auc, variance, n_positive, n_negative)))
+    auc, variance, n_positive, n_negative = (
+        np.asarray(values, dtype=float) for values in (auc, variance, n_positive, n_negative)
+    )
     with np.errstate(invalid="ignore", divide="ignore"):
         overlap = 4 * auc * (1 - auc) * np.minimum(n_positive, n_negative)
         ratio = variance / _exponential_variance(auc, n_positive, n_negative)
@@ -159,24 +161,21 @@ def auc_interval(auc, variance, n_positive, n_negative):
     return low[()], high[()]
 
 
-def _floats(values):
-    return np.asarray(values, dtype=float)
-
-
 def _exponential_variance(t, n_positive, n_negative):
     half = (n_positive + n_negative) / 2 - 1
     return t * (1 - t) * (1 + half * (1 - t) / (2 - t) + half * t / (1 + t)) / (n_positive * n_negative)
 
 
+@np.vectorize
 def _lower_limit(auc, scale, n_positive, n_negative):
     """Solve (auc - t)² = 1.96² V(t) for t below `auc`; 0 for an AUC of 0, NaN without subjects of both classes."""
+    if not np.isfinite(auc) or not min(n_positive, n_negative) > 0:
+        return np.nan
+    if auc <= 0:
+        return 0.0
 
-    def excess(t, auc, scale, n_positive, n_negative):
+    def excess(t):
         return (auc - t) ** 2 - Z**2 * scale * _exponential_variance(t, n_positive, n_negative)
 
-    known = np.isfinite(auc) & (np.minimum(n_positive, n_negative) > 0)
-    solved = known & (auc > 0)
-    arguments = [np.where(solved, values, 1) for values in (auc, scale, n_positive, n_negative)]
     # The bracket ends just below the AUC, since an AUC of 1 is itself a root, but not the limit.
-    root = find_root(excess, (np.zeros_like(arguments[0]), arguments[0] * (1 - 1e-9)), args=tuple(arguments)).x
-    return np.where(solved, root, np.where(known, 0.0, np.nan))
+    return brentq(excess, 0, auc * (1 - 1e-9))
