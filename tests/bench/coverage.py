@@ -39,7 +39,7 @@ def percent(share):
 def auc_rows(many=MANY, some=SOME):
     """Rows of the AUC by subject: families of scores, true AUCs and numbers of subjects by class."""
     settings = [(family, auc, 18, 18) for family in cases.FAMILIES for auc in (0.75, 0.92, 0.98)]
-    settings += [(family, auc, *n) for n in ((30, 12), (60, 60)) for family in cases.FAMILIES for auc in (0.75, 0.98)]
+    settings += [(family, auc, *n) for n in ((12, 30), (60, 60)) for family in cases.FAMILIES for auc in (0.75, 0.98)]
     for family, auc, n_positive, n_negative in settings:
         intervals = cases.auc_intervals(family, auc, n_positive, n_negative, many, some)
         data = {"scores": family, "true AUC": f"{auc:g}", "subjects": f"{n_positive} + {n_negative}"}

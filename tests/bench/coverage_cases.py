@@ -149,8 +149,8 @@ def draw_predictions(options, n, rng):
     return pd.DataFrame(rows, columns=["fold", "scan_id", "subject_id", "label", "probability"])
 
 
-def repeated_intervals(options, few, n=18):
-    """Intervals of accuracy, balanced accuracy and AUC by level; and the true values, from a large cohort."""
+def repeated_intervals(options, few, n=18, large=20_000):
+    """Intervals of accuracy, balanced accuracy and AUC by level; and the true values, from `large` subjects a class."""
     rng = generator("repeated", sorted(options.items()))
     how = {"model": "m", "classes": CLASSES, "n_permutations": 1}
     kept = [(level, metric) for level in ("subject", "scan") for metric in ("accuracy", "balanced_accuracy", "auc")]
@@ -159,7 +159,7 @@ def repeated_intervals(options, few, n=18):
         scored = score_predictions(draw_predictions(options, size, rng).assign(split=0), **how)
         return scored[scored["fold"] == "all"].set_index(["level", "metric"])
 
-    truths = table(20_000)["value"].to_dict()
+    truths = table(large)["value"].to_dict()
     tables = [table(n) for _ in range(few)]
     return {key: np.array([own.loc[key, ["low", "high"]] for own in tables], dtype=float) for key in kept}, truths
 

@@ -61,7 +61,7 @@ def mean_of_two_interval(first, second):
 
     References
     ----------
-    Newcombe 1998 (Statistics in Medicine 17:873, method 10); Zou & Donner 2008 for sums.
+    Newcombe 1998 (Statistics in Medicine 17:873, method 10); Zou & Donner 2008.
     """
     (a, low_a, high_a), (b, low_b, high_b) = first, second
     mean = (a + b) / 2
