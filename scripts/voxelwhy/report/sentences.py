@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from voxelwhy.io.text import interval, judged_by, listing, method_name, p_value, people
+from voxelwhy.io.text import interval, judged_by, listing, method_name, number, p_value, people
 
 FEW_SUBJECTS = 100
 SIGNIFICANT = 0.05
@@ -74,12 +74,12 @@ def _accuracy(metrics, difference, model, baseline, simulated, classes):
 
 
 def in_difference(difference, metric="accuracy"):
-    """The difference between network and baseline with its test, to follow on both: ", difference 0.05 (...)"."""
+    """The difference between network and baseline with its test, to follow on both: ", difference 0.05 (0.01 to …"."""
     if difference is None:
         return ""
     row = difference.set_index("metric").loc[metric]
-    test = f"{row['test']}, {p_value(row['p'])}"
-    return f", difference {interval(row['difference'], row['low'], row['high'])} ({test})"
+    limits = f"{number(row['low'])} to {number(row['high'])}"
+    return f", difference {number(row['difference'])} ({limits}; {row['test']}, {p_value(row['p'])})"
 
 
 def better_than_chance(row):

@@ -209,7 +209,7 @@ def test_the_first_sentence_has_the_difference_and_says_what_is_not_better_than_
     """Chance is judged by p, not by the interval, which may lie above 0.5 for no better reason than its folds."""
     how = {"simulated": False, "classes": CLASSES, "difference": difference}
     row = difference.set_index("metric").loc["accuracy"]
-    words = f"difference {row['difference']:z.2f} ({row['low']:z.2f} to {row['high']:z.2f}) (exact McNemar, p = "
+    words = f"difference {row['difference']:z.2f} ({row['low']:z.2f} to {row['high']:z.2f}; exact McNemar, p = "
     auc = (metrics["metric"] == "auc") & (metrics["level"] == "subject")
     for p, low, said in ((0.2, 0.6, True), (np.nan, 0.6, True), (0.05, 0.4, False), (0.001, 0.4, False)):
         changed = metrics.assign(p=metrics["p"].mask(auc, p), low=metrics["low"].mask(auc, low))
