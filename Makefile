@@ -8,7 +8,7 @@ VENV := .venv
 READY := $(VENV)/requirements.txt
 CORES ?= all
 
-.PHONY: demo test test-rest test-all test-slurm check docs bench scaling cost choices null confounds clean
+.PHONY: demo test test-rest test-all test-slurm check docs bench scaling cost coverage choices null confounds clean
 
 demo: $(READY)
 	@. $(VENV)/bin/activate && snakemake --cores $(CORES)
@@ -57,6 +57,10 @@ cost: $(READY)
 	@. $(VENV)/bin/activate && export PYTHONPATH=scripts:tests && mkdir -p results/bench \
 		&& python -m bench.cost_study > results/bench/cost.yaml \
 		&& snakemake --cores $(CORES) --configfile results/bench/cost.yaml && python -m bench.cost_page
+
+# Coverage of each interval and false positive rate of each test, by simulation (minutes; makes docs/figures/coverage.md).
+coverage: $(READY)
+	@. $(VENV)/bin/activate && PYTHONPATH=scripts:tests python -m bench.coverage
 
 # How choices, chance and confounds affect heatmaps (about an hour each; resumes): the figures and tables of
 # docs/trust/choices.md, docs/trust/null.md and docs/trust/confounds.md.

@@ -12,8 +12,6 @@ with door(snakemake) as job:
         read_pieces(job.input.relevance, RELEVANCE),
         read_table(job.input.regions, ATLAS),
         groups,
-        n_bootstrap=job.settings["bootstrap"],
-        seed=job.settings["seed"],
     )
     tables = [read_table(path, SHUFFLED) for path in job.input.shuffled]
     draws = join_folds(tables)[job.wildcards.method] if tables else None

@@ -4,32 +4,32 @@ from pathlib import Path
 
 import pandas as pd
 
-from voxelwhy.evaluation.metrics import confusion
+from voxelwhy.evaluation.metrics import by_subject, confusion
 from voxelwhy.io.tables import HISTORY, METRICS, PREDICTIONS, ROC, read_table
 from voxelwhy.jobs.doors import door
 from voxelwhy.report.figures.external import draw_external
 from voxelwhy.report.figures.performance import draw_confusion, draw_learning_curves, draw_metrics, draw_roc
 
 
-def draw_cohort(job, out, resampled):
-    how = {key: job.settings[key] for key in ("simulated", "of", "dpi")}
+def draw_cohort(job, out, settings):
+    how, titles = {key: settings[key] for key in ("simulated", "of", "dpi")}, settings["titles"]
     metrics = read_table(job.input.metrics, METRICS)
-    draw_metrics(metrics, out["metrics"], level="scan", **resampled, **how)
-    draw_roc(read_table(job.input.roc, ROC), metrics, out["roc"], **resampled, **how)
+    draw_metrics(metrics, out["metrics"], level="subject", model_titles=titles, **how)
+    roc = read_table(job.input.roc, ROC)
+    draw_roc(roc, metrics, out["roc"], model_titles=titles, n_bootstrap=settings["bootstrap"], **how)
     predictions = pd.concat([read_table(path, PREDICTIONS) for path in job.input.predictions], ignore_index=True)
     n = {f"n_{unit}s": predictions[f"{unit}_id"].nunique() for unit in ("subject", "scan")}
-    counts = confusion(predictions, job.settings["classes"])
-    draw_confusion(counts, out["confusion"], model_title=job.settings["titles"]["cnn"], **n, **how)
+    counts = confusion(by_subject(predictions), settings["classes"])
+    draw_confusion(counts, out["confusion"], model_title=titles["cnn"], **n, **how)
     if job.input.histories:
         folds = {int(Path(path).parent.name.removeprefix("fold-")): path for path in job.input.histories}
         histories = {fold: read_table(path, HISTORY) for fold, path in folds.items()}
-        of_training = {"settings": job.settings["training"], "simulated": how["simulated"], "dpi": how["dpi"]}
+        of_training = {"settings": settings["training"], "simulated": how["simulated"], "dpi": how["dpi"]}
         draw_learning_curves(histories, out["learning_curves"], **of_training)
 
 
 with door(snakemake) as job:
     settings, out = job.settings, job.output.stems()
-    resampled = {"model_titles": settings["titles"], "n_bootstrap": settings["bootstrap"]}
     if "external" in out:
         draw_external(
             {
@@ -39,9 +39,9 @@ with door(snakemake) as job:
             out["external"],
             split=settings["split_name"],
             n_models=settings["n_models"],
+            model_titles=settings["titles"],
             simulated=settings["simulated_anywhere"],
             dpi=settings["dpi"],
-            **resampled,
         )
     else:
-        draw_cohort(job, out, resampled)
+        draw_cohort(job, out, settings)

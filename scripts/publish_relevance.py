@@ -14,7 +14,7 @@ from voxelwhy.io.tables import (
     read_table,
 )
 from voxelwhy.jobs.doors import door
-from voxelwhy.report.tables import (
+from voxelwhy.report.relevance_tables import (
     publish_agreement,
     publish_baseline_regions,
     publish_imported,

@@ -1,18 +1,24 @@
 """Write tables of the cohort, excluded scans and the performance on each cohort, as tsv, md and tex."""
 
-from voxelwhy.io.tables import EXCLUDED, METRICS, TABLE1, read_table
+from voxelwhy.io.tables import DIFFERENCES, EXCLUDED, METRICS, TABLE1, read_table
 from voxelwhy.jobs.doors import door
 from voxelwhy.report.tables import publish_excluded, publish_external, publish_metrics, publish_table1
 
 with door(snakemake) as job:
     out, settings = job.output.stems(), job.settings
-    resampled = {"model_titles": settings.get("titles"), "n_bootstrap": settings.get("bootstrap")}
     if "excluded" in out:
         publish_excluded(read_table(job.input.excluded, EXCLUDED), out["excluded"], classes=settings["classes"])
     if "table1" in out:
         publish_table1(read_table(job.input.table1, TABLE1), out["table1"], of=settings["of"])
     if "metrics" in out:
-        publish_metrics(read_table(job.input.metrics[0], METRICS), out["metrics"], of=settings["of"], **resampled)
+        publish_metrics(
+            read_table(job.input.metrics[0], METRICS),
+            out["metrics"],
+            model_titles=settings["titles"],
+            n_permutations=settings["permutations"],
+            difference=read_table(job.input.difference[0], DIFFERENCES),
+            of=settings["of"],
+        )
     if "external" in out:
         publish_external(
             {
@@ -22,5 +28,5 @@ with door(snakemake) as job:
             out["external"],
             split=settings["split_name"],
             n_models=settings["n_models"],
-            **resampled,
+            model_titles=settings["titles"],
         )

@@ -152,7 +152,7 @@ def _predictions(settings, folds, paths, mask, fold, seed):
 
 def _accuracy(precision, predictions, seed):
     scores = score_predictions(pd.concat(predictions, ignore_index=True), model="cnn", classes=CLASSES, seed=seed)
-    pooled = scores[(scores["level"] == "scan") & (scores["fold"] == "all")].set_index("metric")
+    pooled = scores[(scores["level"] == "subject") & (scores["fold"] == "all")].set_index("metric")
     figures = {name: tuple(pooled.loc[name, ["value", "low", "high"]].astype(float)) for name in ("accuracy", "auc")}
     n_scans, n_subjects = (int(pooled[column].iloc[0]) for column in ("n_scans", "n_subjects"))
     return Accuracy(f"embedded cohort, {len(predictions)} folds", precision, n_scans, n_subjects, **figures)

@@ -120,7 +120,7 @@ def test_with_a_split_there_is_accuracy_beside_the_baseline_and_no_history(forei
     assert not list(foreign.result("splits").rglob("*history*"))
     assert not list(foreign.result("splits").rglob("*learning*"))
     assert not foreign.result("splits/kfold").exists(), "one file of weights is not the models of several folds"
-    assert "Accuracy (95 % CI" in foreign.text
+    assert "Accuracy by subject (95 % CI)" in foreign.text
     assert "was not trained by this study: its weights are those of 2018.pt" in foreign.report
     assert 'id="performance"' in foreign.report and 'id="training"' not in foreign.report
 

@@ -69,7 +69,7 @@ if CELLS:
         resources:
             **ask.maps,
         params:
-            settings=facts("classes", "bootstrap", "seed", "top", "shown", "atlas", **plan.compared()),
+            settings=facts("classes", "top", "shown", "atlas", **plan.compared()),
         script:
             "../../scripts/compare_cells.py"
 

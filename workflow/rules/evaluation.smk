@@ -2,7 +2,8 @@
 Evaluation: how accurate the network is, how far the heatmaps agree, and whether they detect what was planted.
 
 IN   predictions of the folds and of the baseline; mean maps by method; for the embedded cohort its truth
-OUT  splits/<split>/evaluation/metrics.tsv, roc.tsv    accuracy and AUC with intervals from resampled subjects
+OUT  splits/<split>/evaluation/metrics.tsv, roc.tsv    accuracy and AUC by subject and by scan, with intervals
+     splits/<split>/evaluation/difference.tsv          the network compared with the baseline
      splits/<split>/evaluation/agreement.tsv           distances and rank correlations of mean maps
      splits/<split>/shuffled/fold-<k>/<n>-of-<N>.tsv   relevance of networks trained on shuffled diagnoses, part of the draws
      splits/<split>/evaluation/truth.tsv               each method against the planted disease (simulated cohorts only)
@@ -26,17 +27,18 @@ rule numbers:
 
 
 rule evaluate_predictions:
-    """Compute accuracy, AUC and related measures with intervals, for the network and the baseline."""
+    """Compute accuracy, AUC and related measures, for the network, the baseline and the difference between them."""
     input:
         cnn=study.predictions,
         baseline="<results>/splits/{split}/baseline/predictions.tsv",
     output:
         metrics="<results>/splits/{split}/evaluation/metrics.tsv",
+        difference="<results>/splits/{split}/evaluation/difference.tsv",
         roc="<results>/splits/{split}/evaluation/roc.tsv",
     group:
         "results_{split}"
     params:
-        settings=facts("classes", "bootstrap", "seed"),
+        settings=facts("classes", "bootstrap", "permutations", "seed"),
     script:
         "../../scripts/evaluate_predictions.py"
 
@@ -122,6 +124,7 @@ rule summarise:
     """Summarise the study in three sentences."""
     input:
         metrics=study.metrics,
+        difference=study.difference,
         regions=study.regions,
         truth=study.truth,
     output:

@@ -102,6 +102,7 @@ if study.external:
     use rule summarise as summarise_external with:
         input:
             metrics=study.metrics,
+            difference=study.difference,
             own=study.own_metrics,
             regions=study.regions,
         wildcard_constraints:
@@ -134,7 +135,7 @@ if study.external:
         group:
             "external"
         params:
-            settings=facts("split_name", "n_models", "cohorts", "titles", "bootstrap", "simulated_anywhere", "dpi"),
+            settings=facts("split_name", "n_models", "cohorts", "titles", "simulated_anywhere", "dpi"),
 
     use rule publish_tables as publish_cohorts with:
         input:
@@ -146,4 +147,4 @@ if study.external:
         group:
             "external"
         params:
-            settings=facts("split_name", "n_models", "cohorts", "titles", "bootstrap"),
+            settings=facts("split_name", "n_models", "cohorts", "titles"),

@@ -3,7 +3,7 @@ Regions: relevance by atlas region, with intervals.
 
 IN   splits/<split>/heatmaps/<method>/relevance.tsv
 OUT  atlas/labels.nii.gz, regions.tsv            the atlas on the study's grid
-     splits/<split>/regions/<method>.tsv         means over subjects with bootstrap intervals, and ranks, by group
+     splits/<split>/regions/<method>.tsv         means over subjects with intervals, and ranks, by group
 """
 
 
@@ -39,6 +39,6 @@ rule aggregate_regions:
     group:
         "results_{split}"
     params:
-        settings=facts("classes", "bootstrap", "seed", "judged", "target"),
+        settings=facts("classes", "judged", "target"),
     script:
         "../../scripts/aggregate_regions.py"

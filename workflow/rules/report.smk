@@ -189,12 +189,13 @@ rule publish_tables:
     input:
         table1="<results>/splits/{split}/table1.tsv",
         metrics=study.metrics,
+        difference=study.difference,
     output:
         **tables("splits/{split}/tables", shown.split_tables),
     group:
         "results_{split}"
     params:
-        settings=facts("titles", "bootstrap", "of"),
+        settings=facts("titles", "permutations", "of"),
     script:
         "../../scripts/publish_tables.py"
 

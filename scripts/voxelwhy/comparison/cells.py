@@ -100,7 +100,7 @@ def gather_study(study, *, split, methods, classes):
     dict:
 
     - folder: path of the split's results
-    - auc: by model ("cnn", "baseline"), value, low, high, n_subjects, n_scans (by scan, folds pooled)
+    - auc: by model ("cnn", "baseline"), value, low, high, n_subjects, n_scans (by subject, folds pooled)
     - predictions: columns of the network's out-of-sample predictions
     - truth: rows by tables.TRUTH, each with `draws`, the AUPRC of each draw of shuffled diagnoses; empty if no planted
       disease is known
@@ -109,7 +109,7 @@ def gather_study(study, *, split, methods, classes):
     """
     folder = Path("results", study, "splits", split)
     metrics = read_table(folder / "evaluation" / "metrics.tsv", METRICS)
-    pooled = metrics[(metrics["metric"] == "auc") & (metrics["level"] == "scan") & (metrics["fold"] == "all")]
+    pooled = metrics[(metrics["metric"] == "auc") & (metrics["level"] == "subject") & (metrics["fold"] == "all")]
     # Read from the table rather than from the folders, since an earlier run may have had more folds.
     folds = sorted(read_table(folder / "folds.tsv", FOLDS)["fold"].unique())
     predictions = pd.concat(

@@ -31,8 +31,8 @@ def report_comparison(cells, template_path, out, settings):
     `cells` : list of dict, of `comparison.cells.gather_study` with choices and repeat
     template_path : path of the template on the study's grid
     out : dict of paths: `cells`, methods and, for the question null, regions (tables); table, figure (without suffix)
-    settings : dict; question, choices (settings, in their order), refused, repeated, same_scans, classes, bootstrap,
-        seed, top, shown, simulated, atlas
+    settings : dict; question, choices (settings, in their order), refused, repeated, same_scans, classes,
+        top, shown, simulated, atlas
     """
     # JSON sorts keys by name, but the last choice defines the panels of the figure.
     cells = [
@@ -57,8 +57,7 @@ def _choices(cells, methods, columns, template_path, out, settings):
         found = found_table(methods, columns)
     how |= {"repeated": settings["repeated"]}
     publish_choices(combinations, found, columns, out["table"], refused=settings["refused"], **how)
-    look = {"n_bootstrap": settings["bootstrap"], "dpi": settings["shown"]["dpi"]}
-    draw_choices(combinations, found, columns, out["figure"], **how, **look)
+    draw_choices(combinations, found, columns, out["figure"], **how, dpi=settings["shown"]["dpi"])
 
 
 def _null(cells, methods, columns, template_path, out, settings):
@@ -91,10 +90,4 @@ def _confounds(cells, methods, columns, template_path, out, settings):
 
 
 def _combinations(cells, settings):
-    return combination_table(
-        cells,
-        same_scans=settings["same_scans"],
-        classes=settings["classes"],
-        n_bootstrap=settings["bootstrap"],
-        seed=settings["seed"],
-    )
+    return combination_table(cells, same_scans=settings["same_scans"], classes=settings["classes"])

@@ -10,7 +10,9 @@ from statsmodels.stats.proportion import proportion_confint
 
 from voxelwhy.comparison.combinations import short_names
 from voxelwhy.evaluation.chance import compare_with_draws, verdicts
-from voxelwhy.evaluation.metrics import INTERVAL, subject_weights, weighted_auc
+from voxelwhy.evaluation.delong import auc_covariance, auc_parts
+from voxelwhy.evaluation.intervals import auc_interval
+from voxelwhy.evaluation.metrics import by_subject
 from voxelwhy.registry import METHODS
 
 NOMINAL = 0.05
@@ -54,13 +56,13 @@ def method_table(cells):
     return pd.DataFrame(rows)
 
 
-def combination_table(cells, *, same_scans, classes, n_bootstrap=1000, seed=0):
+def combination_table(cells, *, same_scans, classes):
     """Make a table with one row per combination: mean AUC over repeats with a 95 % interval, and that of the baseline.
 
     Parameters
     ----------
     `cells` : list of dict, of `cells.gather_study` with choices and repeat
-    same_scans : bool; whether repeats use the same scans. If so, the interval is that of resampled subjects, with all
+    same_scans : bool; whether repeats use the same scans. If so, the interval is that of an AUC by subject, with all
         repeats together, and reflects the variation between subjects. Otherwise it is Student's over the repeats
     """
     rows = []
@@ -68,7 +70,7 @@ def combination_table(cells, *, same_scans, classes, n_bootstrap=1000, seed=0):
         own = [other for other in cells if other["choices"] == cell["choices"]]
         values = np.array([other["auc"]["cnn"]["value"] for other in own])
         if same_scans:
-            low, high = _bootstrap_of_means(own, classes, n_bootstrap, seed)
+            low, high = _interval_over_subjects(own, values.mean(), classes)
         else:
             low, high = mean_interval(values)
         baseline = [other["auc"]["baseline"]["value"] for other in own if "baseline" in other["auc"]]
@@ -211,19 +213,21 @@ def mean_interval(values):
     return values.mean() - half, values.mean() + half
 
 
-def _bootstrap_of_means(cells, classes, n_bootstrap, seed):
-    """Compute the interval of the mean AUC over repeats; each resample of subjects gives an AUC in every repeat."""
-    pooled = pd.concat([pd.DataFrame(cell["predictions"]).assign(of=k) for k, cell in enumerate(cells)])
-    scores, positive = pooled["probability"].to_numpy(), (pooled["label"] == classes["positive"]).to_numpy()
-    own = [(pooled["of"] == k).to_numpy() for k in range(len(cells))]
-    means = [
-        np.ma.masked_invalid([weighted_auc(scores[rows], positive[rows], weights[:, rows]) for rows in own]).mean(
-            axis=0
-        )
-        for weights in subject_weights(pooled["subject_id"], n_bootstrap, seed)
+def _interval_over_subjects(cells, mean, classes):
+    """Compute the interval of the mean AUC over repeats in which different networks classify the same subjects."""
+    rows = pd.concat([by_subject(pd.DataFrame(cell["predictions"])).assign(repeat=k) for k, cell in enumerate(cells)])
+    rows["subject"] = pd.factorize(rows["subject_id"])[0]
+    rows["positive"] = rows["label"] == classes["positive"]
+    if not np.isfinite(mean):
+        return np.nan, np.nan
+    n_subjects = rows["subject"].nunique()
+    parts = [
+        auc_parts(own["probability"], own["positive"], own["subject"].to_numpy(), n_subjects)
+        for _, own in rows.groupby("repeat")
     ]
-    known = np.ma.concatenate(means).compressed()
-    return tuple(np.percentile(known, INTERVAL)) if len(known) else (np.nan, np.nan)
+    variance = np.mean([[auc_covariance(first, second) for second in parts] for first in parts])
+    counts = rows.groupby("positive")["subject"].nunique()
+    return auc_interval(mean, variance, counts[True], counts[False])
 
 
 def _rates(method, n, counts):

@@ -32,8 +32,8 @@ def publish_choices(combinations, found, columns, out, *, refused, repeated, sam
             for name in [*FIGURES, "n_found", "found"]:
                 frame[f"{method}_{name}"] = own[name].to_numpy()
     caption = (
-        f"{'Simulated data. ' if simulated else ''}AUC: mean over repeats ({describe_repeats(repeated)}) with its 95 % "
-        f"interval ({'over resampled subjects' if same_scans else 'Student, over repeats'}). "
+        f"{'Simulated data. ' if simulated else ''}AUC by subject: mean over repeats ({describe_repeats(repeated)}) "
+        f"with its 95 % interval ({'over subjects' if same_scans else 'Student, over repeats'}). "
     )
     if found is not None:
         caption += (

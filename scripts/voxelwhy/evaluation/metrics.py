@@ -1,30 +1,33 @@
-"""Out-of-sample performance of a classifier, with bootstrap intervals over subjects."""
+"""Out-of-sample performance of a classifier: values, intervals and tests, with the subject as the unit."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import accuracy_score, recall_score, roc_auc_score
 
 from voxelwhy.errors import InputError
+from voxelwhy.evaluation.delong import auc_covariance, auc_parts, require_scores
+from voxelwhy.evaluation.intervals import auc_interval, effective_subjects, mean_of_two_interval, proportion_interval
+from voxelwhy.evaluation.label_permutations import permutation_p
 
 METRIC_NAMES = ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "auc")
+LEVELS = ("subject", "scan")
 INTERVAL = (2.5, 97.5)
 ROC_POINTS = 101
 #: Resamples are drawn in batches of this many values.
 BATCH_VALUES = 200_000
 
 
-def score_predictions(predictions, *, model, classes, n_bootstrap=1000, seed=0):
-    """Compute accuracy, balanced accuracy, sensitivity, specificity and AUC with 95 % intervals, by scan and subject.
+def score_predictions(predictions, *, model, classes, n_permutations=10_000, seed=0):
+    """Compute accuracy, balanced accuracy, sensitivity, specificity and AUC with 95 % intervals, by subject and scan.
 
     Parameters
     ----------
     predictions : DataFrame by the PREDICTIONS schema, out of sample
     model : str, name of the model in the table
     classes : {"positive": name, "negative": name}
-    n_bootstrap : int, number of resamples of subjects; all scans of a subject are resampled together
-    seed : int; models scored with the same seed on the same subjects share their resamples
+    n_permutations : int, number of permutations of the diagnoses for p
+    seed : int; models scored with the same seed on the same subjects share their permutations
 
     Returns
     -------
@@ -32,28 +35,32 @@ def score_predictions(predictions, *, model, classes, n_bootstrap=1000, seed=0):
         One row for each metric and level, for each fold and for all folds pooled ("all"). At the level "subject", the
         probability is averaged over a subject's scans with the same label, so a subject with scans of both classes
         counts once per label. If the models of several folds classify the same scan (of another study), each
-        classification counts, and n is the number of distinct scans and subjects. The positive class is predicted from
-        a probability of 0.5. The AUC of pooled folds mixes the probabilities of different models. A metric that is not
-        defined (without scans of a class) is NaN, with its interval; resamples that lack a class are ignored in the
-        percentiles.
+        classification counts in the value; n is the number of distinct scans and subjects. The positive class is
+        predicted from a probability of 0.5. The AUC of pooled folds mixes the probabilities of different models.
+
+        At both levels only subjects are independent. The intervals are Wilson's for proportions, with the effective
+        number of subjects as n; Newcombe's square-and-add for balanced accuracy; `intervals.auc_interval` for the AUC.
+        `p` is that of `label_permutations.permutation_p`, for the level "subject" and all folds. A metric that is not
+        defined (without scans of a class) is NaN, with interval and p.
 
     Raises
     ------
     InputError
-        There are no predictions, or a label is not one of `classes`.
+        There are no predictions, a label is not one of `classes`, or a probability is not a number.
     """
-    _require(predictions, classes)
+    require_predictions(predictions, classes)
     folds = [("all", predictions), *((str(fold), part) for fold, part in predictions.groupby("fold", sort=True))]
     rows = []
     for fold, part in folds:
         counts = {"n_scans": part["scan_id"].nunique(), "n_subjects": part["subject_id"].nunique()}
-        for level, scored in (("scan", part), ("subject", by_subject(part))):
-            values = _values(scored, classes)
-            resampled = _resampled_values(scored, classes, n_bootstrap, seed)
-            for metric in METRIC_NAMES:
-                low, high = _interval(resampled[metric]) if np.isfinite(values[metric]) else (np.nan, np.nan)
-                row = {"model": model, "level": level, "fold": fold, "metric": metric}
-                rows.append(row | {"value": values[metric], "low": low, "high": high} | counts)
+        for level in LEVELS:
+            scored = by_subject(part) if level == "subject" else part
+            estimates, p = _estimates(scored, classes), {}
+            if (level, fold) == ("subject", "all"):
+                p = permutation_p(scored, classes, n_permutations=n_permutations, seed=seed)
+            for metric, (value, low, high) in estimates.items():
+                row = {"model": model, "level": level, "fold": fold, "metric": metric, "value": value}
+                rows.append(row | {"low": low, "high": high, "p": p.get(metric, np.nan)} | counts)
     return pd.DataFrame(rows)
 
 
@@ -66,22 +73,24 @@ def by_subject(predictions):
 
 
 def roc_band(predictions, *, model, classes, n_bootstrap=1000, seed=0):
-    """Compute the ROC curve by scan at 101 false positive rates, with pointwise 95 % intervals over resampled subjects.
+    """Compute the ROC curve by subject at 101 false positive rates, with a pointwise 95 % band over resampled subjects.
 
     Returns
     -------
-    DataFrame by the ROC schema; NaN if one of the classes has no scan.
+    DataFrame by the ROC schema; NaN if one of the classes has no scan. Models scored with the same seed on the same
+    subjects share their resamples.
 
     Raises
     ------
     InputError
-        There are no predictions, or a label is not one of `classes`.
+        There are no predictions, a label is not one of `classes`, or a probability is not a number.
     """
-    _require(predictions, classes)
+    require_predictions(predictions, classes)
+    predictions = by_subject(predictions)
     positive = (predictions["label"] == classes["positive"]).to_numpy()
     probability = predictions["probability"].to_numpy(dtype=float)
     order = np.argsort(-probability, kind="stable")
-    # A step of the curve ends where the next probability differs, so that tied scans form one step.
+    # A step of the curve ends where the next probability differs, so that tied subjects form one step.
     ends = np.append(np.flatnonzero(np.diff(probability[order])), len(order) - 1)
     lattice = np.linspace(0, 1, ROC_POINTS)
     curves = []
@@ -103,7 +112,12 @@ def roc_band(predictions, *, model, classes, n_bootstrap=1000, seed=0):
 
 
 def confusion(predictions, classes):
-    """Count scans by class (rows) and predicted class (columns), positive first; predicted positive from 0.5."""
+    """Count rows by class (rows) and predicted class (columns), positive first; predicted positive from 0.5.
+
+    Parameters
+    ----------
+    predictions : DataFrame with label and probability; one row per scan, or per subject (`by_subject`)
+    """
     names = [classes["positive"], classes["negative"]]
     predicted = np.where(predictions["probability"] >= 0.5, *names)
     table = pd.crosstab(predictions["label"].to_numpy(), predicted)
@@ -111,7 +125,8 @@ def confusion(predictions, classes):
     return table.rename_axis(index="label", columns="predicted")
 
 
-def _require(predictions, classes):
+def require_predictions(predictions, classes):
+    """Raise InputError unless there are predictions, their labels are classes and their probabilities numbers."""
     if not len(predictions):
         raise InputError("there are no predictions to score", found="0 rows", hint="see the log of train_fold")
     allowed = [classes["positive"], classes["negative"]]
@@ -120,44 +135,50 @@ def _require(predictions, classes):
         raise InputError(
             "a prediction has a label outside the classes", column="label", found=other[0], allowed=allowed
         )
+    unknown = predictions[predictions["probability"].isna()]
+    if len(unknown):
+        raise InputError(
+            f"the probability of scan {unknown.iloc[0]['scan_id']} is not a number",
+            column="probability",
+            found=f"NaN for {len(unknown)} of {len(predictions)} predictions",
+            allowed="0 to 1",
+            hint="see the log of train_fold; a network whose training diverged predicts NaN",
+        )
 
 
-def _values(rows, classes):
-    truth = (rows["label"] == classes["positive"]).to_numpy()
-    predicted = (rows["probability"] >= 0.5).to_numpy()
-    both = truth.any() and not truth.all()
-    sensitivity = recall_score(truth, predicted, pos_label=True) if truth.any() else np.nan
-    specificity = recall_score(truth, predicted, pos_label=False) if not truth.all() else np.nan
-    return {
-        "accuracy": accuracy_score(truth, predicted),
-        "balanced_accuracy": (sensitivity + specificity) / 2,
-        "sensitivity": sensitivity,
-        "specificity": specificity,
-        "auc": roc_auc_score(truth, rows["probability"]) if both else np.nan,
-    }
-
-
-def _resampled_values(rows, classes, n_bootstrap, seed):
-    """Compute the metrics of many resamples at once, each given by weights of the rows instead of copies."""
+def _estimates(rows, classes):
+    """Return value, lower and upper limit of each metric; rows of the same subject depend on each other."""
     truth = (rows["label"] == classes["positive"]).to_numpy()
     probability = rows["probability"].to_numpy(dtype=float)
+    _, subjects = np.unique(rows["subject_id"].to_numpy(dtype=str), return_inverse=True)
     right = (probability >= 0.5) == truth
-    batches = []
-    for weights in subject_weights(rows["subject_id"], n_bootstrap, seed):
-        with np.errstate(invalid="ignore", divide="ignore"):
-            sensitivity = weights[:, truth & right].sum(axis=1) / weights[:, truth].sum(axis=1)
-            specificity = weights[:, ~truth & right].sum(axis=1) / weights[:, ~truth].sum(axis=1)
-            accuracy = weights[:, right].sum(axis=1) / weights.sum(axis=1)
-        auc = weighted_auc(probability, truth, weights)
-        batches.append((accuracy, (sensitivity + specificity) / 2, sensitivity, specificity, auc))
-    return {name: np.concatenate(parts) for name, parts in zip(METRIC_NAMES, zip(*batches, strict=True), strict=True)}
+    shares = {"accuracy": slice(None), "sensitivity": truth, "specificity": ~truth}
+    found = {}
+    for name, rows_of in shares.items():
+        own = right[rows_of]
+        value = own.mean() if len(own) else np.nan
+        found[name] = (value, *proportion_interval(value, effective_subjects(subjects[rows_of])))
+    of_classes = (found["sensitivity"], found["specificity"])
+    balanced = ((of_classes[0][0] + of_classes[1][0]) / 2, *mean_of_two_interval(*of_classes))
+    auc = (np.nan, np.nan, np.nan)
+    if truth.any() and not truth.all():
+        parts = auc_parts(probability, truth, subjects)
+        counts = [effective_subjects(subjects[side]) for side in (truth, ~truth)]
+        auc = (parts.auc, *auc_interval(parts.auc, auc_covariance(parts, parts), *counts))
+    return {name: (found | {"balanced_accuracy": balanced, "auc": auc})[name] for name in METRIC_NAMES}
 
 
 def weighted_auc(scores, positive, weights):
     """Compute the AUC for each row of weights, (resamples, scans), as the share of correctly ordered pairs.
 
     Ties count half; the AUC is NaN if a class has no weight.
+
+    Raises
+    ------
+    InputError
+        A score is NaN, which would otherwise count as the highest.
     """
+    scores = require_scores(scores)
     order = np.argsort(scores, kind="stable")
     starts = np.flatnonzero(np.append(True, np.diff(scores[order]) > 0))
     of_negative = np.add.reduceat(weights[:, order] * ~positive[order], starts, axis=1)
@@ -179,8 +200,3 @@ def subject_weights(subject_ids, n_bootstrap, seed):
         drawn = rng.integers(n, size=(min(size, n_bootstrap - start), n))
         cells = (np.arange(len(drawn))[:, None] * n + drawn).ravel()
         yield np.bincount(cells, minlength=len(drawn) * n).reshape(len(drawn), n)[:, index].astype(float)
-
-
-def _interval(values):
-    defined = values[np.isfinite(values)]
-    return np.percentile(defined, INTERVAL) if len(defined) else (np.nan, np.nan)

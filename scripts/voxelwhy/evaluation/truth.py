@@ -10,6 +10,7 @@ from sklearn.metrics import average_precision_score, ndcg_score
 
 from voxelwhy.errors import InputError, ShapeError
 from voxelwhy.evaluation.chance import compare_with_draws, verdicts
+from voxelwhy.evaluation.delong import require_scores
 from voxelwhy.heatmaps.region_sums import region_means
 
 NULL_PERCENTILE = 95
@@ -195,8 +196,9 @@ def permute_regions(names, n_permutations, rng):
 def average_precision(scores, truths):
     """Compute the average precision of one score vector (n,) against many truths (m, n); ties form one step.
 
-    Equal to scikit-learn's `average_precision_score`, but NaN if a truth has no positive.
+    Equal to scikit-learn's `average_precision_score`, but NaN if a truth has no positive. A NaN score is an InputError.
     """
+    scores = require_scores(scores)
     order = np.argsort(-scores, kind="stable")
     ends = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
     hits = np.cumsum(truths[:, order], axis=1, dtype=float)[:, ends]

@@ -164,9 +164,9 @@ RELEVANCE = _schema(
     },
     unique=["scan_id", "fold", "target", "region_id"],
 )
-#: One row for each group and region: means over subjects with intervals; rank 1 is the largest enrichment. Regions of the
-#: positive class are compared with networks trained on shuffled diagnoses, if there are any; `p_family` corrects over
-#: the regions.
+#: One row for each group and region: means over subjects with intervals, which are empty below 8 subjects; rank 1 is
+#: the largest enrichment. Regions of the positive class are compared with networks trained on shuffled diagnoses, if
+#: there are any; `p_family` corrects over the regions.
 REGIONS = _schema(
     {
         "group": _text(),
@@ -200,7 +200,8 @@ IMPORTED = _schema(
     },
     unique=["name", "group", "region_id"],
 )
-#: One row for each model, level (scan or subject), fold ("all" or its number) and metric.
+#: One row for each model, level (subject or scan), fold ("all" or its number) and metric. `p` is that of the
+#: permutation test against chance, at the level "subject" and for all folds; sensitivity and specificity have none.
 METRICS = _schema(
     {
         "model": _text(),
@@ -210,8 +211,24 @@ METRICS = _schema(
         "value": _real(nullable=True),
         "low": _real(nullable=True),
         "high": _real(nullable=True),
+        "p": _fraction(nullable=True),
         "n_scans": _whole(),
         "n_subjects": _whole(),
+    }
+)
+#: The network compared with the baseline, by subject and all folds pooled: one row for each metric. `low` and `high`
+#: are the limits of `difference`, network minus baseline.
+DIFFERENCES = _schema(
+    {
+        "metric": _text(unique=True, checks=pa.Check.isin(["auc", "accuracy"])),
+        "network": _fraction(nullable=True),
+        "baseline": _fraction(nullable=True),
+        "difference": _real(nullable=True),
+        "low": _real(nullable=True),
+        "high": _real(nullable=True),
+        "p": _fraction(nullable=True),
+        "n_subjects": _whole(),
+        "test": _text(),
     }
 )
 #: Comparison of mean maps: of the two classes by one method (`comparison` "classes", `first` equals `second`), or of
@@ -320,7 +337,7 @@ BASELINE_RELEVANCE = _schema(
     },
     unique=["draw", "map", "region_id"],
 )
-#: ROC curve of a model at fixed false positive rates, with its pointwise bootstrap interval.
+#: ROC curve of a model by subject at fixed false positive rates, with its pointwise bootstrap band.
 ROC = _schema(
     {
         "model": _text(),

@@ -70,9 +70,11 @@ def number(value, digits=2):
 
 
 def interval(value, low, high, digits=2):
-    """Write a figure with its 95 % interval: "0.82 (0.71 to 0.91)"."""
+    """Write a figure with its 95 % interval: "0.82 (0.71 to 0.91)"; without a known interval, the figure alone."""
     if not math.isfinite(value):
         return "not defined"
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return number(value, digits)
     return f"{number(value, digits)} ({number(low, digits)} to {number(high, digits)})"
 
 

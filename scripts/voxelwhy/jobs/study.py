@@ -225,6 +225,10 @@ class Study:
         """The accuracy of a split, where there is one."""
         return [self.path(f"splits/{wildcards.split}/evaluation/metrics.tsv")] if self.accuracy else []
 
+    def difference(self, wildcards):
+        """The comparison of the network with the baseline, where there is an accuracy."""
+        return [self.path(f"splits/{wildcards.split}/evaluation/difference.tsv")] if self.accuracy else []
+
     def metrics_of_cohorts(self, wildcards):
         """The accuracy of the models of a split on each cohort, that of the study's own test scans first."""
         return [self.path(f"splits/{split}/evaluation/metrics.tsv") for split in self.with_external(wildcards.split)]

@@ -1,4 +1,4 @@
-"""Relevance by region and group of scans: means over subjects, bootstrap intervals and ranks."""
+"""Relevance by region and group of scans: means over subjects, intervals and ranks."""
 
 from __future__ import annotations
 
@@ -10,19 +10,18 @@ import pandas as pd
 from voxelwhy.errors import InputError
 from voxelwhy.heatmaps.region_sums import rank_regions
 from voxelwhy.io.tables import REGIONS
+from voxelwhy.regions.intervals import mean_interval
 
 FIGURES = ("enrichment", "share", "total")
-#: Resamples are drawn in batches of this many values, so that memory does not grow with the number of subjects.
-BATCH_VALUES = 200_000
 
 
-def aggregate_regions(relevance, atlas_table, groups, *, n_bootstrap=1000, seed=0):
-    """Compute the mean relevance of each region in each group of scans, with 95 % bootstrap intervals over subjects.
+def aggregate_regions(relevance, atlas_table, groups):
+    """Compute the mean relevance of each region in each group of scans, with 95 % intervals over subjects.
 
     The scans of a subject (and the maps of one scan by several models) are averaged first, so that a subject with five
-    visits counts once; the percentile bootstrap then resamples subjects. A scan whose map has no positive relevance has
-    no share and no enrichment, and contributes to the total only. All measures are relative to the map, so that no
-    network with large gradients dominates the mean over folds.
+    visits counts once. A scan whose map has no positive relevance has no share and no enrichment, and contributes to
+    the total only. All measures are relative to the map, so that no network with large gradients dominates the mean
+    over folds.
 
     Parameters
     ----------
@@ -30,21 +29,15 @@ def aggregate_regions(relevance, atlas_table, groups, *, n_bootstrap=1000, seed=
         processed one at a time
     atlas_table : DataFrame by tables.ATLAS
     groups : heatmaps.groups.Groups
-    n_bootstrap : int, number of resamples
-    seed : int; each group has its own random stream, so that an empty group does not affect the others
 
     Returns
     -------
     DataFrame by tables.REGIONS: groups in order, without empty ones; rank 1 is the region with the largest mean
-    enrichment. With a single subject the interval is NaN, since nothing can be resampled.
+    enrichment. With fewer than 8 subjects the interval is NaN (`intervals.mean_interval`).
 
     Raises
     ------
     InputError : the relevance table has no rows, or its regions differ from those of the atlas table.
-
-    References
-    ----------
-    Efron & Tibshirani 1993, An Introduction to the Bootstrap, chapter 13 (percentile interval).
     """
     pieces = [relevance] if isinstance(relevance, pd.DataFrame) else relevance
     regions = atlas_table[["region_id", "region", "volume_mm3"]]
@@ -53,11 +46,10 @@ def aggregate_regions(relevance, atlas_table, groups, *, n_bootstrap=1000, seed=
         sums.add(piece)
     sums.require_complete()
     parts = []
-    for number, group in enumerate(groups.names):
+    for group in groups.names:
         by_subject, n_scans = sums.of_group(group)
         if n_scans:
-            rng = np.random.default_rng(np.random.SeedSequence([seed, number]))
-            parts.append(_aggregate(by_subject, n_scans, regions, n_bootstrap, rng).assign(group=group))
+            parts.append(_aggregate(by_subject, n_scans, regions).assign(group=group))
     return pd.concat(parts, ignore_index=True)[list(REGIONS.columns)]
 
 
@@ -109,42 +101,12 @@ class _SubjectSums:
         return np.stack(means), len(set().union(*(self.scans[cell] for cell in cells)))
 
 
-def _aggregate(by_subject, n_scans, regions, n_bootstrap, rng):
+def _aggregate(by_subject, n_scans, regions):
     """Aggregate one group; returns a DataFrame with one row per region."""
     result = regions.assign(n_subjects=len(by_subject), n_scans=n_scans)
-    mean, low, high = bootstrap_means(by_subject.reshape(len(by_subject), -1), n_bootstrap, rng)
+    mean, low, high = mean_interval(by_subject.reshape(len(by_subject), -1))
     for number, figure in enumerate(FIGURES):
         own = slice(number, None, len(FIGURES))
         result = result.assign(**{figure: mean[own], f"{figure}_low": low[own], f"{figure}_high": high[own]})
     untested = dict.fromkeys(("shuffled_mean", "shuffled_sd", "z", "p", "p_family"), np.nan)
     return result.assign(rank=rank_regions(result["enrichment"]), n_shuffled=0, **untested)
-
-
-def bootstrap_means(values, n_bootstrap, rng):
-    """Compute the mean of each column and its 95 % percentile interval over resampled rows.
-
-    Parameters
-    ----------
-    values : (subjects, columns); NaN is ignored
-    n_bootstrap : int, number of resamples, shared by all columns
-    rng : numpy Generator
-
-    Returns
-    -------
-    mean, low, high : (columns,); NaN where no subject has a value. If only one has, the interval is NaN too
-    """
-    n_subjects, known = len(values), np.isfinite(values)
-    even = np.full(n_subjects, 1 / n_subjects)
-    filled, n = np.where(known, values, 0), known.sum(axis=0)
-    means, size = [], max(1, BATCH_VALUES // n_subjects)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean = filled.sum(axis=0) / n
-        for start in range(0, n_bootstrap, size):
-            # How often each subject occurs in each resample, for all columns.
-            draws = rng.multinomial(n_subjects, even, size=min(size, n_bootstrap - start))
-            means.append((draws @ filled) / (draws @ known.astype(float)))
-    low, high = np.full(len(n), np.nan), np.full(len(n), np.nan)
-    if (n > 1).any():
-        # A resample may contain no subject that has a value: it has no mean and is ignored.
-        low[n > 1], high[n > 1] = np.nanpercentile(np.concatenate(means)[:, n > 1], [2.5, 97.5], axis=0)
-    return mean, low, high

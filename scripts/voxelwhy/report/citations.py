@@ -219,6 +219,44 @@ CITATIONS = {
         _DOI + "10.12688/f1000research.29032.2",
     ),
 }
+#: The works behind intervals and tests of accuracy and of relevance by region.
+STATISTICS = {
+    "wilson1927": (
+        "Wilson EB (1927). Probable inference, the law of succession, and statistical inference. Journal of the "
+        "American Statistical Association 22:209-212.",
+        _DOI + "10.1080/01621459.1927.10502953",
+    ),
+    "mcnemar1947": (
+        "McNemar Q (1947). Note on the sampling error of the difference between correlated proportions or percentages. "
+        "Psychometrika 12:153-157.",
+        _DOI + "10.1007/BF02295996",
+    ),
+    "delong1988": (
+        "DeLong ER, DeLong DM, Clarke-Pearson DL (1988). Comparing the areas under two or more correlated receiver "
+        "operating characteristic curves: a nonparametric approach. Biometrics 44:837-845.",
+        _DOI + "10.2307/2531595",
+    ),
+    "newcombe1998": (
+        "Newcombe RG (1998). Improved confidence intervals for the difference between binomial proportions based on "
+        "paired data. Statistics in Medicine 17:2635-2650.",
+        _DOI + "10.1002/(SICI)1097-0258(19981130)17:22<2635::AID-SIM954>3.0.CO;2-C",
+    ),
+    "newcombe2006": (
+        "Newcombe RG (2006). Confidence intervals for an effect size measure based on the Mann-Whitney statistic. "
+        "Part 2: asymptotic methods and evaluation. Statistics in Medicine 25:559-573.",
+        _DOI + "10.1002/sim.2324",
+    ),
+    "phipson2010": (
+        "Phipson B, Smyth GK (2010). Permutation p-values should never be zero: calculating exact p-values when "
+        "permutations are randomly drawn. Statistical Applications in Genetics and Molecular Biology 9:39.",
+        _DOI + "10.2202/1544-6115.1585",
+    ),
+    "hall1992": (
+        "Hall P (1992). On the removal of skewness by transformation. Journal of the Royal Statistical Society, "
+        "Series B 54:221-228.",
+        _DOI + "10.1111/j.2517-6161.1992.tb01876.x",
+    ),
+}
 OF_METHOD = {
     "sensitivity_analysis": "simonyan2014",
     "guided_backprop": "springenberg2015",
@@ -237,6 +275,12 @@ OF_CHANNEL = {"log_jacobian": "chung2001", "grey_matter_modulated": "ashburner20
 _ALWAYS = ("rieke2018", "avants2011", "fonov2011", "abraham2014", "molder2021")
 
 
+def reports_accuracy(settings):
+    """Whether a study with these settings reports accuracy: its networks are trained, or their training is known."""
+    model = settings.get("model", {})
+    return "weights" not in model or "trained_on" in model
+
+
 def choose_citations(settings, *, simulated):
     """The works that a study with these settings builds on, alphabetically, as (text, link) pairs.
 
@@ -245,9 +289,8 @@ def choose_citations(settings, *, simulated):
     settings : dict, the whole config
     simulated : bool
     """
-    keys = set(_ALWAYS) | {
-        OF_METHOD[name] for name in settings.get("heatmaps", {}).get("methods", {}) if name in OF_METHOD
-    }
+    keys = set(_ALWAYS) | (set(STATISTICS) if reports_accuracy(settings) else {"hall1992"})
+    keys |= {OF_METHOD[name] for name in settings.get("heatmaps", {}).get("methods", {}) if name in OF_METHOD}
     keys |= set(works_of(settings.get("atlas", {}).get("name", "AAL")))
     training = settings.get("training", {})
     keys |= set(OF_NETWORK.get(training.get("network"), ()))
@@ -259,7 +302,7 @@ def choose_citations(settings, *, simulated):
         keys.add("karacali2006")
     if settings.get("evaluation", {}).get("shuffled"):
         keys |= {"adebayo2018", "westfall1993", "winkler2014"}
-    return sorted((CITATIONS | WORKS)[key] for key in keys)
+    return sorted((CITATIONS | WORKS | STATISTICS)[key] for key in keys)
 
 
 def _of_baseline(settings):

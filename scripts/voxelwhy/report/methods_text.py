@@ -8,6 +8,7 @@ from voxelwhy.cohort.simulation.confounds import describe_confounds
 from voxelwhy.io.channels import in_words
 from voxelwhy.io.images import Grid
 from voxelwhy.io.text import count, listing, people
+from voxelwhy.report.citations import reports_accuracy
 from voxelwhy.report.wording import (
     KEPT,
     OPTIMISERS,
@@ -53,7 +54,7 @@ def methods_text(settings, *, simulated, n_subjects, n_scans, whole_heads=False)
         _weights(settings) or _training(settings.get("training", {}), settings.get("splits", [])),
         _baseline(evaluation, settings.get("training", {}).get("channels", ()), _brought(settings)),
         _heatmaps(settings.get("heatmaps", {}), settings.get("atlas", {}), _brought(settings)),
-        _evaluation(evaluation, simulated),
+        _evaluation(evaluation, simulated, accuracy=reports_accuracy(settings)),
     ]
     return [text for text in paragraphs if text]
 
@@ -187,29 +188,40 @@ def _heatmaps(settings, atlas, model=None):
         "enrichment of a region is its share of positive relevance divided by its share of volume. Relevance was summed "
         f"over the regions of {atlas.get('name', 'AAL')}"
         f"{', left and right combined' * atlas.get('merge_sides', False)}, resampled to the grid through the affines "
-        "with nearest-neighbour interpolation. Means over subjects are reported with bootstrap intervals."
+        "with nearest-neighbour interpolation. Means over subjects are reported with 95 % intervals "
+        "by Hall's transformation of Student's t (Hall 1992), from 8 subjects on."
     )
 
 
-def _evaluation(settings, simulated):
-    text = (
-        f"Confidence intervals (95 %) are the 2.5th and 97.5th percentiles over {settings.get('bootstrap', 1000):,} "
-        "bootstrap resamples of subjects, in which all scans of a subject stay together."
-    )
+def _evaluation(settings, simulated, accuracy):
+    permutations = f"{settings.get('permutations', 10_000):,} permutations"
+    sentences = []
+    if accuracy:
+        sentences += [
+            "The subject is the unit of analysis: probabilities were averaged over a subject's scans of one diagnosis.",
+            "Confidence intervals (95 %) are Wilson's for accuracy, sensitivity and specificity (Wilson 1927), "
+            "combined by squaring and adding for balanced accuracy (Newcombe 1998), and score-like for the AUC, with a "
+            "variance between those of Newcombe (2006) and DeLong et al. (1988).",
+            "They are conditional on the trained networks.",
+            f"Whether a network is better than chance was tested by {permutations} of the subjects' diagnoses within "
+            "folds (Phipson & Smyth 2010).",
+            "Network and baseline were compared on the same subjects, in AUC by the test of DeLong et al. (1988) and "
+            "in accuracy by the exact test of McNemar (1947), with the interval of Newcombe (1998).",
+        ]
     if draws := settings.get("shuffled", 0):
-        text += (
-            f" As a reference, all networks were trained on shuffled diagnoses ({count(draws, 'draw')}) and explained in "
+        sentences.append(
+            f"As a reference, all networks were trained on shuffled diagnoses ({count(draws, 'draw')}) and explained in "
             "the same way. A draw is one permutation of the diagnoses over all subjects, within strata of age and sex "
             "where these are known, and is shared by all folds. p is the share of labellings, the observed one among "
             "them, that are at least as extreme; p values are corrected by the maximum over the family (max-T)."
         )
     if simulated:
-        text += (
-            " A voxel counts as lost if the log-Jacobian of the disease is below "
+        sentences.append(
+            "A voxel counts as lost if the log-Jacobian of the disease is below "
             f"{-settings.get('truth_threshold', 0.02)}, and a region if its mean is. Regions were ranked by enrichment. A "
             "method detected the atrophy if p of its regional AUPRC, corrected over the methods, was at most 0.05."
         )
-    return text
+    return " ".join(sentences)
 
 
 def external_text(audits):
@@ -234,6 +246,6 @@ def external_text(audits):
         f"The models were also tested on other cohorts: {listing(named)}. Their scans were registered to the same "
         "template in the same way. They share no subject and no image with this study, and no model was trained on "
         "them. Each scan was normalised with the parameters of each model's training scans, then classified and "
-        "explained by that model. Confidence intervals are from bootstrap resamples of the other cohort's subjects. "
+        "explained by that model. Confidence intervals are over the other cohort's subjects. "
         "Heatmaps of another cohort are not compared with a planted truth."
     ]

@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 
 from voxelwhy.io.tables import LEAST_DRAWS
-from voxelwhy.io.text import interval, judged_by, listing, method_name, p_value, people
+from voxelwhy.io.text import interval, judged_by, listing, method_name, number, p_value, people
 
 FEW_SUBJECTS = 100
-CHANCE_AUC = 0.5
-BEYOND_CHANCE = 0.05
+SIGNIFICANT = 0.05
 NOTHING_PLANTED = (
     "The effect of this simulated cohort is 0, so its classes differ by chance alone; false detections are assessed in "
     "the regions that an effect of 1 would have changed."
@@ -17,7 +16,16 @@ NOTHING_PLANTED = (
 
 
 def three_sentences(
-    metrics, truth=None, *, simulated, classes, planted=True, model="cnn", baseline="baseline", regions=None
+    metrics,
+    truth=None,
+    *,
+    simulated,
+    classes,
+    planted=True,
+    model="cnn",
+    baseline="baseline",
+    regions=None,
+    difference=None,
 ):
     """The results in three sentences: accuracy; what the heatmaps detected; what they did not detect, or a caution.
 
@@ -30,6 +38,7 @@ def three_sentences(
     planted : bool; False if `truth` compares maps of a null cohort with what an effect of 1 would have planted
     classes : {"positive": name, "negative": name}
     regions : {method: DataFrame by the REGIONS schema}, used if `truth` or `metrics` is None
+    difference : DataFrame by the DIFFERENCES schema, or None if there is no baseline
 
     Returns
     -------
@@ -38,7 +47,7 @@ def three_sentences(
     if metrics is None:
         first = _no_accuracy(regions or {}, simulated)
     else:
-        first = _accuracy(metrics, model, baseline, simulated, classes)
+        first = _accuracy(metrics, difference, model, baseline, simulated, classes)
     if truth is not None and len(truth) and not planted:
         return [first, _claimed(truth), NOTHING_PLANTED]
     if truth is not None and len(truth):
@@ -46,21 +55,41 @@ def three_sentences(
     return [first, largest_regions(regions or {}, classes), _caution(metrics, model)]
 
 
-def _accuracy(metrics, model, baseline, simulated, classes):
+def _accuracy(metrics, difference, model, baseline, simulated, classes):
     row = pooled_metric(metrics, model, "accuracy")
-    auc = pooled_metric(metrics, model, "auc")
     sentence = (
-        f"Accuracy (95 % CI over subjects) for {classes['positive']} vs {classes['negative']}, out of sample, "
+        f"Accuracy by subject (95 % CI) for {classes['positive']} vs {classes['negative']}, out of sample, "
         f"{people(row['n_subjects'], row['n_scans'])}{' (simulated)' if simulated else ''}: "
         f"network {with_interval(row)}"
     )
     reference = pooled_metric(metrics, baseline, "accuracy")
     if reference is not None:
-        sentence += f", baseline {with_interval(reference)}"
+        sentence += f", baseline {with_interval(reference)}{in_difference(difference)}"
+    auc = pooled_metric(metrics, model, "auc")
     sentence += f"; AUC of the network {with_interval(auc)}"
-    if auc["low"] <= CHANCE_AUC:
-        sentence += ", which is not shown to be better than chance: the heatmaps explain decisions of unproven accuracy"
+    if not better_than_chance(auc):
+        sentence += (
+            f", not shown to be better than chance ({_permuted(auc)}), so its heatmaps may not reflect a disease"
+        )
     return sentence + "."
+
+
+def in_difference(difference, metric="accuracy"):
+    """The difference between network and baseline with its test, to follow on both: ", difference 0.05 (0.01 to …"."""
+    if difference is None:
+        return ""
+    row = difference.set_index("metric").loc[metric]
+    limits = f"{number(row['low'])} to {number(row['high'])}"
+    return f", difference {number(row['difference'])} ({limits}; {row['test']}, {p_value(row['p'])})"
+
+
+def better_than_chance(row):
+    """Whether a row of the METRICS schema is significantly better than chance, by permuted diagnoses."""
+    return bool(row["p"] <= SIGNIFICANT)
+
+
+def _permuted(row):
+    return f"permuted diagnoses, {p_value(row['p'])}"
 
 
 def _no_accuracy(regions, simulated):
@@ -131,7 +160,7 @@ def largest_regions(regions, classes):
     for method, table in regions.items():
         own = table[table["group"] == classes["positive"]].sort_values("rank")
         tested |= bool(len(own)) and own["n_shuffled"].iloc[0] >= LEAST_DRAWS
-        top = (own[own["p_family"] <= BEYOND_CHANCE] if tested else own).head(3)["region"]
+        top = (own[own["p_family"] <= SIGNIFICANT] if tested else own).head(3)["region"]
         if len(own):
             named.append(f"{listing(top) or 'none'} ({method_name(method)})")
     if not named:
@@ -145,11 +174,16 @@ def largest_regions(regions, classes):
 def _caution(metrics, model):
     n = None if metrics is None else pooled_metric(metrics, model, "accuracy")["n_subjects"]
     if n is not None and n < FEW_SUBJECTS:
-        return f"With only {n} subjects, the estimate of accuracy is imprecise, as its confidence interval shows."
+        return f"{few_subjects(n)}."
     return (
         "The heatmaps were not compared with a known location of the disease, so these results do not show whether "
         "the heatmaps mark it."
     )
+
+
+def few_subjects(n):
+    """The caution about a small cohort, without a full stop."""
+    return f"With only {n} subjects, the estimate of accuracy is imprecise, as its confidence interval shows"
 
 
 def with_interval(row):
@@ -158,17 +192,17 @@ def with_interval(row):
 
 
 def pooled_metric(metrics, model, metric):
-    """The row of a metric by scan, all folds pooled; None if the table has no such model."""
+    """The row of a metric by subject, all folds pooled; None if the table has no such model."""
     chosen = metrics[
         (metrics["model"] == model)
-        & (metrics["level"] == "scan")
+        & (metrics["level"] == "subject")
         & (metrics["fold"] == "all")
         & (metrics["metric"] == metric)
     ]
     return chosen.iloc[0] if len(chosen) else None
 
 
-def external_sentences(metrics, own_metrics, regions, *, tested, simulated, classes):
+def external_sentences(metrics, own_metrics, regions, *, tested, simulated, classes, difference=None):
     """The results on another study's scans in three sentences: accuracy on both studies, regions, a caution.
 
     Parameters
@@ -178,6 +212,7 @@ def external_sentences(metrics, own_metrics, regions, *, tested, simulated, clas
     tested : dict with cohort and split (names) and n_models
     simulated : {"there": bool, "here": bool}, whether the scans of the other study and of this one are simulated
     classes : {"positive": name, "negative": name}
+    difference : DataFrame by the DIFFERENCES schema, on the other study's scans
 
     Returns
     -------
@@ -189,22 +224,20 @@ def external_sentences(metrics, own_metrics, regions, *, tested, simulated, clas
     baseline = pooled_metric(metrics, "baseline", "accuracy")
     n, own_n = (people(row["n_subjects"], row["n_scans"]) for row in (there, here))
     first = (
-        f"Accuracy (95 % CI over subjects) for {classes['positive']} vs {classes['negative']} on {scans['there']}scans "
+        f"Accuracy by subject (95 % CI) for {classes['positive']} vs {classes['negative']} on {scans['there']}scans "
         f"of the cohort {tested['cohort']} ({n}, {judged_by(tested['split'], tested['n_models'])}): network "
-        f"{with_interval(there)}, baseline {with_interval(baseline)}, AUC of the network {with_interval(auc)}; on the "
+        f"{with_interval(there)}, baseline {with_interval(baseline)}{in_difference(difference)}, AUC of the network "
+        f"{with_interval(auc)}; on the "
         f"{scans['here']}test scans of its own study ({own_n}): network {with_interval(here)}, AUC of the network "
         f"{with_interval(own_auc)}"
     )
-    if auc["low"] <= CHANCE_AUC:
-        first += f"; the AUC on {tested['cohort']} is not shown to be better than chance"
+    if not better_than_chance(auc):
+        first += f"; the AUC on {tested['cohort']} is not shown to be better than chance ({_permuted(auc)})"
     return [f"{first}.", largest_regions(regions, classes), _caution_elsewhere(int(there["n_subjects"]))]
 
 
 def _caution_elsewhere(n_subjects):
     cause = "hese results do not show whether a difference is due to the scanner, the subjects or their diagnoses."
     if n_subjects < FEW_SUBJECTS:
-        few = (
-            f"With only {n_subjects} subjects, the estimate of accuracy is imprecise, as its confidence interval shows"
-        )
-        return f"{few}; t{cause}"
+        return f"{few_subjects(n_subjects)}; t{cause}"
     return "T" + cause

@@ -11,6 +11,11 @@ METRIC_TITLES = {
     "specificity": "Specificity",
     "auc": "AUC",
 }
+#: What the intervals of accuracy and AUC are, for captions.
+INTERVALS = (
+    "The 95 % intervals are over subjects, given these networks; networks trained again would differ in addition. They "
+    "are Wilson's for proportions, square-and-add for balanced accuracy, and score-like for the AUC."
+)
 GROUP_TITLES = {
     "all": "all explained scans",
     "TP": "true positives",

@@ -1,12 +1,11 @@
-"""Metrics against scikit-learn, pair counting and a plain bootstrap loop."""
-
-import time
+"""Metrics against scikit-learn, pair counting, closed forms and a plain bootstrap loop."""
 
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn import metrics as sk
 from sklearn.metrics import roc_auc_score
+from statsmodels.stats.proportion import proportion_confint
 
 from voxelwhy.errors import InputError
 from voxelwhy.evaluation.metrics import by_subject, confusion, roc_band, score_predictions, weighted_auc
@@ -53,7 +52,7 @@ def direct(rows):
 @pytest.mark.parametrize("level", ["scan", "subject"])
 def test_values_equal_scikit_learn(level, tmp_path):
     frame = make_predictions()
-    scored = score_predictions(frame, model="cnn", classes=CLASSES, n_bootstrap=20, seed=0)
+    scored = score_predictions(frame, model="cnn", classes=CLASSES, n_permutations=20, seed=0)
     write_table(scored, tmp_path / "metrics.tsv", METRICS)
     for fold in ["all", *map(str, range(5))]:
         part = frame if fold == "all" else frame[frame["fold"] == int(fold)]
@@ -70,38 +69,54 @@ def test_auc_is_the_share_of_pairs_in_the_right_order():
     negative = frame.loc[frame["label"] == "CN", "probability"]
     pairs = [1.0 if p > n else 0.5 if p == n else 0.0 for p in positive for n in negative]
     assert 0.5 in pairs  # the case of a tie is met
-    scored = score_predictions(frame, model="m", classes=CLASSES, n_bootstrap=5, seed=0)
+    scored = score_predictions(frame, model="m", classes=CLASSES, n_permutations=5, seed=0)
     assert pick(scored, "scan", "all", "auc")["value"] == pytest.approx(np.mean(pairs), abs=1e-12)
 
 
+def test_intervals_by_subject_are_wilsons_over_subjects():
+    """Forty subjects with one or two scans: n is 40 for accuracy and 20 for sensitivity."""
+    frame = make_predictions()
+    scored = score_predictions(frame, model="m", classes=CLASSES, n_permutations=1)
+    means = by_subject(frame)
+    right = (means["probability"] >= 0.5) == (means["label"] == "AD")
+    for metric, own in (("accuracy", right), ("sensitivity", right[means["label"] == "AD"])):
+        row = pick(scored, "subject", "all", metric)
+        assert len(own) in (40, 20) and 0 < own.sum() < len(own)
+        assert (row["low"], row["high"]) == pytest.approx(proportion_confint(own.sum(), len(own), method="wilson"))
+    assert (scored["low"].dropna() <= scored["value"][scored["low"].notna()]).all()
+
+
+def test_all_correct_is_not_certain():
+    """Every resample of a perfect classification is perfect: the bootstrap gave an interval from 1 to 1."""
+    frame = make_predictions(20)
+    frame["probability"] = np.where(frame["label"] == "AD", 0.9, 0.1)
+    pooled = score_predictions(frame, model="m", classes=CLASSES, n_permutations=99).query("fold == 'all'")
+    assert (pooled["value"] == 1).all() and (pooled["high"] == 1).all()
+    assert pooled["low"].between(0.5, 0.95).all()
+    row = pick(pooled, "subject", "all", "accuracy")
+    assert row["low"] == pytest.approx(proportion_confint(20, 20, method="wilson")[0])
+    assert row["p"] == 1 / 100
+
+
 @pytest.mark.parametrize("level", ["scan", "subject"])
-def test_intervals_equal_a_loop_that_copies_the_scans_of_drawn_subjects(level):
-    frame = make_predictions(14, seed=3)
-    scored = score_predictions(frame, model="m", classes=CLASSES, n_bootstrap=60, seed=7)
-    rows = frame if level == "scan" else by_subject(frame)
-    subjects = np.unique(rows["subject_id"])
-    of_subject = {subject: rows[rows["subject_id"] == subject] for subject in subjects}
-    resampled = []
-    for draw in np.random.default_rng(7).integers(len(subjects), size=(60, len(subjects))):
-        copy = pd.concat([of_subject[subjects[index]] for index in draw])
-        if copy["label"].nunique() == 2:
-            resampled.append(direct(copy))
-    assert len(resampled) == 60
-    for metric in resampled[0]:
-        low, high = np.percentile([values[metric] for values in resampled], [2.5, 97.5])
-        row = pick(scored, level, "all", metric)
-        assert (row["low"], row["high"]) == pytest.approx((low, high), abs=1e-12)
-
-
-def test_repeat_scans_widen_the_interval():
-    # Ten copies of every scan tell nothing new: resampling scans would shrink the interval by a factor of three.
-    frame = make_predictions(30, tied=False)
+def test_repeat_scans_do_not_narrow_an_interval(level):
+    # Ten copies of every scan tell nothing new: intervals over scans would shrink by a factor of three.
+    frame = make_predictions(30, tied=False).drop_duplicates("subject_id")
     copies = pd.concat([frame.assign(scan_id=frame["scan_id"] + f"_{n}") for n in range(10)])
-    width = []
-    for rows in (frame, copies):
-        row = pick(score_predictions(rows, model="m", classes=CLASSES, seed=1), "scan", "all", "auc")
-        width.append(row["high"] - row["low"])
-    assert width[1] == pytest.approx(width[0], rel=1e-9)
+    once, often = (score_predictions(rows, model="m", classes=CLASSES, n_permutations=1) for rows in (frame, copies))
+    once, often = (scored[(scored["level"] == level) & (scored["fold"] == "all")] for scored in (once, often))
+    for column in ("value", "low", "high"):
+        np.testing.assert_allclose(once[column], often[column], atol=1e-12)
+
+
+def test_unequal_numbers_of_scans_count_as_fewer_subjects():
+    """Three patients with one scan and one with three are 36/12 = 3 subjects of 6 scans, of which three are right."""
+    rows = [(0, f"s{k}", f"p{max(k - 2, 0) if k > 2 else 0}", "AD", 0.9 if k < 3 else 0.1) for k in range(6)]
+    frame = pd.DataFrame(rows, columns=["fold", "scan_id", "subject_id", "label", "probability"])
+    assert frame["subject_id"].value_counts().tolist() == [3, 1, 1, 1]
+    row = pick(score_predictions(frame, model="m", classes=CLASSES, n_permutations=1), "scan", "all", "sensitivity")
+    assert row["value"] == 0.5
+    assert (row["low"], row["high"]) == pytest.approx(proportion_confint(1.5, 3, method="wilson"))
 
 
 def test_a_subject_with_both_diagnoses_counts_once_for_each():
@@ -114,10 +129,10 @@ def test_a_subject_with_both_diagnoses_counts_once_for_each():
 
 def test_one_class_gives_nan_where_nothing_is_defined():
     frame = make_predictions(10).query("label == 'AD'")
-    scored = score_predictions(frame, model="m", classes=CLASSES, n_bootstrap=10, seed=0)
+    scored = score_predictions(frame, model="m", classes=CLASSES, n_permutations=10, seed=0)
     for metric in ("balanced_accuracy", "specificity", "auc"):
-        assert np.isnan(pick(scored, "scan", "all", metric)[["value", "low", "high"]].astype(float)).all()
-    assert np.isfinite(pick(scored, "scan", "all", "sensitivity")["value"])
+        assert np.isnan(pick(scored, "subject", "all", metric)[["value", "low", "high", "p"]].astype(float)).all()
+    assert np.isfinite(pick(scored, "subject", "all", "sensitivity")[["value", "low", "high"]].astype(float)).all()
     band = roc_band(frame, model="m", classes=CLASSES, n_bootstrap=10)
     assert band[["tpr", "low", "high"]].isna().all(axis=None)
 
@@ -126,7 +141,9 @@ def test_roc_follows_scikit_learn_and_its_band_holds_it(tmp_path):
     frame = make_predictions(60, seed=2)
     band = roc_band(frame, model="m", classes=CLASSES, n_bootstrap=300, seed=0)
     write_table(band, tmp_path / "roc.tsv", ROC)
-    fpr, tpr, _ = sk.roc_curve(frame["label"] == "AD", frame["probability"], drop_intermediate=False)
+    means = by_subject(frame)
+    assert len(means) < len(frame)
+    fpr, tpr, _ = sk.roc_curve(means["label"] == "AD", means["probability"], drop_intermediate=False)
     for rate in np.unique(fpr[np.isclose(fpr * 100 % 1, 0)]):
         highest = tpr[fpr == rate].max()
         assert band.loc[np.isclose(band["fpr"], rate), "tpr"].iloc[0] == pytest.approx(highest, abs=1e-12)
@@ -144,21 +161,28 @@ def test_confusion_counts_scans():
     assert list(table.index) == list(table.columns) == ["AD", "CN"]
 
 
-def test_a_thousand_resamples_take_less_than_two_seconds():
-    frame = make_predictions(45)
-    start = time.process_time()
-    score_predictions(frame, model="m", classes=CLASSES, n_bootstrap=1000, seed=0)
-    assert len(frame) >= 60
-    assert time.process_time() - start < 2
-
-
-def test_same_seed_same_figures_another_seed_others():
+def test_the_seed_decides_p_and_the_band():
     frame = make_predictions(20)
-    first, again, other = (
-        score_predictions(frame, model="m", classes=CLASSES, n_bootstrap=100, seed=seed) for seed in (1, 1, 2)
-    )
+    how = {"model": "m", "classes": CLASSES}
+    first, again, other = (score_predictions(frame, n_permutations=2000, seed=seed, **how) for seed in (1, 1, 2))
     pd.testing.assert_frame_equal(first, again)
-    assert (first["low"] != other["low"]).any()
+    assert (first["p"].dropna() != other["p"].dropna()).any()
+    pd.testing.assert_frame_equal(first.drop(columns="p"), other.drop(columns="p"))
+    bands = [roc_band(frame, n_bootstrap=50, seed=seed, **how) for seed in (1, 1, 2)]
+    pd.testing.assert_frame_equal(bands[0], bands[1])
+    assert (bands[0]["low"] != bands[2]["low"]).any()
+
+
+def test_the_band_equals_a_loop_that_copies_the_drawn_subjects():
+    means = by_subject(make_predictions(14, seed=3))
+    band = roc_band(make_predictions(14, seed=3), model="m", classes=CLASSES, n_bootstrap=60, seed=7)
+    curves, lattice = [], np.linspace(0, 1, 101)
+    for draw in np.random.default_rng(7).integers(14, size=(60, 14)):
+        copy = pd.concat([means[means["subject_id"] == np.unique(means["subject_id"])[index]] for index in draw])
+        fpr, tpr, _ = sk.roc_curve(copy["label"] == "AD", copy["probability"], drop_intermediate=False)
+        curves.append(np.interp(lattice, fpr, tpr))
+    low, high = np.percentile(curves, [2.5, 97.5], axis=0)
+    np.testing.assert_allclose(band[["low", "high"]], np.column_stack([low, high]), atol=1e-12)
 
 
 def test_refuses_other_labels_and_no_rows():
@@ -169,6 +193,18 @@ def test_refuses_other_labels_and_no_rows():
         roc_band(frame.head(0), model="m", classes=CLASSES)
 
 
+@pytest.mark.parametrize("missing", [np.nan, None, pd.NA])
+@pytest.mark.parametrize("score", [score_predictions, roc_band])
+def test_refuses_probabilities_that_are_not_numbers(missing, score):
+    """A NaN is not below 0.5, so it would count as a correct rejection or a miss, and as the lowest of all scores."""
+    frame = make_predictions(6)
+    frame["probability"] = frame["probability"].astype(object)
+    frame.loc[3, "probability"] = missing
+    name = frame.loc[3, "scan_id"]
+    with pytest.raises(InputError, match=rf"probability of scan {name} is not a number[\s\S]*1 of {len(frame)}"):
+        score(frame, model="m", classes=CLASSES)
+
+
 def test_batches_of_resamples_draw_what_one_draw_gives(monkeypatch):
     rng = np.random.default_rng(3)
     labels = rng.choice(["AD", "CN"], 60)
@@ -176,9 +212,8 @@ def test_batches_of_resamples_draw_what_one_draw_gives(monkeypatch):
     predictions = pd.DataFrame({"fold": 0, "scan_id": [f"s{i}" for i in range(60)], "label": labels})
     predictions = predictions.assign(subject_id=[f"p{i // 2}" for i in range(60)], probability=probability)
     how = {"model": "cnn", "classes": {"positive": "AD", "negative": "CN"}, "n_bootstrap": 100, "seed": 4}
-    whole, band = score_predictions(predictions, **how), roc_band(predictions, **how)
+    band = roc_band(predictions, **how)
     monkeypatch.setattr("voxelwhy.evaluation.metrics.BATCH_VALUES", 7 * 60)
-    pd.testing.assert_frame_equal(score_predictions(predictions, **how), whole, check_exact=True)
     pd.testing.assert_frame_equal(roc_band(predictions, **how), band, check_exact=True)
 
 
@@ -187,3 +222,5 @@ def test_weighted_auc_is_that_of_scikit_learn(rng):
     weights = rng.integers(0, 4, (20, 50))
     expected = [roc_auc_score(positive, scores, sample_weight=row) for row in weights]
     np.testing.assert_allclose(weighted_auc(scores, positive, weights), expected, atol=1e-12)
+    with pytest.raises(InputError, match="a score is not a number"):
+        weighted_auc(np.where(np.arange(50) == 7, np.nan, scores), positive, weights)

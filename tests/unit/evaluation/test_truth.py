@@ -8,7 +8,7 @@ from scipy.stats import spearmanr, ttest_ind
 from sklearn.metrics import average_precision_score
 from statsmodels.stats.multitest import multipletests
 
-from voxelwhy.errors import ShapeError
+from voxelwhy.errors import InputError, ShapeError
 from voxelwhy.evaluation import truth as tr
 from voxelwhy.io.images import Grid
 from voxelwhy.io.tables import TRUTH, write_table
@@ -213,3 +213,11 @@ def test_holm_corrects_what_decides(atlas, log_jacobian, rng):
     ]
     frame = score(maps, log_jacobian, atlas, shuffled=draws)
     np.testing.assert_allclose(frame["p_holm"], multipletests(frame["p_shuffled"], method="holm")[1])
+
+
+def test_a_relevance_that_is_nan_has_no_rank():
+    """NaN is sorted to the top of descending scores: it would count as the most relevant region."""
+    truths = np.array([[True, False, False]])
+    assert tr.average_precision(np.array([0.9, 0.5, 0.1]), truths) == 1
+    with pytest.raises(InputError, match=r"a score is not a number[\s\S]*position 1"):
+        tr.average_precision(np.array([0.9, np.nan, 0.1]), truths)

@@ -63,6 +63,7 @@ def test_files_of_a_split_follow_its_folds():
     assert here.models(paper) == ["results/here/splits/paper/fold-0/model.pt"]
     assert here.histories(kfold)[2] == "results/here/splits/kfold/fold-2/history.tsv"
     assert here.metrics(paper) == ["results/here/splits/paper/evaluation/metrics.tsv"]
+    assert here.difference(paper) == ["results/here/splits/paper/evaluation/difference.tsv"]
     assert here.truth(kfold) == [] and not here.simulated
     assert here.regions(kfold) == [f"results/here/splits/kfold/regions/{m}.tsv" for m in ("occlusion", "grad_cam")]
     assert here.regions(paper) == [], "a split without heatmaps has no regions"
@@ -90,6 +91,7 @@ def test_existing_weights_have_one_model_and_accuracy_only_with_their_split():
     unknown = study(model=weights)
     assert not unknown.accuracy and list(unknown.studied) == ["all_scans"]
     assert unknown.metrics(job(split="all_scans")) == [] == unknown.histories(job(split="all_scans"))
+    assert unknown.difference(job(split="all_scans")) == []
     assert unknown.normalisation_file() == ["n.npz"] and unknown.normalisation_folds() == []
     known = study(model={"weights": "w.pt", "normalisation": "paper", "trained_on": "paper"})
     assert known.accuracy and list(known.studied) == ["paper"] and known.normalisation_file() == []

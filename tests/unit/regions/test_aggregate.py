@@ -7,14 +7,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from nilearn.maskers import NiftiLabelsMasker
-from scipy import stats
 
 from voxelwhy.errors import InputError, ShapeError
 from voxelwhy.heatmaps.groups import cell_of, cells_in, group_names, groups_of
 from voxelwhy.heatmaps.region_sums import relevance_by_region
 from voxelwhy.io.images import Grid
 from voxelwhy.io.tables import ATLAS, REGIONS, RELEVANCE, read_pieces, write_table
-from voxelwhy.regions.aggregate import aggregate_regions, bootstrap_means
+from voxelwhy.regions.aggregate import aggregate_regions
+from voxelwhy.regions.intervals import mean_interval
 
 IDS = [2, 5, 9]
 NAMES = ["Hippocampus_L", "Amygdala_L", "Precuneus_L"]
@@ -126,7 +126,7 @@ def test_every_group_is_the_union_of_its_cells(classes, judged):
 
 
 def aggregate(relevance, table, classes, **options):
-    return REGIONS.validate(aggregate_regions(relevance, table, classes=classes, **{"n_bootstrap": 200} | options))
+    return REGIONS.validate(aggregate_regions(relevance, table, classes=classes, **options))
 
 
 def test_means_are_over_subjects(relevance, table, classes):
@@ -141,7 +141,6 @@ def test_means_are_over_subjects(relevance, table, classes):
             by_hand = np.mean([part.loc[part["subject_id"] == s, figure].mean() for s in "abcd"])
             row = found[(found["group"] == "AD") & (found["region_id"] == region)]
             assert row[figure].item() == pytest.approx(by_hand, rel=1e-12)
-            assert row[f"{figure}_low"].item() < by_hand < row[f"{figure}_high"].item()
 
 
 def test_ranks_follow_the_mean_share(relevance, table, classes):
@@ -156,29 +155,8 @@ def test_ranks_follow_the_mean_share(relevance, table, classes):
     }
 
 
-def test_intervals_are_those_of_scipy(rng):
-    values = rng.gamma(2, 3, (25, 2))
-    mean, low, high = bootstrap_means(values, 20000, np.random.default_rng(1))
-    for column in range(2):
-        theirs = stats.bootstrap(
-            (values[:, column],), np.mean, n_resamples=20000, method="percentile", rng=np.random.default_rng(2)
-        ).confidence_interval
-        assert mean[column] == pytest.approx(values[:, column].mean())
-        width = theirs.high - theirs.low
-        assert abs(low[column] - theirs.low) < 0.03 * width
-        assert abs(high[column] - theirs.high) < 0.03 * width
-
-
-def test_unknown_shares_are_left_out():
-    values = np.array([[1.0, np.nan], [3.0, 5.0], [5.0, np.nan]])
-    mean, low, high = bootstrap_means(values, 500, np.random.default_rng(0))
-    assert mean.tolist() == [3, 5]
-    assert 1 <= low[0] < 3 < high[0] <= 5
-    assert np.isnan([low[1], high[1]]).all()
-
-
 def test_a_table_in_pieces_is_the_whole_table(relevance, table, classes, tmp_path):
-    """Pieces that cut a scan in two, and resamples that are drawn in several batches."""
+    """Also pieces that cut a scan in two."""
     write_table(relevance, tmp_path / "relevance.tsv", RELEVANCE)
     pieces = list(read_pieces(tmp_path / "relevance.tsv", RELEVANCE, rows=4))
     assert len(pieces) == 9
@@ -186,35 +164,33 @@ def test_a_table_in_pieces_is_the_whole_table(relevance, table, classes, tmp_pat
     pd.testing.assert_frame_equal(aggregate(iter(pieces), table, classes), whole)
 
 
-def test_batches_of_resamples_draw_what_one_draw_gives(relevance, table, classes, monkeypatch):
-    whole = aggregate(relevance, table, classes)
-    monkeypatch.setattr("voxelwhy.regions.aggregate.BATCH_VALUES", 24)
-    pd.testing.assert_frame_equal(aggregate(relevance, table, classes), whole, rtol=1e-12)
-
-
 def test_groups_without_scans_are_left_out(relevance, table, classes):
     right = relevance[~relevance["subject_id"].isin(["g"])]
     found = aggregate(right, table, classes)
     assert list(found["group"].unique()) == ["AD", "CN", "all", "TP", "TN", "FN"]
-    # An absent group takes no random numbers from the others.
     whole = aggregate(relevance, table, classes)
     for group in ("AD", "TP", "FN"):
         first, second = (frame[frame["group"] == group].reset_index(drop=True) for frame in (found, whole))
         pd.testing.assert_frame_equal(first, second)
 
 
-def test_one_subject_has_no_interval(relevance, table, classes):
-    found = aggregate(relevance, table, classes)
-    alone = found[found["group"] == "FN"]
-    assert alone[["total_low", "share_high"]].isna().all(axis=None)
-    assert alone["total"].notna().all()
+def test_fewer_than_eight_subjects_have_no_interval(relevance, table, classes):
+    found = aggregate(relevance, table, classes).set_index("group")
+    ends = [f"{figure}_{end}" for figure in ("total", "share", "density") for end in ("low", "high")]
+    assert found.loc["all", "n_subjects"].eq(8).all() and found.loc["all", ends].notna().all(axis=None)
+    assert found.loc[["AD", "CN", "FN"], ends].isna().all(axis=None)
+    assert found[["total", "share", "density"]].notna().all(axis=None)
 
 
-def test_the_seed_decides(relevance, table, classes):
-    first, again, other = (aggregate(relevance, table, classes, seed=seed) for seed in (1, 1, 2))
-    pd.testing.assert_frame_equal(first, again)
-    assert (first["share_low"] != other["share_low"]).any()
-    assert (first["share"] == other["share"]).all()
+def test_intervals_are_over_subjects_not_scans(relevance, table, classes):
+    """Ten copies of every scan tell nothing new."""
+    copies = pd.concat([relevance.assign(scan_id=relevance["scan_id"] + f"_{k}") for k in range(10)])
+    once, often = (aggregate(frame, table, classes) for frame in (relevance, copies))
+    pd.testing.assert_frame_equal(once.drop(columns="n_scans"), often.drop(columns="n_scans"))
+    by_subject = relevance[relevance["region_id"] == 5].groupby("subject_id")["share"].mean().to_numpy()
+    row = once[(once["group"] == "all") & (once["region_id"] == 5)]
+    expected = [float(end[0]) for end in mean_interval(by_subject[:, None])]
+    assert row[["share", "share_low", "share_high"]].to_numpy()[0] == pytest.approx(expected)
 
 
 def test_refuses_other_regions_and_no_rows(relevance, table, classes):

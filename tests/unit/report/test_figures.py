@@ -64,7 +64,7 @@ def predictions():
 
 @pytest.fixture(scope="module")
 def metrics(predictions):
-    scored = [score_predictions(predictions, model=m, classes=CLASSES, n_bootstrap=50, seed=0) for m in MODELS]
+    scored = [score_predictions(predictions, model=m, classes=CLASSES, n_permutations=50, seed=0) for m in MODELS]
     return pd.concat(scored, ignore_index=True)
 
 
@@ -123,7 +123,7 @@ def draw_each(brain, predictions, metrics, folder):
             confusion(predictions, CLASSES), folder / "confusion", model_title="CNN", **n, **common
         ),
         "metrics": lambda: performance.draw_metrics(
-            metrics, folder / "metrics", model_titles=MODELS, level="subject", n_bootstrap=50, **common
+            metrics, folder / "metrics", model_titles=MODELS, level="subject", **common
         ),
         "external": lambda: external.draw_external(
             {"here (test scans)": metrics, "there": metrics},
@@ -131,7 +131,6 @@ def draw_each(brain, predictions, metrics, folder):
             split="kfold",
             n_models=3,
             model_titles=MODELS,
-            n_bootstrap=50,
             **common,
         ),
         "flow": lambda: cohort.draw_flow(flow, folder / "flow", **common),

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from voxelwhy.errors import InputError
+from voxelwhy.evaluation.difference import compare_models
 from voxelwhy.evaluation.metrics import score_predictions
 from voxelwhy.report import tables as publish
 from voxelwhy.report.citations import choose_citations
@@ -59,8 +60,14 @@ def predictions(n=20):
 
 @pytest.fixture(scope="module")
 def metrics():
-    rows = [score_predictions(predictions(), model=m, classes=CLASSES, n_bootstrap=50) for m in ("cnn", "baseline")]
+    rows = [score_predictions(predictions(), model=m, classes=CLASSES, n_permutations=50) for m in ("cnn", "baseline")]
     return pd.concat(rows, ignore_index=True)
+
+
+@pytest.fixture(scope="module")
+def difference():
+    other = predictions().assign(probability=lambda own: 1 - own["probability"] / 2)
+    return compare_models(predictions(), other, classes=CLASSES)
 
 
 def truth_table():
@@ -73,7 +80,7 @@ def truth_table():
 
 
 @pytest.fixture
-def items(metrics, tmp_path):
+def items(metrics, difference, tmp_path):
     """Two figures and two tables, in an order that is not the report's."""
     for name, category in (("curve", "training"), ("flow", "cohort")):
         fig, axes = new_figure(figsize=(2, 1))
@@ -81,7 +88,8 @@ def items(metrics, tmp_path):
         words = {"title": f"Title {name}", "caption": f"Caption <{name}> & n = 20", "category": category}
         save_figure(fig, tmp_path / name, simulated=True, **words)
     publish.publish_truth(truth_table(), tmp_path / "truth", group="AD", n_subjects=9, n_scans=12, settings=HEATMAPS)
-    publish.publish_metrics(metrics, tmp_path / "metrics", model_titles={"cnn": "CNN"}, n_bootstrap=50)
+    how = {"n_permutations": 50, "difference": difference}
+    publish.publish_metrics(metrics, tmp_path / "metrics", model_titles={"cnn": "CNN", "baseline": "linear"}, **how)
     return {"": [tmp_path / "flow.png"], "kfold": [tmp_path / n for n in ("truth", "curve.svg", "metrics.tsv")]}
 
 
@@ -177,10 +185,43 @@ def test_region_and_excluded_tables_count_what_is_there(tmp_path):
     assert rows == [["register_scan", "x", "1", "0", "1", "2"], ["register_scan", "y", "0", "1", "0", "1"]]
 
 
+def test_the_table_of_performance_has_subjects_first_and_the_difference(items, metrics, difference, tmp_path):
+    shown = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))
+    rows = [dict(zip(shown["columns"], row, strict=True)) for row in shown["rows"]]
+    assert [(row["Model"], row["By"]) for row in rows] == [
+        ("CNN", "subject"),
+        ("linear", "subject"),
+        ("Difference", "subject"),
+        ("CNN", "scan"),
+        ("linear", "scan"),
+    ]
+    row = difference.set_index("metric").loc["accuracy"]
+    words = f"{row['difference']:z.2f} ({row['low']:z.2f} to {row['high']:z.2f}), p = {row['p']:.3f}"
+    assert rows[2]["Accuracy"] == words and rows[2]["Sensitivity"] == rows[3]["p (chance)"] == "–"
+    auc = metrics.query("model == 'cnn' and level == 'subject' and fold == 'all' and metric == 'auc'").iloc[0]
+    assert rows[0]["AUC"] == f"{auc['value']:.2f} ({auc['low']:.2f} to {auc['high']:.2f})"
+    assert rows[0]["p (chance)"] == f"{auc['p']:.4f}"
+    for part in ("given these networks", "50 permutations", "AUC paired DeLong, Accuracy exact McNemar"):
+        assert part in shown["caption"]
+
+
+def test_the_first_sentence_has_the_difference_and_says_what_is_not_better_than_chance(metrics, difference):
+    """Chance is judged by p, not by the interval, which may lie above 0.5 for no better reason than its folds."""
+    how = {"simulated": False, "classes": CLASSES, "difference": difference}
+    row = difference.set_index("metric").loc["accuracy"]
+    words = f"difference {row['difference']:z.2f} ({row['low']:z.2f} to {row['high']:z.2f}; exact McNemar, p = "
+    auc = (metrics["metric"] == "auc") & (metrics["level"] == "subject")
+    for p, low, said in ((0.2, 0.6, True), (np.nan, 0.6, True), (0.05, 0.4, False), (0.001, 0.4, False)):
+        changed = metrics.assign(p=metrics["p"].mask(auc, p), low=metrics["low"].mask(auc, low))
+        first = three_sentences(changed, **how)[0]
+        assert words in first
+        assert ("not shown to be better than chance (permuted diagnoses, p" in first) == said
+
+
 def test_three_sentences_of_a_study_with_planted_truth(metrics):
     first, second, third = three_sentences(metrics, truth_table(), simulated=True, classes=CLASSES)
-    row = metrics.query("model == 'cnn' and level == 'scan' and fold == 'all' and metric == 'accuracy'").iloc[0]
-    assert first.startswith("Accuracy (95 % CI over subjects) for AD vs CN, out of sample")
+    row = metrics.query("model == 'cnn' and level == 'subject' and fold == 'all' and metric == 'accuracy'").iloc[0]
+    assert first.startswith("Accuracy by subject (95 % CI) for AD vs CN, out of sample")
     assert f"network {row['value']:.2f} ({row['low']:.2f} to {row['high']:.2f})" in first
     assert (
         "20 subjects, 20 scans (simulated)" in first and ", baseline 0." in first and "AUC of the network 0." in first
@@ -210,6 +251,8 @@ def test_three_sentences_without_truth_caution_about_few_people(metrics):
     assert "simulated" not in first
     assert "a and b (occlusion)" in second
     assert third.startswith("With only 20 subjects, the estimate of accuracy is imprecise")
+    many = metrics.assign(n_subjects=100)
+    assert "imprecise" not in three_sentences(many, None, simulated=False, classes=CLASSES, regions=regions)[2]
 
 
 def test_methods_text_and_citations_follow_the_settings():
@@ -222,7 +265,13 @@ def test_methods_text_and_citations_follow_the_settings():
         "logit of the predicted class",
     ):
         assert part in text
-    assert "500 bootstrap" in text and "above 0.03" in text and "2,000 permutations" in text
+    assert "above 0.03" in text and text.count("2,000 permutations") == 2
+    for part in ("Wilson 1927", "DeLong et al. (1988)", "McNemar (1947)", "conditional on the trained networks"):
+        assert part in text
+    unknown = CONFIG | {"model": {"weights": "w.pt"}}
+    text = " ".join(methods_text(unknown, simulated=False, n_subjects=20, n_scans=30))
+    assert "DeLong" not in text and "Hall 1992" in text
+    assert "DeLong" not in " ".join(work for work, _ in choose_citations(unknown, simulated=False))
     works = " ".join(work for work, _ in choose_citations(CONFIG, simulated=True))
     for name in ("Rieke", "Selvaraju", "Zeiler", "Avants", "Tzourio", "Fonov", "N4ITK", "Abraham", "Karaçali"):
         assert name in works

@@ -134,7 +134,7 @@ def judgements(n_models=3):
 
 
 def test_n_is_that_of_distinct_scans_and_subjects():
-    scored = score_predictions(judgements(), model="cnn", classes=CLASSES, n_bootstrap=40)
+    scored = score_predictions(judgements(), model="cnn", classes=CLASSES, n_permutations=40)
     assert set(scored["n_scans"]) == {6} and set(scored["n_subjects"]) == {5}
     assert set(scored["fold"]) == {"all", "0", "1", "2"}
     accuracy = scored.query("level == 'scan' and metric == 'accuracy'").set_index("fold")["value"]
@@ -155,7 +155,7 @@ def test_a_mean_by_subject_stays_within_a_model():
 def test_copies_of_a_model_change_no_interval():
     one, many = (judgements(n) for n in (1, 4))
     many["probability"] = np.tile(one["probability"], 4)
-    how = {"model": "cnn", "classes": CLASSES, "n_bootstrap": 200, "seed": 3}
+    how = {"model": "cnn", "classes": CLASSES, "n_permutations": 200, "seed": 3}
     pooled = [score_predictions(frame, **how).query("fold == 'all'") for frame in (one, many)]
     for column in ("value", "low", "high"):
         np.testing.assert_allclose(pooled[0][column], pooled[1][column], atol=1e-12)
@@ -172,7 +172,7 @@ def test_regions_count_scans_and_people_and_copies_of_a_model_change_nothing():
             rows.append(facts | {"total": value, "share": value, "density": value / 40})
     one = pd.DataFrame(rows)
     many = pd.concat([one.assign(fold=fold) for fold in range(3)], ignore_index=True)
-    single, several = (aggregate_regions(frame, atlas, classes=CLASSES, n_bootstrap=100) for frame in (one, many))
+    single, several = (aggregate_regions(frame, atlas, classes=CLASSES) for frame in (one, many))
     assert several.query("group == 'all'")["n_scans"].tolist() == [6, 6]
     assert several.query("group == 'AD'")["n_subjects"].tolist() == [2, 2]
     pd.testing.assert_frame_equal(single, several)
@@ -184,7 +184,7 @@ def test_regions_count_scans_and_people_and_copies_of_a_model_change_nothing():
 @pytest.fixture(scope="module")
 def metrics():
     frames = {"here": judgements(1), "there": judgements(2)}
-    how = {"classes": CLASSES, "n_bootstrap": 30}
+    how = {"classes": CLASSES, "n_permutations": 30}
     scored = {}
     for cohort, frame in frames.items():
         models = [score_predictions(frame, model=model, **how) for model in ("cnn", "baseline")]
@@ -196,29 +196,29 @@ def test_captions_name_the_cohort_and_who_classified_it(metrics, tmp_path):
     of, titles = of_cohort(**TESTED), {"cnn": "small", "baseline": "logistic regression"}
     said = "5 subjects, 6 scans of the cohort there, each classified by each of the 2 models of kfold"
     assert of_cohort("there", "holdout", 1) == " of the cohort there, each classified by the model of holdout"
-    caption = publish.publish_metrics(metrics["there"], tmp_path / "m", model_titles=titles, n_bootstrap=30, of=of)
+    caption = publish.publish_metrics(metrics["there"], tmp_path / "m", model_titles=titles, n_permutations=30, of=of)
     assert said in caption and "of one diagnosis by one model" in caption
-    frame = judgements(2)
     how = {"n_subjects": 5, "n_scans": 6, "model_title": "small", "simulated": True}
-    caption = draw_confusion(confusion(frame, CLASSES), tmp_path / "c", of=of, **how)
-    assert f"({said}; 12 classifications)" in caption
-    caption = draw_confusion(confusion(judgements(1), CLASSES), tmp_path / "c", **how)
+    caption = draw_confusion(confusion(by_subject(judgements(2)), CLASSES), tmp_path / "c", of=of, **how)
+    assert f"({said}; 10 classifications)" in caption
+    caption = draw_confusion(confusion(by_subject(judgements(1)), CLASSES), tmp_path / "c", **how)
     assert "(5 subjects, 6 scans)" in caption
 
 
 def test_internal_and_external_figures_stand_side_by_side(metrics, tmp_path):
     titles = {"cnn": "small", "baseline": "logistic regression"}
     tables = {"here (test scans)": metrics["here"], "there": metrics["there"]}
-    caption = publish_external(tables, tmp_path / "e", split="kfold", n_models=2, model_titles=titles, n_bootstrap=30)
+    caption = publish_external(tables, tmp_path / "e", split="kfold", n_models=2, model_titles=titles)
     assert "The 2 models of kfold" in caption and "here (test scans) and there" in caption
     shown = json.loads((tmp_path / "e.json").read_text())
-    assert shown["category"] == "external" and len(shown["rows"]) == 4
+    assert shown["category"] == "external" and len(shown["rows"]) == 8
+    assert [row[shown["columns"].index("By")] for row in shown["rows"]] == ["subject"] * 4 + ["scan"] * 4
     for row in shown["rows"]:
         cells = dict(zip(shown["columns"], row, strict=True))
         assert (cells["Subjects"], cells["Scans"]) == ("5", "6")
         table = tables[cells["Tested on"]]
         named = {title: name for name, title in titles.items()}[cells["Model"]]
-        pooled = table[(table["fold"] == "all") & (table["level"] == "scan") & (table["model"] == named)]
+        pooled = table[(table["fold"] == "all") & (table["level"] == cells["By"]) & (table["model"] == named)]
         auc = pooled.set_index("metric").loc["auc"]
         assert cells["AUC"] == f"{auc['value']:.2f} ({auc['low']:.2f} to {auc['high']:.2f})"
     frame = pd.read_csv(tmp_path / "e.tsv", sep="\t")
@@ -232,18 +232,25 @@ def test_the_sentences_hold_both_figures_with_their_n(metrics):
     )
     said = {}
     for cohort in ("here", "there"):
-        rows = metrics[cohort].query("model == 'cnn' and fold == 'all' and level == 'scan'").set_index("metric")
+        rows = metrics[cohort].query("model == 'cnn' and fold == 'all' and level == 'subject'").set_index("metric")
         said[cohort] = [f"{rows.loc[m, 'value']:.2f} ({rows.loc[m, 'low']:.2f} to" for m in ("accuracy", "auc")]
     before, after = first.split("; on the simulated test scans of its own study")
     assert "the cohort there (5 subjects, 6 scans, each classified by each of the 2 models of kfold)" in before
     assert all(figure in before for figure in said["there"]) and all(figure in after for figure in said["here"])
     assert "simulated" not in before and "(5 subjects, 6 scans)" in after
-    low = (
-        metrics["there"].query("model == 'cnn' and fold == 'all' and level == 'scan' and metric == 'auc'")["low"].item()
-    )
-    assert ("not shown to be better than chance" in after) == (low <= 0.5)
+    p = metrics["there"].query("model == 'cnn' and fold == 'all' and level == 'subject' and metric == 'auc'")["p"]
+    assert ("not shown to be better than chance" in after) == (p.item() > 0.05)
     assert second.startswith("No heatmaps were computed")
     assert third.startswith("With only 5 subjects, the estimate of accuracy is imprecise")
+
+
+def test_the_caution_about_few_subjects_counts_those_of_the_other_cohort(metrics):
+    how = {"tested": TESTED, "simulated": {"there": False, "here": False}, "classes": CLASSES}
+    for there, here, said in ((5, 500, True), (100, 5, False), (99, 99, True)):
+        tables = (metrics["there"].assign(n_subjects=there), metrics["here"].assign(n_subjects=here))
+        third = external_sentences(*tables, {}, **how)[2]
+        assert ("imprecise" in third) == said
+        assert third.endswith("whether a difference is due to the scanner, the subjects or their diagnoses.")
 
 
 def test_the_methods_text_says_that_nothing_was_learnt_from_another_cohort():

@@ -14,7 +14,7 @@ from voxelwhy.report.wording import describe_planted, describe_repeats
 
 
 @styled
-def draw_choices(combinations, found, columns, out, *, simulated, repeated, same_scans, n_bootstrap, dpi=150):
+def draw_choices(combinations, found, columns, out, *, simulated, repeated, same_scans, dpi=150):
     """Draw the AUC with its interval by combination, and next to it how well each method detects the planted disease.
 
     Parameters
@@ -55,7 +55,7 @@ def draw_choices(combinations, found, columns, out, *, simulated, repeated, same
         bar.outline.set_visible(False)
     marks = [Line2D([], [], color=colour, marker="o", ms=5.5) for colour, _ in zip(cycle(CYCLE), panels_by)]
     fig.legend(marks, panels_by, loc="outside upper left", ncols=len(panels_by))
-    caption = _caption(combinations, found, describe_planted(columns), repeated, same_scans, n_bootstrap, chance)
+    caption = _caption(combinations, found, describe_planted(columns), repeated, same_scans, chance)
     title = "Accuracy and heatmaps by choices of preprocessing and network"
     return save_figure(fig, out, simulated=simulated, title=title, caption=caption, category="comparison", dpi=dpi)
 
@@ -100,17 +100,17 @@ def _truth(axes, found, rows_by, rows, methods, chance):
     return drawn
 
 
-def _caption(combinations, found, planted, repeated, same_scans, n_bootstrap, chance):
+def _caption(combinations, found, planted, repeated, same_scans, chance):
     repeats, subjects = combinations["n_repeats"], combinations["n_subjects"]
     each = count(int(repeats.max()), "repeat")
     how = (
-        f"over {n_bootstrap:,} resamples of subjects, with all repeats together"
+        "over subjects, with all repeats together"
         if same_scans
         else "by Student's t over repeats, each with its own cohort"
     )
     words = (
-        f"Left: out-of-sample AUC by combination of choices, mean of {each} ({describe_repeats(repeated)}), with its "
-        f"95 % interval {how} ({int(subjects.max())} subjects); dotted: 0.5."
+        f"Left: out-of-sample AUC by subject, for each combination of choices, mean of {each} "
+        f"({describe_repeats(repeated)}), with its 95 % interval {how} ({int(subjects.max())} subjects); dotted: 0.5."
     )
     if found is None:
         return words

@@ -6,14 +6,14 @@ import numpy as np
 
 from voxelwhy.io.text import count, interval, listing, people
 from voxelwhy.report.figures.style import ACCENT, MUTED, RULE, SECOND, new_figure, save_figure, styled
-from voxelwhy.report.wording import METRIC_TITLES
+from voxelwhy.report.wording import INTERVALS, METRIC_TITLES
 
 SHOWN = ("auc", "balanced_accuracy")
 
 
 @styled
-def draw_external(tables, out, *, split, n_models, model_titles, n_bootstrap, simulated, dpi=150):
-    """AUC and balanced accuracy by scan with their intervals, one row per cohort and one colour per model.
+def draw_external(tables, out, *, split, n_models, model_titles, simulated, dpi=150):
+    """AUC and balanced accuracy by subject with their intervals, one row per cohort and one colour per model.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ def draw_external(tables, out, *, split, n_models, model_titles, n_bootstrap, si
     words, places = [], np.arange(len(tables))[::-1]
     for axes, metric in zip(panels, SHOWN, strict=True):
         for place, (cohort, table) in zip(places, tables.items(), strict=True):
-            rows = table[(table["level"] == "scan") & (table["metric"] == metric)]
+            rows = table[(table["level"] == "subject") & (table["metric"] == metric)]
             said = [
                 _draw_row(axes, rows[rows["model"] == model], place + offset, colour)
                 for offset, colour, model in zip((0.14, -0.14), (ACCENT, SECOND), model_titles, strict=False)
@@ -45,9 +45,9 @@ def draw_external(tables, out, *, split, n_models, model_titles, n_bootstrap, si
         panels[1].plot([], [], "o-", color=colour, label=title)
     fig.legend(*panels[1].get_legend_handles_labels(), loc="outside lower right", ncols=2)
     caption = (
-        f"The {count(n_models, 'model')} of {split} tested on {listing(tables)}, by scan. Large points: models pooled, "
-        f"with the 95 % interval from {n_bootstrap:,} bootstrap resamples of subjects; small points: single models; "
-        f"dotted line: 0.5. Each scan of another study is classified by each model. {'; '.join(words)}."
+        f"The {count(n_models, 'model')} of {split} tested on {listing(tables)}, by subject. Large points: models "
+        "pooled, with the 95 % interval; small points: single models; dotted line: 0.5. Each scan of another study is "
+        f"classified by each model. {INTERVALS} {'; '.join(words)}."
     )
     title = f"Internal and external performance, {split}"
     return save_figure(fig, out, simulated=simulated, title=title, caption=caption, category="external", dpi=dpi)

@@ -8,7 +8,7 @@ import numpy as np
 
 from voxelwhy.io.text import count, interval, people
 from voxelwhy.report.figures.style import ACCENT, CYCLE, INK, MUTED, RULE, SECOND, new_figure, save_figure, styled
-from voxelwhy.report.wording import METRIC_TITLES, describe_loss, describe_mask, describe_normalisation
+from voxelwhy.report.wording import INTERVALS, METRIC_TITLES, describe_loss, describe_mask, describe_normalisation
 
 
 @styled
@@ -94,8 +94,9 @@ def draw_roc(bands, metrics, out, *, model_titles, simulated, n_bootstrap, of=""
     axes.set(xlabel="false positive rate (1 - specificity)", ylabel="true positive rate (sensitivity)")
     axes.legend(loc="lower right")
     caption = (
-        f"ROC curves by scan, folds pooled ({people(auc['n_subjects'], auc['n_scans'], of)}). Bands: pointwise 95 % "
-        f"interval from {n_bootstrap:,} bootstrap resamples of subjects. AUC (95 % CI): {', '.join(words)}."
+        f"ROC curves by subject, folds pooled ({people(auc['n_subjects'], auc['n_scans'], of)}). Bands: pointwise "
+        f"percentiles (95 %) of {n_bootstrap:,} bootstrap resamples of subjects, given these networks. AUC (95 % CI): "
+        f"{', '.join(words)}."
     )
     title = "ROC curve"
     return save_figure(fig, out, simulated=simulated, title=title, caption=caption, category="performance", dpi=dpi)
@@ -107,8 +108,8 @@ def draw_confusion(table, out, *, n_subjects, n_scans, model_title, simulated, o
 
     Parameters
     ----------
-    table : DataFrame from evaluation.metrics.confusion
-    n_subjects, n_scans : int; several models may classify the same scan
+    table : DataFrame from evaluation.metrics.confusion, of subjects (evaluation.metrics.by_subject)
+    n_subjects, n_scans : int; several models may classify the same subject, and a subject may be in both classes
     of : str, names the cohort if the scans are another study's (io.text.of_cohort)
 
     Returns
@@ -129,9 +130,9 @@ def draw_confusion(table, out, *, n_subjects, n_scans, model_title, simulated, o
     axes.tick_params(length=0)
     for spine in axes.spines.values():
         spine.set_visible(False)
-    judged = f"; {counts.sum():,} classifications" if counts.sum() != n_scans else ""
+    judged = f"; {counts.sum():,} classifications" if counts.sum() != n_subjects else ""
     caption = (
-        f"Confusion matrix by scan, {model_title}, folds pooled ({people(n_subjects, n_scans, of)}{judged}). "
+        f"Confusion matrix by subject, {model_title}, folds pooled ({people(n_subjects, n_scans, of)}{judged}). "
         f"{table.index[0]} is predicted at a probability of 0.5 or more; percentages refer to rows."
     )
     title = f"Confusion matrix, {model_title}"
@@ -139,7 +140,7 @@ def draw_confusion(table, out, *, n_subjects, n_scans, model_title, simulated, o
 
 
 @styled
-def draw_metrics(metrics, out, *, model_titles, level, n_bootstrap, simulated, of="", dpi=150):
+def draw_metrics(metrics, out, *, model_titles, level, simulated, of="", dpi=150):
     """Every metric with its interval, models side by side; small points are single folds.
 
     Parameters
@@ -169,8 +170,7 @@ def draw_metrics(metrics, out, *, model_titles, level, n_bootstrap, simulated, o
     axes.legend(loc="lower right", ncols=2)
     caption = (
         f"Out-of-sample performance by {level} ({people(pooled['n_subjects'], pooled['n_scans'], of)}). Large points: "
-        f"folds pooled, with the 95 % interval from {n_bootstrap:,} bootstrap resamples of subjects; small points: "
-        "single folds; dotted line: 0.5."
+        f"folds pooled, with the 95 % interval; small points: single folds; dotted line: 0.5. {INTERVALS}"
     )
     title = f"Performance by {level}"
     return save_figure(fig, out, simulated=simulated, title=title, caption=caption, category="performance", dpi=dpi)
@@ -181,6 +181,6 @@ def _pooled(metrics, model, metric):
         (metrics["model"] == model)
         & (metrics["metric"] == metric)
         & (metrics["fold"] == "all")
-        & (metrics["level"] == "scan")
+        & (metrics["level"] == "subject")
     ]
     return chosen.iloc[0]

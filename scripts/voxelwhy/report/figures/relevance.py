@@ -201,7 +201,7 @@ def draw_region_ranking(tables, out, *, group, settings, simulated, atlas="AAL",
         f"The {top} {atlas} regions with the largest enrichment, {group_title(group)} "
         f"({people(n['n_subjects'], n['n_scans'], of)}): a region's share of positive relevance divided by its share of "
         "volume, which is 1 for a map that is the same everywhere. Points: mean over subjects; lines: 95 % interval over "
-        f"subjects, given these networks.{shuffled} Relevance explains the {describe_target(settings)}"
+        f"subjects (from 8 subjects on), given these networks.{shuffled} Relevance explains the {describe_target(settings)}"
         f"{describe_clipping(settings)}. Methods: {described}."
     )
     title = f"Relevance by region, {group_title(group)}"

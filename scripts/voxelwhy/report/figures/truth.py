@@ -7,7 +7,7 @@ import numpy as np
 from voxelwhy.io.text import listing, method_title, p_value, people
 from voxelwhy.report.figures import slices as sl
 from voxelwhy.report.figures.style import ACCENT, INK, MUTED, RULE, SECOND, new_figure, save_figure, styled
-from voxelwhy.report.tables import describe_reference
+from voxelwhy.report.relevance_tables import describe_reference
 from voxelwhy.report.wording import describe_target
 
 
