@@ -153,3 +153,8 @@ def describe_other(card):
     source = card["file"] + (f", array {card['array']}" if card["array"] else "")
     parts = [source, ", ".join(named) or "n not given", *([card["note"]] if card["note"] else [])]
     return f"{method_title(card['name'])} ({'; '.join(parts)})"
+
+
+def of_baseline(methods):
+    """Which names in a Series of methods are those of maps of the baseline, rather than of a network."""
+    return methods.isin([f"baseline_{kind}" for kind in BASELINE_MAPS])
