@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from voxelwhy.io.tables import BASELINE_MAPS
 from voxelwhy.io.text import BASELINE_TITLES, count, listing, method_title
 
 METRIC_TITLES = {
