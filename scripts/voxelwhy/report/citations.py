@@ -60,7 +60,8 @@ WORKS = {
     ),
     "neuromorphometrics2012": (
         "Neuromorphometrics, Inc. (2012). Maximum probability labels from the MICCAI 2012 Grand Challenge and Workshop "
-        "on Multi-Atlas Labeling, of scans of the OASIS project.",
+        "on Multi-Atlas Labeling, provided under academic subscription (CC BY-NC); the scans are from the OASIS "
+        "project.",
         "http://www.neuromorphometrics.com",
     ),
     "notter2019": (
