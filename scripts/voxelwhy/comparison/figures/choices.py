@@ -122,7 +122,7 @@ def _caption(combinations, found, planted, repeated, same_scans, chance):
         else "below it, in small type, the number of repeats in which it was detected"
     )
     return (
-        f"{words} Right: how well the enrichment of regions in the maps of the positive class detects {planted}, as area under the "
-        f"precision-recall curve over regions, mean over repeats; {below}. For permuted regions, the mean is "
-        f"{chance:.2f} (white) and the 95th percentile {number(null)}."
+        f"{words} Right: how well the enrichment of regions in the maps of the positive class detects {planted}, as "
+        f"area under the precision-recall curve over regions, mean over repeats; {below}. For permuted regions, the "
+        f"mean is {chance:.2f} (white) and the 95th percentile {number(null)}."
     )
