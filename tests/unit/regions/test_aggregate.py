@@ -124,6 +124,25 @@ def test_a_scan_without_positive_relevance_leaves_its_subject_the_others(relevan
     assert found.loc[("AD", 5), "total"] == pytest.approx(np.mean(totals))
 
 
+def test_maps_of_one_scan_by_several_models_are_averaged_first(table, groups):
+    """A cohort that two models classify: one sees the first patient, the other one misses it; both see the second."""
+    rows = []
+    for scan, fold, probability, value in (
+        ("s1", 0, 0.9, 2.0),
+        ("s1", 1, 0.3, 4.0),
+        ("s2", 0, 0.8, 6.0),
+        ("s2", 1, 0.7, 8.0),
+    ):
+        facts = {"scan_id": scan, "subject_id": f"of {scan}", "label": "AD", "fold": fold, "probability": probability}
+        for target in groups.explained("AD", probability):
+            sign = 1 if target == "AD" else -1
+            own = table[["region_id", "region"]].assign(total=sign * value, share=0.1, enrichment=value, target=target)
+            rows.append(own.assign(**facts))
+    found = aggregate_regions(pd.concat(rows), table, groups).set_index(["group", "region_id"])
+    for group, total, n in (("AD", (3 + 7) / 2, 2), ("TP", (2 + 7) / 2, 2), ("FN", -4, 1)):
+        assert found.loc[(group, 5), ["total", "n_subjects", "n_scans"]].tolist() == [total, n, n]
+
+
 def test_ranks_follow_the_mean_enrichment_and_not_the_share(relevance, table, groups):
     found = aggregate(relevance, table, groups)
     for _, part in found.groupby("group"):
