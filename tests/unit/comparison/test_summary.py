@@ -120,7 +120,7 @@ def test_repeats_that_are_each_near_chance_are_detected_together(cells):
 
 def test_what_permuted_regions_reach_too_is_detected_if_no_draw_does(cells):
     """The old rule asked for more than the 95th percentile of permuted regions (0.42) as well, which is no test of the
-    diagnosis: a method with scattered maps has a low AUPRC in all networks, and a higher one with the true diagnoses."""
+    diagnosis: a method with scattered maps has a low AUPRC for all labels, and a higher one for the true ones."""
     for method in METHODS:
         with_truth(cells, method, (0.4, 0.4), np.linspace(0.1, 0.2, 19) * np.ones((2, 1)))
     row = found_in(cells).loc["affine", "small", METHODS[0]]
