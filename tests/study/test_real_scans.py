@@ -42,7 +42,7 @@ def real(tmp_path_factory):
             "label": "sex",
             "classes": {"positive": {"name": "F", "values": ["F"]}, "negative": {"name": "M", "values": ["M"]}},
         },
-        "registration": {"resolution_mm": 4, "n4": True, "batch": 8},
+        "registration": {"resolution_mm": 4, "batch": 8},
         "splits": [
             {"kind": "holdout", "test_subjects": 1},
             {"name": "accuracy", "kind": "kfold", "folds": 2, "heatmaps": False},

@@ -8,7 +8,13 @@ import pandas as pd
 from voxelwhy.io.tables import BASELINE_MAPS, LEAST_DRAWS
 from voxelwhy.io.text import count, interval, listing, method_title, number, p_value, people
 from voxelwhy.report.tables import publish_table, short_p
-from voxelwhy.report.wording import describe_baseline, describe_baseline_maps, describe_other, describe_settings
+from voxelwhy.report.wording import (
+    describe_baseline,
+    describe_baseline_maps,
+    describe_other,
+    describe_settings,
+    of_baseline,
+)
 
 #: What the rows of a comparison of maps compare.
 COMPARED = {"raw": "raw maps", "scaled": "scaled maps", "enrichment": "regions"}
@@ -155,11 +161,12 @@ def describe_reference(truth):
     draws = int(truth["n_shuffled"].min())
     if not draws:
         return "There are no networks trained on shuffled diagnoses, so no verdict is given."
+    own = truth[~of_baseline(truth["method"])]
     few = "" if draws >= LEAST_DRAWS else f" With fewer than {LEAST_DRAWS} draws, no verdict is given."
     return (
         f"Shuffled diagnoses: mean and range of {count(draws, 'draw')} of the same networks trained on shuffled "
-        f"diagnoses; p is the share of draws at least as good, p (family) that of the best of {len(truth)} methods in "
-        f"each draw (max-T).{few}"
+        f"diagnoses; p is the share of draws at least as good, p (family) that of the best of {len(own)} methods in each "
+        f"draw (max-T){', and of the two maps of the baseline for these' * (len(own) < len(truth))}.{few}"
     )
 
 

@@ -6,6 +6,7 @@ import math
 
 from voxelwhy.io.tables import LEAST_DRAWS
 from voxelwhy.io.text import interval, judged_by, listing, method_name, number, p_value, people
+from voxelwhy.report.wording import of_baseline
 
 FEW_SUBJECTS = 100
 SIGNIFICANT = 0.05
@@ -48,6 +49,8 @@ def three_sentences(
         first = _no_accuracy(regions or {}, simulated)
     else:
         first = _accuracy(metrics, difference, model, baseline, simulated, classes)
+    if truth is not None:
+        truth = truth[~of_baseline(truth["method"])]
     if truth is not None and len(truth) and not planted:
         return [first, _claimed(truth), NOTHING_PLANTED]
     if truth is not None and len(truth):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from voxelwhy.io.tables import BASELINE_MAPS
 from voxelwhy.io.text import BASELINE_TITLES, count, listing, method_title
 
 METRIC_TITLES = {
@@ -153,3 +154,8 @@ def describe_other(card):
     source = card["file"] + (f", array {card['array']}" if card["array"] else "")
     parts = [source, ", ".join(named) or "n not given", *([card["note"]] if card["note"] else [])]
     return f"{method_title(card['name'])} ({'; '.join(parts)})"
+
+
+def of_baseline(methods):
+    """Which names in a Series of methods are those of maps of the baseline, rather than of a network."""
+    return methods.isin([f"baseline_{kind}" for kind in BASELINE_MAPS])
