@@ -49,8 +49,7 @@ def load_settings(config, schema_path):
     """
     schema = _read_schema(Path(schema_path))
     settings = _fill(config, schema, schema, "")
-    for split in settings["splits"]:
-        split.setdefault("name", split["kind"])
+    settings["splits"] = [{"kind": split["kind"], "name": split["kind"]} | split for split in settings["splits"]]
     training = config.get("training") or {}
     place_architecture(settings, training)
     if "dropout" not in training and "network" in settings["training"]:
@@ -61,6 +60,10 @@ def load_settings(config, schema_path):
         settings["training"].setdefault("first_pool", pool)
     # Networks are trained that often again; somebody with scans of their own should ask for that.
     settings["evaluation"].setdefault("shuffled", LEAST_DRAWS if "simulation" in settings else 0)
+    for section in ("training", "evaluation"):
+        # Keys that are filled in only here would otherwise come last.
+        filled, order = settings[section], resolve(schema["properties"][section], schema)["properties"]
+        settings[section] = {key: filled[key] for key in order if key in filled} | filled
     _share_out_subjects(settings)
     _snap_occlusion(settings)
     place_tables(settings["cohort"])

@@ -312,8 +312,8 @@ SCORED_REGIONS = _schema(
     },
     unique=["region_id", "method"],
 )
-#: Networks trained on shuffled diagnoses: for each fold, draw and method, mean enrichment of the regions over the fold's
-#: test subjects of the positive class, by the shuffled diagnoses.
+#: Networks trained on shuffled diagnoses: for each fold, draw and method, mean enrichment of the regions over the test
+#: subjects of the fold that are in the positive class by the shuffled diagnoses.
 SHUFFLED = _schema(
     {
         "fold": _whole(),

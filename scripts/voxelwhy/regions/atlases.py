@@ -55,9 +55,9 @@ def load_atlas(settings):
     ----------
     settings : dict
         Either `name` alone: one of `atlas_names.PACKAGED` ("AAL" with 116 regions, "AAL3" with 166, "HCPEx" with 426,
-        "Neuromorphometrics" with 134), which need no network access, or of `atlas_names.FETCHED`, which nilearn fetches
-        once. Or name, image (path of a 3-D label image) and table (path of a CSV or TSV with the columns region_id and
-        region). If `merge_sides` is true, left and right become one region (see `merge_sides`).
+        "Neuromorphometrics" with 136), which need no network access, or of `atlas_names.FETCHED`, which nilearn
+        fetches once. Or name, image (path of a 3-D label image) and table (path of a CSV or TSV with the columns
+        region_id and region). If `merge_sides` is true, left and right become one region (see `merge_sides`).
 
     Returns
     -------

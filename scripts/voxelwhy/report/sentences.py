@@ -107,8 +107,7 @@ def _no_accuracy(regions, simulated):
 
 def _found(truth):
     if (truth["verdict"] == "no verdict").all():
-        named = [f"{method_name(row.method)} ({_figures(row)})" for row in truth.itertuples()]
-        return f"Agreement with the planted loss of volume, {_measure(truth)}: {listing(named)}."
+        return _agreement(truth, "the planted loss of volume")
     found = truth[truth["verdict"] == "detected"]
     if not len(found):
         return "No method detected the planted atrophy: none ranked its regions better than shuffled diagnoses did."
@@ -116,9 +115,14 @@ def _found(truth):
     return f"The planted atrophy was detected by {listing(named)}; {_measure(found)}."
 
 
+def _agreement(truth, reference):
+    named = [f"{method_name(row.method)} ({_figures(row)})" for row in truth.itertuples()]
+    return f"Agreement with {reference}, {_measure(truth)}: {listing(named)}."
+
+
 def _claimed(truth):
     if (truth["verdict"] == "no verdict").all():
-        return _found(truth)
+        return _agreement(truth, "the loss of volume that an effect of 1 would have planted")
     claimed = truth[truth["verdict"] == "detected"]
     if not len(claimed):
         return "No method detected an atrophy, which is correct, since none was planted."
@@ -128,12 +132,21 @@ def _claimed(truth):
 
 def _not_found(truth):
     if (truth["verdict"] == "no verdict").all():
-        return "With so few draws of shuffled diagnoses, no verdict is given on whether a method detected it."
+        return _no_verdict(truth)
     missed = truth[truth["verdict"] != "detected"]
     if not len(missed):
         return "Every method tested detected it."
     named = [f"{method_name(row.method)} ({_figures(row)})" for row in missed.itertuples()]
     return f"It was not detected by {listing(named)}."
+
+
+def _no_verdict(truth):
+    draws = int(truth["n_shuffled"].max())
+    if draws >= LEAST_DRAWS:
+        return "No regional AUPRC is defined, so no verdict is given on whether a method detected it."
+    lacking = f"With fewer than {LEAST_DRAWS} draws of shuffled diagnoses"
+    lacking = lacking if draws else "Without networks trained on shuffled diagnoses"
+    return f"{lacking}, no verdict is given on whether a method detected it."
 
 
 def _figures(row):

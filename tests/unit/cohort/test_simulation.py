@@ -11,13 +11,17 @@ import pandas as pd
 import pytest
 from scipy import linalg, stats
 
+from helpers.paths import SCHEMA
 from helpers.simulation_settings import SETTINGS, settings
+from voxelwhy.cohort.parse import parse_tables
 from voxelwhy.cohort.simulation import anatomy, atrophy, deform, plan, scans, variation
 from voxelwhy.cohort.simulation import cohort as simulation
 from voxelwhy.cohort.simulation.cohort import simulate_cohort, write_scans
+from voxelwhy.config.settings import load_settings
 from voxelwhy.errors import ConfigError, InputError
 from voxelwhy.io.images import Grid, read_volume
 from voxelwhy.io.tables import TRUTH_REGIONS, read_table
+from voxelwhy.splits.permute import first_ages
 
 
 @pytest.fixture(scope="module")
@@ -251,12 +255,15 @@ def test_another_seed_gives_other_scans(coarse, cohort, tmp_path):
 def test_table_looks_like_a_download(cohort):
     table = pd.read_csv(cohort / "table.csv", dtype=str)
     assert ",".join(table.columns) == (
-        "RID,PTID,VISCODE,DX,EXAMDATE,Image.ID,Scan.Date,Sequence,Visit,Month_bl,Screen.Diagnosis,Study.ID,Series.ID"
+        "RID,PTID,VISCODE,DX,AGE,PTGENDER,EXAMDATE,Image.ID,Scan.Date,Sequence,Visit,Month_bl,Screen.Diagnosis,"
+        "Study.ID,Series.ID"
     )
     patterns = {
         "PTID": r"999_S_\d{4}",
         "VISCODE": "bl|m12|m24",
         "DX": "CN|MCI|Dementia",
+        "AGE": r"\d\d\.\d",
+        "PTGENDER": "Female|Male",
         "EXAMDATE": r"200\d-\d\d-\d\d",
         "Image.ID": r"\d+",
         "Scan.Date": r"[1-9]\d?/[1-9]\d?/\d\d",
@@ -272,6 +279,24 @@ def test_table_looks_like_a_download(cohort):
     assert list(converter["DX"]) == ["CN", "Dementia"] and set(converter["Screen.Diagnosis"]) == {"NL"}
     twice = table[table["PTID"] == "999_S_0001"]
     assert twice["Scan.Date"].nunique() == 1 and twice["Sequence"].nunique() == 2
+
+
+def test_age_and_sex_of_the_table_are_those_of_the_simulation(cohort):
+    """As in ADNIMERGE, AGE is that at the first visit, in every row; the reader adds the time since then."""
+    table, manifest = pd.read_csv(cohort / "table.csv"), pd.read_csv(cohort / "manifest.tsv", sep="\t")
+    assert (table.groupby("PTID")[["AGE", "PTGENDER"]].nunique() == 1).all(axis=None)
+    assert manifest["sex"].map({"F": "Female", "M": "Male"}).tolist() == table["PTGENDER"].tolist()
+    # AGE has one decimal, and the age of the manifest two.
+    assert np.abs(table["AGE"] + table["Month_bl"] / 12 - manifest["age"]).max() < 0.06
+    config = {"study": "x", "cohort": {"table": str(cohort / "table.csv"), "data_dir": str(cohort / "scans")}}
+    read = parse_tables(load_settings(config, SCHEMA)["cohort"])[0].set_index("image_id")
+    known = manifest.assign(image_id=manifest["Image.ID"].astype(str)).set_index("image_id").loc[read.index]
+    assert np.abs(read["age"] - known["age"]).max() < 0.06 and len(read) > 5
+    assert read["sex"].tolist() == known["sex"].tolist()
+    # Strata of shuffled diagnoses rest on both.
+    first = first_ages(read.reset_index())
+    assert first["age"].to_dict() == read.groupby("subject_id")["age"].min().to_dict()
+    assert first["sex"].to_dict() == known.groupby("PTID")["sex"].first().to_dict()
 
 
 def test_files_of_the_download(cohort):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 
 import pytest
 import yaml
@@ -76,21 +77,27 @@ def test_the_papers_values_are_the_defaults():
     assert (training["dropout"], training["crop"], training["precision"]) == (0.8, "none", "float32")
     assert (training["optimiser"], training["mask"], training["channels"]) == ("adam", "brain", ["t1"])
     heatmaps = settings["heatmaps"]
-    assert (heatmaps["target"], heatmaps["output"]) == ("predicted", "probability")
+    # The paper explains the predicted class; the study of the paper sets that itself (tests/study/test_configs.py).
+    assert (heatmaps["target"], heatmaps["output"]) == ("positive", "probability")
     assert list(heatmaps["methods"]) == list(registry.METHODS)[:5]
     assert heatmaps["methods"]["occlusion"] == {"size_mm": 40, "stride_mm": 20, "occlusion_value": 0}
     assert settings["atlas"] == {"name": "AAL", "vanished": "error", "merge_sides": False}
     assert settings["cohort"]["classes"]["positive"] == {"name": "AD", "values": ["Dementia"]}
     assert (settings["cohort"]["reprocessed"], settings["cohort"]["corrupt"]) == ("keep", [])
     assert settings["evaluation"]["bootstrap"] == 1000
+    assert (training["schedule"], training["weight_decay"]) == ("constant", 0)
+    assert "first_pool" not in training
 
 
 def test_full_settings_follow_the_schema_and_come_back_unchanged():
     split = "splits: [{kind: kfold}, {kind: holdout, test_subjects: 3}, {kind: paper_holdout, name: paper}]"
-    for text in ("", split, f"cohort: {{source: folder, classes: {SEXES}}}"):
+    compact = "training: {network: compact}"
+    for text in ("", split, compact, f"cohort: {{source: folder, classes: {SEXES}}}"):
         settings = load(text)
         Draft202012Validator(SCHEMA).validate(settings)
-        assert load_settings(settings, SCHEMA_PATH) == settings
+        again = load_settings(settings, SCHEMA_PATH)
+        # Snakemake compares settings with their order: another one would run a finished study again.
+        assert json.dumps(again) == json.dumps(settings)
 
 
 def test_what_is_given_stays_and_the_config_is_not_changed():
@@ -127,7 +134,7 @@ def test_yaml_as_people_write_it():
 @pytest.mark.parametrize(
     ("text", "match"),
     [
-        ("heatmaps: {target: ad}", r"heatmaps\.target cannot be used(.*\n)+.*predicted, positive, true"),
+        ("heatmaps: {target: ad}", r"heatmaps\.target cannot be used(.*\n)+.*positive, predicted, true"),
         ("trainig: {}", r"no setting trainig\n(.*\n)+.*did you mean training\?"),
         ("training: {learning_rat: 1}", r"no setting training.learning_rat\n(.*\n)+.*mean training.learning_rate\?"),
         ("epochs: 3", r"no setting epochs\n(.*\n)+.*did you mean training.epochs\?"),
@@ -155,11 +162,14 @@ def test_a_misspelt_key_names_the_nearest_right_one(text, match):
         ("training: {learning_rate: .nan}", r"training.learning_rate cannot.*\n.*nan"),
         ("training: {epochs: 2.5}", r"training.epochs cannot.*\n.*2.5\n.*whole number"),
         ("training: {epochs: true}", r"training.epochs cannot.*\n.*True"),
-        ("training: {network: resnet}", r"training.network cannot.*\n.*'resnet'\n.*rieke2018, small"),
+        ("training: {network: resnet}", r"training.network cannot.*\n.*'resnet'\n.*rieke2018, compact, small"),
         ("training: {device: gpu}", r"training.device cannot"),
         ("use_gpu: true\ntraining: {device: cpu}", r"does not use them(.*\n)+.*use_gpu: false"),
         ("training: {mask: gray_white}", r"training.mask cannot.*\n.*'gray_white'\n.*grey_white(.|\n)*path of a NIfTI"),
-        ("training: {optimiser: sgd}", r"training.optimiser cannot.*\n.*'sgd'\n.*adam, rmsprop"),
+        ("training: {optimiser: sgd}", r"training.optimiser cannot.*\n.*'sgd'\n.*adam, adamw, rmsprop"),
+        ("training: {schedule: step}", r"training.schedule cannot.*\n.*'step'\n.*constant, one_cycle, cosine"),
+        ("training: {network: compact, first_pool: 0}", r"training.first_pool cannot.*\n.*0\n.*at least 1, at most 16"),
+        ("evaluation: {shuffled: 1.5}", r"evaluation.shuffled cannot.*\n.*1.5\n.*at least 0, at most 1000"),
         ("training: {normalisation: scale}", r"training.normalisation cannot.*\n.*'scale'\n.*voxelwise_sd"),
         ("registration: {grid: mni152}", r"registration.grid cannot.*\n.*'mni152'\n.*icbm, mni"),
         ("training: [1]", r"setting training cannot.*\n.*\[1\]\n.*settings"),
@@ -225,11 +235,17 @@ def test_a_yes_that_yaml_made_true_is_explained():
         ),
         ("splits: [{kind: kfold}, {kind: kfold, folds: 3}]", r"two splits have the same name\n.*'kfold'"),
         ("training: {keep: best_validation}", r"the split kfold has no validation subjects"),
-        ("atlas: {name: mine}", r"no atlas of this name(.*\n)+.*AAL, AAL3, HCPEx"),
+        ("atlas: {name: mine}", r"no atlas of this name(.*\n)+.*AAL, AAL3, HCPEx, Neuromorphometrics \(installed"),
         ("atlas: {image: a.nii}", "atlas.table is missing"),
         ("atlas: {table: a.tsv, name: mine}", "atlas.image is missing"),
         ("atlas: {image: a.nii, table: a.tsv}", "the name of a built-in atlas"),
         ("heatmaps: {methods: {occlusion: {stride_mm: 41}}}", "stride_mm is above size_mm"),
+        ("training: {first_pool: 2}", r"first_pool belongs to the network compact\n.*2, network: rieke2018"),
+        ("training: {network: small, first_pool: 1}", r"first_pool belongs to the network compact\n.*network: small"),
+        (
+            "model: {architecture: my.net:build}\ntraining: {first_pool: 2}",
+            r"first_pool belongs to the network compact\n.*network: your own",
+        ),
         (
             "training: {network: small_dataset}",
             r"guided_backprop is defined for ReLU, but the network small_dataset has none\n(.*\n)*.*"
@@ -250,6 +266,30 @@ def test_settings_that_go_together():
     assert small["training"]["mask"] == "a/my.nii.gz"
     settings = load("heatmaps: {methods: {sensitivity_analysis: {}}}\nregistration: {resolution_mm: 8}")
     assert settings["heatmaps"]["methods"] == {"sensitivity_analysis": {}}
+
+
+@pytest.mark.parametrize(
+    ("resolution", "voxels"), [(0.5, 14), (1, 7), (1.5, 5), (2, 4), (3, 2), (4, 2), (5, 1), (6, 1), (8, 1)]
+)
+def test_the_first_pool_of_compact_is_as_many_voxels_as_are_closest_to_7_mm(resolution, voxels):
+    """4 at 2 mm: 6 and 8 mm are equally close."""
+    text = f"training: {{network: compact}}\nregistration: {{resolution_mm: {resolution}}}"
+    training = load(text)["training"]
+    assert (training["first_pool"], training["dropout"]) == (voxels, 0.5)
+    assert abs(voxels * resolution - 7) <= min(abs(other * resolution - 7) for other in range(1, 17)) + 1e-9
+    own = load(text.replace("compact", "compact, first_pool: 3, dropout: 0.1"))["training"]
+    assert (own["first_pool"], own["dropout"]) == (3, 0.1)
+
+
+def test_shuffled_diagnoses_are_a_default_of_simulated_cohorts_alone():
+    """19 draws are the fewest with which p can be 0.05; where scans are somebody's own, nobody asked for the time."""
+    assert load()["evaluation"]["shuffled"] == 0
+    assert load("evaluation: {shuffled: 19}")["evaluation"]["shuffled"] == 19
+    simulated = {"study": "x", "simulation": {"regions": {"a": {"labels": ["A"], "change": -0.1, "source": "s"}}}}
+    assert load(base=simulated)["evaluation"]["shuffled"] == 19
+    assert 1 / (1 + 19) == 0.05 < 1 / (1 + 18)
+    assert load("evaluation: {shuffled: 0}", base=simulated)["evaluation"]["shuffled"] == 0
+    assert load("evaluation: {bootstrap: 100}", base=simulated)["evaluation"]["shuffled"] == 19
 
 
 def test_a_cohort_needs_a_table_unless_it_is_simulated():

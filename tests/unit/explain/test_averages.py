@@ -140,7 +140,8 @@ def test_datasets_that_cannot_be_averaged_say_so(net, images):
 def test_the_distance_is_that_of_the_studies(rng):
     mask = rng.uniform(size=(5, 6, 7)) > 0.3
     maps = {"one": {"AD": rng.normal(size=mask.shape), "CN": rng.uniform(size=mask.shape)}}
-    table = compare_maps(maps, mask, classes={"positive": "AD", "negative": "CN"}).set_index("scaling")
+    enrichment = {"one": {"AD": [1.0, 2, 3], "CN": [1.0, 3, 2]}}
+    table = compare_maps(maps, mask, enrichment, classes={"positive": "AD", "negative": "CN"}).set_index("scaling")
     found = heatmap_distance(maps["one"]["AD"][mask], maps["one"]["CN"][mask])
     assert found == pytest.approx(table.loc["scaled", "distance"], rel=1e-12)
     assert found > 0.01

@@ -10,6 +10,7 @@ from helpers.heatmap_cases import assert_same, network, picture
 from helpers.lrp_cases import RULES, each_case, relevance_by_loop, residual
 from voxelwhy.errors import ConfigError, ModelError, ShapeError
 from voxelwhy.explain.lrp import lrp
+from voxelwhy.networks import compact
 
 
 class Activated(nn.Module):
@@ -37,6 +38,26 @@ def test_every_activation_passes_relevance(dtype):
         wanted = relevance_by_loop(chain, image, 1, options)
         found = lrp(net.to(dtype), image.to(dtype), target_class=1, **options)
         assert_same(found, wanted, dtype, least=1e-4)
+
+
+@pytest.mark.parametrize("options", [RULES[1], RULES[2]])
+def test_the_compact_network_has_the_relevance_of_the_plain_loop(options):
+    """Its average-pool comes before the first convolution: the relevance of a cell is divided by the voxels' share."""
+    torch.manual_seed(5)
+    net = compact.build((16, 16, 16), first_pool=2).double().eval()
+    for layer in net:
+        if isinstance(layer, nn.BatchNorm3d):
+            nn.init.normal_(layer.weight)
+            nn.init.normal_(layer.bias)
+            nn.init.uniform_(layer.running_var, 0.1, 2.0)
+    layers = [("linear", net.first_pool)]
+    for k in (1, 2, 3):
+        conv, norm, relu, pool = (getattr(net, f"Conv_{k}{part}") for part in ("", "_bn", "_relu", "_mp"))
+        layers += [("linear", nn.Sequential(conv, norm)), ("relu", relu), ("max", pool)]
+    layers.append(("linear", nn.Sequential(net.flatten, net.dense)))
+    image = torch.randn(1, 16, 16, 16, dtype=torch.float64)
+    found = lrp(net, image, target_class=1, **options)
+    assert_same(found, relevance_by_loop(layers, image, 1, options), least=1e-4)
 
 
 def test_a_transposed_convolution_and_dense_layers_are_folded_too():

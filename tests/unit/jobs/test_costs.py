@@ -149,6 +149,15 @@ def test_a_part_takes_half_an_hour_and_no_more_than_500_scans(n_scans, seconds, 
     assert costs.n_parts(n_scans, seconds) == parts
 
 
+@pytest.mark.parametrize(
+    ("draws", "seconds", "parts"),
+    [(0, 100, 0), (1, 100, 1), (2, 1, 2), (19, 1, 2), (19, 1800, 2), (19, 3600, 4), (19, 36_000, 19)],
+)
+def test_draws_of_shuffled_diagnoses_share_jobs_of_six_hours_and_two_cores(draws, seconds, parts):
+    assert costs.shuffled_parts(draws, seconds) == parts
+    assert draws == 0 or parts == draws or draws / parts * seconds <= 6 * 3600 or parts == 2
+
+
 def test_steps_of_a_method_count():
     one = costs.heatmap_seconds("integrated_gradients", {"n_steps": 1}, "small", 1)
     many = costs.heatmap_seconds("integrated_gradients", {"n_steps": 64}, "small", 1)

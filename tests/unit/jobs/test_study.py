@@ -96,7 +96,10 @@ def test_existing_weights_have_one_model_and_accuracy_only_with_their_split():
     known = study(model={"weights": "w.pt", "normalisation": "paper", "trained_on": "paper"})
     assert known.accuracy and list(known.studied) == ["paper"] and known.normalisation_file() == []
     assert known.normalisation_folds() == [f"results/here/splits/paper/{n}" for n in ("folds.tsv", "audit.json")]
-    assert list(known.draws) == [] and len(study().draws) > 1, "they cannot be trained on shuffled diagnoses"
+    drawn = {"evaluation": {"shuffled": 19}}
+    known = study(model={"weights": "w.pt", "normalisation": "paper", "trained_on": "paper"}, **drawn)
+    assert list(known.draws) == [], "they cannot be trained on shuffled diagnoses"
+    assert list(study(**drawn).draws) == list(range(1, 20)) and list(study().draws) == []
 
 
 def test_skipped_scans_are_not_registered_and_a_batch_keeps_its_scans(there):
@@ -192,6 +195,19 @@ def test_marks_tell_whether_anything_is_simulated(there):
     assert joined_marks([False, True]) is True and joined_marks([False, False]) is False
 
 
+def test_a_simulated_study_reports_its_planted_truth_and_a_null_cohort_where_a_detection_would_be_false(there):
+    demo = {key: value for key, value in CONFIG.items() if key != "cohort"} | {"evaluate_on": ["there"]}
+    for effect in (1, 0):
+        here = Study(load_settings(demo | {"simulation": {"subjects": 8, "effect": effect}}, SCHEMA))
+        assert here.planted == bool(effect) and len(here.draws) == 19
+        items = [item.removeprefix("results/here/").removesuffix(".json") for item in Outputs(here).report_items()]
+        truth = [f"figures/{name}" for name in ("truth_map", "truth_scores")]
+        truth += [f"tables/{name}" for name in ("truth", "truth_regions")]
+        assert [item for item in items if "truth" in item] == [f"splits/kfold/{name}" for name in truth]
+        assert here.truth_regions(job(split="kfold")) == ["results/here/splits/kfold/evaluation/truth_regions.tsv"]
+        assert here.truth_regions(job(split="kfold_on_there")) == []
+
+
 def test_rules_get_the_facts_that_they_name():
     facts = Facts(study(evaluate_on=["there"]))
     assert facts("classes", "n_folds", "of", extra=1)(job(split="kfold")) == {
@@ -249,6 +265,27 @@ def test_a_voxelwise_baseline_asks_for_its_kernel(there):
     assert voxelwise.baseline_minutes(own, 1) > regional.baseline_minutes(own, 1)
 
 
+def test_draws_of_shuffled_diagnoses_are_shared_out_by_fold_and_part(there):
+    """Every draw of every fold is in one part; other cohorts, which nobody trains on, have none."""
+    there("here", {f"s{n}": f"{n}.nii" for n in range(100)})
+    here = study(evaluation={"shuffled": 19}, evaluate_on=["there"])
+    ask = Requests(here)
+    parts = ask.shuffled_parts(job(split="kfold"))
+    assert parts == [
+        f"results/here/splits/kfold/shuffled/fold-{fold}/{n}-of-2.tsv" for fold in range(3) for n in (1, 2)
+    ]
+    for total in (1, 2, 3, 19):
+        drawn = [here.draws_of(f"{number}-of-{total}") for number in range(1, total + 1)]
+        assert [draw for part in drawn for draw in part] == list(range(1, 20))
+        assert min(map(len, drawn)) >= 19 // total
+    assert ask.shuffled_parts(job(split="kfold_on_there")) == []
+    assert Requests(study()).shuffled_parts(job(split="kfold")) == []
+    few, many = (ask.shuffled_minutes(job(split="kfold", part=part), 1) for part in ("1-of-19", "1-of-1"))
+    assert 60 < few < many
+    long = Requests(study(evaluation={"shuffled": 19}, training={"network": "small", "epochs": 10_000}))
+    assert len(long.shuffled_parts(job(split="kfold"))) > len(parts)
+
+
 def test_settings_of_a_heatmap():
     heatmaps = {"methods": {"occlusion": {"size_mm": 30}, "grad_cam": {}}, "scans": ["s1"], "most_subjects": 5}
     facts = Facts(study(heatmaps=heatmaps, evaluate_on=["there"]))
@@ -267,6 +304,7 @@ def test_the_report_has_every_figure_and_table_once():
     assert items[:4] == ["figures/flow", "figures/registration", "figures/quality", "tables/excluded"]
     assert items[-2:] == ["imported_maps/figures/heatmaps_AD", "imported_maps/tables/regions_AD"]
     assert {"splits/kfold/figures/external", "splits/kfold/tables/external"} <= set(items)
+    assert "splits/kfold/figures/heatmaps_AD" in items and not any("scaled" in item for item in items)
     assert "splits/kfold/figures/learning_curves" in items
     assert "splits/kfold_on_there/figures/learning_curves" not in items
     assert "splits/paper/figures/heatmaps_AD" not in items and "splits/paper/figures/roc" in items

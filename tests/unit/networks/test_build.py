@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from voxelwhy.errors import ConfigError, InputError, ModelError
-from voxelwhy.networks.build import build_network, smallest_grid
+from voxelwhy.networks.build import build_network, network_options, smallest_grid
 from voxelwhy.networks.devices import pick_device
 from voxelwhy.networks.layers import grid_after
 from voxelwhy.networks.weights import hash_weights, load_model, save_model
@@ -68,10 +68,34 @@ def test_smallest_grid_works_and_one_voxel_less_does_not(name):
 def test_smallest_grids_are_those_known():
     assert smallest_grid("rieke2018") == (78, 78, 78)
     assert smallest_grid("small") == (16, 16, 16)
+    assert smallest_grid("compact") == (8, 8, 8)
     assert smallest_grid("korolev2017") == (124, 124, 124)
     assert smallest_grid("small_dataset") == (71, 71, 71)
     assert smallest_grid("resnet18") == (17, 17, 17)
     assert smallest_grid("densenet121") == (29, 29, 29)
+
+
+@pytest.mark.parametrize(("first_pool", "least"), [(1, 8), (2, 16), (3, 24), (7, 56)])
+def test_compact_needs_eight_cells_after_its_first_pool(first_pool, least):
+    """Three max-pools halve the grid, so that eight cells along each axis become one."""
+    net = build_network("compact", (least,) * 3, first_pool=first_pool)
+    assert net.dense.in_features == 32
+    assert net(torch.zeros(2, 1, *(least,) * 3)).shape == (2, 2)
+    for axis in range(3):
+        less = [least - (k == axis) for k in range(3)]
+        with pytest.raises(
+            ModelError,
+            match=rf"{'x'.join(f' {n} ' for n in less).strip()} voxels[^.]*.*"
+            f"smallest possible grid is {least} x {least} x {least}",
+        ):
+            build_network("compact", less, first_pool=first_pool)
+
+
+def test_the_first_pool_is_an_option_of_compact_alone():
+    assert network_options({"network": "compact", "dropout": 0.5, "first_pool": 2}) == {"dropout": 0.5, "first_pool": 2}
+    assert network_options({"network": "small", "dropout": 0.2}) == {"dropout": 0.2}
+    with pytest.raises(ConfigError, match="first_pool"):
+        build_network("small", (16, 16, 16), first_pool=2)
 
 
 def test_grid_after_layers_agrees_with_torch():

@@ -63,6 +63,13 @@ def small_dataset(weights, x):
     return dense(weights, x, [1])
 
 
+def compact(weights, x):
+    for k in (1, 2, 3):
+        x = F.conv3d(x, weights[f"Conv_{k}.weight"], weights[f"Conv_{k}.bias"], padding=1)
+        x = F.max_pool3d(F.relu(norm(weights, f"Conv_{k}_bn", x)), 2)
+    return x.flatten(1) @ weights["dense.weight"].T + weights["dense.bias"]
+
+
 def norm(weights, name, x):
     mean, var, scale, shift = (
         weights[f"{name}.{part}"][None, :, None, None, None]
@@ -79,15 +86,48 @@ def dense(weights, x, numbers):
     return x
 
 
-@pytest.mark.parametrize("by_hand", [rieke2018, korolev2017, small_dataset])
+@pytest.mark.parametrize("by_hand", [rieke2018, korolev2017, small_dataset, compact])
 def test_a_network_gives_the_logits_of_the_same_written_out(by_hand):
     net = ready(by_hand.__name__)
     scans = torch.randn(2, 1, *smallest_grid(by_hand.__name__), generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         logits, expected = net(scans), by_hand(net.state_dict(), scans)
-    assert logits.shape == (2, 2 if by_hand is rieke2018 else 1)
+    assert logits.shape == (2, 2 if by_hand in (rieke2018, compact) else 1)
     assert (logits[0] - logits[1]).abs().min() > 0.01
     torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_compact_averages_cells_of_voxels_first_and_sees_nothing_within_them():
+    """By means of a reshape; voxels beyond the last whole cell are not seen, as in torch's pools."""
+    torch.manual_seed(4)
+    net, plain = (
+        build_network("compact", shape, first_pool=p).eval() for shape, p in (((17, 18, 19), 2), ((8, 9, 9), 1))
+    )
+    plain.load_state_dict(net.state_dict())
+    scans = torch.randn(2, 1, 17, 18, 19)
+    cells = scans[..., :16, :18, :18].reshape(2, 1, 8, 2, 9, 2, 9, 2)
+    with torch.inference_mode():
+        logits = net(scans)
+        torch.testing.assert_close(logits, plain(cells.mean((3, 5, 7))), atol=1e-5, rtol=1e-5)
+        turned = cells.flip(3, 5, 7).reshape(2, 1, 16, 18, 18)
+        torch.testing.assert_close(net(F.pad(turned, (0, 1, 0, 0, 0, 1))), logits, atol=1e-5, rtol=1e-5)
+
+
+def test_compact_has_the_layers_and_parameters_of_its_description():
+    with torch.device("meta"):
+        net = build_network("compact", (49, 58, 49), first_pool=2)  # the demo's grid, not cropped
+    block = ["Conv_{0}", "Conv_{0}_bn", "Conv_{0}_relu", "Conv_{0}_mp"]
+    names = ["first_pool", *(name.format(k) for k in (1, 2, 3) for name in block), "flatten", "dropout", "dense"]
+    assert [name for name, _ in net.named_children()] == names
+    assert "first_pool" not in dict(on_meta("compact", PAPER).named_children())
+    convolutions = [layer for layer in net if isinstance(layer, nn.Conv3d)]
+    assert {(c.kernel_size, c.stride, c.padding) for c in convolutions} == {((3,) * 3, (1,) * 3, (1,) * 3)}
+    assert [layer.kernel_size for layer in net if isinstance(layer, (nn.AvgPool3d, nn.MaxPool3d))] == [2] * 4
+    # 49 x 58 x 49 voxels are 24 x 29 x 24 cells, and 3 x 3 x 3 after three max-pools.
+    inputs = 32 * 3 * 3 * 3
+    weights = (27 * 8 + 8) + (27 * 8 * 16 + 16) + (27 * 16 * 32 + 32) + 2 * (8 + 16 + 32) + 2 * inputs + 2
+    assert sum(p.numel() for p in net.parameters()) == weights == 19_394
+    assert (net.dense.in_features, net.dense.out_features, net.dropout.p) == (inputs, 2, 0.5)
 
 
 def test_korolev2017_has_the_layers_of_its_description():

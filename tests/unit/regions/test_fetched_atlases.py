@@ -156,6 +156,9 @@ def test_the_report_cites_the_atlas_that_is_used():
         return " ".join(text for text, _ in choose_citations({"atlas": {"name": name}}, simulated=False))
 
     assert "Huang" in works("HCPEx") and "Tzourio" not in works("HCPEx")
+    # Its licence asks for this: whose labels, of whose scans.
+    for part in ("Neuromorphometrics, Inc.", "under academic subscription", "OASIS", "Notter"):
+        assert part in works("Neuromorphometrics")
     assert "Schaefer" in works("schaefer_2018_400") and "Yeo" in works("schaefer_2018_400")
     assert all(part in works("harvard_oxford_cortical") for part in ("Desikan", "Makris", "Frazier", "Goldstein"))
     settings = load("atlas: {name: HCPEx, merge_sides: true}")
@@ -191,7 +194,10 @@ def test_hcpex_through_a_config_to_a_grid_of_3_mm(caplog):
     assert "405 Thal_Reuniens_R" in caplog.text
 
 
-@pytest.mark.parametrize(("name", "before", "after"), [("AAL", 116, 62), ("AAL3", 166, 88), ("HCPEx", 426, 213)])
+@pytest.mark.parametrize(
+    ("name", "before", "after"),
+    [("AAL", 116, 62), ("AAL3", 166, 88), ("HCPEx", 426, 213), ("Neuromorphometrics", 136, 72)],
+)
 def test_merged_sides_have_the_voxels_of_both(name, before, after):
     atlas = load_atlas({"name": name})
     merged = load_atlas({"name": name, "merge_sides": True})

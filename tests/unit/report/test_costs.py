@@ -84,5 +84,38 @@ def test_a_rule_that_was_too_short_to_be_measured_has_dashes(tmp_path):
     assert section.items[""][0].columns[2:4] == ("CPU time, min", "Wall time, min"), "a study of less than an hour"
 
 
+def test_what_shuffled_diagnoses_would_take_is_told_where_there_are_none(tmp_path, study):
+    """By hand: 19 times the processor time of training (14,000 s) and heatmaps (600 s) is 277,400 s, or 77.1 h."""
+    benchmark(study, "compute_heatmaps/occlusion/1-of-2", 500, 100.0, 400)
+    benchmark(study, "compute_heatmaps/occlusion/2-of-2", 300, 100.0, 200)
+    (section,) = cost_section(study, writer="write_report")
+    (told,) = section.paragraphs
+    for part in (
+        "No networks were trained on shuffled diagnoses",
+        "evaluation.shuffled: 19, the fewest for which p can be 0.05",
+        "at most about 77.1 h of processor time",
+        "19 times the training (3.9 h) and the heatmaps (10 min) of this study",
+    ):
+        assert part in told, part
+    words = {"title": "x", "simulated": False, "sentences": ["A."], "versions": {}, "citations": []}
+    write_report([section], tmp_path / "report.html", **words)
+    assert f"<p>{told}</p>" in (tmp_path / "report.html").read_text()
+    (section,) = cost_section(study, writer="write_report", draws=1)
+    assert section.paragraphs == ()
+    for part in ("1-of-2", "2-of-2"):
+        benchmark(study, f"compute_heatmaps/occlusion/{part}", 0.4, "NA", "NA")
+    (section,) = cost_section(study, writer="write_report")
+    assert "73.9 h of processor time" in section.paragraphs[0], "the time of the training alone is known"
+
+
+def test_where_nothing_was_trained_nothing_can_be_trained_on_shuffled_diagnoses(tmp_path):
+    benchmark(tmp_path, "compute_heatmaps/occlusion/1-of-1", 500, 100.0, 400)
+    (section,) = cost_section(tmp_path, writer="write_report")
+    assert section.paragraphs == ()
+    benchmark(tmp_path, "train_fold/kfold/fold-0", 0.3, "NA", "NA")
+    (section,) = cost_section(tmp_path, writer="write_report")
+    assert section.paragraphs == (), "a training that was too short to be measured"
+
+
 def test_a_study_without_benchmarks_has_no_such_section(tmp_path):
     assert cost_section(tmp_path, writer="write_report") == []

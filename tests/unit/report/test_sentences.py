@@ -14,6 +14,7 @@ from voxelwhy.errors import InputError
 from voxelwhy.evaluation.external.folds import external_folds
 from voxelwhy.evaluation.external.predictions import predict_external
 from voxelwhy.evaluation.metrics import by_subject, confusion, score_predictions
+from voxelwhy.heatmaps.groups import Groups
 from voxelwhy.io.images import save_int16
 from voxelwhy.io.tables import METRICS, PREDICTIONS, write_table
 from voxelwhy.io.text import of_cohort
@@ -36,6 +37,7 @@ TESTED = {"cohort": "there", "split": "kfold", "n_models": 2}
 
 TRAINING = {"network": "small", "channels": ["t1"], "crop": "brain", "normalisation": "voxelwise", "optimiser": "adam"}
 TRAINING |= {
+    "schedule": "constant",
     "learning_rate": 1e-3,
     "weight_decay": 0.0,
     "class_weights": "none",
@@ -169,10 +171,10 @@ def test_regions_count_scans_and_people_and_copies_of_a_model_change_nothing():
         for region, value in ((1, share), (2, 1 - share)):
             facts = {"scan_id": scan.scan_id, "subject_id": scan.subject_id, "label": scan.label, "fold": 0}
             facts |= {"target": "AD", "probability": 0.7, "region_id": region, "region": "AB"[region - 1]}
-            rows.append(facts | {"total": value, "share": value, "density": value / 40})
+            rows.append(facts | {"total": value, "share": value, "enrichment": 2 * value})
     one = pd.DataFrame(rows)
     many = pd.concat([one.assign(fold=fold) for fold in range(3)], ignore_index=True)
-    single, several = (aggregate_regions(frame, atlas, classes=CLASSES) for frame in (one, many))
+    single, several = (aggregate_regions(frame, atlas, Groups(CLASSES)) for frame in (one, many))
     assert several.query("group == 'all'")["n_scans"].tolist() == [6, 6]
     assert several.query("group == 'AD'")["n_subjects"].tolist() == [2, 2]
     pd.testing.assert_frame_equal(single, several)

@@ -23,8 +23,8 @@ SEVERITY = {
 }
 
 #: Fluid takes up the lost volume, weighted by a Gaussian of this standard deviation, mm; assumption. With 8 mm, much of
-#: the loss is taken up within the labels of the atlas that scores it: Neuromorphometrics sees hippocampi smaller by 13 %,
-#: with 14 mm by 15 to 16 %, where 25 % are planted.
+#: the loss is taken up within the labels of the atlas that scores it: where 25 % are planted, Neuromorphometrics sees
+#: hippocampi smaller by 13 %, with 14 mm by 15 to 16 %.
 FLUID_REACH_MM = 14
 
 #: The planted disease. `labels`: HCPEx names without _L and _R. `change`: relative change of volume at severity 1.

@@ -192,17 +192,17 @@ def draw_region_ranking(tables, out, *, group, settings, simulated, atlas="AAL",
     n = chosen.iloc[0]
     described = "; ".join(describe_method(name, settings.get("methods", {}).get(name)) for name in tables)
     shuffled = (
-        f" Crosses: mean of {n['n_shuffled']} draws of networks trained on shuffled diagnoses; filled points: larger than "
-        "these, p (corrected over the regions of a method) of at most 0.05."
+        f" Crosses: mean of {n['n_shuffled']} draws of networks trained on shuffled diagnoses; filled points: larger "
+        "than these, p (corrected over the regions of a method) of at most 0.05."
         if n["n_shuffled"]
         else ""
     )
     caption = (
         f"The {top} {atlas} regions with the largest enrichment, {group_title(group)} "
-        f"({people(n['n_subjects'], n['n_scans'], of)}): a region's share of positive relevance divided by its share of "
-        "volume, which is 1 for a map that is the same everywhere. Points: mean over subjects; lines: 95 % interval over "
-        f"subjects (from 8 subjects on), given these networks.{shuffled} Relevance explains the {describe_target(settings)}"
-        f"{describe_clipping(settings)}. Methods: {described}."
+        f"({people(n['n_subjects'], n['n_scans'], of)}): a region's share of positive relevance divided by its share "
+        "of volume, which is 1 for a map that is the same everywhere. Points: mean over subjects; lines: 95 % interval "
+        f"over subjects (from 8 subjects on), given these networks.{shuffled} Relevance explains the "
+        f"{describe_target(settings)}{describe_clipping(settings)}. Methods: {described}."
     )
     title = f"Relevance by region, {group_title(group)}"
     return save_figure(fig, out, simulated=simulated, title=title, caption=caption, category="regions", dpi=dpi)

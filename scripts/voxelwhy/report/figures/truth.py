@@ -66,8 +66,8 @@ def draw_truth_map(
         f"{what}: log volume change relative to the template (−0.29 is a loss of a quarter of the volume). Red, "
         f"outlined: voxels below −{threshold:g}, the loss that heatmaps are compared with ({lost:.1%} of "
         f"{int(brain.sum()):,} brain voxels). Blue: voxels above {threshold:g} ({gained:.1%}), mostly fluid that takes "
-        f"up the lost volume; they are not part of the truth. {axis.capitalize()} slices; n = 1 planted map, which differs between "
-        "patients only in its strength."
+        f"up the lost volume; they are not part of the truth. {axis.capitalize()} slices; n = 1 planted map, which "
+        "differs between patients only in its strength."
     )
     title = "The planted disease" if planted else "No planted disease: where a detection would be false"
     return save_figure(fig, out, simulated=simulated, title=title, caption=caption, category="truth", dpi=dpi)
@@ -118,8 +118,8 @@ def draw_truth_scores(truth, out, *, settings, n_subjects, n_scans, group, simul
         f"Maps of {group} scans ({people(n_subjects, n_scans)}) compared with {against}. Relevance explains the "
         f"{describe_target(settings)}. Dots: the method; ticks: expected by chance. Left: area under the "
         f"precision-recall curve (AUPRC) over {row['n_regions']} atlas regions ranked by enrichment, "
-        f"{row['n_truth_regions']} of which lost volume (mean log-Jacobian below {-row['threshold']:g}); bars: range of "
-        f"networks trained on shuffled diagnoses, diamonds: their mean. {describe_reference(truth)} Filled dots: "
+        f"{row['n_truth_regions']} of which lost volume (mean log-Jacobian below {-row['threshold']:g}); bars: range "
+        f"of networks trained on shuffled diagnoses, diamonds: their mean. {describe_reference(truth)} Filled dots: "
         f"{verdict}."
     )
     title = "Detection of the planted atrophy by method" if planted else "False detections of atrophy by method"
