@@ -213,7 +213,7 @@ def test_without_a_split_all_scans_are_explained(unnamed, net):
         regions = [row for row in unnamed.rows(f"splits/all_scans/regions/{method}.tsv") if row["group"] == "all"]
         assert {int(row["n_scans"]) for row in regions} == {len(images)}
     caption = json.loads(unnamed.result("splits/all_scans/figures/heatmaps_AD.json").read_text())["caption"]
-    assert f"{groups['AD']['n_scans']} scans; mean of raw maps" in caption
+    assert f"{groups['AD']['n_scans']} scans; mean of maps scaled" in caption
 
 
 def test_an_own_model_takes_the_place_of_a_training(unnamed):

@@ -51,9 +51,9 @@ def publish_choices(combinations, found, columns, out, *, refused, repeated, sam
 def _found(row):
     if not row["n_repeats"] > 0:
         return "–"  # a combination without this method
-    null = number(row["shuffled_auprc"]) if row["n_shuffled"] else f"{row['n_found']:.0f} of {row['n_repeats']:.0f}"
+    shuffled = f"; {number(row['shuffled_auprc'])}" if row["n_shuffled"] else ""
     star = "*" if row["found"] else ""
-    return f"{number(row['region_auprc'])}{star} ({number(row['least'])} to {number(row['most'])}; {null})"
+    return f"{number(row['region_auprc'])}{star} ({number(row['least'])} to {number(row['most'])}{shuffled})"
 
 
 def _beside(found):
@@ -62,7 +62,7 @@ def _beside(found):
             "(range; mean of the same networks trained on shuffled diagnoses). *: larger than these networks' "
             f"(rank test of the mean over repeats, corrected over methods, p ≤ 0.05; needs {LEAST_DRAWS} draws)."
         )
-    return "(range; number of repeats in which the study itself detects the atrophy)."
+    return "(range). Without networks trained on shuffled diagnoses there is no verdict."
 
 
 def publish_null(claims, regions, aucs, out, *, atlas, top, simulated):

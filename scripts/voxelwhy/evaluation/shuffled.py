@@ -140,9 +140,10 @@ def _explainer(method, options, model, card, network_mask, labels, heatmaps):
 
 def _positive_scans(folds, fold, heatmaps, classes, seed):
     """Return the test scans of the positive class in a labelling, each with its subject, that the study explains."""
-    tested = folds[(folds["fold"] == fold) & (folds["side"] == "test")]
+    tested = folds[folds["side"] == "test"]
+    # The study draws its subjects among those of all folds.
     chosen = choose_subjects(tested, heatmaps["most_subjects"], kept=heatmaps["scans"], seed=seed)
-    positive = chosen[chosen["label"] == classes["positive"]]
+    positive = chosen[(chosen["label"] == classes["positive"]) & (chosen["fold"] == fold)]
     return dict(zip(positive["scan_id"], positive["subject_id"], strict=True))
 
 
@@ -158,9 +159,17 @@ def _of_positive(explain, volume, target):
 
 
 def _mean_of_subjects(maps, n_regions):
-    """Return the mean over subjects of the means over each subject's maps, and how many subjects have one."""
-    means = np.array([np.mean(own, axis=0) for own in maps]).reshape(-1, n_regions)
-    known = np.isfinite(means)
+    """Return the mean over subjects of the means over each subject's maps, and how many subjects have one.
+
+    A map without a value is left out, as in `regions.aggregate`.
+    """
+    means = np.array([_mean(np.array(own))[0] for own in maps]).reshape(-1, n_regions)
+    return _mean(means)
+
+
+def _mean(rows):
+    """Return the mean of each column over its values that are not NaN, and their number."""
+    known = np.isfinite(rows)
     n = known.sum(axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(known, means, 0).sum(axis=0) / n, n
+        return np.where(known, rows, 0).sum(axis=0) / n, n

@@ -67,8 +67,8 @@ def score_truth(
         its brain voxels is, so that both extent and strength of the loss count
     n_permutations : int
     seed : int
-    shuffled : {method: array (draws, regions)}, optional: enrichment by networks trained on shuffled diagnoses, with the
-        same draws for all methods
+    shuffled : {method: array (draws, regions)}, optional: enrichment by networks trained on shuffled diagnoses, with
+        the same draws for all methods
 
     Returns
     -------
@@ -214,7 +214,8 @@ def _is_left(name, place):
 def expected_ndcg(gains, scores, orders):
     """Compute the NDCG of one score vector (n,) against gains (n,) permuted by each row of `orders` (m, n).
 
-    Tied scores share the mean of their discounts. Equal to scikit-learn's `ndcg_score`, which takes one order at a time.
+    Tied scores share the mean of their discounts. Equal to scikit-learn's `ndcg_score`, which takes one order at a
+    time.
     """
     discounts = 1 / np.log2(np.arange(len(scores)) + 2)
     place, counts = np.unique(-np.asarray(scores), return_inverse=True, return_counts=True)[1:]

@@ -196,7 +196,7 @@ def heatmap_mb(network, megavoxels):
 
 
 def shuffled_parts(draws, seconds):
-    """The number of jobs for draws of shuffled diagnoses in one fold, of `seconds` each; at least two share the work."""
+    """The number of jobs for draws of shuffled diagnoses in a fold, of `seconds` each; at least two share the work."""
     return max(min(2, draws), min(draws, math.ceil(draws * seconds / (3600 * SHUFFLED_HOURS))))
 
 

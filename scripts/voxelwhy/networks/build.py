@@ -41,7 +41,7 @@ def build_network(name, spatial_shape, *, image_channels=1, **options) -> nn.Mod
 
 
 def network_options(training) -> dict:
-    """Options of the network in the training settings: those of your own network, or else the dropout and first pool."""
+    """Options of the network in the training settings: those of your own network, or else dropout and first pool."""
     if is_own(training["network"]):
         return training["options"]
     return {name: training[name] for name in ("dropout", "first_pool") if name in training}

@@ -72,9 +72,9 @@ def train_networks(data, targets, settings, *, seed, fold, checkpoints, device="
     targets : list of int64 arrays (scans,), the class (0 or 1) of each scan of `data`
     settings : dict
         network, channels, dropout (or options, for a user's own network), optimiser (adam, adamw or rmsprop, otherwise
-        with PyTorch's defaults), schedule (constant, one_cycle or cosine), learning_rate, weight_decay, batch_size, epochs, keep (last or best_validation),
-        class_weights (none or balanced), augmentation (of training scans only, see `augmentation.Augmentation`),
-        precision (float32 or bfloat16), threads.
+        with PyTorch's defaults), schedule (constant, one_cycle or cosine), learning_rate, weight_decay, batch_size,
+        epochs, keep (last or best_validation), class_weights (none or balanced), augmentation (of training scans only,
+        see `augmentation.Augmentation`), precision (float32 or bfloat16), threads.
     seed, fold : int
         They determine, together with the epoch, the initial weights, order of scans, dropout and augmentation. So a
         training that was killed and resumed ends with the weights of an uninterrupted one, bit for bit on the CPU.

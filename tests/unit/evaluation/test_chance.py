@@ -67,8 +67,8 @@ def test_draws_of_another_shape_are_refused():
 
 
 def test_every_labelling_as_the_observed_one_rejects_exactly_at_the_rate():
-    """Each of 20 labellings takes its turn as the observed one: p of at most 0.05 for exactly one of them by method, and
-    for exactly one in the family, however the scores are distributed and correlated."""
+    """Each of 20 labellings takes its turn as the observed one: p of at most 0.05 for exactly one of them by method,
+    and for exactly one in the family, however the scores are distributed and correlated."""
     rng = np.random.default_rng(4)
     scores = np.exp(rng.normal(size=(20, 1)) + rng.normal(size=(20, 5)))
     found = [compare_with_draws(scores[k], np.delete(scores, k, axis=0)) for k in range(20)]

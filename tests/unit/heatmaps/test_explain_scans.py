@@ -8,11 +8,13 @@ import pandas as pd
 import pytest
 import torch
 
+from helpers.training_settings import SETTINGS
 from voxelwhy.errors import ConfigError, InputError
 from voxelwhy.explain.area_occlusion import area_occlusion
 from voxelwhy.explain.occlusion import occlusion
 from voxelwhy.explain.sensitivity_analysis import sensitivity_analysis
 from voxelwhy.heatmaps.explain_scans import choose_subjects, explain_scans, method_options, part_of, write_part
+from voxelwhy.heatmaps.groups import Groups
 from voxelwhy.heatmaps.merge_parts import group_maps, group_table, merge_parts
 from voxelwhy.heatmaps.sums import MapSums
 from voxelwhy.io.tables import RELEVANCE, read_table
@@ -20,23 +22,7 @@ from voxelwhy.networks.weights import load_model, save_model
 from voxelwhy.training.fold import train_fold
 from voxelwhy.training.volumes import Normaliser, Volumes, counted_voxels
 
-TRAINING = {
-    "network": "small",
-    "channels": ["t1"],
-    "crop": "brain",
-    "normalisation": "scan",
-    "optimiser": "adam",
-    "learning_rate": 1e-3,
-    "weight_decay": 0.0,
-    "class_weights": "none",
-    "augmentation": {},
-    "batch_size": 4,
-    "epochs": 2,
-    "dropout": 0.0,
-    "keep": "last",
-    "threads": 1,
-    "precision": "float32",
-}
+TRAINING = SETTINGS | {"crop": "brain", "normalisation": "scan", "epochs": 2, "dropout": 0.0}
 
 
 @pytest.fixture
@@ -64,7 +50,7 @@ def study(small_cohort, classes, tmp_path):
 
 
 def settings(**changes):
-    return {"target": "predicted", "output": "probability", "scans": [], "options": {}} | changes
+    return {"target": "positive", "output": "probability", "scans": [], "options": {}} | changes
 
 
 def explain(method, study, explained, classes, folder, *, n_parts=1, network_mask=None):
@@ -105,11 +91,12 @@ def test_group_means_are_the_means_of_single_maps(study, classes, tmp_path):
     explained = settings(scans=["scan00"])
     (tmp_path / "maps").mkdir()
     relevance, groups = explain(sensitivity_analysis, study, explained, classes, tmp_path / "maps")
-    maps = one_by_one(study, sensitivity_analysis)
+    maps = one_by_one(study, sensitivity_analysis, target=1)
     members = predictions.loc[predictions["label"] == "AD", "scan_id"]
     mean = np.mean([maps[s] for s in members], axis=0)
     scaled = np.mean([maps[s] / np.abs(maps[s]).sum() for s in members], axis=0)
-    for name, expected in (("mean_AD", mean), ("mean_AD_scaled", scaled), ("scan_scan00", maps["scan00"])):
+    shown = one_by_one(study, sensitivity_analysis)
+    for name, expected in (("mean_AD", mean), ("mean_AD_scaled", scaled), ("scan_scan00", shown["scan00"])):
         image = nib.load(tmp_path / "maps" / f"{name}.nii.gz")
         np.testing.assert_allclose(image.get_fdata(), expected, atol=1e-6 * expected.max())
         np.testing.assert_array_equal(image.affine, atlas[2].affine)
@@ -118,8 +105,11 @@ def test_group_means_are_the_means_of_single_maps(study, classes, tmp_path):
     assert counts["all"] == counts[["TP", "FP", "TN", "FN"]].sum() == len(predictions)
     card = json.loads((tmp_path / "maps" / "mean_AD.json").read_text())
     assert (card["n_scans"], card["method"]) == (len(members), "sensitivity_analysis")
+    assert (card["explained_class"], card["negative_set_to_0"]) == ("positive", False)
     single = json.loads((tmp_path / "maps" / "scan_scan00.json").read_text())
-    assert single["target"] == relevance.loc[relevance["scan_id"] == "scan00", "target"].iloc[0]
+    probability = predictions.set_index("scan_id").loc["scan00", "probability"]
+    assert (single["target"], single["explained_class"]) == ("AD" if probability >= 0.5 else "CN", "predicted")
+    assert set(relevance.loc[relevance["scan_id"] == "scan00", "target"]) == {"AD", single["target"]}
     assert 0 < groups.set_index("group").loc["all", "share_outside"] < 0.9
     brain = np.asarray(atlas[2].dataobj) > 0
     assert not nib.load(tmp_path / "maps" / "mean_all.nii.gz").get_fdata()[~brain].any()
@@ -143,37 +133,56 @@ def test_relevance_counts_only_in_the_brain_that_the_network_sees(study, classes
     assert groups.set_index("group").loc["all", "share_outside"] > 0.1
 
 
-@pytest.mark.parametrize("target", ["positive", "true"])
+@pytest.mark.parametrize("target", ["positive", "true", "predicted"])
 def test_the_target_is_the_class_that_was_asked_for(study, classes, tmp_path, target):
-    atlas = study[3]
+    """Totals against maps made one by one; with `positive`, a scan predicted negative is explained for both classes."""
+    _, predictions, _, atlas = study
     relevance, _ = explain(sensitivity_analysis, study, settings(target=target, output="logit"), classes, tmp_path)
-    wanted = {"positive": "AD"}
-    for row in relevance.itertuples():
-        assert row.target == wanted.get(target, row.label)
-    maps = one_by_one(study, sensitivity_analysis, target=1, apply_softmax=False)
-    labels = np.asarray(atlas[0].dataobj)
-    rows = relevance[(relevance["region_id"] == 2) & (relevance["target"] == "AD")]
-    for row in rows.itertuples():
-        np.testing.assert_allclose(row.total, maps[row.scan_id][labels == 2].sum(dtype=float), rtol=1e-4)
-    assert len(rows) >= 2
+    decided = [("CN", "AD")[int(p >= 0.5)] for p in predictions["probability"]]
+    assert set(decided) == {"AD", "CN"}
+    wanted = {"positive": ["AD"] * len(decided), "true": list(predictions["label"]), "predicted": decided}[target]
+    pairs = set(zip(predictions["scan_id"], wanted, strict=True))
+    if target == "positive":
+        pairs |= set(zip(predictions["scan_id"], decided, strict=True))
+    assert set(zip(relevance["scan_id"], relevance["target"], strict=True)) == pairs
+    labels, brain = np.asarray(atlas[0].dataobj), np.asarray(atlas[2].dataobj) > 0
+    for name, number in (("CN", 0), ("AD", 1)):
+        maps = one_by_one(study, sensitivity_analysis, target=number, apply_softmax=False)
+        rows = relevance[(relevance["region_id"] == 2) & (relevance["target"] == name)]
+        for row in rows.itertuples():
+            values = maps[row.scan_id].astype(float)
+            np.testing.assert_allclose(row.total, values[labels == 2].sum() / values[brain].sum(), rtol=1e-4)
+        assert len(rows) >= 2
 
 
 def test_area_occlusion_gets_the_atlas_cut_like_the_scan(study, classes, tmp_path):
     models, predictions, paths, atlas = study
-    relevance, _ = explain(area_occlusion, study, settings(), classes, tmp_path)
+    scan = predictions.iloc[0]
+    explained = settings(scans=[scan["scan_id"]])
+    relevance, _ = explain(area_occlusion, study, explained, classes, tmp_path)
     labels = np.asarray(atlas[0].dataobj)
     model, _ = load_model(models[0])
-    scan = predictions.iloc[0]
     brain = np.asarray(atlas[2].dataobj) > 0
     volumes = Volumes([paths[scan["scan_id"]]], brain, crop="brain")
     image = torch.from_numpy(Normaliser("scan")(volumes[0], volumes.mask)[None])
-    blanked = image.clone()
-    blanked[0, 0][torch.from_numpy(labels[volumes.box] == 1)] = 0
-    with torch.no_grad():
-        before, after = (model(i).softmax(1)[0] for i in (image, blanked))
+    drops = {}
+    for region in (1, 2):
+        blanked = image.clone()
+        blanked[0, 0][torch.from_numpy(labels[volumes.box] == region)] = 0
+        with torch.no_grad():
+            before, after = (model(i).softmax(1)[0] for i in (image, blanked))
+        drops[region] = (before - after).tolist()
+    shown = nib.load(tmp_path / f"scan_{scan['scan_id']}.nii.gz").get_fdata()
     target = int(before.argmax())
-    row = relevance[(relevance["scan_id"] == scan["scan_id"]) & (relevance["region_id"] == 1)].iloc[0]
-    assert abs(row["total"] / ((labels == 1) & brain).sum() - float(before[target] - after[target])) < 1e-5
+    for region in (1, 2):
+        np.testing.assert_allclose(shown[(labels == region) & brain], drops[region][target], atol=1e-6)
+    # The relevance is that of the positive class, as a share of all: a drop counts once for each voxel of its region.
+    sums = {region: drops[region][1] * ((labels == region) & brain).sum() for region in (1, 2)}
+    rows = relevance[(relevance["scan_id"] == scan["scan_id"]) & (relevance["target"] == "AD")].set_index("region_id")
+    outside = (labels == 0) & brain
+    assert not shown[outside].any()
+    for region in (1, 2):
+        assert rows.loc[region, "total"] == pytest.approx(sums[region] / sum(map(abs, sums.values())), abs=1e-4)
 
 
 def test_a_network_with_one_logit_is_explained_by_its_sigmoid(small_cohort, classes, tmp_path, tiny_one_logit):
@@ -223,12 +232,13 @@ class Scan:
 
 
 def test_a_zero_map_counts_as_zero_when_scaled(classes):
-    counted = np.ones((2, 2, 2), bool)
-    sums = MapSums(classes, counted)
-    sums.add(np.zeros((2, 2, 2), np.float32), Scan("s1", "AD", 1.0), saturated=True, outside=0.0)
-    sums.add(np.full((2, 2, 2), 0.5, np.float32), Scan("s2", "AD", 0.6), saturated=False, outside=0.5)
-    table = group_table(sums.facts(), classes)
-    made = group_maps([sums.values], counted, table, classes)
+    counted, groups = np.ones((2, 2, 2), bool), Groups(classes)
+    sums = MapSums(groups, counted)
+    zero, half = np.zeros((2, 2, 2), np.float32), np.full((2, 2, 2), 0.5, np.float32)
+    sums.add(zero, Scan("s1", "AD", 1.0), explained="AD", saturated=True, outside=0.0)
+    sums.add(half, Scan("s2", "AD", 0.6), explained="AD", saturated=False, outside=0.5)
+    table = group_table(sums.facts(), groups)
+    made = group_maps([sums.values], counted, table, groups)
     found = {(row.group, scaled): (mean.sum(), row.n_scans) for row, scaled, mean, _ in made}
     assert found == {(g, s): (0.5 if s else 2.0, 2) for g in ("AD", "all", "TP") for s in (False, True)}
     assert table.set_index("group").loc["TP", "share_saturated"] == 0.5
@@ -248,7 +258,7 @@ def test_parts_put_together_are_the_whole(study, classes, tmp_path):
     pd.testing.assert_frame_equal(relevance, at_once, check_exact=True)
     pd.testing.assert_frame_equal(empty, at_once, check_exact=True)
     pd.testing.assert_frame_equal(groups, groups_at_once, check_exact=True)
-    maps = one_by_one(few, sensitivity_analysis)
+    maps, shown = one_by_one(few, sensitivity_analysis, target=1), one_by_one(few, sensitivity_analysis)
     chosen = [maps[scan] for scan in predictions["scan_id"]]
     scaled = [m / np.abs(m).sum() for m in chosen]
     assert len(chosen) == groups.set_index("group").loc["all", "n_scans"] == 5
@@ -257,7 +267,7 @@ def test_parts_put_together_are_the_whole(study, classes, tmp_path):
         ("sd_all", np.std(chosen, axis=0, ddof=1)),
         ("mean_all_scaled", np.mean(scaled, axis=0)),
         ("sd_all_scaled", np.std(scaled, axis=0, ddof=1)),
-        ("scan_scan00", maps["scan00"]),
+        ("scan_scan00", shown["scan00"]),
     ):
         for folder in ("one", "three", "eight"):
             found = nib.load(tmp_path / folder / f"{name}.nii.gz").get_fdata()

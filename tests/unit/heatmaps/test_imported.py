@@ -16,7 +16,7 @@ from voxelwhy.heatmaps.imported import import_heatmap
 from voxelwhy.io.images import save_image
 from voxelwhy.io.tables import IMPORTED, write_table
 from voxelwhy.report.figures.imported import draw_imported
-from voxelwhy.report.tables import publish_imported
+from voxelwhy.report.relevance_tables import publish_imported
 
 AFFINE = np.array([[4.0, 0, 0, -20], [0, 4, 0, -40], [0, 0, 4, -12], [0, 0, 0, 1]])
 SHAPE = (10, 12, 8)
@@ -50,17 +50,32 @@ def test_a_map_is_summed_as_numpy_sums_it(tmp_path, grid, values):
     write_table(table, tmp_path / "table.tsv", IMPORTED)
     brain, where = np.asarray(mask.dataobj) > 0, np.asarray(labels.dataobj)
     np.testing.assert_array_equal(heatmap, values * brain)
-    positive = np.maximum(values, 0)
+    positive, everything = np.maximum(values, 0), np.abs(values[brain]).sum(dtype=float)
     for row in table.itertuples():
         inside = where == row.region_id
-        assert row.total == pytest.approx(values[inside].sum(dtype=float))
+        assert row.total == pytest.approx(values[inside].sum(dtype=float) / everything)
         assert row.share == pytest.approx(positive[inside].sum(dtype=float) / positive[brain].sum(dtype=float))
-        assert row.density == pytest.approx(values[inside].sum(dtype=float) / (96 * 64))
-    assert table.sort_values("rank")["share"].is_monotonic_decreasing
+        assert row.enrichment == pytest.approx(row.share * brain.sum() / inside.sum())
+    assert table.sort_values("rank")["enrichment"].is_monotonic_decreasing
     outside = np.abs(values[~brain]).sum(dtype=float) / np.abs(values).sum(dtype=float)
     assert card["share_outside_brain"] == pytest.approx(outside)
     assert card["sha256"] == hashlib.sha256((tmp_path / "m.npz").read_bytes()).hexdigest()
     assert (card["file"], card["array"], card["n_subjects"], card["n_scans"]) == ("m.npz", "ad", 30, None)
+
+
+def test_the_region_with_the_largest_share_is_not_first_if_it_is_only_larger(tmp_path, grid):
+    """By hand: 64 voxels of 2 and 128 of 1.5, in a brain of 480 voxels, of which the others have 1."""
+    labels, regions, mask = grid
+    sizes = np.asarray(labels.dataobj).copy()
+    sizes[1:3], sizes[3:4] = np.where(sizes[1:3], 3, 0), np.where(sizes[3:4], 7, 0)
+    values = np.select([sizes == 3, sizes == 7], [2.0, 1.5], 1.0).astype(np.float32)
+    np.savez(tmp_path / "m.npz", only=values)
+    image = nib.Nifti1Image(sizes, AFFINE)
+    _, table, _ = import_heatmap(entry(tmp_path / "m.npz"), image, regions, mask)
+    whole = 64 * 2 + 128 * 1.5 + (480 - 192)
+    assert table["share"].tolist() == pytest.approx([128 / whole, 192 / whole])
+    assert table["enrichment"].tolist() == pytest.approx([2 * 480 / whole, 1.5 * 480 / whole])
+    assert table["rank"].tolist() == [1, 2]
 
 
 def test_a_nifti_is_the_same_map_in_whichever_order_it_is_stored(tmp_path, grid, values):
@@ -152,7 +167,7 @@ def test_the_figure_says_whose_maps_these_are_and_of_how_many(imported, tmp_path
     assert (tmp_path / "out.png").stat().st_size > 1000
 
 
-def test_the_table_has_shares_without_intervals(imported, tmp_path):
+def test_the_table_has_enrichment_without_intervals(imported, tmp_path):
     maps, tables = imported
     publish_imported(tables, [card for _, card in maps], tmp_path / "regions", group="AD", top=2)
     words = json.loads((tmp_path / "regions.json").read_text())
@@ -160,7 +175,7 @@ def test_the_table_has_shares_without_intervals(imported, tmp_path):
     assert "n not given" in words["caption"]
     assert words["columns"] == ["Rank", "Occlusion", "My method"]
     best = tables[0].sort_values("rank").iloc[0]
-    assert words["rows"][0][1] == f"{best['region']} {100 * best['share']:.1f}"
+    assert words["rows"][0][1] == f"{best['region']} {best['enrichment']:.1f}"
     full = pd.read_csv(tmp_path / "regions.tsv", sep="\t")
     assert len(full) == 4
     np.testing.assert_allclose(full["total"], np.concatenate([table["total"] for table in tables]), rtol=1e-6)

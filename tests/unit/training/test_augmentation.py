@@ -140,9 +140,8 @@ def test_draws_follow_from_seed_epoch_and_scan_and_not_from_the_batch():
 
 SETTINGS = {
     "network": "small", "channels": ["t1"], "crop": "brain", "normalisation": "scan", "optimiser": "adam",
-    "learning_rate": 1e-3,
-    "weight_decay": 0.0, "batch_size": 4, "epochs": 3, "dropout": 0.5, "keep": "last", "threads": 1,
-    "precision": "float32", "class_weights": "none", "augmentation": ALL,
+    "schedule": "constant", "learning_rate": 1e-3, "weight_decay": 0.0, "batch_size": 4, "epochs": 3, "dropout": 0.5,
+    "keep": "last", "threads": 1, "precision": "float32", "class_weights": "none", "augmentation": ALL,
 }  # fmt: skip
 
 

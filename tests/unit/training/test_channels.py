@@ -18,6 +18,7 @@ from voxelwhy.config.settings import load_settings
 from voxelwhy.errors import ConfigError, InputError, ModelError
 from voxelwhy.explain.sensitivity_analysis import sensitivity_analysis
 from voxelwhy.heatmaps.explain_scans import explain_scans
+from voxelwhy.heatmaps.groups import Groups
 from voxelwhy.io.channels import channel_path, maps_needed
 from voxelwhy.io.images import Grid
 from voxelwhy.io.tables import SCANS, SELECTED, read_table, write_table
@@ -88,20 +89,29 @@ def test_a_stored_model_of_two_channels_is_explained_where_they_differ(two_chann
     regions = pd.DataFrame({"region_id": [1], "region": ["all"], "volume_mm3": [brain.sum() * grid.voxel_mm3]})
     (tmp_path / "maps").mkdir()
     settings = {"target": "positive", "output": "logit", "scans": list(predictions["scan_id"]), "options": {}}
-    explain_scans(
+    _, sums, _ = explain_scans(
         sensitivity_analysis, {0: tmp_path / "model.pt"}, predictions, paths,
         (nib.Nifti1Image(labels.astype(np.int32), grid.affine), regions, mask), settings,
         classes=classes, maps_dir=tmp_path / "maps", device="cpu",
     )  # fmt: skip
-    scan = predictions["scan_id"].iloc[0]
-    found = nib.load(tmp_path / "maps" / f"scan_{scan}.nii.gz").get_fdata()
-    volumes = Volumes([paths[scan]], brain, channels=BOTH)
-    image = Normaliser("scan")(volumes[0], volumes.mask)
-    expected = sensitivity_analysis(again, image, target_class=1, apply_softmax=False, device="cpu")
-    np.testing.assert_allclose(found, np.where(brain, expected, 0), atol=1e-5 * np.abs(expected).max())
+    of_positive = 0
+    for scan in predictions.itertuples():
+        found = nib.load(tmp_path / "maps" / f"scan_{scan.scan_id}.nii.gz").get_fdata()
+        volumes = Volumes([paths[scan.scan_id]], brain, channels=BOTH)
+        image = Normaliser("scan")(volumes[0], volumes.mask)
+        maps = [
+            np.where(brain, sensitivity_analysis(again, image, target_class=k, apply_softmax=False, device="cpu"), 0)
+            for k in (0, 1)
+        ]
+        expected = maps[int(scan.probability >= 0.5)]
+        np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
+        of_positive = of_positive + maps[1]
+    groups = Groups(classes)
+    total = sum(sums.values[groups.cells.index(cell), 0] for cell in groups.cells_in("all"))
+    np.testing.assert_allclose(total, of_positive[brain], rtol=1e-4, atol=1e-4 * of_positive.max())
     inside = np.zeros(brain.shape, bool)
     inside[6:11, 6:11, 6:11] = True
-    assert found[inside].mean() > 1.5 * found[brain & ~inside].mean()
+    assert of_positive[inside].mean() > 1.5 * of_positive[brain & ~inside].mean()
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -29,11 +29,30 @@ def test_weights_are_those_of_scikit_learn_from_the_training_scans_alone(data):
     targets = data.targets[data.sides["train"]]
     assert np.bincount(targets).tolist() == [5, 2]
     wanted = compute_class_weight("balanced", classes=np.array([0, 1]), y=targets)
-    np.testing.assert_allclose(training.class_weights(data, BALANCED), wanted, rtol=1e-6)
+    np.testing.assert_allclose(training.class_weights(targets, BALANCED), wanted, rtol=1e-6)
     np.testing.assert_allclose(wanted, [7 / 10, 7 / 4])
+    assert training.class_weights(targets, SETTINGS) is None
+
+
+def test_labels_outside_the_training_scans_change_no_weight(data):
+    first = training.train_network(data, BALANCED, seed=5, fold=0)[1]["train_loss"][0]
+    data.targets[data.sides["test"][1:]] = 1
     data.targets[data.sides["validation"]] = 1
-    np.testing.assert_allclose(training.class_weights(data, BALANCED), wanted, rtol=1e-6)
-    assert training.class_weights(data, SETTINGS) is None
+    assert training.train_network(data, BALANCED, seed=5, fold=0)[1]["train_loss"][0] == first
+
+
+def test_each_labelling_has_weights_of_its_own_counts(data):
+    """By hand, from the same start: 2 of 7 patients, and 5 of 7 with the labels exchanged."""
+    how = {"seed": 5, "fold": 0, "checkpoints": [None, None]}
+    trained = training.train_networks(data, [data.targets, 1 - data.targets], BALANCED, **how)
+    torch.manual_seed(training._stream(5, 0, 0))
+    start = training.build_network("small", data.volumes.shape, dropout=0.0).train()
+    scans, targets = data.batch(data.sides["train"])
+    probabilities = start(scans).detach().double().softmax(1).numpy()
+    for labels, (_, history) in zip((targets.numpy(), 1 - targets.numpy()), trained, strict=True):
+        weights = np.where(labels == (labels.mean() > 0.5), 7 / 10, 7 / 4)
+        by_hand = -(weights * np.log(probabilities[range(7), labels])).sum() / weights.sum()
+        assert history["train_loss"][0] == pytest.approx(by_hand, abs=1e-5)
 
 
 def test_the_loss_is_the_weighted_mean_by_hand(data):

@@ -230,6 +230,7 @@ def own(small_cohort, classes, tmp_path):
     mask, paths, folds = small_cohort
     training = TRAINING | {
         "optimiser": "adam",
+        "schedule": "constant",
         "learning_rate": 1e-3,
         "weight_decay": 0.0,
         "class_weights": "none",
@@ -361,7 +362,7 @@ def test_all_scans_is_a_split_that_nobody_trains(classes):
 
 def test_the_sentences_and_the_methods_say_why_there_is_no_accuracy(classes):
     regions = pd.DataFrame({"group": ["AD", "all"], "region": ["Insula_L", "Insula_L"], "rank": 1})
-    regions = regions.assign(n_subjects=[3, 5], n_scans=[4, 7])
+    regions = regions.assign(n_subjects=[3, 5], n_scans=[4, 7], n_shuffled=0)
     sentences = three_sentences(None, simulated=False, classes=classes, regions={"occlusion": regions})
     assert len(sentences) == 3
     assert "data of these weights are unknown, so accuracy is not reported: 5 subjects, 7 scans" in sentences[0]

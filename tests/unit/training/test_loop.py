@@ -42,9 +42,12 @@ def test_same_seed_gives_the_same_file_and_another_seed_another(small_cohort, cl
     assert hash_weights(other) != card["weights_sha256"]
 
 
-@pytest.mark.parametrize("keep", ["last", "best_validation"])
-def test_a_killed_training_resumes_to_the_same_weights(small_cohort, classes, tmp_path, monkeypatch, keep):
-    whole, _, history, _ = run(small_cohort, classes, tmp_path / "whole", keep=keep)
+@pytest.mark.parametrize(
+    ("keep", "schedule"), [("last", "constant"), ("best_validation", "constant"), ("last", "one_cycle")]
+)
+def test_a_killed_training_resumes_to_the_same_weights(small_cohort, classes, tmp_path, monkeypatch, keep, schedule):
+    how = {"keep": keep, "schedule": schedule}
+    whole, _, history, _ = run(small_cohort, classes, tmp_path / "whole", **how)
     save, calls = training.save_checkpoint, []
 
     def killed_after_two(*arguments):
@@ -55,12 +58,12 @@ def test_a_killed_training_resumes_to_the_same_weights(small_cohort, classes, tm
 
     monkeypatch.setattr(training, "save_checkpoint", killed_after_two)
     with pytest.raises(KeyboardInterrupt):
-        run(small_cohort, classes, tmp_path / "killed", keep=keep)
+        run(small_cohort, classes, tmp_path / "killed", **how)
     monkeypatch.setattr(training, "save_checkpoint", save)
     epochs = []
     one_epoch = training._one_epoch
     monkeypatch.setattr(training, "_one_epoch", lambda *a: epochs.append(a[-1]) or one_epoch(*a))
-    resumed, _, again, _ = run(small_cohort, classes, tmp_path / "killed", keep=keep)
+    resumed, _, again, _ = run(small_cohort, classes, tmp_path / "killed", **how)
     assert epochs == [3, 4]
     assert hash_weights(resumed) == hash_weights(whole)
     assert again.equals(history)
@@ -70,7 +73,7 @@ def test_other_settings_start_afresh(small_cohort, classes, tmp_path, monkeypatc
     def no_end(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(training, "_validate", no_end)
+    monkeypatch.setattr(training._Learner, "validate", no_end)
     with pytest.raises(KeyboardInterrupt):
         run(small_cohort, classes, tmp_path)
     monkeypatch.undo()

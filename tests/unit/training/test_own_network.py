@@ -238,6 +238,7 @@ TRAINING = {
     "crop": "none",
     "normalisation": "scan",
     "optimiser": "adam",
+    "schedule": "constant",
     "learning_rate": 1e-3,
     "weight_decay": 0.0,
     "class_weights": "none",

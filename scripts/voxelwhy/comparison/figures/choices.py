@@ -50,8 +50,8 @@ def draw_choices(combinations, found, columns, out, *, simulated, repeated, same
         axes.set_title(value)
     if methods:
         bar = fig.colorbar(drawn, ax=panels[0][1:].tolist(), shrink=0.8, pad=0.01, ticks=[0, round(chance, 2), 0.5, 1])
-        below = "shuffled diagnoses" if (found["n_shuffled"] > 0).any() else "repeats that detect it"
-        bar.set_label(f"AUPRC over regions; small: {below}; bold: detected", fontsize=7.5)
+        below = "; small: shuffled diagnoses; bold: detected" if (found["n_shuffled"] > 0).any() else ""
+        bar.set_label(f"AUPRC over regions{below}", fontsize=7.5)
         bar.outline.set_visible(False)
     marks = [Line2D([], [], color=colour, marker="o", ms=5.5) for colour, _ in zip(cycle(CYCLE), panels_by)]
     fig.legend(marks, panels_by, loc="outside upper left", ncols=len(panels_by))
@@ -78,7 +78,7 @@ def _accuracy(axes, combinations, rows_by, rows, panel_by, panels_by):
 
 
 def _truth(axes, found, rows_by, rows, methods, chance):
-    """Draw a matrix of mean AUPRC, with that of shuffled diagnoses, or the number of detecting repeats, below each."""
+    """Draw a matrix of mean AUPRC, with that of shuffled diagnoses below each."""
     values = np.full((len(rows), len(methods)), np.nan)
     for cell in found.to_dict("records"):
         row = rows.index(tuple(cell[name] for name in rows_by))
@@ -86,10 +86,10 @@ def _truth(axes, found, rows_by, rows, methods, chance):
         auprc = values[row, column] = cell["region_auprc"]
         strong = abs(auprc - chance) > 0.5 * (1 - chance if auprc > chance else chance)
         middle = {"ha": "center", "va": "center", "color": "white" if strong else INK}
-        below = f"{cell['shuffled_auprc']:.2f}" if cell["n_shuffled"] else f"{cell['n_found']} of {cell['n_repeats']}"
         weight = "bold" if cell["found"] else "normal"
         axes.text(column, row - 0.12, number(auprc), fontsize=8, weight=weight, **middle)
-        axes.text(column, row + 0.26, below, fontsize=5.5, **middle)
+        if cell["n_shuffled"]:
+            axes.text(column, row + 0.26, number(cell["shuffled_auprc"]), fontsize=5.5, **middle)
     drawn = axes.imshow(values, cmap="PuOr_r", norm=TwoSlopeNorm(chance, 0, 1), aspect="auto")
     titles = [method_title(name).replace(" ", "\n", 1) for name in methods]
     axes.set_xticks(range(len(methods)), titles, fontsize=6.5, linespacing=1.1)
@@ -119,10 +119,10 @@ def _caption(combinations, found, planted, repeated, same_scans, chance):
         "below it, in small type, that of the same networks trained on shuffled diagnoses (bold: larger than "
         "these by a rank test, corrected over methods)"
         if (found["n_shuffled"] > 0).any()
-        else "below it, in small type, the number of repeats in which it was detected"
+        else "without networks trained on shuffled diagnoses there is no verdict"
     )
     return (
-        f"{words} Right: how well the enrichment of regions in the maps of the positive class detects {planted}, as area under the "
-        f"precision-recall curve over regions, mean over repeats; {below}. For permuted regions, the mean is "
-        f"{chance:.2f} (white) and the 95th percentile {number(null)}."
+        f"{words} Right: how well the enrichment of regions in the maps of the positive class detects {planted}, as "
+        f"area under the precision-recall curve over regions, mean over repeats; {below}. For permuted regions, the "
+        f"mean is {chance:.2f} (white) and the 95th percentile {number(null)}."
     )
