@@ -173,9 +173,10 @@ Hall's transformation of t, which is chosen.
 
 {tables["tests"]}
 
-**Detection of a disease on which the maps do not depend**, by the scores of five methods (correlation
-{cases.CORRELATION}, standard deviations 1 to 5) and of as many draws of shuffled diagnoses. {cases.RANK_TEST} is what
-voxelwhy reports, from 19 draws on; {cases.STUDENT} is what it reported before, with four draws.
+**Detection of a disease on which the maps do not depend.** Scores of five methods, with a correlation of
+{cases.CORRELATION} and standard deviations of 1 to 5, among draws of shuffled diagnoses. The first rule
+({cases.RANK_TEST}) is what voxelwhy reports, from 19 draws on. The last rule ({cases.STUDENT}) with four draws is what
+it reported before.
 
 {tables["detection"]}
 """
