@@ -91,6 +91,7 @@ def test_the_report_has_every_section_of_real_scans(real):
     for heading in ("Cohort", "Registration", "Performance", "Heatmaps", "Regions", "Agreement", "Methods"):
         assert re.search(rf"<h2[^>]*>\s*{heading}", page), heading
     assert "Planted truth" not in page
+    assert "No networks were trained on shuffled diagnoses" in page, "with what 19 draws would take"
     assert "the estimate of accuracy is imprecise" in real.text
 
 
