@@ -19,7 +19,7 @@ class Groups:
     Parameters
     ----------
     classes : {"positive": name, "negative": name}
-    judged : bool, whether scans are also grouped by correct and wrong predictions, which would disclose an accuracy
+    `judged` : bool, whether scans are also grouped by correct and wrong predictions, which would disclose an accuracy
     target : "positive", "predicted" or "true", the class that the maps of a study explain
 
     Examples
