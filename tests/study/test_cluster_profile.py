@@ -16,9 +16,10 @@ SPLITS = [
     {"name": "paper", "kind": "holdout", "test_subjects": 4},
     {"name": "accuracy_only", "kind": "holdout", "test_subjects": 3, "heatmaps": False},
 ]
-# Steps that are submissions of their own; every other rule is in a group. How many parts the heatmaps have, and who is
-# to be registered, is unknown before the table is read: compute_heatmaps and register_scan are in no dry run before it.
-ALONE = {"simulate_cohort", "parse_tables", "train_fold", "explain_shuffled", "write_report"}
+# Steps that are submissions of their own; every other rule is in a group. How many parts the heatmaps and the draws of
+# shuffled diagnoses have, and who is to be registered, is unknown before the table is read: compute_heatmaps,
+# explain_shuffled and register_scan are in no dry run before it.
+ALONE = {"simulate_cohort", "parse_tables", "train_fold", "write_report"}
 
 
 def plan_on_slurm(folder, config):
@@ -34,6 +35,14 @@ def test_groups_are_legal_and_hold_every_short_step(tmp_path, splits):
     assert len({job["rule"] for job in study.jobs if job["group"]}) >= 20
     # One of each: what is short goes together however many splits there are.
     assert study.groups() == sorted(["prepare", "cohort", *(f"results_{split['name']}" for split in splits)])
+
+
+def test_jobs_that_run_networks_are_in_no_group():
+    """Each may take hours, and asks for a GPU of its own."""
+    text = "\n".join(path.read_text() for path in sorted((ROOT / "workflow" / "rules").glob("*.smk")))
+    for rule in ("train_fold", "compute_heatmaps", "explain_shuffled"):
+        (block,) = re.findall(rf"^ *rule {rule}:\n(.*?)(?=^ *(?:rule|checkpoint|if|else)\b|\Z)", text, re.M | re.S)
+        assert "script:" in block and "gpu" in block and "group:" not in block, rule
 
 
 def test_groups_are_legal_where_other_cohorts_and_maps_of_others_come_in(tmp_path):

@@ -128,6 +128,8 @@ def test_the_study_of_the_paper_has_the_settings_of_the_paper():
     network = build_network(training["network"], grid.shape)
     assert network.dense_1.in_features == 5120
     assert settings["heatmaps"]["methods"]["occlusion"] == {"size_mm": 40, "stride_mm": 20, "occlusion_value": 0}
+    assert (training["schedule"], training["weight_decay"]) == ("constant", 0)
+    assert settings["evaluation"]["shuffled"] == 0, "nobody asked for 19 trainings of scans of 1 mm"
     assert [(s["name"], s["kind"], s["heatmaps"]) for s in settings["splits"]] == [
         ("kfold", "kfold", False),
         ("paper_holdout", "paper_holdout", True),
@@ -136,6 +138,11 @@ def test_the_study_of_the_paper_has_the_settings_of_the_paper():
     assert settings["cohort"]["corrupt"] == ["067_S_0077/Screening"]
     assert settings["cohort"]["reprocessed"] == "keep"
     assert settings["cohort"]["classes"]["drop"] == ["MCI"]
+
+
+@pytest.mark.parametrize("name", ["adni_1.5t", "adni_3t", "adni_both"])
+def test_the_studies_of_the_paper_explain_the_predicted_class_as_the_paper_does(name):
+    assert settings_of(name)["heatmaps"]["target"] == "predicted"
 
 
 @pytest.mark.parametrize("name", ["adni_3t", "adni_both"])

@@ -88,6 +88,25 @@ def test_region_shares_are_those_of_the_maps(small):
     assert inside > 1e-4
 
 
+def test_with_three_draws_of_shuffled_diagnoses_there_are_scores_and_no_verdict(small):
+    maps = ("baseline_weights", "baseline_pattern")
+    truth = small.rows("splits/holdout/evaluation/truth.tsv")
+    assert [row["method"] for row in truth] == [*METHODS, *maps]
+    assert {(row["n_shuffled"], row["verdict"]) for row in truth} == {("3", "no verdict")}
+    drawn = small.rows("splits/holdout/evaluation/truth_draws.tsv")
+    assert {(row["method"], row["draw"]) for row in drawn} == {
+        (method, draw) for method in (*METHODS, *maps) for draw in "123"
+    }
+    lost = {row["region"] for row in small.rows("splits/holdout/evaluation/truth_regions.tsv") if row["loss"] == "True"}
+    assert len(lost) == int(truth[0]["n_truth_regions"]) > 0 and "Amygdala_L" in lost
+    for method in METHODS:
+        regions = small.rows(f"splits/holdout/regions/{method}.tsv")
+        assert {(row["group"] == "AD", row["n_shuffled"]) for row in regions} == {(True, "3"), (False, "0")}
+    sentences = json.loads(small.result("splits/holdout/evaluation/summary.json").read_text())["sentences"]
+    assert "Agreement with the planted loss of volume" in sentences[1] and "baseline" not in sentences[1]
+    assert sentences[2].startswith("With fewer than 19 draws of shuffled diagnoses, no verdict is given")
+
+
 def test_the_modules_that_a_job_loads_are_those_that_its_digest_names(small):
     assert {job["rule"] for job in small.loaded} >= {"register_scan", "train_fold", "compute_heatmaps", "write_report"}
     for job in small.loaded:

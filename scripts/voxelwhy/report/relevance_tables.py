@@ -195,8 +195,8 @@ def publish_truth_regions(regions, out, *, group, threshold, atlas="AAL"):
     gained = regions.loc[regions["log_jacobian"] > threshold].drop_duplicates("region")
     caption = (
         f"The {atlas} regions that count as lost (mean log-Jacobian below {-threshold:g}), with the planted change of "
-        f"volume at severity 1 and the mean enrichment in {group} scans by each method. {len(gained)} regions gain "
-        f"volume, since nearby fluid takes up what is lost: {listing(gained['region']) or 'none'}."
+        f"volume at severity 1 and the mean enrichment in {group} scans by each method. Regions that gain volume "
+        f"({len(gained)}), since nearby fluid takes up what is lost: {listing(gained['region']) or 'none'}."
     )
     title = "Planted loss of volume by region"
     return publish_table(regions, shown, out, title=title, caption=caption, category="truth")

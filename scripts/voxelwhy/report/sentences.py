@@ -110,7 +110,10 @@ def _found(truth):
         return _agreement(truth, "the planted loss of volume")
     found = truth[truth["verdict"] == "detected"]
     if not len(found):
-        return "No method detected the planted atrophy: none ranked its regions better than shuffled diagnoses did."
+        return (
+            "No method detected the planted atrophy: none ranked its regions significantly better than networks "
+            "trained on shuffled diagnoses."
+        )
     named = [f"{method_name(row.method)} ({_figures(row)})" for row in found.itertuples()]
     return f"The planted atrophy was detected by {listing(named)}; {_measure(found)}."
 

@@ -1,6 +1,7 @@
 """Figures: equal bytes twice, slices at the right place, simulated data marked, captions with n and method."""
 
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -9,14 +10,16 @@ import pytest
 from voxelwhy.errors import InputError, ShapeError
 from voxelwhy.evaluation.agreement import compare_maps
 from voxelwhy.evaluation.metrics import confusion, roc_band, score_predictions
-from voxelwhy.evaluation.truth import score_truth
+from voxelwhy.evaluation.truth import PlantedRegions, score_truth
+from voxelwhy.heatmaps.region_sums import relevance_by_region
 from voxelwhy.io.images import Grid, save_image
+from voxelwhy.io.tables import REGIONS
 from voxelwhy.report.figures import agreement, baseline, cohort, external, performance, relevance, slices, truth
 from voxelwhy.report.figures.style import new_figure, save_figure, styled
 
 CLASSES = {"positive": "AD", "negative": "CN"}
 SETTINGS = {
-    "target": "predicted",
+    "target": "positive",
     "output": "probability",
     "methods": {"occlusion": {"size_mm": 40, "stride_mm": 20}, "grad_cam": {}},
 }
@@ -68,25 +71,29 @@ def metrics(predictions):
     return pd.concat(scored, ignore_index=True)
 
 
-def region_table():
-    rng = np.random.default_rng(2)
-    share = np.sort(rng.dirichlet(np.ones(12)))[::-1]
+def region_table(draws=0):
+    """12 regions; with draws, the first three of them have more relevance than shuffled diagnoses give."""
+    enrichment = 3 * np.sort(np.random.default_rng(2).dirichlet(np.ones(12)))[::-1]
     frame = pd.DataFrame({"group": "AD", "region_id": range(1, 13), "region": [f"Region_{i}" for i in range(1, 13)]})
     frame = frame.assign(n_subjects=6, n_scans=12, volume_mm3=100.0)
-    for figure in ("total", "share", "density"):
-        frame = frame.assign(**{figure: share, f"{figure}_low": share * 0.8, f"{figure}_high": share * 1.2})
-    return frame.assign(rank=range(1, 13))
+    for figure in ("enrichment", "share", "total"):
+        limits = {f"{figure}_low": enrichment * 0.8, f"{figure}_high": enrichment * 1.2}
+        frame = frame.assign(**{figure: enrichment} | limits)
+    frame = frame.assign(rank=range(1, 13), n_shuffled=draws, shuffled_mean=np.nan, shuffled_sd=np.nan)
+    frame = frame.assign(z=np.nan, p=np.nan, p_family=np.nan)
+    if draws:
+        frame = frame.assign(
+            shuffled_mean=0.2, shuffled_sd=0.1, z=1.0, p=0.1, p_family=np.where(frame.index < 3, 0.05, 1)
+        )
+    return frame[list(REGIONS.columns)]
 
 
 def draw_each(brain, predictions, metrics, folder):
     """Every figure, as {name: function that draws it under `folder`}."""
     maps = {name: brain["paths"][name] for name in ("occlusion", "grad_cam")}
-    t1, inside, arrays = brain["paths"]["t1"], brain["inside"], brain["arrays"]
+    t1, arrays = brain["paths"]["t1"], brain["arrays"]
     methods = {name: arrays[name] for name in maps}
-    labels = np.where(inside, 1 + (np.indices(inside.shape)[0] // 4), 0)
-    atlas = pd.DataFrame({"region_id": range(1, labels.max() + 1), "region": [f"R{i}" for i in range(labels.max())]})
-    scores = score_truth(methods, arrays["log_jacobian"], inside, labels, atlas, n_permutations=50)
-    distances = compare_maps({n: {"AD": m, "CN": m**2, "all": m} for n, m in methods.items()}, inside, classes=CLASSES)
+    scores, distances = truth_and_distances(brain, methods)
     bands = pd.concat([roc_band(predictions, model=name, classes=CLASSES, n_bootstrap=50) for name in MODELS])
     history = pd.DataFrame({"epoch": [1, 2], "train_loss": [1.0, 0.5], "train_accuracy": [0.5, 0.8]})
     history = history.assign(validation_loss=np.nan, validation_accuracy=np.nan)
@@ -108,7 +115,7 @@ def draw_each(brain, predictions, metrics, folder):
         ),
         "scan": lambda: relevance.draw_scan_maps(maps, t1, t1, folder / "scan", **scan, **heat),
         "ranking": lambda: relevance.draw_region_ranking(
-            {"occlusion": region_table()}, folder / "ranking", group="AD", **heat
+            {"occlusion": region_table(), "grad_cam": region_table(19)}, folder / "ranking", group="AD", **heat
         ),
         "saturation": lambda: relevance.draw_saturation(
             {"AD": 0.2, "all": 0.1}, folder / "saturation", n_scans={"AD": 12, "all": 24}, **common
@@ -141,6 +148,24 @@ def draw_each(brain, predictions, metrics, folder):
         ),
         "truth": lambda: truth.draw_truth_scores(scores, folder / "truth", group="AD", **n, **heat),
     }
+
+
+def truth_and_distances(brain, methods, draws=19):
+    """Occlusion marks the planted change and Grad-CAM does not; draws of shuffled diagnoses are noise."""
+    inside, planted = brain["inside"], brain["arrays"]["log_jacobian"]
+    # Blocks of 24 mm: a slab across the brain would lose little of its volume.
+    x, y, z = np.indices(inside.shape) // 4
+    labels = np.where(inside, 1 + x + 10 * (y + 10 * z), 0)
+    ids = np.unique(labels[inside])
+    atlas = pd.DataFrame({"region_id": ids, "region": [f"R{number}" for number in ids]})
+    regions = PlantedRegions(planted, labels, inside, atlas)
+    enrichment = {n: relevance_by_region(m, labels, regions.regions, inside)["enrichment"] for n, m in methods.items()}
+    rng = np.random.default_rng(5)
+    shuffled = {name: rng.random((draws, len(regions.regions))) for name in methods} if draws else None
+    scores, _ = score_truth(methods, enrichment, regions, inside, n_permutations=50, shuffled=shuffled)
+    groups = {name: {"AD": own, "CN": own**2, "all": own} for name, own in methods.items()}
+    by_group = {name: dict.fromkeys(groups[name], own) for name, own in enrichment.items()}
+    return scores, compare_maps(groups, inside, by_group, classes=CLASSES)
 
 
 def test_every_figure_twice_gives_equal_bytes_and_says_simulated(brain, predictions, metrics, tmp_path):
@@ -182,8 +207,70 @@ def test_the_caption_of_a_map_gives_n_method_and_settings(brain, tmp_path):
         settings=SETTINGS,
         simulated=False,
     )
-    for part in ("20 subjects, 31 scans", "40 mm cube, 20 mm stride", "probability of the predicted class", "90th"):
+    for part in ("20 subjects, 31 scans", "40 mm cube, 20 mm stride", "probability of the positive class", "90th"):
         assert part in caption
+    assert "mean of maps scaled to a sum of absolute values of 1" in caption and "negative" not in caption
+    options = {"group": "CN", "n_subjects": 20, "n_scans": 31, "simulated": False}
+    of_paper = SETTINGS | {"target": "predicted"}
+    caption = relevance.draw_group_maps(maps, brain["paths"]["t1"], tmp_path / "p", settings=of_paper, **options)
+    assert "probability of the predicted class; negative relevance is set to 0 before averaging" in caption
+
+
+def test_the_map_of_a_single_scan_explains_the_predicted_class_and_keeps_its_sign(brain, tmp_path):
+    """Groups explain the positive class by default; a scan by itself is asked why it was classified so."""
+    maps, t1 = {"occlusion": brain["paths"]["occlusion"]}, brain["paths"]["t1"]
+    scan = {"scan_id": "s1", "label": "AD", "probability": 0.2, "classes": CLASSES, "simulated": False}
+    for target, words in (("positive", "predicted"), ("predicted", "predicted"), ("true", "true")):
+        settings = SETTINGS | {"target": target}
+        caption = relevance.draw_scan_maps(maps, t1, t1, tmp_path / "s", settings=settings, slices_mm=(0,), **scan)
+        assert f"probability of the {words} class" in caption and "set to 0" not in caption
+
+
+def test_regions_beyond_shuffled_diagnoses_are_filled(tmp_path):
+    options = {"group": "AD", "settings": SETTINGS, "simulated": False}
+    for draws in (0, 19):
+        caption = relevance.draw_region_ranking({"occlusion": region_table(draws)}, tmp_path / f"{draws}", **options)
+        assert ("mean of 19 draws of networks trained on shuffled diagnoses; filled points" in caption) == (draws > 0)
+        assert "enrichment" in caption and "1 for a map that is the same everywhere" in caption
+    # Markers of an svg are drawn once and used for each point: ten points, then as many crosses as there are means.
+    colours = [re.findall(r'<use [^>]*style="fill: (#\w+)', (tmp_path / f"{n}.svg").read_text()) for n in (0, 19)]
+    white = [sum(colour == "#ffffff" for colour in found) for found in colours]
+    assert white == [0, 7], "seven of the ten regions shown are not beyond"
+
+
+def test_a_verdict_is_drawn_and_told_only_with_enough_draws(brain, tmp_path):
+    methods = {name: brain["arrays"][name] for name in ("occlusion", "grad_cam")}
+    options = {"settings": SETTINGS, "n_subjects": 12, "n_scans": 24, "group": "AD", "simulated": True}
+    for draws, verdict in (
+        (19, "(max-T). Filled dots: atrophy detected (Occlusion)."),
+        (5, "With fewer than 19 draws, no verdict is given."),
+        (0, "There are no networks trained on shuffled diagnoses, so no verdict is given."),
+    ):
+        scores, _ = truth_and_distances(brain, methods, draws)
+        caption = truth.draw_truth_scores(scores, tmp_path / "t", **options)
+        assert caption.endswith(verdict)
+        assert ("no verdict is given" in caption) == (draws < 19) and ("bars: range" in caption) == (draws > 0)
+        text = (tmp_path / "t.svg").read_text(encoding="utf-8")
+        assert (">p = 0.050<" in text) == (draws == 19)
+    nothing = scores.assign(region_auprc=np.nan, shuffled_auprc=np.nan, verdict="no verdict")
+    assert "Filled" not in truth.draw_truth_scores(nothing, tmp_path / "n", **options), "a score that is not defined"
+    scores, _ = truth_and_distances(brain, methods)
+    caption = truth.draw_truth_scores(scores, tmp_path / "t", planted=False, **options)
+    assert "none was planted" in caption and "Filled dots: false detection (Occlusion)" in caption
+
+
+def test_agreement_is_over_scaled_maps_and_regions(brain, tmp_path):
+    methods = {name: brain["arrays"][name] for name in ("occlusion", "grad_cam")}
+    _, distances = truth_and_distances(brain, methods)
+    options = {"group": "AD", "n_subjects": 12, "n_scans": 24, "simulated": True}
+    caption = agreement.draw_agreement(distances, tmp_path / "a", **options)
+    n = distances.groupby("over")["n"].max()
+    assert "scaled to a sum of absolute values of 1" in caption and "enrichment by region" in caption
+    assert f"{n['voxels']:,} brain voxels and {n['regions']:,} regions" in caption
+    pair = distances.query("comparison == 'methods' and group == 'AD'").set_index("scaling")
+    text = (tmp_path / "a.svg").read_text(encoding="utf-8")
+    assert f">{pair.loc['enrichment', 'spearman']:.2f}<" in text
+    assert f">{1000 * pair.loc['scaled', 'distance']:.1f}<" in text
 
 
 def test_the_figure_of_the_baseline_says_what_its_maps_are(brain, tmp_path):

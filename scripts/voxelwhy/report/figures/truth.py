@@ -114,13 +114,15 @@ def draw_truth_scores(truth, out, *, settings, n_subjects, n_scans, group, simul
     against = "the planted disease" if planted else "the disease that an effect of 1 would plant (none was planted)"
     found = [method_title(name) for name in truth.loc[truth["verdict"] == "detected", "method"]]
     verdict = f"{'atrophy detected' if planted else 'false detection'} ({listing(found) if found else 'no method'})"
+    verdict = f" Filled dots: {verdict}." if (truth["verdict"] != "no verdict").any() else ""
+    bars = "bars: range of networks trained on shuffled diagnoses, diamonds: their mean"
+    bars = f"; {bars}" if row["n_shuffled"] else ""
     caption = (
         f"Maps of {group} scans ({people(n_subjects, n_scans)}) compared with {against}. Relevance explains the "
         f"{describe_target(settings)}. Dots: the method; ticks: expected by chance. Left: area under the "
         f"precision-recall curve (AUPRC) over {row['n_regions']} atlas regions ranked by enrichment, "
-        f"{row['n_truth_regions']} of which lost volume (mean log-Jacobian below {-row['threshold']:g}); bars: range "
-        f"of networks trained on shuffled diagnoses, diamonds: their mean. {describe_reference(truth)} Filled dots: "
-        f"{verdict}."
+        f"{row['n_truth_regions']} of which lost volume (mean log-Jacobian below {-row['threshold']:g}){bars}. "
+        f"{describe_reference(truth)}{verdict}"
     )
     title = "Detection of the planted atrophy by method" if planted else "False detections of atrophy by method"
     return save_figure(fig, out, simulated=simulated, title=title, caption=caption, category="truth", dpi=dpi)
