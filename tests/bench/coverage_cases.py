@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from voxelwhy.evaluation.chance import compare_with_draws
 from voxelwhy.evaluation.delong import auc_covariance, auc_parts
 from voxelwhy.evaluation.difference import accuracy_difference, auc_difference, sign_flip_p
 from voxelwhy.evaluation.intervals import Z, auc_interval, mean_of_two_interval, proportion_interval
@@ -241,6 +242,53 @@ def _percentiles(metric, probability, truth):
         return np.percentile(weights @ right / weights.sum(axis=1), PERCENTILES)
     sides = [(weights[:, side] @ right[side]) / weights[:, side].sum(axis=1) for side in (truth, ~truth)]
     return np.nanpercentile(sum(sides) / 2, PERCENTILES)
+
+
+# --- Detection of a known disease ---
+
+#: Scores of the methods of one study share part of their variation, and some methods vary more than others.
+CORRELATION, SPREADS = 0.5, (1.0, 1.0, 2.0, 3.0, 5.0)
+RANK_TEST, UNPOOLED, STUDENT = "rank test, max-T", "the same, standardised by the draws alone", "Student's t, Holm"
+
+
+def null_scores(family, draws, repetitions):
+    """Scores of five methods that do not depend on the diagnoses, (repetitions, 1 + draws, methods).
+
+    The first are the observed ones. The family is "normal" or "log-normal, σ 1".
+    """
+    rng, shape = generator("detection", family, draws), (repetitions, 1 + draws, len(SPREADS))
+    shared = rng.normal(0, 1, (*shape[:2], 1))
+    scores = np.sqrt(CORRELATION) * shared + np.sqrt(1 - CORRELATION) * rng.normal(0, 1, shape)
+    return np.array(SPREADS) * (scores if family == "normal" else np.exp(scores))
+
+
+def null_detections(rule, family, draws, repetitions):
+    """p of each method alone, and p corrected over the methods, both (repetitions, methods), by a rule."""
+    decide = {RANK_TEST: _by_ranks, UNPOOLED: _by_unpooled_ranks, STUDENT: _by_student}[rule]
+    found = [decide(own[0], own[1:]) for own in null_scores(family, draws, repetitions)]
+    return tuple(np.array(p) for p in zip(*found, strict=True))
+
+
+def _by_ranks(observed, draws):
+    tested = compare_with_draws(observed, draws)
+    return tested["p"], tested["p_family"]
+
+
+def _by_unpooled_ranks(observed, draws):
+    mean, sd = draws.mean(axis=0), draws.std(axis=0, ddof=1)
+    z, largest = (observed - mean) / sd, ((draws - mean) / sd).max(axis=1)
+    p = (1 + (draws >= observed).sum(axis=0)) / (1 + len(draws))
+    return p, (1 + (largest[:, None] >= z).sum(axis=0)) / (1 + len(draws))
+
+
+def _by_student(observed, draws):
+    """The rule before: one value compared with n, and Holm's correction."""
+    n = len(draws)
+    t = (observed - draws.mean(axis=0)) / (draws.std(axis=0, ddof=1) * np.sqrt(1 + 1 / n))
+    p = stats.t.sf(t, n - 1)
+    order, corrected = np.argsort(p), np.empty(len(p))
+    corrected[order] = np.minimum(np.maximum.accumulate((len(p) - np.arange(len(p))) * p[order]), 1)
+    return p, corrected
 
 
 # --- Means of skewed quantities ---

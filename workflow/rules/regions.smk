@@ -2,8 +2,9 @@
 Regions: relevance by atlas region, with intervals.
 
 IN   splits/<split>/heatmaps/<method>/relevance.tsv
+     splits/<split>/shuffled/                    relevance of networks trained on shuffled diagnoses, if there are any
 OUT  atlas/labels.nii.gz, regions.tsv            the atlas on the study's grid
-     splits/<split>/regions/<method>.tsv         means over subjects with intervals, and ranks, by group
+     splits/<split>/regions/<method>.tsv         means over subjects with intervals, ranks, and z and p, by group
 """
 
 

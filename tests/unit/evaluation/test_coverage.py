@@ -63,6 +63,21 @@ def test_the_permutation_test_keeps_its_level_where_intervals_above_a_half_do_no
     assert not compatible(above, 150, 0, 0.05)
 
 
+@pytest.mark.parametrize("family", ["normal", "log-normal, σ 1"])
+def test_the_rank_test_keeps_its_level_alone_and_in_the_family_for_any_distribution(family):
+    """1 in 20, if the observed value is standardised as the draws are; Student's t fails for skewed scores."""
+    for rule, draws in ((cases.RANK_TEST, 19), (cases.RANK_TEST, 99)):
+        p, corrected = cases.null_detections(rule, family, draws, 800)
+        assert compatible((p[:, 0] <= 0.05).mean(), 800, 0.05, 0.05)
+        assert compatible((corrected <= 0.05).any(axis=1).mean(), 800, 0.05, 0.05)
+        assert (corrected >= p - 1e-12).mean() > 0.5
+    _, corrected = cases.null_detections(cases.UNPOOLED, family, 19, 800)
+    assert not compatible((corrected <= 0.05).any(axis=1).mean(), 800, 0, 0.05)
+    if family != "normal":
+        p, _ = cases.null_detections(cases.STUDENT, family, 4, 800)
+        assert not compatible((p[:, 0] <= 0.05).mean(), 800, 0.0, 0.05)
+
+
 def test_a_share_is_written_in_percent():
     assert (percent(0.9512), percent(None)) == ("95.1", "–")
     assert covered(np.array([[0, 1], [0.6, 1]]), 0.5) == 0.5
