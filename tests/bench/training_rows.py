@@ -111,7 +111,7 @@ def _ways():
 def _settings(network, threads, **changes):
     """Training as in the paper (the schema's defaults), for one epoch."""
     fixed = {"optimiser": "adam", "learning_rate": LEARNING_RATE, "weight_decay": 0.0, "dropout": 0.8, "keep": "last"}
-    fixed |= {"class_weights": "none", "augmentation": {}, "schedule": "constant"}
+    fixed |= {"schedule": "constant", "class_weights": "none", "augmentation": {}}
     fixed |= {"normalisation": "voxelwise", "batch_size": BATCH_SIZE, "epochs": 1, "precision": "float32"}
     return fixed | {"network": network, "channels": ["t1"], "threads": threads} | changes
 

@@ -75,7 +75,7 @@ def draw_truth_map(
 
 @styled
 def draw_truth_scores(truth, out, *, settings, n_subjects, n_scans, group, simulated, planted=True, dpi=150):
-    """Each method compared with the planted loss: regional AUPRC with that of shuffled diagnoses, and other measures.
+    """Each method compared with the planted loss: regional AUPRC next to shuffled diagnoses, and other measures.
 
     Parameters
     ----------
