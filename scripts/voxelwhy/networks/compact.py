@@ -6,23 +6,15 @@ from collections import OrderedDict
 
 from torch import nn
 
-from voxelwhy.networks.layers import flat_size
+from voxelwhy.networks.layers import blocks, flat_size
 
 CHANNELS = (8, 16, 32)
 
 
 def convolutions(channels=1, first_pool=1) -> OrderedDict:
-    """The first pool and the blocks: convolution (size 3, padding 1), batch normalisation, ReLU, max-pool of size 2."""
-    layers = OrderedDict()
-    if first_pool > 1:
-        layers["first_pool"] = nn.AvgPool3d(first_pool)
-    for number, width in enumerate(CHANNELS, start=1):
-        layers[f"Conv_{number}"] = nn.Conv3d(channels, width, kernel_size=3, padding=1)
-        layers[f"Conv_{number}_bn"] = nn.BatchNorm3d(width)
-        layers[f"Conv_{number}_relu"] = nn.ReLU()
-        layers[f"Conv_{number}_mp"] = nn.MaxPool3d(2)
-        channels = width
-    return layers
+    """The first pool and the three blocks."""
+    pool = OrderedDict(first_pool=nn.AvgPool3d(first_pool)) if first_pool > 1 else OrderedDict()
+    return pool | blocks(channels, CHANNELS)
 
 
 def build(spatial_shape, *, channels=1, n_classes=2, dropout=0.5, first_pool=1) -> nn.Sequential:

@@ -15,6 +15,18 @@ from voxelwhy.errors import ModelError
 LARGEST_TRIED = 2048  # voxels per axis, more than any scanner produces
 
 
+def blocks(channels, widths) -> OrderedDict:
+    """One block for each width: convolution (size 3, padding 1), batch normalisation, ReLU, max-pool of size 2."""
+    layers = OrderedDict()
+    for number, width in enumerate(widths, start=1):
+        layers[f"Conv_{number}"] = nn.Conv3d(channels, width, kernel_size=3, padding=1)
+        layers[f"Conv_{number}_bn"] = nn.BatchNorm3d(width)
+        layers[f"Conv_{number}_relu"] = nn.ReLU()
+        layers[f"Conv_{number}_mp"] = nn.MaxPool3d(2)
+        channels = width
+    return layers
+
+
 def _three(value):
     """One number per axis, in whichever form the layer stores it."""
     return value if isinstance(value, tuple) else (value,) * 3

@@ -6,21 +6,14 @@ from collections import OrderedDict
 
 from torch import nn
 
-from voxelwhy.networks.layers import flat_size
+from voxelwhy.networks.layers import blocks, flat_size
 
 CHANNELS = (8, 16, 32, 64)
 
 
 def convolutions(channels=1) -> OrderedDict:
     """The four blocks: convolution (size 3, padding 1), batch normalisation, ReLU, max-pool of size 2."""
-    layers = OrderedDict()
-    for number, width in enumerate(CHANNELS, start=1):
-        layers[f"Conv_{number}"] = nn.Conv3d(channels, width, kernel_size=3, padding=1)
-        layers[f"Conv_{number}_bn"] = nn.BatchNorm3d(width)
-        layers[f"Conv_{number}_relu"] = nn.ReLU()
-        layers[f"Conv_{number}_mp"] = nn.MaxPool3d(2)
-        channels = width
-    return layers
+    return blocks(channels, CHANNELS)
 
 
 def build(spatial_shape, *, channels=1, n_classes=2, dropout=0.8) -> nn.Sequential:
