@@ -17,7 +17,7 @@ import torch
 from bench.timing import Spread, ratios
 from voxelwhy.jobs.code_digest import code_digest
 from voxelwhy.registry import METHODS, NETWORKS
-from voxelwhy.training.loop import has_bfloat16
+from voxelwhy.training.bfloat16 import has_bfloat16
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "results" / "bench"

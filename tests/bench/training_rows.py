@@ -26,9 +26,10 @@ from voxelwhy.evaluation.metrics import score_predictions
 from voxelwhy.io.images import save_image, save_int16
 from voxelwhy.io.tables import FOLDS, SELECTED, read_table
 from voxelwhy.networks.build import build_network
+from voxelwhy.training.bfloat16 import has_bfloat16
 from voxelwhy.training.checkpoints import checkpoint_key
 from voxelwhy.training.fold import load_fold, predict
-from voxelwhy.training.loop import has_bfloat16, train_network
+from voxelwhy.training.loop import train_network
 
 CLASSES = {"positive": "AD", "negative": "CN"}
 N_SCANS = 5  # one step an epoch; a whole volume in plain float32 takes half a minute a step on two cores
@@ -111,6 +112,7 @@ def _ways():
 def _settings(network, threads, **changes):
     """Training as in the paper (the schema's defaults), for one epoch."""
     fixed = {"optimiser": "adam", "learning_rate": LEARNING_RATE, "weight_decay": 0.0, "dropout": 0.8, "keep": "last"}
+    fixed |= {"average": "none", "seeds": 1, "calibrate": "none"}
     fixed |= {"schedule": "constant", "class_weights": "none", "augmentation": {}}
     fixed |= {"normalisation": "voxelwise", "batch_size": BATCH_SIZE, "epochs": 1, "precision": "float32"}
     return fixed | {"network": network, "channels": ["t1"], "threads": threads} | changes

@@ -17,6 +17,9 @@ SETTINGS = {
     "epochs": 4,
     "dropout": 0.5,
     "keep": "last",
+    "average": "none",
+    "seeds": 1,
+    "calibrate": "none",
     "threads": 1,
     "precision": "float32",
 }

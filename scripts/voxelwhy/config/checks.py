@@ -146,12 +146,30 @@ def _check_splits(settings):
                 hint="a split without a name is named after its kind: add name",
             )
         seen.add(split["name"].lower())
-        if settings["training"]["keep"] == "best_validation" and split["validation_fraction"] == 0:
-            raise ConfigError(
-                f"training.keep is best_validation, but the split {split['name']} has no validation subjects",
-                found="validation_fraction: 0",
-                allowed="a validation_fraction above 0, or keep: last",
-            )
+        for what, instead in _needs_validation(settings["training"]):
+            if split["validation_fraction"] == 0:
+                raise ConfigError(
+                    f"training.{what}, but the split {split['name']} has no validation subjects",
+                    found="validation_fraction: 0",
+                    allowed=f"a validation_fraction above 0, or {instead}",
+                )
+    schedule = settings["training"].get("schedule")
+    if "patience" in settings["training"] and schedule != "constant":
+        raise ConfigError(
+            "training.patience ends a training early, but its schedule lowers the learning rate over all epochs",
+            found=f"schedule: {schedule}",
+            allowed="schedule: constant, or no patience",
+        )
+
+
+def _needs_validation(training):
+    """The settings that use validation scans, in words, and what does not use them."""
+    if training["keep"] == "best_validation":
+        yield "keep is best_validation", "keep: last"
+    if "patience" in training:
+        yield f"patience is {training['patience']}", "no patience"
+    if training["calibrate"] != "none":
+        yield f"calibrate is {training['calibrate']}", "calibrate: none"
 
 
 def _check_first_pool(settings):

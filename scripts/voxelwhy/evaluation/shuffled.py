@@ -13,10 +13,10 @@ from voxelwhy.evaluation.chance import compare_with_draws
 from voxelwhy.heatmaps.explain_scans import Explainer, choose_subjects
 from voxelwhy.heatmaps.region_sums import relevance_by_region
 from voxelwhy.networks.devices import pick_device
+from voxelwhy.networks.ensemble import two_logits
 from voxelwhy.registry import METHODS, load
 from voxelwhy.splits.permute import permute_diagnoses
 from voxelwhy.training.fold import train_draws
-from voxelwhy.training.loop import two_logits
 from voxelwhy.training.volumes import counted_voxels
 
 log = logging.getLogger(__name__)

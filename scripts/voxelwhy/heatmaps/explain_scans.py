@@ -16,6 +16,7 @@ from voxelwhy.heatmaps.region_sums import relevance_by_region
 from voxelwhy.heatmaps.sums import MapSums, method_card
 from voxelwhy.io.images import Grid, save_image, write_json
 from voxelwhy.io.tables import RELEVANCE, write_table
+from voxelwhy.networks.ensemble import members_of
 from voxelwhy.networks.layers import in_channels_last
 from voxelwhy.networks.weights import load_model
 from voxelwhy.training.volumes import Normaliser, Volumes, counted_voxels
@@ -210,8 +211,12 @@ class Explainer:
         return self.normaliser(self.volumes[0], self.volumes.mask)
 
     def __call__(self, volume, target):
-        """Return the map of a scan that was read for class `target` (0 or 1), on the grid (x, y, z)."""
-        return self.volumes.uncrop(self.function(self.model, volume, target_class=target, **self.options))
+        """Return the map of a scan that was read for class `target` (0 or 1), on the grid (x, y, z).
+
+        The map of an ensemble is the mean of the maps of its members.
+        """
+        maps = [self.function(own, volume, target_class=target, **self.options) for own in members_of(self.model)]
+        return self.volumes.uncrop(np.mean(maps, axis=0) if len(maps) > 1 else maps[0])
 
 
 def _share_outside(heatmap, counted):

@@ -113,15 +113,18 @@ TABLE1 = _schema(
     },
     unique=["fold", "side", "class"],
 )
-#: One row for each epoch, counted from 1. Validation columns are empty if there are no validation scans.
+#: One row for each training (`member`, from 0; several if training.seeds is above 1) and epoch, counted from 1.
+#: Validation columns are empty if there are no validation scans.
 HISTORY = _schema(
     {
-        "epoch": _whole(checks=pa.Check.ge(1), unique=True),
+        "member": _whole(checks=pa.Check.ge(0)),
+        "epoch": _whole(checks=pa.Check.ge(1)),
         "train_loss": _real(),
         "train_accuracy": _fraction(),
         "validation_loss": _real(nullable=True),
         "validation_accuracy": _fraction(nullable=True),
-    }
+    },
+    unique=["member", "epoch"],
 )
 #: Out-of-sample predictions, one row for each fold and test scan; `probability` is that of the positive class.
 PREDICTIONS = _schema(

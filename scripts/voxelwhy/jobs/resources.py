@@ -140,6 +140,10 @@ class Requests:
 
     # --- Networks ---
 
+    def epochs(self):
+        """Epochs of all trainings of a fold."""
+        return self.config["training"]["epochs"] * self.config["training"]["seeds"]
+
     def training_mb(self, wildcards, attempt):
         """A training, by the voxels of the grid and the size of a batch."""
         training = self.config["training"]
@@ -147,8 +151,8 @@ class Requests:
 
     def training_minutes(self, wildcards, attempt):
         """Twice the epochs on one core, and an hour. A second attempt continues where the first one ended."""
-        training = self.config["training"]
-        seconds = costs.step_seconds(training["network"], self.megavoxels) * self.n_scans() * training["epochs"]
+        network = self.config["training"]["network"]
+        seconds = costs.step_seconds(network, self.megavoxels) * self.n_scans() * self.epochs()
         return math.ceil(60 + 2 * seconds / 60)
 
     def prediction_minutes(self, wildcards, attempt):
@@ -162,8 +166,8 @@ class Requests:
 
     def shuffled_seconds(self, split):
         """One draw of shuffled diagnoses in one fold: a training, and maps of the fold's patients."""
-        training, n_folds = self.config["training"], len(self.study.folds_of(split))
-        epochs = costs.step_seconds(training["network"], self.megavoxels) * self.n_scans() * training["epochs"]
+        network, n_folds = self.config["training"]["network"], len(self.study.folds_of(split))
+        epochs = costs.step_seconds(network, self.megavoxels) * self.n_scans() * self.epochs()
         return epochs + sum(map(self.heatmap_seconds, self.study.methods)) * self.n_explained(split) / n_folds
 
     def shuffled_minutes(self, wildcards, attempt):
@@ -183,9 +187,9 @@ class Requests:
     # --- Heatmaps ---
 
     def heatmap_seconds(self, method):
-        """The approximate time of one core for the map of one scan."""
-        options = self.config["heatmaps"]["methods"][method] or {}
-        return costs.heatmap_seconds(method, options, self.config["training"]["network"], self.megavoxels)
+        """The approximate time of one core for the map of one scan, of all trainings of its fold."""
+        options, training = self.config["heatmaps"]["methods"][method] or {}, self.config["training"]
+        return training["seeds"] * costs.heatmap_seconds(method, options, training["network"], self.megavoxels)
 
     def heatmap_parts(self, wildcards):
         """The folders of the parts of a split's heatmaps by a method; known once the table of scans is read."""

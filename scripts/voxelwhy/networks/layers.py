@@ -160,6 +160,7 @@ def in_channels_last(model: nn.Module) -> nn.Module:
     A model that also has 2D convolutions is returned unchanged, and so is one with `channels_last = False`, which marks
     networks that were measured to be slower that way.
     """
-    if not getattr(model, "channels_last", True) or any(weight.ndim == 4 for weight in model.parameters()):
+    slower = not all(getattr(part, "channels_last", True) for part in model.modules())
+    if slower or any(weight.ndim == 4 for weight in model.parameters()):
         return model
     return model.to(memory_format=torch.channels_last_3d)

@@ -16,6 +16,7 @@ from torch import nn
 from voxelwhy.errors import InputError, ModelError
 from voxelwhy.networks.build import build_network
 from voxelwhy.networks.devices import pick_device
+from voxelwhy.networks.ensemble import one_model
 from voxelwhy.networks.own_network import is_own
 
 NEEDED = ("network", "options", "spatial_shape")
@@ -60,7 +61,7 @@ def save_model(path, model: nn.Module, card: dict):
     Parameters
     ----------
     path : the file to write (replaced atomically, never half-written).
-    model : a network of `build_network`.
+    model : a network of `build_network`, or an Ensemble of such networks (`card["seeds"]` is their number).
     card : dict of plain types, arrays and tensors that describes the model. `network`, `options` and `spatial_shape`
         are needed to rebuild it; classes, normalisation tensors, crop, settings and provenance also belong here.
 
@@ -92,7 +93,7 @@ def load_model(path, device="cpu", *, own=None) -> tuple[nn.Module, dict]:
 
     Returns
     -------
-    model : in eval mode, on `device`.
+    model : in eval mode, on `device`; an Ensemble if several trainings are stored.
     card : as saved, with its tensors on the CPU.
 
     Raises
@@ -110,7 +111,9 @@ def load_model(path, device="cpu", *, own=None) -> tuple[nn.Module, dict]:
         )
     with torch.random.fork_rng(devices=[]):  # these initial values are replaced and must not use up the caller's seed
         channels = len(card.get("channels", ("t1",)))
-        model = build_network(card["network"], card["spatial_shape"], image_channels=channels, **card["options"])
+        how = {"image_channels": channels, **card["options"]}
+        members = [build_network(card["network"], card["spatial_shape"], **how) for _ in range(card.get("seeds", 1))]
+        model = one_model(members)
     check_weights(model, weights, path)
     model.load_state_dict(weights)
     return model.eval().to(pick_device(device)), card

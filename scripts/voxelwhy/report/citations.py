@@ -205,6 +205,29 @@ CITATIONS = {
         "Cardoso MJ, Li W, Brown R, et al. (2022). MONAI: an open-source framework for deep learning in healthcare.",
         "https://arxiv.org/abs/2211.02701",
     ),
+    "loshchilov2019": (
+        "Loshchilov I, Hutter F (2019). Decoupled weight decay regularization. ICLR.",
+        "https://arxiv.org/abs/1711.05101",
+    ),
+    "smith2019": (
+        "Smith LN, Topin N (2019). Super-convergence: very fast training of neural networks using large learning "
+        "rates. Artificial Intelligence and Machine Learning for Multi-Domain Operations Applications, SPIE 11006.",
+        "https://arxiv.org/abs/1708.07120",
+    ),
+    "tarvainen2017": (
+        "Tarvainen A, Valpola H (2017). Mean teachers are better role models: weight-averaged consistency targets "
+        "improve semi-supervised deep learning results. NeurIPS.",
+        "https://arxiv.org/abs/1703.01780",
+    ),
+    "lakshminarayanan2017": (
+        "Lakshminarayanan B, Pritzel A, Blundell C (2017). Simple and scalable predictive uncertainty estimation using "
+        "deep ensembles. NeurIPS.",
+        "https://arxiv.org/abs/1612.01474",
+    ),
+    "guo2017": (
+        "Guo C, Pleiss G, Sun Y, Weinberger KQ (2017). On calibration of modern neural networks. ICML.",
+        "https://arxiv.org/abs/1706.04599",
+    ),
     "chung2001": (
         "Chung MK, Worsley KJ, Paus T, et al. (2001). A unified statistical approach to deformation-based morphometry. "
         "NeuroImage 14:595-606.",
@@ -272,6 +295,12 @@ OF_METHOD = {
     "grad_cam_plusplus": "chattopadhay2018",
 }
 OF_NETWORK = {"resnet18": ("he2016", "cardoso2022"), "densenet121": ("huang2017", "cardoso2022")}
+OF_TRAINING = {
+    ("optimiser", "adamw"): "loshchilov2019",
+    ("schedule", "one_cycle"): "smith2019",
+    ("average", "ema"): "tarvainen2017",
+    ("calibrate", "temperature"): "guo2017",
+}
 OF_CHANNEL = {"log_jacobian": "chung2001", "grey_matter_modulated": "ashburner2000"}
 _ALWAYS = ("rieke2018", "avants2011", "fonov2011", "abraham2014", "molder2021")
 
@@ -296,6 +325,9 @@ def choose_citations(settings, *, simulated):
     training = settings.get("training", {})
     keys |= set(OF_NETWORK.get(training.get("network"), ()))
     keys |= {OF_CHANNEL[name] for name in training.get("channels", ()) if name in OF_CHANNEL}
+    if "weights" not in settings.get("model", {}):
+        keys |= {work for (key, value), work in OF_TRAINING.items() if training.get(key) == value}
+        keys |= {"lakshminarayanan2017"} if training.get("seeds", 1) > 1 else set()
     if settings.get("registration", {}).get("n4"):
         keys.add("tustison2010")
     keys |= set(_of_baseline(settings))

@@ -107,9 +107,30 @@ def _training(settings, splits):
         f"{describe_mask(settings)}, the input was set to 0. Training used the optimiser {optimiser} (learning rate "
         f"{settings.get('learning_rate')}, batch size {settings.get('batch_size')}, {settings.get('epochs')} epochs, "
         f"{inside}) and the loss {describe_loss(settings)}. Normalisation: {describe_normalisation(settings)}{fitted}; "
-        f"crop: {settings.get('crop')}. The weights of {kept} were kept. "
+        f"crop: {settings.get('crop')}. The weights of {kept} were kept. {_beyond_the_paper(settings)}"
         f"{describe_augmentation(settings)}"
     ).rstrip()
+
+
+def _beyond_the_paper(settings):
+    """Early stopping, averaged weights, calibration and ensembles, as far as the settings ask for them."""
+    sentences = []
+    if (patience := settings.get("patience")) is not None:
+        sentences.append(f"Training ended early if the validation loss had not fallen for {count(patience, 'epoch')}.")
+    if settings.get("average") == "ema":
+        sentences.append(
+            "The weights were an exponential moving average over the steps (time constant: a tenth of the training)."
+        )
+    if settings.get("calibrate") == "temperature":
+        sentences.append(
+            "Logits were divided by a temperature that was fitted to the validation scans (Guo et al. 2017)."
+        )
+    if (seeds := settings.get("seeds", 1)) > 1:
+        sentences.append(
+            f"Each fold was trained {seeds} times, from different initial weights and orders of scans; probabilities "
+            "and heatmaps are means over these trainings (Lakshminarayanan et al. 2017)."
+        )
+    return "".join(f"{sentence} " for sentence in sentences)
 
 
 def _brought(settings):

@@ -1,13 +1,36 @@
-"""Detect convolutions whose bfloat16 gradients are wrong on a processor: no window lies wholly inside the input."""
+"""Training in bfloat16: whether the processor computes in it, and for which convolutions it gives wrong gradients."""
 
 from __future__ import annotations
 
 import copy
+import logging
 
 import torch
 from torch import nn
 
 from voxelwhy.errors import ModelError
+
+log = logging.getLogger(__name__)
+
+
+def autocast(settings, device):
+    """Return the context in which a network runs with the precision of the training settings."""
+    return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=settings["precision"] == "bfloat16")
+
+
+def has_bfloat16():
+    """Tell whether this processor computes convolutions in bfloat16 rather than converting values back and forth."""
+    return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
+def warn_if_slow():
+    """Warn if training in bfloat16 is slow on this processor."""
+    # Measured for `rieke2018` on whole volumes, on a processor with AVX2 only: 75 s per step, 12 s in float32.
+    if not has_bfloat16():
+        log.warning(
+            "this processor has no bfloat16 arithmetic (AVX-512 or better): training is several times slower than "
+            "with training.precision: float32"
+        )
 
 
 def refuse_wrong_gradients(model: nn.Module, images: torch.Tensor):

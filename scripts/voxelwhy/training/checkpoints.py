@@ -31,12 +31,14 @@ def checkpoint_key(content):
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]
 
 
-def save_checkpoint(path, model, optimiser, progress):
+def save_checkpoint(path, model, optimiser, progress, average=None):
     """Write a checkpoint, completely or not at all; do nothing if `path` is None."""
     if path is None:
         return
     buffer = io.BytesIO()
     state = {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "progress": vars(progress)}
+    if average is not None:
+        state["average"] = average.state_dict()
     torch.save(state, buffer)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -49,8 +51,10 @@ def save_checkpoint(path, model, optimiser, progress):
         beside.unlink(missing_ok=True)
 
 
-def resume(path, model, optimiser, device):
-    """Load the checkpoint at `path` into `model` and `optimiser`; returns its Progress, or a new one if there is none.
+def resume(path, model, optimiser, device, *, average=None):
+    """Load the checkpoint at `path` into a model, its optimiser and its averaged copy, if it has one.
+
+    Returns its Progress, or a new one if there is no checkpoint.
 
     Incomplete files of a killed predecessor are removed. A checkpoint that cannot be read, or whose weights are not
     finite, is ignored, and the training starts from the beginning.
@@ -66,11 +70,13 @@ def resume(path, model, optimiser, device):
     except Exception as error:  # an incomplete or unrelated file
         log.warning("the checkpoint %s cannot be read (%s): training starts from the beginning", path, error)
         return Progress()
-    if not (all_finite(state["model"]) and all_finite(state["optimiser"])):
+    if not all(all_finite(state[part]) for part in ("model", "optimiser", "average") if part in state):
         log.warning("the checkpoint %s holds weights that are not finite: training starts from the beginning", path)
         return Progress()
     model.load_state_dict(state["model"])
     optimiser.load_state_dict(state["optimiser"])
+    if average is not None:
+        average.load_state_dict(state["average"])
     progress = Progress(**state["progress"])
     log.info("resuming after epoch %d from %s", progress.epoch, path)
     return progress

@@ -15,6 +15,7 @@ from voxelwhy.io.arrays import read_arrays
 from voxelwhy.io.images import Grid, hash_voxels
 from voxelwhy.io.provenance import software_versions
 from voxelwhy.networks.build import build_network
+from voxelwhy.networks.ensemble import one_model
 from voxelwhy.networks.layers import in_channels_last
 from voxelwhy.networks.weights import fit_weights, hash_weights, read_weights
 from voxelwhy.training.fold import hash_subjects, load_fold, predict
@@ -33,7 +34,7 @@ def open_weights(model_settings, training, mask, *, classes):
 
     Returns
     -------
-    model : torch.nn.Module, in eval mode, on the CPU
+    model : torch.nn.Module, in eval mode, on the CPU; an Ensemble if the file holds several trainings
     card : dict for `networks.weights.save_model`; its `normalisation` is None if it is fitted to scans later
 
     Raises
@@ -63,7 +64,9 @@ def open_weights(model_settings, training, mask, *, classes):
         )
     with torch.random.fork_rng(devices=[]):  # the initial values, replaced below, must not advance the caller's seed
         channels = len(training["channels"])
-        model = build_network(training["network"], volumes.shape, image_channels=channels, **card["options"])
+        how = {"image_channels": channels, **card["options"]}
+        members = [build_network(training["network"], volumes.shape, **how) for _ in range(card.get("seeds", 1))]
+        model = one_model(members)
     fit_weights(model, weights, path)
     source = {"file": Path(path).name, "sha256": hashlib.sha256(Path(path).read_bytes()).hexdigest()}
     source |= {"normalisation": normalisation or "its own", "trained_on": model_settings.get("trained_on")}

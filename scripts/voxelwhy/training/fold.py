@@ -11,12 +11,16 @@ import pandas as pd
 from voxelwhy.io.channels import channel_path
 from voxelwhy.io.images import Grid, hash_voxels
 from voxelwhy.io.provenance import software_versions
-from voxelwhy.io.tables import SIDES
+from voxelwhy.io.tables import HISTORY, SIDES
 from voxelwhy.networks.build import network_options
 from voxelwhy.networks.devices import pick_device
+from voxelwhy.networks.ensemble import one_model
 from voxelwhy.networks.weights import hash_weights
+from voxelwhy.training.calibration import calibrate
 from voxelwhy.training.checkpoints import checkpoint_key
-from voxelwhy.training.loop import FoldData, predict_logits, train_network, train_networks
+from voxelwhy.training.feeding import FoldData
+from voxelwhy.training.learner import predict_logits
+from voxelwhy.training.loop import train_network, train_networks
 from voxelwhy.training.volumes import Normaliser, Volumes
 
 
@@ -48,7 +52,7 @@ def load_fold(folds, t1_paths, mask, settings, *, fold, classes):
 
 
 def train_fold(folds, t1_paths, mask, settings, *, fold, classes, seed, code, checkpoints, device="auto"):
-    """Train one fold and predict its test scans.
+    """Train one fold, as often as `settings["seeds"]` says, and predict its test scans.
 
     Parameters
     ----------
@@ -58,15 +62,24 @@ def train_fold(folds, t1_paths, mask, settings, *, fold, classes, seed, code, ch
 
     Returns
     -------
-    model : torch.nn.Module
+    model : torch.nn.Module, an Ensemble if there are several trainings
     card : dict
-        Facts that `networks.weights.save_model` stores together with the weights.
+        Facts that `networks.weights.save_model` stores together with the weights. `trainings` lists, for each training,
+        the number of epochs, the temperature by which logits were divided (None if not calibrated), and the hash of
+        its weights.
     history, predictions : DataFrame by tables.HISTORY and tables.PREDICTIONS
     """
     data, rows = load_fold(folds, t1_paths, mask, settings, fold=fold, classes=classes)
     key = _key(data, rows, mask, settings, code, seed, classes)
-    checkpoint = Path(checkpoints) / f"{key}.pt"
-    model, history = train_network(data, settings, seed=seed, fold=fold, checkpoint=checkpoint, device=device)
+    members, histories, trainings = [], [], []
+    for member in range(settings["seeds"]):
+        how = {"seed": seed, "fold": fold, "member": member, "device": device}
+        own, history = train_network(data, settings, checkpoint=_checkpoint(checkpoints, key, member), **how)
+        temperature = calibrate(own, data, data.targets, settings)
+        members.append(own)
+        histories.append(history.assign(member=member))
+        trainings.append({"epochs": len(history), "temperature": temperature, "weights_sha256": hash_weights(own)})
+    model, history = one_model(members), pd.concat(histories, ignore_index=True)[list(HISTORY.columns)]
     predictions = predict(model, data, rows, settings)
     card = {
         "network": settings["network"],
@@ -81,6 +94,8 @@ def train_fold(folds, t1_paths, mask, settings, *, fold, classes, seed, code, ch
         "settings": dict(settings),
         "fold": fold,
         "seed": seed,
+        "seeds": settings["seeds"],
+        "trainings": trainings,
         "device": str(pick_device(device)),
         "n_train": len(data.sides["train"]),
         "subjects_sha256": hash_subjects(rows.loc[rows["side"] != "test", "subject_id"]),
@@ -100,19 +115,29 @@ def train_draws(folds, drawn, t1_paths, mask, settings, *, fold, classes, seed, 
 
     Returns
     -------
-    models : list of torch.nn.Module, one for each labelling
+    models : list of torch.nn.Module, one for each labelling; Ensembles if `settings["seeds"]` is above 1
     card : dict, what an explanation needs of the card of a trained model: crop, channels, normalisation
     """
     data, rows = load_fold(folds, t1_paths, mask, settings, fold=fold, classes=classes)
-    targets, paths = [], []
+    targets, keys = [], []
     for labels in drawn:
         own = labels[labels["fold"] == fold].set_index("scan_id")["label"].loc[rows["scan_id"]]
         targets.append((own == classes["positive"]).to_numpy(np.int64))
-        key = _key(data, rows.assign(label=own.to_numpy()), mask, settings, code, seed, classes)
-        paths.append(Path(checkpoints) / f"{key}.pt")
-    trained = train_networks(data, targets, settings, seed=seed, fold=fold, checkpoints=paths, device=device)
+        keys.append(_key(data, rows.assign(label=own.to_numpy()), mask, settings, code, seed, classes))
+    members = [[] for _ in drawn]
+    for member in range(settings["seeds"]):
+        paths = [_checkpoint(checkpoints, key, member) for key in keys]
+        how = {"seed": seed, "fold": fold, "member": member, "device": device}
+        trained = train_networks(data, targets, settings, checkpoints=paths, **how)
+        for own, labels, (model, _) in zip(members, targets, trained, strict=True):
+            calibrate(model, data, labels, settings, required=False)
+            own.append(model)
     card = {"crop": settings["crop"], "channels": list(settings["channels"]), "normalisation": vars(data.normaliser)}
-    return [model for model, _ in trained], card
+    return [one_model(own) for own in members], card
+
+
+def _checkpoint(folder, key, member):
+    return Path(folder) / (f"{key}-{member}.pt" if member else f"{key}.pt")
 
 
 def _key(data, rows, mask, settings, code, seed, classes):

@@ -234,7 +234,16 @@ def test_a_yes_that_yaml_made_true_is_explained():
             "two lists, positive.values and drop",
         ),
         ("splits: [{kind: kfold}, {kind: kfold, folds: 3}]", r"two splits have the same name\n.*'kfold'"),
-        ("training: {keep: best_validation}", r"the split kfold has no validation subjects"),
+        (
+            "training: {keep: best_validation}",
+            r"keep is best_validation, but the split kfold has no validation",
+        ),
+        ("training: {patience: 5}", r"patience is 5, but the split kfold has no validation sub(.*\n)+.*or no patience"),
+        ("training: {calibrate: temperature}", r"calibrate is temperature, but the split kfold has no validation"),
+        (
+            "training: {patience: 5, schedule: cosine}\nsplits: [{kind: kfold, validation_fraction: 0.1}]",
+            r"patience ends a training early, but its schedule.*\n.*'schedule: cosine'\n.*schedule: constant, or no",
+        ),
         ("atlas: {name: mine}", r"no atlas of this name(.*\n)+.*AAL, AAL3, HCPEx, Neuromorphometrics \(installed"),
         ("atlas: {image: a.nii}", "atlas.table is missing"),
         ("atlas: {table: a.tsv, name: mine}", "atlas.image is missing"),
@@ -259,7 +268,13 @@ def test_settings_that_do_not_go_together(text, match):
 
 
 def test_settings_that_go_together():
-    settings = load("training: {keep: best_validation}\nsplits: [{kind: kfold, validation_fraction: 0.1}]")
+    validated = "\nsplits: [{kind: kfold, validation_fraction: 0.1}]"
+    training = load("training: {patience: 5, calibrate: temperature, average: ema, seeds: 3}" + validated)["training"]
+    assert (training["patience"], training["average"], training["seeds"]) == (5, "ema", 3)
+    plain = load("")["training"]
+    assert "patience" not in plain
+    assert (plain["average"], plain["seeds"], plain["calibrate"]) == ("none", 1, "none")
+    settings = load("training: {keep: best_validation}" + validated)
     assert settings["splits"][0]["validation_fraction"] == 0.1
     assert load("atlas: {image: a.nii, table: a.tsv, name: mine}")["atlas"]["image"] == "a.nii"
     small = load("training: {network: small_dataset, mask: a/my.nii.gz}\nheatmaps: {methods: {grad_cam: {}}}")

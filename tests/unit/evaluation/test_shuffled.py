@@ -18,7 +18,7 @@ from voxelwhy.io.tables import REGIONS, RELEVANCE, SHUFFLED, read_table, write_t
 from voxelwhy.networks.weights import save_model
 from voxelwhy.regions.aggregate import aggregate_regions
 from voxelwhy.splits.permute import permute_diagnoses
-from voxelwhy.training import loop
+from voxelwhy.training import learner
 from voxelwhy.training.fold import train_fold
 
 TRAINING = SETTINGS | {"normalisation": "scan", "epochs": 2, "dropout": 0.4, "schedule": "one_cycle"}
@@ -163,7 +163,7 @@ def test_a_map_without_positive_relevance_is_left_out_as_in_the_study(classes):
 
 def test_a_killed_part_goes_on_where_it_ended(cohort, classes, atlas, tmp_path, monkeypatch):
     whole = explain(cohort, classes, atlas, tmp_path / "whole", draws=[1, 2])
-    save, calls = loop.save_checkpoint, []
+    save, calls = learner.save_checkpoint, []
 
     def killed_after_three(*arguments):
         save(*arguments)
@@ -171,7 +171,7 @@ def test_a_killed_part_goes_on_where_it_ended(cohort, classes, atlas, tmp_path, 
         if len(calls) == 3:  # the first network has ended its second epoch, the other one has not
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(loop, "save_checkpoint", killed_after_three)
+    monkeypatch.setattr(learner, "save_checkpoint", killed_after_three)
     with pytest.raises(KeyboardInterrupt):
         explain(cohort, classes, atlas, tmp_path / "c", draws=[1, 2])
     assert len(list((tmp_path / "c").iterdir())) == 2

@@ -11,13 +11,22 @@ import torch
 from helpers.training_settings import SETTINGS
 from voxelwhy.errors import ConfigError, InputError
 from voxelwhy.explain.area_occlusion import area_occlusion
+from voxelwhy.explain.grad_cam import grad_cam
 from voxelwhy.explain.occlusion import occlusion
 from voxelwhy.explain.sensitivity_analysis import sensitivity_analysis
-from voxelwhy.heatmaps.explain_scans import choose_subjects, explain_scans, method_options, part_of, write_part
+from voxelwhy.heatmaps.explain_scans import (
+    Explainer,
+    choose_subjects,
+    explain_scans,
+    method_options,
+    part_of,
+    write_part,
+)
 from voxelwhy.heatmaps.groups import Groups
 from voxelwhy.heatmaps.merge_parts import group_maps, group_table, merge_parts
 from voxelwhy.heatmaps.sums import MapSums
 from voxelwhy.io.tables import RELEVANCE, read_table
+from voxelwhy.networks.ensemble import Ensemble
 from voxelwhy.networks.weights import load_model, save_model
 from voxelwhy.training.fold import train_fold
 from voxelwhy.training.volumes import Normaliser, Volumes, counted_voxels
@@ -153,6 +162,21 @@ def test_the_target_is_the_class_that_was_asked_for(study, classes, tmp_path, ta
             values = maps[row.scan_id].astype(float)
             np.testing.assert_allclose(row.total, values[labels == 2].sum() / values[brain].sum(), rtol=1e-4)
         assert len(rows) >= 2
+
+
+@pytest.mark.parametrize("method", [sensitivity_analysis, grad_cam, area_occlusion])
+def test_the_map_of_an_ensemble_is_the_mean_of_those_of_its_members(study, method):
+    models, _, paths, (labels, _, mask) = study
+    (first, card), (second, _) = (load_model(models[fold]) for fold in (0, 1))
+    how = {"options": {}, "output": "probability"}
+    together, *alone = (
+        Explainer(method, model, card, mask, np.asarray(labels.dataobj).astype(np.int32), how)
+        for model in (Ensemble([first, second]).eval(), first, second)
+    )
+    maps = [explain(explain.read(paths["scan00"]), 1) for explain in alone]
+    assert np.abs(maps[0] - maps[1]).max() > 0.01 * np.abs(maps[0]).max()
+    found = together(together.read(paths["scan00"]), 1)
+    np.testing.assert_allclose(found, np.mean(maps, axis=0), atol=1e-6 * np.abs(maps[0]).max())
 
 
 def test_area_occlusion_gets_the_atlas_cut_like_the_scan(study, classes, tmp_path):

@@ -326,6 +326,9 @@ def test_requests_grow_with_scans_grid_and_attempt(there):
     assert coarse.n_scans() == 4000
     assert coarse.table_mb(kfold, 1) == costs.BASE_MB + 4000 * costs.SCAN_MB
     assert coarse.training_minutes(kfold, 1) > 60 == fine.study.config["training"]["epochs"] * 3
+    several = Requests(study(training={"network": "small", "seeds": 4}))
+    assert several.epochs() == 4 * coarse.epochs() == 4 * coarse.study.config["training"]["epochs"]
+    assert several.heatmap_seconds("grad_cam") == 4 * coarse.heatmap_seconds("grad_cam")
 
 
 def test_heatmaps_are_cut_by_scans_that_are_tested(there):

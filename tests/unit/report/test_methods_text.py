@@ -55,6 +55,24 @@ def test_methods_text_names_optimiser_schedule_and_first_pool():
     assert "optimiser Adam (learning rate" in text and "first pool" not in text
 
 
+def test_methods_text_and_citations_name_what_goes_beyond_the_paper():
+    training = {"network": "compact", "optimiser": "adamw", "schedule": "one_cycle"}
+    training |= {"average": "ema", "calibrate": "temperature", "seeds": 5}
+    text = " ".join(methods_text({"training": training}, **PEOPLE))
+    assert "moving average over the steps (time constant: a tenth of the training)" in text
+    assert "temperature that was fitted to the validation scans" in text
+    assert "Each fold was trained 5 times" in text and "Training ended early" not in text
+    works = " ".join(work for work, _ in choose_citations({"training": training}, simulated=False))
+    names = ("Loshchilov", "Smith LN", "Tarvainen", "Guo C", "Lakshminarayanan")
+    assert all(name in works for name in names)
+    plain = {"network": "compact", "average": "none", "calibrate": "none", "seeds": 1, "patience": 7}
+    text = " ".join(methods_text({"training": plain}, **PEOPLE))
+    assert "if the validation loss had not fallen for 7 epochs" in text
+    assert not any(word in text for word in ("moving average", "temperature", "trained 1 times"))
+    works = " ".join(work for work, _ in choose_citations({"training": plain}, simulated=False))
+    assert not any(name in works for name in names)
+
+
 def test_methods_text_and_citations_follow_the_settings():
     text = " ".join(methods_text(CONFIG, simulated=True, n_subjects=20, n_scans=30))
     for part in (

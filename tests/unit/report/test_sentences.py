@@ -46,7 +46,7 @@ TRAINING |= {
     "epochs": 1,
     "dropout": 0.0,
 }
-TRAINING |= {"keep": "last", "threads": 1, "precision": "float32"}
+TRAINING |= {"keep": "last", "average": "none", "seeds": 1, "calibrate": "none", "threads": 1, "precision": "float32"}
 
 
 @pytest.fixture

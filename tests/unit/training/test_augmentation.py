@@ -14,6 +14,7 @@ from voxelwhy.errors import ConfigError
 from voxelwhy.io.images import Grid
 from voxelwhy.networks.weights import hash_weights
 from voxelwhy.report.wording import describe_augmentation, describe_loss
+from voxelwhy.training import learner
 from voxelwhy.training import loop as training
 from voxelwhy.training.augmentation import Augmentation
 from voxelwhy.training.fold import load_fold
@@ -141,7 +142,8 @@ def test_draws_follow_from_seed_epoch_and_scan_and_not_from_the_batch():
 SETTINGS = {
     "network": "small", "channels": ["t1"], "crop": "brain", "normalisation": "scan", "optimiser": "adam",
     "schedule": "constant", "learning_rate": 1e-3, "weight_decay": 0.0, "batch_size": 4, "epochs": 3, "dropout": 0.5,
-    "keep": "last", "threads": 1, "precision": "float32", "class_weights": "none", "augmentation": ALL,
+    "keep": "last", "average": "none", "seeds": 1, "calibrate": "none",
+    "threads": 1, "precision": "float32", "class_weights": "none", "augmentation": ALL,
 }  # fmt: skip
 
 
@@ -156,16 +158,16 @@ def test_a_resumed_training_ends_with_the_bytes_of_an_undisturbed_one(data, tmp_
     again, _ = training.train_network(data, SETTINGS, seed=3, fold=0)
     other, _ = training.train_network(data, SETTINGS, seed=4, fold=0)
     plain, _ = training.train_network(data, SETTINGS | {"augmentation": {}}, seed=3, fold=0)
-    save = training.save_checkpoint
+    save = learner.save_checkpoint
 
     def killed(*arguments):
         save(*arguments)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(training, "save_checkpoint", killed)
+    monkeypatch.setattr(learner, "save_checkpoint", killed)
     with pytest.raises(KeyboardInterrupt):
         training.train_network(data, SETTINGS, seed=3, fold=0, checkpoint=tmp_path / "c.pt")
-    monkeypatch.setattr(training, "save_checkpoint", save)
+    monkeypatch.setattr(learner, "save_checkpoint", save)
     resumed, rows = training.train_network(data, SETTINGS, seed=3, fold=0, checkpoint=tmp_path / "c.pt")
     assert rows.equals(history)
     assert hash_weights(whole) == hash_weights(again) == hash_weights(resumed)
@@ -182,7 +184,7 @@ def test_only_training_scans_are_changed_and_only_while_training(data, monkeypat
     monkeypatch.setattr(Augmentation, "batch", noted)
     model, history = training.train_network(data, SETTINGS | {"epochs": 2}, seed=3, fold=0)
     assert sorted(seen) == sorted([*data.sides["train"]] * 2)
-    logits = torch.from_numpy(training.predict_logits(model, data, data.sides["validation"], SETTINGS))
+    logits = torch.from_numpy(learner.predict_logits(model, data, data.sides["validation"], SETTINGS))
     loss = torch.nn.functional.cross_entropy(logits, torch.from_numpy(data.targets[data.sides["validation"]]))
     assert loss.item() == pytest.approx(history["validation_loss"].iloc[-1])
 

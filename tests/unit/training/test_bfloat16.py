@@ -10,6 +10,7 @@ from torch import nn
 from helpers.training_settings import SETTINGS
 from voxelwhy.errors import ModelError
 from voxelwhy.networks.build import build_network
+from voxelwhy.training import bfloat16
 from voxelwhy.training import loop as training
 from voxelwhy.training.bfloat16 import no_window_inside, refuse_wrong_gradients
 from voxelwhy.training.fold import load_fold
@@ -42,7 +43,7 @@ def error_of(cells, kernel):
     return float(done.stdout) if done.returncode == 0 else float("inf")
 
 
-@pytest.mark.skipif(not training.has_bfloat16(), reason="this processor has no bfloat16 arithmetic")
+@pytest.mark.skipif(not bfloat16.has_bfloat16(), reason="this processor has no bfloat16 arithmetic")
 @pytest.mark.parametrize("kernel", [3, 5])
 def test_gradients_are_right_where_a_window_lies_inside_and_wrong_where_none_does(kernel):
     """Where they are right on the second grid too, oneDNN has been mended, and the refusal can go."""

@@ -11,7 +11,7 @@ from torch import nn
 from helpers.training_settings import SETTINGS
 from voxelwhy.errors import InputError
 from voxelwhy.networks.weights import hash_weights
-from voxelwhy.training import checkpoints
+from voxelwhy.training import checkpoints, learner
 from voxelwhy.training import loop as training
 from voxelwhy.training.fold import load_fold
 
@@ -28,7 +28,7 @@ def train(data, checkpoint=None, **changes):
 
 def batches(data, epoch):
     """The names of the scans in each batch of an epoch."""
-    order = np.random.default_rng(training._stream(1, 0, epoch)).permutation(data.sides["train"])
+    order = np.random.default_rng(training._stream((1, 0, 0), epoch)).permutation(data.sides["train"])
     return [[data.scan_ids[i] for i in order[start : start + 4]] for start in (0, 4)]
 
 
@@ -104,21 +104,21 @@ def test_weights_that_turn_nan_leave_the_last_good_checkpoint(data, tmp_path, mo
 
 def test_an_optimiser_that_overflows_is_not_kept(data, tmp_path, monkeypatch):
     """Squares of gradients beyond float32: the loss and the weights are finite, and Adam stands still for good."""
-    monkeypatch.setattr(training, "cross_entropy", lambda *a: 1e30 * nn.functional.cross_entropy(*a))
+    monkeypatch.setattr(learner, "cross_entropy", lambda *a: 1e30 * nn.functional.cross_entropy(*a))
     with pytest.raises(InputError, match=r"infinite in epoch 1, in the step of batch 2\n[\s\S]*kept:    nothing yet"):
         train(data, tmp_path / "c.pt")
     assert not list(tmp_path.glob("*.pt*"))
 
 
 def test_a_validation_loss_that_turns_nan_names_the_scans_behind_it(data, tmp_path, monkeypatch):
-    predict = training.predict_logits
+    predict = learner.predict_logits
 
     def one_is_nan(model, data, indices, *arguments):
         logits = predict(model, data, indices, *arguments)
         logits[indices == data.scan_ids.index("scan14")] = np.nan
         return logits
 
-    monkeypatch.setattr(training, "predict_logits", one_is_nan)
+    monkeypatch.setattr(learner, "predict_logits", one_is_nan)
     with pytest.raises(
         InputError, match=r"validation loss turned nan in epoch 1, in its validation\n  scans:   scan14"
     ):

@@ -238,6 +238,9 @@ def own(small_cohort, classes, tmp_path):
         "epochs": 1,
         "dropout": 0.4,
         "keep": "last",
+        "average": "none",
+        "seeds": 1,
+        "calibrate": "none",
     }
     run = {"fold": 0, "classes": classes, "seed": 3, "code": {}, "checkpoints": tmp_path / "c"}
     model, card, _, predictions = train_fold(folds, paths, mask, training, **run)

@@ -7,6 +7,7 @@ import torch
 from helpers.training_settings import SETTINGS
 from voxelwhy.errors import InputError
 from voxelwhy.networks.weights import hash_weights
+from voxelwhy.training import learner
 from voxelwhy.training import loop as training
 from voxelwhy.training.fold import load_fold, train_draws, train_fold
 
@@ -54,7 +55,7 @@ def test_each_network_is_the_one_that_is_trained_alone(data, settings):
 
 def killed(monkeypatch, *, after):
     """Kill the training after so many checkpoints; returns the names of those that are written."""
-    save, written = training.save_checkpoint, []
+    save, written = learner.save_checkpoint, []
 
     def save_and_die(path, *arguments):
         save(path, *arguments)
@@ -62,7 +63,7 @@ def killed(monkeypatch, *, after):
         if len(written) == after:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(training, "save_checkpoint", save_and_die)
+    monkeypatch.setattr(learner, "save_checkpoint", save_and_die)
     return written
 
 
@@ -104,9 +105,7 @@ def test_scans_are_read_once_for_all_labellings(data, monkeypatch):
         settings = SETTINGS | {"epochs": 1}
         with monkeypatch.context() as patch:
             patch.setattr(type(data), "batch", lambda self, indices: seen.append(tuple(indices)) or read(self, indices))
-            patch.setattr(
-                training._Learner, "validate", lambda *a: {"validation_loss": 0.0, "validation_accuracy": 0.0}
-            )
+            patch.setattr(learner.Learner, "validate", lambda *a: {"validation_loss": 0.0, "validation_accuracy": 0.0})
             train(data, targets, settings)
         return seen
 
@@ -197,8 +196,8 @@ def test_adamw_decays_weights_apart_from_their_gradients(data):
 
     Adam, for which the decay is a part of the gradient, moves it elsewhere."""
     settings = SETTINGS | {"epochs": 1, "dropout": 0.0, "batch_size": 8, "weight_decay": 5.0, "learning_rate": 0.01}
-    torch.manual_seed(training._stream(3, 0, 0))
-    start = training.build_network("small", data.volumes.shape, dropout=0.0).train()
+    torch.manual_seed(training._stream((3, 0, 0), 0))
+    start = learner.build_network("small", data.volumes.shape, dropout=0.0).train()
     scans, targets = data.batch(data.sides["train"])
     gradient = (start(scans).softmax(1).double() - torch.nn.functional.one_hot(targets, 2)).mean(0)
     before = [p for p in start.parameters() if p.shape == (2,)][-1].detach().double()

@@ -8,7 +8,9 @@ from torch import nn
 
 from helpers.training_settings import SETTINGS
 from voxelwhy.io.tables import HISTORY, PREDICTIONS, write_table
+from voxelwhy.networks.ensemble import members_of
 from voxelwhy.networks.weights import hash_weights, load_model, save_model
+from voxelwhy.training import bfloat16, learner
 from voxelwhy.training import loop as training
 from voxelwhy.training.fold import load_fold, train_fold
 
@@ -48,7 +50,7 @@ def test_same_seed_gives_the_same_file_and_another_seed_another(small_cohort, cl
 def test_a_killed_training_resumes_to_the_same_weights(small_cohort, classes, tmp_path, monkeypatch, keep, schedule):
     how = {"keep": keep, "schedule": schedule}
     whole, _, history, _ = run(small_cohort, classes, tmp_path / "whole", **how)
-    save, calls = training.save_checkpoint, []
+    save, calls = learner.save_checkpoint, []
 
     def killed_after_two(*arguments):
         save(*arguments)
@@ -56,10 +58,10 @@ def test_a_killed_training_resumes_to_the_same_weights(small_cohort, classes, tm
         if len(calls) == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(training, "save_checkpoint", killed_after_two)
+    monkeypatch.setattr(learner, "save_checkpoint", killed_after_two)
     with pytest.raises(KeyboardInterrupt):
         run(small_cohort, classes, tmp_path / "killed", **how)
-    monkeypatch.setattr(training, "save_checkpoint", save)
+    monkeypatch.setattr(learner, "save_checkpoint", save)
     epochs = []
     one_epoch = training._one_epoch
     monkeypatch.setattr(training, "_one_epoch", lambda *a: epochs.append(a[-1]) or one_epoch(*a))
@@ -73,7 +75,7 @@ def test_other_settings_start_afresh(small_cohort, classes, tmp_path, monkeypatc
     def no_end(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(training._Learner, "validate", no_end)
+    monkeypatch.setattr(learner.Learner, "validate", no_end)
     with pytest.raises(KeyboardInterrupt):
         run(small_cohort, classes, tmp_path)
     monkeypatch.undo()
@@ -88,12 +90,66 @@ def test_other_settings_start_afresh(small_cohort, classes, tmp_path, monkeypatc
     assert len(list(tmp_path.glob("*.pt"))) == 2
 
 
+def test_a_training_ends_when_the_validation_loss_has_not_fallen_for_so_many_epochs(small_cohort, classes, tmp_path):
+    """Against a training of all epochs: the same history up to the end, which follows from it; also when resumed."""
+    mask, paths, folds = small_cohort
+    settings = SETTINGS | {"learning_rate": 3e-2, "epochs": 12}
+    data, _ = load_fold(folds, paths, mask, settings, fold=0, classes=classes)
+    _, whole = training.train_network(data, settings, seed=1, fold=0)
+    losses = whole["validation_loss"].to_numpy()
+    for patience in (1, 2, 3):
+        since, end = 0, len(losses)
+        for epoch in range(1, len(losses)):
+            since = 0 if losses[epoch] < losses[:epoch].min() else since + 1
+            if since == patience:
+                end = epoch + 1
+                break
+        assert end < 12
+        how = {"seed": 1, "fold": 0, "checkpoint": tmp_path / f"{patience}.pt"}
+        model, history = training.train_network(data, settings | {"patience": patience}, **how)
+        assert history.equals(whole.iloc[:end])
+        again, same = training.train_network(data, settings | {"patience": patience}, **how)
+        assert same.equals(history) and hash_weights(again) == hash_weights(model)
+
+
+def test_a_network_that_goes_on_is_trained_beside_one_that_has_stopped(small_cohort, classes):
+    mask, paths, folds = small_cohort
+    settings = SETTINGS | {"learning_rate": 3e-2, "epochs": 8, "patience": 1}
+    data, _ = load_fold(folds, paths, mask, settings, fold=0, classes=classes)
+    labels = [data.targets, 1 - data.targets, np.roll(data.targets, 3)]
+    how = {"seed": 1, "fold": 0}
+    together = training.train_networks(data, labels, settings, checkpoints=[None] * 3, **how)
+    alone = [training.train_networks(data, [own], settings, checkpoints=[None], **how)[0] for own in labels]
+    assert [hash_weights(model) for model, _ in together] == [hash_weights(model) for model, _ in alone]
+    assert len({len(history) for _, history in together}) > 1
+
+
+def test_an_ensemble_is_several_trainings_of_a_fold(small_cohort, classes, tmp_path):
+    """The first is the training alone; all are stored, resume on their own, and predict together."""
+    model, card, history, predictions = run(small_cohort, classes, tmp_path / "three", seeds=3, epochs=2)
+    _, own, _, _ = run(small_cohort, classes, tmp_path / "one", epochs=2)
+    members = members_of(model)
+    assert hash_weights(members[0]) == own["weights_sha256"]
+    assert [hash_weights(m) for m in members] == [one["weights_sha256"] for one in card["trainings"]]
+    assert len({hash_weights(m) for m in members}) == card["seeds"] == 3
+    write_table(history, tmp_path / "history.tsv", HISTORY)
+    assert history["member"].tolist() == [0, 0, 1, 1, 2, 2] and history["epoch"].tolist() == [1, 2] * 3
+    assert len(list((tmp_path / "three").glob("*.pt"))) == 3
+    mask, paths, folds = small_cohort
+    data, _ = load_fold(folds, paths, mask, SETTINGS, fold=0, classes=classes)
+    logits = [learner.predict_logits(m, data, data.sides["test"], SETTINGS) for m in members]
+    wanted = np.mean([1 / (1 + np.exp(z[:, 0] - z[:, 1])) for z in logits], axis=0)
+    np.testing.assert_allclose(predictions["probability"], wanted, atol=1e-6)
+    save_model(tmp_path / "model.pt", model, card)
+    assert hash_weights(load_model(tmp_path / "model.pt")[0]) == card["weights_sha256"]
+
+
 def test_best_validation_keeps_the_best_epoch(small_cohort, classes):
     mask, paths, folds = small_cohort
     settings = SETTINGS | {"keep": "best_validation", "learning_rate": 3e-2, "epochs": 5}
     data, _ = load_fold(folds, paths, mask, settings, fold=0, classes=classes)
     model, history = training.train_network(data, settings, seed=1, fold=0)
-    logits = torch.from_numpy(training.predict_logits(model, data, data.sides["validation"], settings))
+    logits = torch.from_numpy(learner.predict_logits(model, data, data.sides["validation"], settings))
     loss = nn.functional.cross_entropy(logits, torch.from_numpy(data.targets[data.sides["validation"]]))
     assert abs(loss.item() - history["validation_loss"].min()) < 1e-6
     assert history["validation_loss"].idxmin() != len(history) - 1
@@ -113,8 +169,8 @@ def test_the_loss_and_step_are_those_of_a_plain_loop(small_cohort, classes):
     settings = SETTINGS | {"epochs": 1, "dropout": 0.0, "batch_size": 8}
     data, _ = load_fold(folds, paths, mask, settings, fold=0, classes=classes)
     model, history = training.train_network(data, settings, seed=5, fold=0)
-    torch.manual_seed(training._stream(5, 0, 0))
-    start = training.build_network("small", data.volumes.shape, dropout=0.0).train()
+    torch.manual_seed(training._stream((5, 0, 0), 0))
+    start = learner.build_network("small", data.volumes.shape, dropout=0.0).train()
     scans, targets = data.batch(data.sides["train"])
     probabilities = start(scans).softmax(1).double()
     loss = -probabilities[torch.arange(8), targets].log().mean()
@@ -133,7 +189,7 @@ def test_the_stored_model_gives_the_same_logits(small_cohort, classes, tmp_path)
     save_model(tmp_path / "model.pt", model, card)
     loaded, stored = load_model(tmp_path / "model.pt")
     data, _ = load_fold(folds, paths, mask, SETTINGS | stored["settings"], fold=0, classes=classes)
-    logits = training.predict_logits(loaded, data, data.sides["test"], stored["settings"])
+    logits = learner.predict_logits(loaded, data, data.sides["test"], stored["settings"])
     np.testing.assert_allclose(logits[:, 1], predictions["logit_positive"], atol=1e-6)
     assert stored["spatial_shape"] == [18, 17, 17]
 
@@ -144,8 +200,8 @@ def test_one_logit_is_trained_with_binary_cross_entropy_and_rmsprop_by_hand(smal
     changes = {"network": tiny_one_logit, "optimiser": "rmsprop", "epochs": 1, "dropout": 0.0, "batch_size": 8}
     data, _ = load_fold(folds, paths, mask, SETTINGS | changes, fold=0, classes=classes)
     model, history = training.train_network(data, SETTINGS | changes, seed=5, fold=0)
-    torch.manual_seed(training._stream(5, 0, 0))
-    start = training.build_network(tiny_one_logit, data.volumes.shape, dropout=0.0)
+    torch.manual_seed(training._stream((5, 0, 0), 0))
+    start = learner.build_network(tiny_one_logit, data.volumes.shape, dropout=0.0)
     scans, targets = data.batch(data.sides["train"])
     z, y = start(scans).detach().double().numpy()[:, 0], targets.numpy()
     assert (len(y), y.sum()) == (8, 4)
@@ -199,7 +255,7 @@ def test_what_lies_outside_the_mask_changes_nothing(small_cohort, classes, tmp_p
 @pytest.mark.parametrize("has", [False, True])
 def test_bfloat16_on_a_processor_without_it_is_told(small_cohort, classes, monkeypatch, caplog, tiny_one_logit, has):
     mask, paths, folds = small_cohort
-    monkeypatch.setattr(training, "has_bfloat16", lambda: has)
+    monkeypatch.setattr(bfloat16, "has_bfloat16", lambda: has)
     # Not `small`: where a layer has two cells along each axis, oneDNN's bfloat16 gradients are garbage.
     settings = SETTINGS | {"precision": "bfloat16", "epochs": 1, "network": tiny_one_logit}
     data, _ = load_fold(folds, paths, mask, settings, fold=0, classes=classes)

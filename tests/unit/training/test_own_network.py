@@ -246,6 +246,9 @@ TRAINING = {
     "batch_size": 3,
     "epochs": 1,
     "keep": "last",
+    "average": "none",
+    "seeds": 1,
+    "calibrate": "none",
     "precision": "float32",
     "threads": 1,
 }

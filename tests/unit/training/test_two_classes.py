@@ -13,7 +13,7 @@ from voxelwhy.explain.grad_cam import grad_cam
 from voxelwhy.explain.guided_backprop import guided_backprop
 from voxelwhy.explain.occlusion import occlusion
 from voxelwhy.explain.sensitivity_analysis import sensitivity_analysis
-from voxelwhy.training.loop import two_logits
+from voxelwhy.networks.ensemble import two_logits
 
 LABELS = np.indices(SHAPES[3])[0] // 4
 METHODS = {

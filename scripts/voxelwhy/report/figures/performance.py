@@ -29,11 +29,12 @@ def draw_learning_curves(histories, out, *, settings, simulated, dpi=150):
     validated = False
     for position, (fold, history) in enumerate(sorted(histories.items())):
         colour = CYCLE[position % len(CYCLE)]
-        for axes, quantity in zip(panels, ("loss", "accuracy"), strict=True):
-            axes.plot(history["epoch"], history[f"train_{quantity}"], "--", color=colour, lw=1.1)
-            if history[f"validation_{quantity}"].notna().any():
-                axes.plot(history["epoch"], history[f"validation_{quantity}"], color=colour)
-                validated = True
+        for _, own in history.groupby("member"):
+            for axes, quantity in zip(panels, ("loss", "accuracy"), strict=True):
+                axes.plot(own["epoch"], own[f"train_{quantity}"], "--", color=colour, lw=1.1)
+                if own[f"validation_{quantity}"].notna().any():
+                    axes.plot(own["epoch"], own[f"validation_{quantity}"], color=colour)
+                    validated = True
         panels[0].plot([], [], color=colour, label=f"fold {fold}")
     panels[0].plot([], [], "--", color=MUTED, lw=1.1, label="training")
     if validated:
@@ -45,8 +46,9 @@ def draw_learning_curves(histories, out, *, settings, simulated, dpi=150):
     for axes in panels:
         axes.grid(axis="y", color=RULE, lw=0.6)
         axes.xaxis.get_major_locator().set_params(integer=True)
+    seeds = settings.get("seeds", 1)
     caption = (
-        f"Learning curves of {count(len(histories), 'fold')}: "
+        f"Learning curves of {count(len(histories), 'fold')}{f', {seeds} trainings each' if seeds > 1 else ''}: "
         f"training{' and validation' if validated else ' (no validation scans)'}. "
         f"{_training_words(settings)}. Training values are means over an epoch, with dropout active."
     )
@@ -56,8 +58,10 @@ def draw_learning_curves(histories, out, *, settings, simulated, dpi=150):
 
 def _training_words(settings):
     names = {"learning_rate": "learning rate", "batch_size": "batch size", "keep": "weights kept", "mask": "input:"}
-    keys = ("network", "options", "optimiser", "learning_rate", "batch_size", "epochs", "dropout")
+    keys = ("network", "options", "optimiser", "learning_rate", "batch_size", "epochs", "patience", "dropout")
     keys += ("mask", "normalisation", "crop", "keep")
+    names |= {"average": "average of weights"}
+    keys += tuple(key for key in ("average", "calibrate") if settings.get(key, "none") != "none")
     described = {"network": itemgetter("network"), "mask": describe_mask, "normalisation": describe_normalisation}
     values = {key: str(settings[key]).replace("_", " ") for key in keys if key in settings}
     values |= {key: describe(settings) for key, describe in described.items() if key in settings}
