@@ -20,7 +20,7 @@ from voxelwhy.errors import ConfigError
 from voxelwhy.io.tables import LEAST_DRAWS
 
 #: Dropout of the networks whose own papers differ from Rieke et al. 2018, where the config sets none.
-DROPOUT = {"compact": 0.5, "korolev2017": 0.7, "small_dataset": 0, "resnet18": 0, "densenet121": 0}
+DROPOUT = {"compact": 0.5, "korolev2017": 0.7, "small_dataset": 0, "sfcn": 0.5, "resnet18": 0, "densenet121": 0}
 #: Edge of the cells that the network `compact` begins with, mm, to the nearest whole number of voxels.
 POOLED_MM = 7
 # Keywords that the walk below handles itself; jsonschema checks all others.
