@@ -25,7 +25,7 @@ METHODS = {
 }
 NETWORKS = {
     name: f"voxelwhy.networks.{name}"
-    for name in ("rieke2018", "compact", "small", "korolev2017", "small_dataset", "resnet18", "densenet121")
+    for name in ("rieke2018", "compact", "small", "korolev2017", "small_dataset", "sfcn", "resnet18", "densenet121")
 }
 SOURCES = {
     name: f"voxelwhy.cohort.readers.{name}" for name in ("adni_merged", "adni_collection", "bids", "oasis", "folder")

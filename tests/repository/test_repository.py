@@ -157,7 +157,7 @@ def test_a_missing_table_is_named(tmp_path):
 
 @pytest.mark.slow
 def test_a_network_that_cannot_work_on_the_grid_says_so_before_anything_runs(tmp_path):
-    minimal(tmp_path, registration={"resolution_mm": 3})
+    minimal(tmp_path, registration={"resolution_mm": 3}, training={"network": "rieke2018"})
     code, text = snakemake(tmp_path, NETWORK_CARD, "--cores", "1", "--configfile", "other.yaml")
     assert code != 0
     assert "cannot work on a grid of 65 x 77 x 65 voxels" in text

@@ -15,21 +15,18 @@ from jsonschema import Draft202012Validator
 
 from voxelwhy.config.checks import check_imported, check_settings
 from voxelwhy.config.model import check_model, place_architecture
+from voxelwhy.config.recipes import place_recipe
 from voxelwhy.config.splits import check_external
 from voxelwhy.errors import ConfigError
 from voxelwhy.io.tables import LEAST_DRAWS
 
-#: Dropout of the networks whose own papers differ from Rieke et al. 2018, where the config sets none.
-DROPOUT = {"compact": 0.5, "korolev2017": 0.7, "small_dataset": 0, "resnet18": 0, "densenet121": 0}
-#: Edge of the cells that the network `compact` begins with, mm, to the nearest whole number of voxels.
-POOLED_MM = 7
 # Keywords that the walk below handles itself; jsonschema checks all others.
 WALKED = {"properties", "items", "additionalProperties", "oneOf", "$ref", "$defs", "default"}
 NUMBER = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
 
 
 def load_settings(config, schema_path):
-    """Check a config and fill in the schema's defaults.
+    """Check a config and fill in the defaults: the schema's, and those that depend on the network.
 
     Parameters
     ----------
@@ -52,12 +49,7 @@ def load_settings(config, schema_path):
     settings["splits"] = [{"kind": split["kind"], "name": split["kind"]} | split for split in settings["splits"]]
     training = config.get("training") or {}
     place_architecture(settings, training)
-    if "dropout" not in training and "network" in settings["training"]:
-        filled = settings["training"]
-        filled["dropout"] = DROPOUT.get(filled["network"], filled["dropout"])
-    if settings["training"].get("network") == "compact":
-        pool = max(1, round(POOLED_MM / settings["registration"]["resolution_mm"]))
-        settings["training"].setdefault("first_pool", pool)
+    place_recipe(settings, training)
     # Networks are trained that often again; somebody with scans of their own should ask for that.
     settings["evaluation"].setdefault("shuffled", LEAST_DRAWS if "simulation" in settings else 0)
     for section in ("training", "evaluation"):

@@ -29,14 +29,15 @@ START_UP_SECONDS = 8
 GROUP_SIZES = (1, 2, 5, 8, 10, 20, 50, 100, 200)
 GROUP_SECONDS = 1800
 
-#: Seconds of a forward and backward pass per million voxels of a scan, one core. For the networks of MONAI, measured
-#: in training steps with batches of 5, on 49 x 60 x 50 and 98 x 120 x 100 voxels.
+#: Seconds of a forward and backward pass per million voxels of a scan, one core. For sfcn and the networks of MONAI,
+#: measured in training steps with batches of 5, on 49 x 60 x 50 and 98 x 120 x 100 voxels.
 PASS_SECONDS = {
     "rieke2018": 0.3,
     "korolev2017": 0.6,
     "small": 0.3,
     "compact": 0.05,
     "small_dataset": 1.0,
+    "sfcn": 1.1,
     "resnet18": 0.6,
     "densenet121": 1.2,
 }
@@ -57,6 +58,7 @@ OCCLUSION_STRIDE_MM, OCCLUSION_POWER = 20, 1.5
 #: The same for deep networks, in which a window soon affects every cell, so windows share little work. Measured with
 #: 40 mm in steps of 20 mm at 2 and 3 mm, and with 125 blocks as regions. Half the stride takes eight times as long.
 DEEP_PASSES = {
+    "sfcn": {"occlusion": 35, "area_occlusion": 7},
     "resnet18": {"occlusion": 120, "area_occlusion": 50},
     "densenet121": {"occlusion": 110, "area_occlusion": 60},
 }
@@ -94,14 +96,16 @@ BLOCKS_MB = 200
 BASE_MB = 700
 SCAN_MB = 0.03
 MAP_MB = 250
-#: Activations of a training step in float32, MB per million voxels of each scan of a batch, plus a tenth. For the
-#: networks of MONAI, the peak of training steps on 98 x 120 x 100 voxels, batches of 5, minus the memory of torch.
+#: Activations of a training step in float32, MB per million voxels of each scan of a batch, plus a tenth. For sfcn
+#: and the networks of MONAI, the peak of training steps on 98 x 120 x 100 voxels, batches of 5, minus the memory of
+#: torch.
 ACTIVATIONS_MB = {
     "rieke2018": 330,
     "small": 330,
     "compact": 120,
     "korolev2017": 300,
     "small_dataset": 1600,
+    "sfcn": 540,
     "resnet18": 320,
     "densenet121": 550,
 }

@@ -201,6 +201,11 @@ CITATIONS = {
         "Huang G, Liu Z, van der Maaten L, Weinberger KQ (2017). Densely connected convolutional networks. CVPR.",
         "https://arxiv.org/abs/1608.06993",
     ),
+    "peng2021": (
+        "Peng H, Gong W, Beckmann CF, Vedaldi A, Smith SM (2021). Accurate brain age prediction with lightweight deep "
+        "neural networks. Medical Image Analysis 68:101871.",
+        _DOI + "10.1016/j.media.2020.101871",
+    ),
     "cardoso2022": (
         "Cardoso MJ, Li W, Brown R, et al. (2022). MONAI: an open-source framework for deep learning in healthcare.",
         "https://arxiv.org/abs/2211.02701",
@@ -300,6 +305,10 @@ OF_TRAINING = {
     ("schedule", "one_cycle"): "smith2019",
     ("average", "ema"): "tarvainen2017",
     ("calibrate", "temperature"): "guo2017",
+OF_NETWORK = {
+    "sfcn": ("peng2021",),
+    "resnet18": ("he2016", "cardoso2022"),
+    "densenet121": ("huang2017", "cardoso2022"),
 }
 OF_CHANNEL = {"log_jacobian": "chung2001", "grey_matter_modulated": "ashburner2000"}
 _ALWAYS = ("rieke2018", "avants2011", "fonov2011", "abraham2014", "molder2021")

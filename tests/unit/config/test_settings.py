@@ -91,8 +91,8 @@ def test_the_papers_values_are_the_defaults():
 
 def test_full_settings_follow_the_schema_and_come_back_unchanged():
     split = "splits: [{kind: kfold}, {kind: holdout, test_subjects: 3}, {kind: paper_holdout, name: paper}]"
-    compact = "training: {network: compact}"
-    for text in ("", split, compact, f"cohort: {{source: folder, classes: {SEXES}}}"):
+    compact, coarse = "training: {network: compact}", "registration: {resolution_mm: 3}"
+    for text in ("", split, compact, coarse, f"cohort: {{source: folder, classes: {SEXES}}}"):
         settings = load(text)
         Draft202012Validator(SCHEMA).validate(settings)
         again = load_settings(settings, SCHEMA_PATH)
@@ -281,19 +281,6 @@ def test_settings_that_go_together():
     assert small["training"]["mask"] == "a/my.nii.gz"
     settings = load("heatmaps: {methods: {sensitivity_analysis: {}}}\nregistration: {resolution_mm: 8}")
     assert settings["heatmaps"]["methods"] == {"sensitivity_analysis": {}}
-
-
-@pytest.mark.parametrize(
-    ("resolution", "voxels"), [(0.5, 14), (1, 7), (1.5, 5), (2, 4), (3, 2), (4, 2), (5, 1), (6, 1), (8, 1)]
-)
-def test_the_first_pool_of_compact_is_as_many_voxels_as_are_closest_to_7_mm(resolution, voxels):
-    """4 at 2 mm: 6 and 8 mm are equally close."""
-    text = f"training: {{network: compact}}\nregistration: {{resolution_mm: {resolution}}}"
-    training = load(text)["training"]
-    assert (training["first_pool"], training["dropout"]) == (voxels, 0.5)
-    assert abs(voxels * resolution - 7) <= min(abs(other * resolution - 7) for other in range(1, 17)) + 1e-9
-    own = load(text.replace("compact", "compact, first_pool: 3, dropout: 0.1"))["training"]
-    assert (own["first_pool"], own["dropout"]) == (3, 0.1)
 
 
 def test_shuffled_diagnoses_are_a_default_of_simulated_cohorts_alone():

@@ -1,4 +1,4 @@
-"""Every explanation method on ResNet-18 and DenseNet-121: sums, concatenations, ReLUs in place, a mean at the end."""
+"""Every explanation method on SFCN, ResNet-18 and DenseNet-121: sums, concatenations, ReLUs in place, a mean."""
 
 import copy
 import functools
@@ -25,13 +25,14 @@ from voxelwhy.explain.smoothgrad import smoothgrad
 from voxelwhy.networks.build import build_network
 from voxelwhy.networks.layers import in_channels_last
 
-#: On these grids ResNet-18 ends in 2 x 2 x 2 cells, and DenseNet-121 in one: its last convolution that has places
-#: lies before the last block.
-SHAPES = {"resnet18": (33, 35, 34), "densenet121": (33, 36, 34)}
+#: On these grids ResNet-18 ends in 2 x 2 x 2 cells, and SFCN and DenseNet-121 in one: their last convolution that has
+#: places lies before the last block.
+SHAPES = {"sfcn": (33, 35, 34), "resnet18": (33, 35, 34), "densenet121": (33, 36, 34)}
 CHANNELS = 2
-LAST = {"resnet18": "layer4.1.conv2", "densenet121": "features.transition3.conv"}
-#: Where branches meet, behind a ReLU: of values below 0 Grad-CAM++, whose weights are all positive, leaves nothing.
-MET = {"resnet18": "layer4", "densenet121": "features.transition3.relu"}
+LAST = {"sfcn": "Conv_5", "resnet18": "layer4.1.conv2", "densenet121": "features.transition3.conv"}
+#: Behind a ReLU, where branches meet if there are any: of values below 0 Grad-CAM++, whose weights are all positive,
+#: leaves nothing.
+MET = {"sfcn": "Conv_5_relu", "resnet18": "layer4", "densenet121": "features.transition3.relu"}
 SIZE, STRIDE = 20, (14, 40, 40)  # three windows, at one corner
 
 pytestmark = pytest.mark.slow
@@ -172,7 +173,7 @@ def test_lrp_is_input_x_gradient_for_epsilon_0_and_conserves_relevance(name):
     net = copy.deepcopy(net)
     with torch.no_grad():
         for layer in net.modules():
-            if isinstance(layer, (nn.BatchNorm3d, nn.Linear)):
+            if getattr(layer, "bias", None) is not None:  # biases would take a share
                 layer.bias.zero_()
             if isinstance(layer, nn.BatchNorm3d):
                 layer.running_mean.zero_()

@@ -6,14 +6,16 @@ import torch
 
 from helpers.networks_elsewhere import EfficientNet, ResNet, unsure
 from voxelwhy.explain.incremental.engine import Incremental
-from voxelwhy.networks import compact, korolev2017, rieke2018
+from voxelwhy.networks import compact, korolev2017, rieke2018, sfcn
 
 N_WINDOWS, SIZE = 6, 20
-#: The smallest grids on which the paper's networks work, one with an average-pool first, and networks from elsewhere.
+#: The smallest grids on which the paper's networks work, others with an average-pool first or a mean at the end, and
+#: networks from elsewhere.
 CASES = {
     "rieke2018": (lambda: rieke2018.build((78,) * 3), (1, 78, 78, 78)),
     "korolev2017": (lambda: korolev2017.build((124,) * 3), (1, 124, 124, 124)),
     "compact": (lambda: compact.build((61, 72, 64), first_pool=2), (1, 61, 72, 64)),
+    "sfcn": (lambda: sfcn.build((61, 72, 64)), (1, 61, 72, 64)),
     "resnet_3d": (lambda: ResNet(3, (16, 24, 32, 48)), (1, 72, 80, 64)),
     "resnet_2d": (lambda: ResNet(2, (32, 48, 64, 96), channels=3, n_classes=4), (3, 160, 140)),
     "efficientnet": (EfficientNet, (3, 128, 112)),

@@ -8,9 +8,10 @@ from torch import nn
 
 from helpers.heatmap_cases import assert_same, network, picture
 from helpers.lrp_cases import RULES, each_case, relevance_by_loop, residual
+from helpers.networks_elsewhere import unsure
 from voxelwhy.errors import ConfigError, ModelError, ShapeError
 from voxelwhy.explain.lrp import lrp
-from voxelwhy.networks import compact
+from voxelwhy.networks import compact, sfcn
 
 
 class Activated(nn.Module):
@@ -58,6 +59,25 @@ def test_the_compact_network_has_the_relevance_of_the_plain_loop(options):
     image = torch.randn(1, 16, 16, 16, dtype=torch.float64)
     found = lrp(net, image, target_class=1, **options)
     assert_same(found, relevance_by_loop(layers, image, 1, options), least=1e-4)
+
+
+@pytest.mark.parametrize("options", [RULES[1], RULES[2]])
+def test_sfcn_has_the_relevance_of_the_plain_loop(options, monkeypatch):
+    """Narrow and with three of its five equal blocks, because the loop visits every weight of every cell."""
+    monkeypatch.setattr(sfcn, "CHANNELS", (2, 3, 4))
+    monkeypatch.setattr(sfcn, "CHANNELS_OF_THE_LAST_BLOCK", 3)
+    torch.manual_seed(5)
+    net = sfcn.build((8, 17, 8)).double().eval()
+    image = torch.randn(1, 8, 17, 8, dtype=torch.float64)
+    unsure(net, torch.stack([image, image.flip(1)]), image[None].flip(2))
+    layers = []
+    for k in (1, 2, 3):
+        conv, norm, relu, pool = (getattr(net, f"Conv_{k}{part}") for part in ("", "_bn", "_relu", "_mp"))
+        layers += [("linear", nn.Sequential(conv, norm)), ("relu", relu), ("max", pool)]
+    layers += [("linear", nn.Sequential(net.Conv_6, net.Conv_6_bn)), ("relu", net.Conv_6_relu)]
+    layers += [("linear", net.mean), ("linear", nn.Sequential(net.flatten, net.dense))]
+    found = lrp(net, image, target_class=0, **options)
+    assert_same(found, relevance_by_loop(layers, image, 0, options), least=1e-4)
 
 
 def test_a_transposed_convolution_and_dense_layers_are_folded_too():

@@ -108,8 +108,10 @@ def test_all_visits_of_a_simulation_count():
     assert twice - once == pytest.approx(5 / 10 * (once - costs.PLANNING_SECONDS))
 
 
-@pytest.mark.parametrize(("network", "seconds", "peak"), [("resnet18", 2.95, 2355), ("densenet121", 8.43, 3478)])
-def test_the_networks_of_monai_ask_for_more_than_a_training_step_took(network, seconds, peak):
+@pytest.mark.parametrize(
+    ("network", "seconds", "peak"), [("sfcn", 9.04, 3418), ("resnet18", 2.95, 2355), ("densenet121", 8.43, 3478)]
+)
+def test_wide_networks_ask_for_more_than_a_training_step_took(network, seconds, peak):
     """Measured in float32 on 98 x 120 x 100, batches of 5: seconds of a step, MB of the whole process."""
     megavoxels = 98 * 120 * 100 / 1e6
     assert peak < costs.training_mb(network, 5, megavoxels) < 2.5 * peak
@@ -201,10 +203,17 @@ def test_finer_windows_and_extractions_cost_more():
 
 @pytest.mark.parametrize(
     ("network", "megavoxels", "seconds"),
-    [("resnet18", 1.176, 77.9), ("resnet18", 0.147, 11.0), ("densenet121", 1.176, 128.8), ("densenet121", 0.147, 18.5)],
+    [
+        ("sfcn", 1.176, 21.4),
+        ("sfcn", 0.147, 6.0),
+        ("resnet18", 1.176, 77.9),
+        ("resnet18", 0.147, 11.0),
+        ("densenet121", 1.176, 128.8),
+        ("densenet121", 0.147, 18.5),
+    ],
 )
 def test_occlusion_of_deep_networks_costs_what_was_measured(network, megavoxels, seconds):
     """98 x 120 x 100 voxels of 2 mm and 49 x 60 x 50 of 3 mm, cubes of 40 mm in steps of 20 mm; processor seconds."""
-    assert 0.9 * seconds < costs.heatmap_seconds("occlusion", {}, network, megavoxels) < 2 * seconds
+    assert 0.9 * seconds < costs.heatmap_seconds("occlusion", {}, network, megavoxels) < 2.5 * seconds
     finer = costs.heatmap_seconds("occlusion", {"stride_mm": 10}, network, megavoxels)
     assert finer == pytest.approx(8 * costs.heatmap_seconds("occlusion", {}, network, megavoxels), rel=0.01, abs=1)

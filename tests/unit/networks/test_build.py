@@ -71,6 +71,7 @@ def test_smallest_grids_are_those_known():
     assert smallest_grid("compact") == (8, 8, 8)
     assert smallest_grid("korolev2017") == (124, 124, 124)
     assert smallest_grid("small_dataset") == (71, 71, 71)
+    assert smallest_grid("sfcn") == (32, 32, 32)
     assert smallest_grid("resnet18") == (17, 17, 17)
     assert smallest_grid("densenet121") == (29, 29, 29)
 

@@ -70,6 +70,16 @@ def compact(weights, x):
     return x.flatten(1) @ weights["dense.weight"].T + weights["dense.bias"]
 
 
+def sfcn(weights, x):
+    """In the order of the paper: the max-pool before the ReLU, and a convolution of size 1 as the last layer."""
+    for k in (1, 2, 3, 4, 5):
+        x = F.conv3d(x, weights[f"Conv_{k}.weight"], weights[f"Conv_{k}.bias"], padding=1)
+        x = F.relu(F.max_pool3d(norm(weights, f"Conv_{k}_bn", x), 2))
+    x = F.relu(norm(weights, "Conv_6_bn", F.conv3d(x, weights["Conv_6.weight"], weights["Conv_6.bias"])))
+    x = F.conv3d(F.avg_pool3d(x, x.shape[2:]), weights["dense.weight"][:, :, None, None, None], weights["dense.bias"])
+    return x.flatten(1)
+
+
 def norm(weights, name, x):
     mean, var, scale, shift = (
         weights[f"{name}.{part}"][None, :, None, None, None]
@@ -86,13 +96,13 @@ def dense(weights, x, numbers):
     return x
 
 
-@pytest.mark.parametrize("by_hand", [rieke2018, korolev2017, small_dataset, compact])
+@pytest.mark.parametrize("by_hand", [rieke2018, korolev2017, small_dataset, compact, sfcn])
 def test_a_network_gives_the_logits_of_the_same_written_out(by_hand):
     net = ready(by_hand.__name__)
     scans = torch.randn(2, 1, *smallest_grid(by_hand.__name__), generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         logits, expected = net(scans), by_hand(net.state_dict(), scans)
-    assert logits.shape == (2, 2 if by_hand in (rieke2018, compact) else 1)
+    assert logits.shape == (2, 1 if by_hand in (korolev2017, small_dataset) else 2)
     assert (logits[0] - logits[1]).abs().min() > 0.01
     torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-4)
 
@@ -128,6 +138,40 @@ def test_compact_has_the_layers_and_parameters_of_its_description():
     weights = (27 * 8 + 8) + (27 * 8 * 16 + 16) + (27 * 16 * 32 + 32) + 2 * (8 + 16 + 32) + 2 * inputs + 2
     assert sum(p.numel() for p in net.parameters()) == weights == 19_394
     assert (net.dense.in_features, net.dense.out_features, net.dropout.p) == (inputs, 2, 0.5)
+
+
+def test_sfcn_has_the_layers_and_parameters_of_its_paper():
+    """Peng et al. 2021, section 2.2: channels 32, 64, 128, 256, 256, 64; about three million parameters for 40 ages."""
+    net = on_meta("sfcn", PAPER)
+    block = ["Conv_{0}", "Conv_{0}_bn", "Conv_{0}_relu", "Conv_{0}_mp"]
+    names = [name.format(k) for k in (1, 2, 3, 4, 5) for name in block]
+    names += ["Conv_6", "Conv_6_bn", "Conv_6_relu", "mean", "flatten", "dropout", "dense"]
+    assert [name for name, _ in net.named_children()] == names
+    convolutions = [layer for layer in net if isinstance(layer, nn.Conv3d)]
+    assert [(c.kernel_size[0], c.padding[0]) for c in convolutions] == [(3, 1)] * 5 + [(1, 0)]
+    assert [layer.kernel_size for layer in net if isinstance(layer, nn.MaxPool3d)] == [2] * 5
+    assert (net.dense.in_features, net.dense.out_features, net.dropout.p) == (64, 2, 0.5)
+    channels, kernels = (1, 32, 64, 128, 256, 256, 64), (27, 27, 27, 27, 27, 1)
+    weights = sum(kernel * a * b + b + 2 * b for kernel, a, b in zip(kernels, channels[:-1], channels[1:], strict=True))
+    assert sum(p.numel() for p in net.parameters()) == weights + 64 * 2 + 2 == 2_950_466
+    with torch.device("meta"):
+        ages = build_network("sfcn", PAPER, n_classes=40)
+    assert sum(p.numel() for p in ages.parameters()) == pytest.approx(3e6, rel=0.02)
+
+
+def test_sfcn_has_the_same_weights_on_any_grid_and_trains_on_the_smallest():
+    torch.manual_seed(3)
+    net = build_network("sfcn", smallest_grid("sfcn"), channels=2, n_classes=3)
+    torch.manual_seed(3)
+    other = build_network("sfcn", (47, 64, 33), channels=2, n_classes=3)
+    assert all(torch.equal(a, b) for a, b in zip(net.parameters(), other.parameters(), strict=True))
+    assert other(torch.zeros(2, 2, 47, 64, 33)).shape == (2, 3)
+    scans = torch.randn(2, 2, 32, 32, 32)
+    F.cross_entropy(net(scans), torch.tensor([0, 1])).backward()
+    assert all(torch.isfinite(weights.grad).all() and weights.grad.any() for weights in net.parameters())
+    # One cell is left there: of one scan alone batch normalisation has nothing to normalise.
+    assert not takes_lone_scan(net, scans.shape)
+    assert takes_lone_scan(net, (2, 2, 47, 64, 33))
 
 
 def test_korolev2017_has_the_layers_of_its_description():
@@ -175,7 +219,7 @@ def test_what_is_said_of_a_network_without_building_it_is_true():
     without = {name for name, net in nets.items() if not any(isinstance(layer, nn.ReLU) for layer in net.modules())}
     assert without == set(NETWORKS_WITHOUT_RELU)
     described = yaml.safe_load(SCHEMA.read_text())["properties"]["training"]["properties"]["network"]["description"]
-    for name in ("rieke2018", "korolev2017", "small_dataset", "resnet18", "densenet121"):
+    for name in ("rieke2018", "korolev2017", "small_dataset", "sfcn", "resnet18", "densenet121"):
         least = np.unique(smallest_grid(name)).item()
         assert f"at least {least} voxels" in described.split(f"{name} (")[1].split(")")[0]
 
