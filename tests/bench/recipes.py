@@ -79,7 +79,10 @@ def study_config(seed, subjects=SUBJECTS):
         },
         "cohort": {"source": "adni_merged"},
         "registration": {
-            "resolution_mm": 4, "transform": "syn_quick", "batch": half, "maps": ["log_jacobian", "grey_matter_modulated"],
+            "resolution_mm": 4,
+            "transform": "syn_quick",
+            "batch": half,
+            "maps": ["log_jacobian", "grey_matter_modulated"],
         },
         "atlas": {"name": "Neuromorphometrics", "vanished": "warn"},
         "splits": [{"kind": "kfold", "folds": FOLDS}],

@@ -299,12 +299,12 @@ OF_METHOD = {
     "guided_grad_cam": "selvaraju2017",
     "grad_cam_plusplus": "chattopadhay2018",
 }
-OF_NETWORK = {"resnet18": ("he2016", "cardoso2022"), "densenet121": ("huang2017", "cardoso2022")}
 OF_TRAINING = {
     ("optimiser", "adamw"): "loshchilov2019",
     ("schedule", "one_cycle"): "smith2019",
     ("average", "ema"): "tarvainen2017",
     ("calibrate", "temperature"): "guo2017",
+}
 OF_NETWORK = {
     "sfcn": ("peng2021",),
     "resnet18": ("he2016", "cardoso2022"),
