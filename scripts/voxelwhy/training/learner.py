@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -20,13 +19,7 @@ from voxelwhy.training.bfloat16 import autocast
 from voxelwhy.training.checkpoints import all_finite, resume, save_checkpoint
 from voxelwhy.training.feeding import batches
 
-#: Optimisers, with PyTorch's defaults. "fused" updates all weights in one pass: a fifth of the time of a step of the
-#: network `compact`.
-OPTIMISERS = {
-    "adam": partial(torch.optim.Adam, fused=True),
-    "adamw": partial(torch.optim.AdamW, fused=True),
-    "rmsprop": torch.optim.RMSprop,
-}
+OPTIMISERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "rmsprop": torch.optim.RMSprop}
 SCHEDULES = {
     "one_cycle": lambda optimiser, rate, steps, **how: OneCycleLR(optimiser, max_lr=rate, total_steps=steps, **how),
     "cosine": lambda optimiser, rate, steps, **how: CosineAnnealingLR(optimiser, T_max=steps, **how),
