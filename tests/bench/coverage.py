@@ -18,7 +18,7 @@ from bench.results import ROOT
 PAGE = ROOT / "docs" / "figures" / "coverage.md"
 #: Repetitions: of closed forms, of what resamples or permutes, and of whole tables of metrics.
 MANY, SOME, FEW = 10_000, 1_000, 500
-NAMES = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "auc": "AUC"}
+NAMES = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "auc": "AUC", "auc_pooled": "AUC, pooled"}
 
 
 def covered(limits, truth):
@@ -44,6 +44,20 @@ def auc_rows(many=MANY, some=SOME):
         intervals = cases.auc_intervals(family, auc, n_positive, n_negative, many, some)
         data = {"scores": family, "true AUC": f"{auc:g}", "subjects": f"{n_positive} + {n_negative}"}
         yield data | {name: percent(covered(limits, auc)) for name, limits in intervals.items()}
+
+
+def fold_rows(some=SOME):
+    """Rows of the AUC within folds: families of scores, true AUCs, and numbers of subjects and folds."""
+    for n, n_folds in ((18, 5), (18, 9), (60, 5)):
+        for family, auc in (
+            ("equal normal", 0.75),
+            ("equal normal", 0.92),
+            ("equal normal", 0.98),
+            ("exponential", 0.92),
+        ):
+            data = {"scores": family, "true AUC": f"{auc:g}", "subjects": f"{n} + {n}", "folds": f"{n_folds}"}
+            intervals = cases.fold_intervals(family, auc, n, n_folds, some)
+            yield data | {name: percent(covered(limits, auc)) for name, limits in intervals.items()}
 
 
 def proportion_rows(many=MANY, some=SOME):
@@ -81,6 +95,10 @@ def difference_rows(many=MANY):
         limits, _ = cases.auc_differences(first, second, 18, many // 5)
         data = {"quantity": "difference of AUC", "data": f"AUC {first:g} and {second:g}", "subjects": "18 + 18"}
         yield data | _two({"chosen": limits}, first - second)
+    for first, second in ((0.75, 0.75), (0.92, 0.75)):
+        limits, _ = cases.auc_differences(first, second, 18, many // 5, n_folds=5)
+        data = {"data": f"AUC {first:g} and {second:g}, 5 folds", "subjects": "18 + 18"}
+        yield {"quantity": "difference of AUC"} | data | _two({"chosen": limits}, first - second)
     for first, second in ((0.8, 0.8), (0.9, 0.7), (0.97, 0.9)):
         limits, _ = cases.accuracy_differences(first, second, 36, many // 5)
         data = {"quantity": "difference of accuracy", "data": f"accuracy {first:g} and {second:g}", "subjects": "36"}
@@ -106,6 +124,9 @@ def test_rows(many=MANY, some=SOME):
         _, p = cases.auc_differences(auc, auc, 18, many // 5)
         data = {"test": "paired DeLong", "data": f"18 + 18 subjects, both AUC {auc:g}"}
         yield data | {"percentile interval above 0.5": "–", "p ≤ 0.05": percent((p <= 0.05).mean())}
+    _, p = cases.auc_differences(0.75, 0.75, 18, many // 5, n_folds=5)
+    data = {"test": "paired DeLong", "data": "18 + 18 subjects in 5 folds, both AUC 0.75"}
+    yield data | {"percentile interval above 0.5": "–", "p ≤ 0.05": percent((p <= 0.05).mean())}
     for accuracy in (0.7, 0.9):
         _, p = cases.accuracy_differences(accuracy, accuracy, 36, many // 5)
         data = {"test": "exact McNemar", "data": f"36 subjects, both accuracies {accuracy:g}"}
@@ -156,6 +177,12 @@ the logit scale; method 5 of Newcombe 2006.
 
 {tables["auc"]}
 
+**AUC within folds, one row per subject.** Networks of different folds have different zeros, with a standard deviation
+of {cases.ZEROS:g}; that of the controls' scores is 1. Pooled: how often the interval of the pooled AUC covers the true
+AUC of the networks.
+
+{tables["folds"]}
+
 **Proportions.**
 
 {tables["proportions"]}
@@ -187,6 +214,7 @@ def main():
     started, tables = time.monotonic(), {}
     work = {
         "auc": auc_rows,
+        "folds": fold_rows,
         "proportions": proportion_rows,
         "repeated": lambda: [*repeated_rows(), *roc_rows(), *difference_rows()],
         "means": mean_rows,

@@ -12,8 +12,9 @@ from voxelwhy.evaluation.chance import compare_with_draws
 from voxelwhy.evaluation.delong import auc_covariance, auc_parts
 from voxelwhy.evaluation.difference import accuracy_difference, auc_difference, sign_flip_p
 from voxelwhy.evaluation.intervals import Z, auc_interval, mean_of_two_interval, proportion_interval
-from voxelwhy.evaluation.label_permutations import permutation_p
+from voxelwhy.evaluation.label_permutations import TESTED, permutation_p
 from voxelwhy.evaluation.metrics import roc_band, score_predictions, subject_weights, weighted_auc
+from voxelwhy.evaluation.within_folds import fold_aucs
 from voxelwhy.regions.intervals import mean_interval
 
 CLASSES = {"positive": "AD", "negative": "CN"}
@@ -71,9 +72,36 @@ def auc_intervals(family, auc, n_positive, n_negative, many, some):
     }
 
 
-def _percentiles_of_auc(scores, truth, subjects, seed=0):
-    aucs = [weighted_auc(scores, truth, weights) for weights in subject_weights(subjects, RESAMPLES, seed)]
+def _percentiles_of_auc(scores, truth, subjects, seed=0, folds=None):
+    masks = [np.full(len(scores), True)] if folds is None else [folds == fold for fold in np.unique(folds)]
+    aucs = []
+    for weights in subject_weights(subjects, RESAMPLES, seed):
+        pairs = np.array([weights[:, own & truth].sum(axis=1) * weights[:, own & ~truth].sum(axis=1) for own in masks])
+        each = np.array([weighted_auc(scores[own], truth[own], weights[:, own]) for own in masks])
+        with np.errstate(invalid="ignore"):
+            aucs.append((pairs * np.nan_to_num(each)).sum(axis=0) / pairs.sum(axis=0))
     return np.nanpercentile(np.concatenate(aucs), PERCENTILES)
+
+
+#: Standard deviation, between folds, of the zero of their networks' outputs; that of the scores of a class is 1.
+ZEROS = 1.0
+
+
+def fold_intervals(family, auc, n, n_folds, some):
+    """Intervals, (repetitions, 2), of the AUC within folds, over n subjects of each class.
+
+    All networks have the same true AUC, and zeros of their own. For comparison: the interval of the pooled AUC.
+    """
+    rng = generator("auc within folds", family, auc, n, n_folds)
+    truth, subjects = np.arange(2 * n) < n, np.arange(2 * n)
+    folds = np.tile(np.arange(n) % n_folds, 2)
+    scores = np.hstack(draw_scores(family, auc, n, n, some, rng)) + rng.normal(0, ZEROS, (some, n_folds))[:, folds]
+    pooled = np.zeros(2 * n)
+    return {
+        "pooled": [fold_aucs(row, truth, subjects, pooled).interval() for row in scores],
+        "percentile bootstrap": [_percentiles_of_auc(row, truth, subjects, folds=folds) for row in scores],
+        "chosen": [fold_aucs(row, truth, subjects, folds).interval() for row in scores],
+    }
 
 
 def roc_intervals(auc, rate, n, few):
@@ -168,14 +196,15 @@ def repeated_intervals(options, few, n=18, large=20_000):
 # --- Two models on the same subjects ---
 
 
-def auc_differences(first, second, n, repetitions, correlation=0.5):
-    """Intervals, (repetitions, 2), and p of the difference of two AUCs over n subjects of each class."""
+def auc_differences(first, second, n, repetitions, correlation=0.5, n_folds=1):
+    """Intervals, (repetitions, 2), and p of the difference of two AUCs, over n subjects of each class in n_folds."""
     rng, truth = generator("auc difference", first, second, n), np.arange(2 * n) < n
+    folds = np.tile(np.arange(n) % n_folds, 2)
     shift = np.sqrt(2) * stats.norm.ppf([first, second])
     rows = []
     for _ in range(repetitions):
         own = rng.multivariate_normal([0, 0], [[1, correlation], [correlation, 1]], 2 * n) + truth[:, None] * shift
-        rows.append(auc_difference(own.T, truth, np.arange(2 * n)))
+        rows.append(auc_difference(own.T, truth, np.arange(2 * n), folds))
     return _limits_and_p(rows)
 
 
@@ -215,7 +244,7 @@ def null_permutations(shift, repetitions, n_subjects=36, n_folds=4):
     """
     rng = generator("null", shift, repetitions)
     fold = np.arange(n_subjects) % n_folds
-    found = {metric: [] for metric in ("accuracy", "balanced_accuracy", "auc")}
+    found = {metric: [] for metric in TESTED}
     above = dict.fromkeys(found, 0)
     for seed in range(repetitions):
         # Between a fifth and four fifths of patients by fold if the folds differ, else half of the subjects of each.
@@ -229,14 +258,14 @@ def null_permutations(shift, repetitions, n_subjects=36, n_folds=4):
         rows = pd.DataFrame({"subject_id": names, "label": labels, "fold": fold, "probability": stats.norm.cdf(seen)})
         for metric, p in permutation_p(rows, CLASSES, n_permutations=PERMUTATIONS, seed=seed).items():
             found[metric].append(p)
-            above[metric] += _percentiles(metric, rows["probability"].to_numpy(), truth)[0] > 0.5
+            above[metric] += _percentiles(metric, rows["probability"].to_numpy(), truth, fold)[0] > 0.5
     return {metric: (np.array(p), above[metric] / repetitions) for metric, p in found.items()}
 
 
-def _percentiles(metric, probability, truth):
+def _percentiles(metric, probability, truth, fold):
     subjects, right = np.arange(len(truth)), (probability >= 0.5) == truth
-    if metric == "auc":
-        return _percentiles_of_auc(probability, truth, subjects)
+    if metric in ("auc", "auc_pooled"):
+        return _percentiles_of_auc(probability, truth, subjects, folds=fold if metric == "auc" else None)
     weights = np.concatenate(list(subject_weights(subjects, RESAMPLES, 0)))
     if metric == "accuracy":
         return np.percentile(weights @ right / weights.sum(axis=1), PERCENTILES)

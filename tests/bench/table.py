@@ -40,7 +40,7 @@ SECTIONS = {
         "What bfloat16 does to accuracy",
         "cohort | precision | scans | subjects | accuracy (95 % interval) | AUC (95 % interval)",
         "Trained on the registered scans of `make demo` with its settings, except for training.precision; seeds, folds "
-        "and order of scans are the same. Accuracy and AUC are by subject; intervals are over subjects.",
+        "and order of scans are the same. Accuracy and AUC (within folds) are by subject; intervals are over subjects.",
     ),
 }
 

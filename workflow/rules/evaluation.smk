@@ -2,7 +2,7 @@
 Evaluation: how accurate the network is, how far the heatmaps agree, and whether they detect what was planted.
 
 IN   predictions of the folds and of the baseline; mean maps by method; for the embedded cohort its truth
-OUT  splits/<split>/evaluation/metrics.tsv, roc.tsv    accuracy and AUC by subject and by scan, with intervals
+OUT  splits/<split>/evaluation/metrics.tsv, roc.tsv    accuracy and AUC (within folds, and pooled) by subject and by scan
      splits/<split>/evaluation/difference.tsv          the network compared with the baseline
      splits/<split>/evaluation/agreement.tsv           distances and rank correlations of mean maps
      splits/<split>/shuffled/fold-<k>/<n>-of-<N>.tsv   relevance of networks trained on shuffled diagnoses, part of the draws

@@ -100,7 +100,7 @@ def gather_study(study, *, split, methods, classes):
     dict:
 
     - folder: path of the split's results
-    - auc: by model ("cnn", "baseline"), value, low, high, n_subjects, n_scans (by subject, folds pooled)
+    - auc: by model ("cnn", "baseline"), value, low, high, n_subjects, n_scans (by subject, within folds)
     - predictions: columns of the network's out-of-sample predictions
     - truth: rows by tables.TRUTH, each with `draws`, the AUPRC of each draw of shuffled diagnoses; empty if no planted
       disease is known

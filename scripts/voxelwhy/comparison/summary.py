@@ -10,9 +10,8 @@ from statsmodels.stats.proportion import proportion_confint
 
 from voxelwhy.comparison.combinations import short_names
 from voxelwhy.evaluation.chance import compare_with_draws, verdicts
-from voxelwhy.evaluation.delong import auc_covariance, auc_parts
-from voxelwhy.evaluation.intervals import auc_interval
 from voxelwhy.evaluation.metrics import by_subject
+from voxelwhy.evaluation.within_folds import average, fold_aucs
 from voxelwhy.registry import METHODS
 
 NOMINAL = 0.05
@@ -221,13 +220,11 @@ def _interval_over_subjects(cells, mean, classes):
     if not np.isfinite(mean):
         return np.nan, np.nan
     n_subjects = rows["subject"].nunique()
-    parts = [
-        auc_parts(own["probability"], own["positive"], own["subject"].to_numpy(), n_subjects)
+    aucs = [
+        fold_aucs(own["probability"], own["positive"], own["subject"], own["fold"], n_subjects)
         for _, own in rows.groupby("repeat")
     ]
-    variance = np.mean([[auc_covariance(first, second) for second in parts] for first in parts])
-    counts = rows.groupby("positive")["subject"].nunique()
-    return auc_interval(mean, variance, counts[True], counts[False])
+    return average(aucs).interval()
 
 
 def _rates(method, n, counts):

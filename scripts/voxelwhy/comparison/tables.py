@@ -32,8 +32,9 @@ def publish_choices(combinations, found, columns, out, *, refused, repeated, sam
             for name in [*FIGURES, "n_found", "found"]:
                 frame[f"{method}_{name}"] = own[name].to_numpy()
     caption = (
-        f"{'Simulated data. ' if simulated else ''}AUC by subject: mean over repeats ({describe_repeats(repeated)}) "
-        f"with its 95 % interval ({'over subjects' if same_scans else 'Student, over repeats'}). "
+        f"{'Simulated data. ' if simulated else ''}AUC by subject, within folds: mean over repeats "
+        f"({describe_repeats(repeated)}) with its 95 % interval "
+        f"({'over subjects' if same_scans else 'Student, over repeats'}). "
     )
     if found is not None:
         caption += (
@@ -83,10 +84,10 @@ def publish_null(claims, regions, aucs, out, *, atlas, top, simulated):
     shuffled = ", and that of networks trained on shuffled diagnoses" if drawn else "; without shuffled diagnoses"
     caption = (
         f"{'Simulated data. ' if simulated else ''}{int(claims['n'].max())} cohorts without any planted atrophy. Mean "
-        f"AUC {interval(mean, low, high)} (95 %, Student). AUPRC: mean, for the regions that an effect of 1 would have "
-        f"changed (chance by permuted regions {claims['region_chance'].mean():.2f}){shuffled}. p ≤ 0.05: number of "
-        "cohorts in which a method alone reaches this. Claims: cohorts in which a study would report a detection, "
-        "corrected over methods. Intervals are exact 95 % intervals; the nominal rate is 0.05. Last column: "
+        f"AUC within folds {interval(mean, low, high)} (95 %, Student). AUPRC: mean, for the regions that an effect of "
+        f"1 would have changed (chance by permuted regions {claims['region_chance'].mean():.2f}){shuffled}. p ≤ 0.05: "
+        "number of cohorts in which a method alone reaches this. Claims: cohorts in which a study would report a "
+        "detection, corrected over methods. Intervals are exact 95 % intervals; the nominal rate is 0.05. Last column: "
         f"regions of {atlas} that are among the top {top} (by enrichment in patients' maps) more often than regions of "
         "similar size, Holm-corrected over regions, with the number of cohorts."
     )
@@ -107,7 +108,7 @@ def publish_confounds(combinations, table, columns, out, *, same_scans, simulate
     shown["like the first row"] = full["like_first"].map(number)
     shown["top regions"] = full["first_regions"]
     caption = (
-        f"{'Simulated data. ' if simulated else ''}AUC: mean over repeats with its 95 % interval "
+        f"{'Simulated data. ' if simulated else ''}AUC: within folds, mean over repeats with its 95 % interval "
         f"({'over subjects' if same_scans else 'Student, over repeats'}). AUPRC over regions for the regions of the "
         f"disease (with effect 0, those that it would have); chance {number(full['region_chance'].mean())}. Like the "
         "first row: Spearman's correlation over regions with the map of the same method in the first combination. "

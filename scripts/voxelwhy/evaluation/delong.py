@@ -80,31 +80,44 @@ def auc_parts(scores, positive, subjects, n_subjects=None):
 
 
 def auc_covariance(first, second):
-    """Compute the covariance of two AUCs over the same subjects; with the same parts twice, the variance.
+    """Compute the covariance of two AUCs over subjects; with the same parts twice, the variance.
 
     Scans of one subject, in the same class or in both, may depend on each other: only subjects are independent. With
-    one row per subject this is the estimate of DeLong et al.
+    one row per subject this is the estimate of DeLong et al. The two AUCs may be over the same subjects, over subjects
+    in part the same, or over none in common (the covariance is then 0).
 
     Parameters
     ----------
-    first, second : AucParts, with the same numbers of subjects
+    first, second : AucParts, with the same numbering of subjects
 
     Returns
     -------
-    float; NaN if a class has fewer than two subjects
+    float; NaN if one of the AUCs has fewer than two subjects of a class
 
     References
     ----------
     Obuchowski 1997, Nonparametric analysis of clustered ROC curve data, equations 4 to 8.
     """
-    in_positive, in_negative = first.has_positive | second.has_positive, first.has_negative | second.has_negative
-    n_positive, n_negative, n = in_positive.sum(), in_negative.sum(), (in_positive | in_negative).sum()
-    if min(n_positive, n_negative) < 2:
+    sides = (first.has_positive, second.has_positive), (first.has_negative, second.has_negative)
+    if min(own.sum() for side in sides for own in side) < 2:
         return np.nan
-    within = first.positive @ second.positive * n_positive / (n_positive - 1)
-    within += first.negative @ second.negative * n_negative / (n_negative - 1)
+    within = _sum_of_products(first.positive, second.positive, *sides[0])
+    within += _sum_of_products(first.negative, second.negative, *sides[1])
     between = first.positive @ second.negative + first.negative @ second.positive
+    n = (sides[0][0] | sides[0][1] | sides[1][0] | sides[1][1]).sum()
     return float(within + between * n / (n - 1))
+
+
+def _sum_of_products(first, second, in_first, in_second):
+    """Sum the products of deviations over the subjects in common, without the bias of the two estimated means.
+
+    A deviation from the mean of m subjects, and one from the mean of n subjects, c of them in common, have an expected
+    product of σ (1 - 1/m - 1/n + c/(mn)); with the same n subjects twice, of σ (n - 1)/n.
+    """
+    common, n_first, n_second = (in_first & in_second).sum(), in_first.sum(), in_second.sum()
+    if not common:
+        return 0.0
+    return first @ second * n_first / (n_first - 1 - (n_first - common) / n_second)
 
 
 def _share_below(scores, others):

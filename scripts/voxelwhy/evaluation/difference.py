@@ -8,21 +8,16 @@ from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
 
 from voxelwhy.errors import InputError
-from voxelwhy.evaluation.delong import auc_covariance, auc_parts
-from voxelwhy.evaluation.intervals import (
-    auc_interval,
-    difference_interval,
-    effective_subjects,
-    paired_proportions_interval,
-)
+from voxelwhy.evaluation.intervals import difference_interval, effective_subjects, paired_proportions_interval
 from voxelwhy.evaluation.metrics import by_subject, require_predictions
+from voxelwhy.evaluation.within_folds import difference_moments, fold_aucs
 
 #: Sign flips are drawn in batches of this many values.
 BATCH_VALUES = 2_000_000
 
 
 def compare_models(network, baseline, *, classes, n_permutations=10_000, seed=0):
-    """Compare AUC and accuracy of the network and the baseline by subject, all folds pooled.
+    """Compare AUC and accuracy of the network and the baseline by subject, over all folds.
 
     Parameters
     ----------
@@ -34,9 +29,11 @@ def compare_models(network, baseline, *, classes, n_permutations=10_000, seed=0)
     -------
     DataFrame by the DIFFERENCES schema, with one row per metric; the difference is network minus baseline
 
-    - auc: the test is that of DeLong et al. (1988) with subjects as clusters, compared with Student's t (number of
-      subjects - 2); the interval combines the intervals of the two AUCs with their correlation. If both AUCs have no
-      variance, as two perfect ones, p is 1 if they are equal, and undefined otherwise
+    - auc: within folds. The test is that of DeLong et al. (1988) with subjects as clusters, compared with Student's t
+      (number of subjects - 2 for each fold); the interval combines the intervals of the two AUCs with their
+      correlation. If both AUCs have no variance, as two perfect ones, p is 1 if they are equal, and undefined
+      otherwise. It is also undefined if a fold has a single subject of a class
+    - auc_pooled: the same with pairs of all folds (`metrics.score_predictions`)
     - accuracy: the test is McNemar's, exact; the interval is method 10 of Newcombe (1998). A subject that was
       classified several times (by the models of several folds, or in both classes) has no single right or wrong: the
       signs of the subjects' summed differences are flipped at random instead, which is McNemar's exact test if every
@@ -61,7 +58,8 @@ def compare_models(network, baseline, *, classes, n_permutations=10_000, seed=0)
     truth = (rows["label"] == classes["positive"]).to_numpy()
     names, subjects = np.unique(rows["subject_id"].to_numpy(dtype=str), return_inverse=True)
     table = [
-        auc_difference(scores, truth, subjects),
+        auc_difference(scores, truth, subjects, rows["fold"].to_numpy()),
+        auc_difference(scores, truth, subjects) | {"metric": "auc_pooled"},
         accuracy_difference(scores, truth, subjects, n_permutations=n_permutations, seed=seed),
     ]
     return pd.DataFrame(table).assign(n_subjects=len(names))
@@ -72,7 +70,7 @@ def _row(metric, values, limits, p, test):
     return row | {"low": limits[0], "high": limits[1], "p": p, "test": test}
 
 
-def auc_difference(scores, truth, subjects):
+def auc_difference(scores, truth, subjects, folds=None):
     """Compare two AUCs over the same rows.
 
     Parameters
@@ -80,31 +78,30 @@ def auc_difference(scores, truth, subjects):
     scores : two arrays (rows,)
     truth : boolean array (rows,)
     subjects : integer array (rows,), number of the subject of each row, from 0
+    folds : array (rows,), optional; only rows of the same fold are compared with each other
 
     Returns
     -------
     dict, a row of `compare_models`
     """
-    if truth.all() or not truth.any():
+    folds = np.zeros(len(truth)) if folds is None else folds
+    models = [fold_aucs(values, truth, subjects, folds) for values in scores]
+    if models[0] is None:
         return _row("auc", (np.nan, np.nan), (np.nan, np.nan), np.nan, "paired DeLong")
-    parts = [auc_parts(values, truth, subjects) for values in scores]
-    aucs, variances = [own.auc for own in parts], [auc_covariance(own, own) for own in parts]
-    covariance = auc_covariance(*parts)
-    counts = [effective_subjects(subjects[side]) for side in (truth, ~truth)]
-    product, variance = variances[0] * variances[1], variances[0] + variances[1] - 2 * covariance
-    correlation = float(np.clip(covariance / np.sqrt(product), -1, 1)) if product > 0 else 0.0
-    estimates = [(auc, *auc_interval(auc, own, *counts)) for auc, own in zip(aucs, variances, strict=True)]
-    limits = difference_interval(*estimates, correlation)
-    return _row("auc", aucs, limits, _p_of_delong(aucs, variance, len(np.unique(subjects))), "paired DeLong")
+    aucs = [own.auc for own in models]
+    correlation, variance = difference_moments(*models)
+    limits = difference_interval(*((own.auc, *own.interval()) for own in models), correlation)
+    p = _p_of_delong(aucs, variance, models[0].degrees_of_freedom())
+    return _row("auc", aucs, limits, p, "paired DeLong")
 
 
-def _p_of_delong(aucs, variance, n_subjects):
+def _p_of_delong(aucs, variance, freedom):
     difference = aucs[0] - aucs[1]
-    if not np.isfinite(variance) or n_subjects < 3:
+    if not np.isfinite(variance) or freedom < 1:
         return np.nan
     if variance < 1e-12:  # of two AUCs that no subject contradicts, or of one model twice
         return 1.0 if abs(difference) < 1e-12 else np.nan
-    return float(2 * stats.t.sf(abs(difference) / np.sqrt(variance), n_subjects - 2))
+    return float(2 * stats.t.sf(abs(difference) / np.sqrt(variance), freedom))
 
 
 def accuracy_difference(scores, truth, subjects, *, n_permutations=10_000, seed=0):

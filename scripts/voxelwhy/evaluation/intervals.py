@@ -26,8 +26,13 @@ def effective_subjects(subjects):
     ----------
     Kish 1965, Survey Sampling, section 8.2.
     """
-    _, counts = np.unique(np.asarray(subjects), return_counts=True)
-    return float(counts.sum() ** 2 / (counts**2).sum()) if len(counts) else 0.0
+    return effective_number(np.unique(np.asarray(subjects), return_counts=True)[1])
+
+
+def effective_number(counts):
+    """Compute the same from the numbers of rows of the subjects; 0 if there is no row."""
+    counts = np.asarray(counts)
+    return float(counts.sum() ** 2 / (counts**2).sum()) if counts.any() else 0.0
 
 
 def proportion_interval(share, n):
@@ -147,35 +152,56 @@ def auc_interval(auc, variance, n_positive, n_negative):
     ----------
     Newcombe 2006, Statistics in Medicine 25:559; Hanley & McNeil 1982; DeLong et al. 1988.
     """
-    auc, variance, n_positive, n_negative = (
-        np.asarray(values, dtype=float) for values in (auc, variance, n_positive, n_negative)
-    )
     with np.errstate(invalid="ignore", divide="ignore"):
-        overlap = 4 * auc * (1 - auc) * np.minimum(n_positive, n_negative)
-        ratio = variance / _exponential_variance(auc, n_positive, n_negative)
-    weight = np.where(np.isfinite(ratio), overlap / (overlap + PRIOR_SUBJECTS), 0)
-    scale = weight * np.where(np.isfinite(ratio), ratio, 1) + 1 - weight
-    # H(t) = H(1 - t), so the upper limit is the lower one of the AUC with the classes exchanged.
-    low = _lower_limit(auc, scale, n_positive, n_negative)
-    high = 1 - _lower_limit(1 - auc, scale, n_positive, n_negative)
+        low, high = np.vectorize(_auc_limits, otypes=[float, float])(auc, variance, n_positive, n_negative)
     return low[()], high[()]
 
 
-def _exponential_variance(t, n_positive, n_negative):
+def _auc_limits(auc, variance, n_positive, n_negative):
+    def model(t):
+        return exponential_variance(t, n_positive, n_negative)
+
+    return score_interval(auc, variance, model, min(n_positive, n_negative))
+
+
+def exponential_variance(t, n_positive, n_negative):
+    """Compute H(t) of `auc_interval`; arrays broadcast."""
     half = (n_positive + n_negative) / 2 - 1
     return t * (1 - t) * (1 + half * (1 - t) / (2 - t) + half * t / (1 + t)) / (n_positive * n_negative)
 
 
-@np.vectorize
-def _lower_limit(auc, scale, n_positive, n_negative):
-    """Solve (auc - t)² = 1.96² V(t) for t below `auc`; 0 for an AUC of 0, NaN without subjects of both classes."""
-    if not np.isfinite(auc) or not min(n_positive, n_negative) > 0:
-        return np.nan
+def score_interval(auc, variance, model, n_smaller):
+    """Compute the interval of `auc_interval` for any variance model H(t) that is symmetric about 0.5.
+
+    Parameters
+    ----------
+    auc : float; NaN gives NaN
+    variance : float; NaN if it cannot be estimated
+    model : callable, H(t)
+    n_smaller : float, effective number of subjects of the smaller class; NaN if it is not above 0
+
+    Returns
+    -------
+    low, high : float
+    """
+    if not np.isfinite(auc) or not n_smaller > 0:
+        return np.nan, np.nan
+    expected = model(auc)
+    ratio = variance / expected if expected > 0 else np.nan
+    overlap = 4 * auc * (1 - auc) * n_smaller
+    weight = overlap / (overlap + PRIOR_SUBJECTS) if np.isfinite(ratio) else 0.0
+    scale = weight * ratio + 1 - weight if np.isfinite(ratio) else 1.0
+    # H(t) = H(1 - t), so the upper limit is the lower one of the AUC with the classes exchanged.
+    return _lower_limit(auc, scale, model), 1 - _lower_limit(1 - auc, scale, model)
+
+
+def _lower_limit(auc, scale, model):
+    """Solve (auc - t)² = 1.96² V(t) for t below `auc`; 0 for an AUC of 0."""
     if auc <= 0:
         return 0.0
 
     def excess(t):
-        return (auc - t) ** 2 - Z**2 * scale * _exponential_variance(t, n_positive, n_negative)
+        return (auc - t) ** 2 - Z**2 * scale * model(t)
 
     # The bracket ends just below the AUC, since an AUC of 1 is itself a root, but not the limit.
     return brentq(excess, 0, auc * (1 - 1e-9))

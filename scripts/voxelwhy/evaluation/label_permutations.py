@@ -8,11 +8,11 @@ from scipy.stats import rankdata
 
 #: Permutations are drawn in batches of this many values, so that memory does not grow with their number.
 BATCH_VALUES = 2_000_000
-TESTED = ("accuracy", "balanced_accuracy", "auc")
+TESTED = ("accuracy", "balanced_accuracy", "auc", "auc_pooled")
 
 
 def permutation_p(rows, classes, *, n_permutations=10_000, seed=0):
-    """Test whether accuracy, balanced accuracy and AUC exceed those with permuted diagnoses.
+    """Test whether accuracy, balanced accuracy and AUC (within folds, pooled) exceed those with permuted diagnoses.
 
     Predictions stay as they are. Subjects exchange their diagnoses with other subjects that were classified by the
     same models, that is within a fold; a subject with scans of both classes keeps both, and they are exchanged with
@@ -29,7 +29,7 @@ def permutation_p(rows, classes, *, n_permutations=10_000, seed=0):
     Returns
     -------
     dict by metric: p = (1 + #>=) / (1 + n), where # counts the permutations with at least the observed value; ties
-    count. NaN if all rows have the same label
+    count. NaN if all rows have the same label, and for `auc` if no fold has both classes
 
     References
     ----------
@@ -38,12 +38,13 @@ def permutation_p(rows, classes, *, n_permutations=10_000, seed=0):
     truth = (rows["label"] == classes["positive"]).to_numpy()
     if truth.all() or not truth.any():
         return dict.fromkeys(TESTED, np.nan)
-    score = _Scores(rows["probability"].to_numpy(dtype=float))
-    observed = score(truth[None]) - 1e-12  # equal values may differ in their last bit
+    score = _Scores(rows["probability"].to_numpy(dtype=float), rows["fold"].to_numpy())
+    observed = score(truth[None])[0] - 1e-12  # equal values may differ in their last bit
     reached = np.zeros(len(TESTED), dtype=int)
     for drawn in permuted_labels(rows["subject_id"], truth, rows["fold"], n_permutations, seed):
         reached += (score(drawn) >= observed).sum(axis=0)
-    return {metric: (1 + int(count)) / (1 + n_permutations) for metric, count in zip(TESTED, reached, strict=True)}
+    p = np.where(np.isnan(observed), np.nan, (1 + reached) / (1 + n_permutations))
+    return dict(zip(TESTED, p.tolist(), strict=True))
 
 
 def permuted_labels(subjects, truth, folds, n_permutations, seed):
@@ -71,10 +72,14 @@ def permuted_labels(subjects, truth, folds, n_permutations, seed):
 
 
 class _Scores:
-    """Accuracy, balanced accuracy and AUC of the same predictions for many labellings, (labellings, metrics)."""
+    """The metrics of `TESTED` of the same predictions for many labellings, (labellings, metrics)."""
 
-    def __init__(self, probability):
-        self.ranks, self.predicted = rankdata(probability), probability >= 0.5
+    def __init__(self, probability, folds):
+        self.predicted, self.ranks = probability >= 0.5, rankdata(probability)
+        self.fold = folds == np.unique(folds)[:, None]
+        self.ranks_in_fold = np.empty(len(probability))
+        for own in self.fold:
+            self.ranks_in_fold[own] = rankdata(probability[own])
 
     def __call__(self, labels):
         labels = labels.astype(float)
@@ -82,6 +87,16 @@ class _Scores:
         n_negative = labels.shape[1] - n_positive
         hits = labels @ self.predicted
         rejections = n_negative - (self.predicted.sum() - hits)
-        auc = (labels @ self.ranks - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative)
         accuracy = (hits + rejections) / labels.shape[1]
-        return np.column_stack([accuracy, (hits / n_positive + rejections / n_negative) / 2, auc])
+        balanced = (hits / n_positive + rejections / n_negative) / 2
+        in_fold = labels @ self.fold.T
+        within = _share_of_pairs(labels @ self.ranks_in_fold, in_fold, self.fold.sum(axis=1) - in_fold)
+        pooled = _share_of_pairs(labels @ self.ranks, n_positive[:, None], n_negative[:, None])
+        return np.column_stack([accuracy, balanced, within, pooled])
+
+
+def _share_of_pairs(rank_sums, n_positive, n_negative):
+    """Compute AUCs from the ranks of positive rows, summed over folds, and the numbers of rows, (labellings, folds)."""
+    correct = rank_sums - (n_positive * (n_positive + 1) / 2).sum(axis=1)
+    with np.errstate(invalid="ignore"):
+        return correct / (n_positive * n_negative).sum(axis=1)

@@ -6,11 +6,12 @@ import numpy as np
 import pandas as pd
 
 from voxelwhy.errors import InputError
-from voxelwhy.evaluation.delong import auc_covariance, auc_parts, require_scores
-from voxelwhy.evaluation.intervals import auc_interval, effective_subjects, mean_of_two_interval, proportion_interval
+from voxelwhy.evaluation.delong import require_scores
+from voxelwhy.evaluation.intervals import effective_subjects, mean_of_two_interval, proportion_interval
 from voxelwhy.evaluation.label_permutations import permutation_p
+from voxelwhy.evaluation.within_folds import fold_aucs
 
-METRIC_NAMES = ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "auc")
+METRIC_NAMES = ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "auc", "auc_pooled")
 LEVELS = ("subject", "scan")
 INTERVAL = (2.5, 97.5)
 ROC_POINTS = 101
@@ -32,14 +33,18 @@ def score_predictions(predictions, *, model, classes, n_permutations=10_000, see
     Returns
     -------
     DataFrame by the METRICS schema
-        One row for each metric and level, for each fold and for all folds pooled ("all"). At the level "subject", the
+        One row for each metric and level, for each fold and for all folds together ("all"). At the level "subject", the
         probability is averaged over a subject's scans with the same label, so a subject with scans of both classes
         counts once per label. If the models of several folds classify the same scan (of another study), each
         classification counts in the value; n is the number of distinct scans and subjects. The positive class is
-        predicted from a probability of 0.5. The AUC of pooled folds mixes the probabilities of different models.
+        predicted from a probability of 0.5.
+
+        `auc` compares the scans of a fold with each other (`within_folds.fold_aucs`), since the outputs of different
+        models have different zeros. `auc_pooled` compares all scans, also those of different folds; it is reported for
+        comparison with other work, and is the same as `auc` in a single fold.
 
         At both levels only subjects are independent. The intervals are Wilson's for proportions, with the effective
-        number of subjects as n; Newcombe's square-and-add for balanced accuracy; `intervals.auc_interval` for the AUC.
+        number of subjects as n; Newcombe's square-and-add for balanced accuracy; that of `within_folds` for the AUC.
         `p` is that of `label_permutations.permutation_p`, for the level "subject" and all folds. A metric that is not
         defined (without scans of a class) is NaN, with interval and p.
 
@@ -75,10 +80,17 @@ def by_subject(predictions):
 def roc_band(predictions, *, model, classes, n_bootstrap=1000, seed=0):
     """Compute the ROC curve by subject at 101 false positive rates, with a pointwise 95 % band over resampled subjects.
 
+    The curve is the mean of the folds' curves at each false positive rate, weighted by their numbers of pairs, so that
+    the area below it is the AUC within folds. A resample has the mean of its own folds' curves.
+
     Returns
     -------
-    DataFrame by the ROC schema; NaN if one of the classes has no scan. Models scored with the same seed on the same
+    DataFrame by the ROC schema; NaN if no fold has scans of both classes. Models scored with the same seed on the same
     subjects share their resamples.
+
+    References
+    ----------
+    Fawcett 2006, An introduction to ROC analysis, algorithm 3 (vertical averaging).
 
     Raises
     ------
@@ -88,27 +100,39 @@ def roc_band(predictions, *, model, classes, n_bootstrap=1000, seed=0):
     require_predictions(predictions, classes)
     predictions = by_subject(predictions)
     positive = (predictions["label"] == classes["positive"]).to_numpy()
-    probability = predictions["probability"].to_numpy(dtype=float)
-    order = np.argsort(-probability, kind="stable")
-    # A step of the curve ends where the next probability differs, so that tied subjects form one step.
-    ends = np.append(np.flatnonzero(np.diff(probability[order])), len(order) - 1)
-    lattice = np.linspace(0, 1, ROC_POINTS)
-    curves = []
-    for weights in (np.ones((1, len(order))), *subject_weights(predictions["subject_id"], n_bootstrap, seed)):
-        true = np.cumsum(weights[:, order] * positive[order], axis=1)[:, ends]
-        false = np.cumsum(weights[:, order] * ~positive[order], axis=1)[:, ends]
-        batch = np.full((len(weights), ROC_POINTS), np.nan)
-        for row in np.flatnonzero((true[:, -1] > 0) & (false[:, -1] > 0)):
-            # The curve is linear between points; at a vertical step np.interp returns the upper end.
-            x, y = false[row] / false[row, -1], true[row] / true[row, -1]
-            batch[row] = np.interp(lattice, np.append(0, x), np.append(0, y))
-        curves.append(batch)
+    probability, folds = predictions["probability"].to_numpy(dtype=float), predictions["fold"].to_numpy()
+    lattice, curves = np.linspace(0, 1, ROC_POINTS), []
+    for weights in (np.ones((1, len(predictions))), *subject_weights(predictions["subject_id"], n_bootstrap, seed)):
+        masks = [folds == fold for fold in np.unique(folds)]
+        found = [_roc_curves(probability[own], positive[own], weights[:, own], lattice) for own in masks]
+        of_folds, pairs = (np.array(values) for values in zip(*found, strict=True))
+        with np.errstate(invalid="ignore"):
+            shares = pairs / pairs.sum(axis=0)  # of a single fold exactly 1
+            curves.append((shares * of_folds).sum(axis=0) / shares.sum(axis=0))
     curves = np.vstack(curves)
     if np.isnan(curves[0]).any():
         low = high = np.full(ROC_POINTS, np.nan)
     else:
         low, high = np.nanpercentile(curves[1:], INTERVAL, axis=0)
     return pd.DataFrame({"model": model, "fpr": lattice, "tpr": curves[0], "low": low, "high": high})
+
+
+def _roc_curves(probability, positive, weights, lattice):
+    """Return the curve for each row of weights, (resamples, points), and its number of pairs, (resamples, 1).
+
+    Without pairs the curve is 0.
+    """
+    order = np.argsort(-probability, kind="stable")
+    # A step of the curve ends where the next probability differs, so that tied subjects form one step.
+    ends = np.append(np.flatnonzero(np.diff(probability[order])), len(order) - 1)
+    true = np.cumsum(weights[:, order] * positive[order], axis=1)[:, ends]
+    false = np.cumsum(weights[:, order] * ~positive[order], axis=1)[:, ends]
+    pairs, curves = true[:, -1:] * false[:, -1:], np.zeros((len(weights), len(lattice)))
+    for row in np.flatnonzero(pairs):
+        # The curve is linear between points; at a vertical step np.interp returns the upper end.
+        x, y = false[row] / false[row, -1], true[row] / true[row, -1]
+        curves[row] = np.interp(lattice, np.append(0, x), np.append(0, y))
+    return curves, pairs
 
 
 def confusion(predictions, classes):
@@ -160,12 +184,11 @@ def _estimates(rows, classes):
         found[name] = (value, *proportion_interval(value, effective_subjects(subjects[rows_of])))
     of_classes = (found["sensitivity"], found["specificity"])
     balanced = ((of_classes[0][0] + of_classes[1][0]) / 2, *mean_of_two_interval(*of_classes))
-    auc = (np.nan, np.nan, np.nan)
-    if truth.any() and not truth.all():
-        parts = auc_parts(probability, truth, subjects)
-        counts = [effective_subjects(subjects[side]) for side in (truth, ~truth)]
-        auc = (parts.auc, *auc_interval(parts.auc, auc_covariance(parts, parts), *counts))
-    return {name: (found | {"balanced_accuracy": balanced, "auc": auc})[name] for name in METRIC_NAMES}
+    found["balanced_accuracy"] = balanced
+    for name, folds in (("auc", rows["fold"]), ("auc_pooled", np.zeros(len(rows)))):
+        aucs = fold_aucs(probability, truth, subjects, folds)
+        found[name] = (np.nan, np.nan, np.nan) if aucs is None else (aucs.auc, *aucs.interval())
+    return {name: found[name] for name in METRIC_NAMES}
 
 
 def weighted_auc(scores, positive, weights):

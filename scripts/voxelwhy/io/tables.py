@@ -205,6 +205,7 @@ IMPORTED = _schema(
 )
 #: One row for each model, level (subject or scan), fold ("all" or its number) and metric. `p` is that of the
 #: permutation test against chance, at the level "subject" and for all folds; sensitivity and specificity have none.
+#: `auc` is within folds and `auc_pooled` over pairs of all folds; they are equal in a single fold.
 METRICS = _schema(
     {
         "model": _text(),
@@ -219,11 +220,11 @@ METRICS = _schema(
         "n_subjects": _whole(),
     }
 )
-#: The network compared with the baseline, by subject and all folds pooled: one row for each metric. `low` and `high`
+#: The network compared with the baseline, by subject and over all folds: one row for each metric. `low` and `high`
 #: are the limits of `difference`, network minus baseline.
 DIFFERENCES = _schema(
     {
-        "metric": _text(unique=True, checks=pa.Check.isin(["auc", "accuracy"])),
+        "metric": _text(unique=True, checks=pa.Check.isin(["auc", "auc_pooled", "accuracy"])),
         "network": _fraction(nullable=True),
         "baseline": _fraction(nullable=True),
         "difference": _real(nullable=True),
@@ -340,7 +341,7 @@ BASELINE_RELEVANCE = _schema(
     },
     unique=["draw", "map", "region_id"],
 )
-#: ROC curve of a model by subject at fixed false positive rates, with its pointwise bootstrap band.
+#: ROC curve (mean over folds) of a model by subject at fixed false positive rates, with its pointwise bootstrap band.
 ROC = _schema(
     {
         "model": _text(),

@@ -286,6 +286,18 @@ STATISTICS = {
         _DOI + "10.1111/j.2517-6161.1992.tb01876.x",
     ),
 }
+#: Works behind the AUC within folds and its ROC curve.
+OF_FOLDS = {
+    "fawcett2006": (
+        "Fawcett T (2006). An introduction to ROC analysis. Pattern Recognition Letters 27:861-874.",
+        _DOI + "10.1016/j.patrec.2005.10.010",
+    ),
+    "forman2010": (
+        "Forman G, Scholz M (2010). Apples-to-apples in cross-validation studies: pitfalls in classifier performance "
+        "measurement. ACM SIGKDD Explorations Newsletter 12:49-57.",
+        _DOI + "10.1145/1882471.1882479",
+    ),
+}
 OF_METHOD = {
     "sensitivity_analysis": "simonyan2014",
     "guided_backprop": "springenberg2015",
@@ -320,6 +332,11 @@ def reports_accuracy(settings):
     return "weights" not in model or "trained_on" in model
 
 
+def has_several_folds(settings):
+    """Whether a split of a study with these settings has several folds, so that its AUC is within folds."""
+    return any(split.get("kind", "kfold") == "kfold" for split in settings.get("splits", []))
+
+
 def choose_citations(settings, *, simulated):
     """The works that a study with these settings builds on, alphabetically, as (text, link) pairs.
 
@@ -329,6 +346,8 @@ def choose_citations(settings, *, simulated):
     simulated : bool
     """
     keys = set(_ALWAYS) | (set(STATISTICS) if reports_accuracy(settings) else {"hall1992"})
+    if reports_accuracy(settings) and has_several_folds(settings):
+        keys |= set(OF_FOLDS)
     keys |= {OF_METHOD[name] for name in settings.get("heatmaps", {}).get("methods", {}) if name in OF_METHOD}
     keys |= set(works_of(settings.get("atlas", {}).get("name", "AAL")))
     training = settings.get("training", {})
@@ -344,7 +363,7 @@ def choose_citations(settings, *, simulated):
         keys.add("karacali2006")
     if settings.get("evaluation", {}).get("shuffled") and "weights" not in settings.get("model", {}):
         keys |= {"adebayo2018", "westfall1993", "winkler2014"}
-    return sorted((CITATIONS | WORKS | STATISTICS)[key] for key in keys)
+    return sorted((CITATIONS | WORKS | STATISTICS | OF_FOLDS)[key] for key in keys)
 
 
 def _of_baseline(settings):

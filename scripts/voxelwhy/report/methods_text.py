@@ -9,7 +9,7 @@ from voxelwhy.io.channels import in_words
 from voxelwhy.io.images import Grid
 from voxelwhy.io.tables import LEAST_DRAWS
 from voxelwhy.io.text import count, listing, people
-from voxelwhy.report.citations import reports_accuracy
+from voxelwhy.report.citations import has_several_folds, reports_accuracy
 from voxelwhy.report.wording import (
     KEPT,
     OPTIMISERS,
@@ -23,6 +23,12 @@ from voxelwhy.report.wording import (
     describe_normalisation,
     describe_registration,
     describe_target,
+)
+
+WITHIN_FOLDS = (
+    "The AUC is within folds: a positive and a negative case were compared only if the same network classified both, "
+    "since the outputs of different networks have different zeros (Forman & Scholz 2010). Folds were weighted by their "
+    "numbers of such pairs, also in the ROC curve (Fawcett 2006)."
 )
 
 
@@ -57,7 +63,13 @@ def methods_text(settings, *, simulated, n_subjects, n_scans, whole_heads=False)
         _weights(settings) or _training(settings.get("training", {}), settings.get("splits", [])),
         _baseline(evaluation, settings.get("training", {}).get("channels", ()), _brought(settings)),
         _heatmaps(settings.get("heatmaps", {}), settings.get("atlas", {}), _brought(settings)),
-        _evaluation(evaluation, simulated, draws, accuracy=reports_accuracy(settings)),
+        _evaluation(
+            evaluation,
+            simulated,
+            draws,
+            accuracy=reports_accuracy(settings),
+            several_folds=has_several_folds(settings),
+        ),
     ]
     return [text for text in paragraphs if text]
 
@@ -217,12 +229,13 @@ def _heatmaps(settings, atlas, model=None):
     )
 
 
-def _evaluation(settings, simulated, draws, accuracy):
+def _evaluation(settings, simulated, draws, *, accuracy, several_folds):
     permutations = f"{settings.get('permutations', 10_000):,} permutations"
     sentences = []
     if accuracy:
         sentences += [
             "The subject is the unit of analysis: probabilities were averaged over a subject's scans of one diagnosis.",
+            *([WITHIN_FOLDS] if several_folds else []),
             "Confidence intervals (95 %) are Wilson's for accuracy, sensitivity and specificity (Wilson 1927), "
             "combined by squaring and adding for balanced accuracy (Newcombe 1998), and score-like for the AUC, with a "
             "variance between those of Newcombe (2006) and DeLong et al. (1988).",

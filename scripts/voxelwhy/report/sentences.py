@@ -6,7 +6,7 @@ import math
 
 from voxelwhy.io.tables import LEAST_DRAWS
 from voxelwhy.io.text import interval, judged_by, listing, method_name, number, p_value, people
-from voxelwhy.report.wording import of_baseline
+from voxelwhy.report.wording import name_auc, of_baseline
 
 FEW_SUBJECTS = 100
 SIGNIFICANT = 0.05
@@ -69,7 +69,7 @@ def _accuracy(metrics, difference, model, baseline, simulated, classes):
     if reference is not None:
         sentence += f", baseline {with_interval(reference)}{in_difference(difference)}"
     auc = pooled_metric(metrics, model, "auc")
-    sentence += f"; AUC of the network {with_interval(auc)}"
+    sentence += f"; {name_auc(metrics)} of the network {with_interval(auc)}"
     if not better_than_chance(auc):
         sentence += (
             f", not shown to be better than chance ({_permuted(auc)}), so its heatmaps may not reflect a disease"
@@ -211,7 +211,7 @@ def with_interval(row):
 
 
 def pooled_metric(metrics, model, metric):
-    """The row of a metric by subject, all folds pooled; None if the table has no such model."""
+    """The row of a metric by subject, over all folds; None if the table has no such model."""
     chosen = metrics[
         (metrics["model"] == model)
         & (metrics["level"] == "subject")
@@ -245,8 +245,8 @@ def external_sentences(metrics, own_metrics, regions, *, tested, simulated, clas
     first = (
         f"Accuracy by subject (95 % CI) for {classes['positive']} vs {classes['negative']} on {scans['there']}scans "
         f"of the cohort {tested['cohort']} ({n}, {judged_by(tested['split'], tested['n_models'])}): network "
-        f"{with_interval(there)}, baseline {with_interval(baseline)}{in_difference(difference)}, AUC of the network "
-        f"{with_interval(auc)}; on the "
+        f"{with_interval(there)}, baseline {with_interval(baseline)}{in_difference(difference)}, "
+        f"{name_auc(metrics)} of the network {with_interval(auc)}; on the "
         f"{scans['here']}test scans of its own study ({own_n}): network {with_interval(here)}, AUC of the network "
         f"{with_interval(own_auc)}"
     )

@@ -8,10 +8,7 @@ import pandas as pd
 
 from voxelwhy.io.images import write_json
 from voxelwhy.io.text import count, interval, listing, number, p_value, people
-from voxelwhy.report.wording import (
-    INTERVALS,
-    METRIC_TITLES,
-)
+from voxelwhy.report.wording import INTERVALS, METRIC_TITLES, POOLED_TITLES, describe_auc, has_folds
 
 #: Values are rounded before they are written, so LaTeX tables hold text only; these characters need an escape in it.
 _TEX_ESCAPES = {character: f"\\{character}" for character in "&%_#{}$"} | {
@@ -68,7 +65,7 @@ def _escape(text):
 
 
 def publish_metrics(metrics, out, *, model_titles, n_permutations, difference=None, of=""):
-    """Performance of each model by subject and by scan, folds pooled; the tsv also holds single folds.
+    """Performance of each model by subject and by scan, over all folds; the tsv also holds single folds.
 
     Parameters
     ----------
@@ -81,36 +78,40 @@ def publish_metrics(metrics, out, *, model_titles, n_permutations, difference=No
     rows = _metric_rows(metrics, model_titles, "subject")
     caption_of_difference = ""
     if difference is not None:
-        rows.append(_difference_row(difference))
-        tests = ", ".join(f"{METRIC_TITLES[row.metric]} {row.test}" for row in difference.itertuples())
+        rows.append(_difference_row(difference, _titles(metrics)))
+        tested = difference[difference["metric"].isin(METRIC_TITLES)]
+        tests = ", ".join(f"{METRIC_TITLES[row.metric]} {row.test}" for row in tested.itertuples())
         caption_of_difference = f" Difference: network minus baseline, by subject, with the p of its test ({tests})."
     rows += _metric_rows(metrics, model_titles, "scan")
     n = metrics.iloc[0]
     caption = (
-        f"Out-of-sample performance, folds pooled; n = {people(n['n_subjects'], n['n_scans'], of)}. By subject: mean "
+        f"Out-of-sample performance, all folds; n = {people(n['n_subjects'], n['n_scans'], of)}. By subject: mean "
         f"probability over a subject's scans of one diagnosis{' by one model' if of else ''}; a subject with scans of "
-        f"both classes is counted once in each. {INTERVALS} p (chance): of the AUC, from {n_permutations:,} "
-        f"permutations of the subjects' diagnoses within folds.{caption_of_difference}"
+        f"both classes is counted once in each. {describe_auc(metrics, pooled=True)}{INTERVALS} p (chance): of the "
+        f"AUC, from {n_permutations:,} permutations of the subjects' diagnoses within folds.{caption_of_difference}"
     )
     return publish_table(metrics, pd.DataFrame(rows), out, title="Performance", caption=caption, category="performance")
 
 
 def _metric_rows(metrics, model_titles, level, **columns):
-    """One row per model, folds pooled, as displayed."""
-    rows, pooled = [], metrics[(metrics["fold"] == "all") & (metrics["level"] == level)]
+    """One row per model, over all folds, as displayed."""
+    rows, of_all = [], metrics[(metrics["fold"] == "all") & (metrics["level"] == level)]
     for model, title in model_titles.items():
-        part = pooled[pooled["model"] == model].set_index("metric")
+        part = of_all[of_all["model"] == model].set_index("metric")
         row = columns | {"Model": title, "By": level}
-        row |= {name: interval(*part.loc[key, ["value", "low", "high"]]) for key, name in METRIC_TITLES.items()}
+        row |= {name: interval(*part.loc[key, ["value", "low", "high"]]) for key, name in _titles(metrics).items()}
         rows.append(row | {"p (chance)": short_p(part.loc["auc", "p"])})
     return rows
 
 
-def _difference_row(difference):
-    known = difference.set_index("metric")
-    cells = dict.fromkeys(METRIC_TITLES.values(), "–")
-    for metric, row in known.iterrows():
-        cells[METRIC_TITLES[metric]] = f"{interval(row['difference'], row['low'], row['high'])}, {p_value(row['p'])}"
+def _titles(metrics):
+    return METRIC_TITLES | (POOLED_TITLES if has_folds(metrics) else {})
+
+
+def _difference_row(difference, titles):
+    cells = dict.fromkeys(titles.values(), "–")
+    for metric, row in difference[difference["metric"].isin(titles)].set_index("metric").iterrows():
+        cells[titles[metric]] = f"{interval(row['difference'], row['low'], row['high'])}, {p_value(row['p'])}"
     return {"Model": "Difference", "By": "subject"} | cells | {"p (chance)": "–"}
 
 
@@ -175,17 +176,17 @@ def publish_external(tables, out, *, split, n_models, model_titles):
     -------
     str, the caption
     """
-    rows = []
+    rows, metrics = [], next(iter(tables.values()))
     for level in ("subject", "scan"):
         for cohort, table in tables.items():
             n = table.iloc[0]
             counts = {"Tested on": cohort, "Subjects": n["n_subjects"], "Scans": n["n_scans"]}
             rows += _metric_rows(table, model_titles, level, **counts)
     caption = (
-        f"The {count(n_models, 'model')} of {split} tested out of sample on {listing(tables)}, models pooled. "
-        f"{INTERVALS} All classifications of a subject's scans, by all models, count as one subject. Scans of another "
-        "study are classified by each model, normalised with the parameters of its training scans. p (chance): of the "
-        "AUC, from permutations of the subjects' diagnoses."
+        f"The {count(n_models, 'model')} of {split} tested out of sample on {listing(tables)}, all models. "
+        f"{describe_auc(metrics, pooled=True)}{INTERVALS} All classifications of a subject's scans, by all models, "
+        "count as one subject. Scans of another study are classified by each model, normalised with the parameters of "
+        "its training scans. p (chance): of the AUC, from permutations of the subjects' diagnoses."
     )
     frame = pd.concat([table.assign(tested_on=cohort) for cohort, table in tables.items()], ignore_index=True)
     title = f"Internal and external performance, {split}"

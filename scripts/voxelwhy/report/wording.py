@@ -12,11 +12,14 @@ METRIC_TITLES = {
     "specificity": "Specificity",
     "auc": "AUC",
 }
+#: Column of tables, if there are several folds; figures do not show it.
+POOLED_TITLES = {"auc_pooled": "AUC (pooled)"}
 #: What the intervals of accuracy and AUC are, for captions.
 INTERVALS = (
     "The 95 % intervals are over subjects, given these networks; networks trained again would differ in addition. They "
     "are Wilson's for proportions, square-and-add for balanced accuracy, and score-like for the AUC."
 )
+FOLDS_OF_AUC = "AUC: within folds, over pairs of a positive and a negative case that the same model classified"
 GROUP_TITLES = {
     "all": "all explained scans",
     "TP": "true positives",
@@ -32,6 +35,22 @@ TRANSFORMS = {"syn_quick": "SyNQuick", "syn_cc": "SyN (local cross-correlation)"
 NORMALISATIONS = {"voxelwise_sd": "voxelwise by the SD, without subtracting the mean", "scan": "within each scan"}
 KEPT = {"last": "the last epoch", "best_validation": "the epoch with the lowest validation loss"}
 UNITS = {"size_mm": "mm cube", "stride_mm": "mm stride"}
+
+
+def has_folds(metrics):
+    """Whether a table by the METRICS schema is of several folds, so that their AUC is not the pooled one."""
+    return metrics.loc[metrics["fold"] != "all", "fold"].nunique() > 1
+
+
+def name_auc(metrics):
+    """The AUC at its first mention: "AUC within folds", or "AUC" if there is a single fold."""
+    return "AUC within folds" if has_folds(metrics) else "AUC"
+
+
+def describe_auc(metrics, *, pooled=False):
+    """Which pairs the AUC compares, and with `pooled` the one of all pairs, for captions; empty for a single fold."""
+    of_all = "; pooled: over all pairs, although the outputs of different models have different zeros" * pooled
+    return f"{FOLDS_OF_AUC}{of_all}. " if has_folds(metrics) else ""
 
 
 def group_title(group):

@@ -33,6 +33,12 @@ def test_an_auc_of_18_subjects_per_class_is_covered_in_93_to_97_percent(family, 
         assert not compatible(covered(found["DeLong, logit"], auc), 600, 0.93)
 
 
+def test_the_auc_within_folds_is_covered_and_the_pooled_one_estimates_something_else():
+    found = cases.fold_intervals("equal normal", 0.92, 18, 5, 200)
+    assert compatible(covered(found["chosen"], 0.92), 200, 0.93, 0.97)
+    assert not compatible(covered(found["pooled"], 0.92), 200, 0.85)
+
+
 def test_repeated_scans_are_covered():
     found, truths = cases.repeated_intervals(cases.REPEATED["1 to 4 scans each"], 100, large=3000)
     for key in [(level, metric) for level in ("subject", "scan") for metric in ("accuracy", "auc")]:
@@ -58,9 +64,10 @@ def test_differences_are_covered_and_tests_keep_their_level():
 
 def test_the_permutation_test_keeps_its_level_where_intervals_above_a_half_do_not():
     """Folds with more patients have higher predictions, and nothing else is known about a subject."""
-    p, above = cases.null_permutations(2.0, 150)["auc"]
-    assert compatible((p <= 0.05).mean(), 150, 0.01, 0.05)
-    assert not compatible(above, 150, 0, 0.05)
+    found = cases.null_permutations(2.0, 150)
+    for metric in ("auc", "auc_pooled"):
+        assert compatible((found[metric][0] <= 0.05).mean(), 150, 0.01, 0.05)
+    assert not compatible(found["auc_pooled"][1], 150, 0, 0.05) and compatible(found["auc"][1], 150, 0, 0.05)
 
 
 @pytest.mark.parametrize("family", ["normal", "log-normal, σ 1"])

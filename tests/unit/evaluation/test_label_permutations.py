@@ -17,11 +17,13 @@ def table(rows):
     return pd.DataFrame(rows, columns=["fold", "subject_id", "label", "probability"])
 
 
-def scores(truth, probability):
+def scores(truth, probability, fold):
     guess = probability >= 0.5
+    aucs = [(sk.roc_auc_score(truth[own], probability[own]), truth[own]) for own in (fold == 0, fold == 1)]
     return [
         sk.accuracy_score(truth, guess),
         sk.balanced_accuracy_score(truth, guess),
+        np.average([auc for auc, _ in aucs], weights=[own.sum() * (~own).sum() for _, own in aucs]),
         sk.roc_auc_score(truth, probability),
     ]
 
@@ -47,12 +49,17 @@ def every_labelling(rows):
         yield drawn
 
 
-def test_p_is_the_share_of_all_permutations(rows):
-    probability = rows["probability"].to_numpy()
+@pytest.mark.parametrize("shift", [0.0, 0.3])
+def test_p_is_the_share_of_all_permutations(rows, shift):
+    """With another zero in one fold, the AUC within folds and the pooled one have p of their own."""
+    if shift:
+        rows["probability"] = (rows["probability"] - shift * (rows["fold"] == 1)).mask(rows["subject_id"] == "p4", 0)
+    probability, fold = rows["probability"].to_numpy(), rows["fold"].to_numpy()
     truth = (rows["label"] == "AD").to_numpy()
-    null = np.array([scores(drawn, probability) for drawn in every_labelling(rows)])
+    null = np.array([scores(drawn, probability, fold) for drawn in every_labelling(rows)])
     assert len(null) == 24 * 6 * 2
-    exact = (null >= np.array(scores(truth, probability)) - 1e-12).mean(axis=0)
+    exact = (null >= np.array(scores(truth, probability, fold)) - 1e-12).mean(axis=0)
+    assert (exact[2] != exact[3]) == (shift > 0)
     found = list(permutation_p(rows, CLASSES, n_permutations=20_000, seed=1).values())
     for own, expected in zip(found, exact, strict=True):
         assert own == pytest.approx(expected, abs=4 * np.sqrt(expected * (1 - expected) / 20_000))
@@ -81,7 +88,7 @@ def test_folds_that_differ_in_calibration_are_no_evidence():
     """A network that outputs the share of patients of its training fold knows nothing about a subject.
 
     Folds with many patients get 0.8, those with few 0.2: the pooled AUC is 0.9, and the percentile interval over
-    subjects lies far above 0.5. Within folds all subjects are tied, so every permutation reaches the AUC.
+    subjects lies far above 0.5. Within folds all subjects are tied: the AUC is 0.5, and every permutation reaches it.
     """
     rows = [
         (fold, f"p{fold}_{k}", "AD" if (k > 0) == (fold == 0) else "CN", 0.8 - 0.6 * fold)
@@ -91,12 +98,19 @@ def test_folds_that_differ_in_calibration_are_no_evidence():
     frame = table(rows).assign(scan_id=lambda own: own["subject_id"])
     scored = score_predictions(frame, model="m", classes=CLASSES, n_permutations=200)
     pooled = scored.query("level == 'subject' and fold == 'all'").set_index("metric")
-    assert pooled.loc["auc", "value"] == pytest.approx(0.9) and pooled.loc["auc", "low"] > 0.5
+    assert pooled.loc["auc_pooled", "value"] == pytest.approx(0.9) and pooled.loc["auc_pooled", "low"] > 0.5
+    assert pooled.loc["auc", "value"] == 0.5 and pooled.loc["auc", "low"] < 0.3
     rng, truth = np.random.default_rng(0), (frame["label"] == "AD").to_numpy()
     drawn = [rng.integers(20, size=20) for _ in range(300)]
     resampled = [sk.roc_auc_score(truth[own], frame["probability"].to_numpy()[own]) for own in drawn]
     assert np.percentile(resampled, 2.5) > 0.7  # what the study called better than chance before
-    assert pooled.loc[["accuracy", "balanced_accuracy", "auc"], "p"].tolist() == [1, 1, 1]
+    assert pooled.loc[["accuracy", "balanced_accuracy", "auc", "auc_pooled"], "p"].tolist() == [1, 1, 1, 1]
+
+
+def test_folds_of_one_class_have_no_pairs_and_no_p():
+    frame = table([(k // 4, f"p{k}", "AD" if k < 4 else "CN", 0.1 * k) for k in range(8)])
+    p = permutation_p(frame, CLASSES, n_permutations=9)
+    assert np.isnan(p.pop("auc")) and set(p.values()) == {1.0}
 
 
 def test_p_is_never_zero_and_ties_count():

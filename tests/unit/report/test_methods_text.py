@@ -87,6 +87,11 @@ def test_methods_text_and_citations_follow_the_settings():
     assert "share of positive relevance divided by its share of volume" in text
     for part in ("Wilson 1927", "DeLong et al. (1988)", "McNemar (1947)", "conditional on the trained networks"):
         assert part in text
+    holdout = CONFIG | {"splits": [{"kind": "holdout", "test_subjects": 4}]}
+    for settings, said in ((CONFIG, True), (holdout, False)):
+        text = " ".join(methods_text(settings, simulated=True, n_subjects=20, n_scans=30))
+        works = " ".join(work for work, _ in choose_citations(settings, simulated=True))
+        assert ("The AUC is within folds" in text) == ("Forman" in works) == ("Fawcett" in works) == said
     unknown = CONFIG | {"model": {"weights": "w.pt"}}
     text = " ".join(methods_text(unknown, simulated=False, n_subjects=20, n_scans=30))
     assert "DeLong" not in text and "Hall 1992" in text

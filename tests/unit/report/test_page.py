@@ -271,6 +271,11 @@ def test_the_table_of_performance_has_subjects_first_and_the_difference(items, m
     assert rows[2]["Accuracy"] == words and rows[2]["Sensitivity"] == rows[3]["p (chance)"] == "–"
     auc = metrics.query("model == 'cnn' and level == 'subject' and fold == 'all' and metric == 'auc'").iloc[0]
     assert rows[0]["AUC"] == f"{auc['value']:.2f} ({auc['low']:.2f} to {auc['high']:.2f})"
+    pooled = metrics.query("model == 'cnn' and level == 'scan' and fold == 'all' and metric == 'auc_pooled'").iloc[0]
+    assert rows[3]["AUC (pooled)"] == f"{pooled['value']:.2f} ({pooled['low']:.2f} to {pooled['high']:.2f})"
+    row = difference.set_index("metric").loc["auc_pooled"]
+    assert rows[2]["AUC (pooled)"].startswith(f"{row['difference']:z.2f} (")
+    assert "AUC: within folds, over pairs of a positive and a negative case that the same model classified" in caption
     assert rows[0]["p (chance)"] == f"{auc['p']:.4f}"
     for part in ("given these networks", "50 permutations", "AUC paired DeLong, Accuracy exact McNemar"):
         assert part in caption

@@ -40,9 +40,10 @@ def test_three_sentences_of_a_study_with_planted_truth(metrics):
     row = metrics.query("model == 'cnn' and level == 'subject' and fold == 'all' and metric == 'accuracy'").iloc[0]
     assert first.startswith("Accuracy by subject (95 % CI) for AD vs CN, out of sample")
     assert f"network {row['value']:.2f} ({row['low']:.2f} to {row['high']:.2f})" in first
-    assert (
-        "20 subjects, 20 scans (simulated)" in first and ", baseline 0." in first and "AUC of the network 0." in first
-    )
+    for part in ("20 subjects, 20 scans (simulated)", ", baseline 0.", "; AUC within folds of the network 0."):
+        assert part in first
+    one_fold = metrics[metrics["fold"] != "1"]
+    assert "; AUC of the network 0." in three_sentences(one_fold, truth_table(), simulated=True, classes=CLASSES)[0]
     assert second == (
         "The planted atrophy was detected by occlusion (0.80, shuffled 0.15 to 0.40, p = 0.050); values: AUPRC over "
         "regions, range of 19 draws of shuffled diagnoses, p corrected over the methods."

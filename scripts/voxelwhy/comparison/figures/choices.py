@@ -109,7 +109,7 @@ def _caption(combinations, found, planted, repeated, same_scans, chance):
         else "by Student's t over repeats, each with its own cohort"
     )
     words = (
-        f"Left: out-of-sample AUC by subject, for each combination of choices, mean of {each} "
+        f"Left: out-of-sample AUC by subject, within folds, for each combination of choices, mean of {each} "
         f"({describe_repeats(repeated)}), with its 95 % interval {how} ({int(subjects.max())} subjects); dotted: 0.5."
     )
     if found is None:

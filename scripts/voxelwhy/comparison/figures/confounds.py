@@ -53,7 +53,8 @@ def draw_confounds(rows, maps, template_path, out, *, axis, slice_mm, same_scans
     caption = (
         "Mean relevance of patients' scans in the first repeat. Each map is scaled to its own 99.5th percentile and "
         f"shown above 35 % of it. One {axis} slice at {sl.slice_label(affine, number, index)}. "
-        f"AUC: mean over repeats with its 95 % interval ({'over subjects' if same_scans else 'Student, over repeats'})."
+        "AUC: within folds, mean over repeats with its 95 % interval "
+        f"({'over subjects' if same_scans else 'Student, over repeats'})."
     )
     title = "Regions that methods highlight when a confound separates the classes"
     return save_figure(fig, out, simulated=simulated, title=title, caption=caption, category="comparison", dpi=dpi)

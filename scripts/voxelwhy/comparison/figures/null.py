@@ -45,12 +45,13 @@ def draw_null(cells, methods, claims, out, *, simulated, dpi=150):
     panels[1].set_ylim(-0.6, len(names) - 0.4)
     fig.legend(*panels[2].get_legend_handles_labels(), loc="outside lower right", ncols=3)
     caption = (
-        f"{len(cells)} cohorts of {int(cells['n_subjects'].max())} subjects without any planted atrophy. Left: AUC of "
-        f"each cohort with its 95 % interval over subjects, and their mean, {interval(mean, low, high)} (95 %, "
-        "Student; band); dotted: 0.5. Middle: p of each method in each cohort, for the regions that an effect of 1 "
-        f"would have changed; shaded: up to {NOMINAL:g}. Right: share of cohorts with p of at most {NOMINAL:g}, and "
-        "share in which a study would report a detection (corrected over methods; lowest row: by any method), with "
-        "exact 95 % intervals; dashed: the nominal rate. Orange: compared with permuted regions"
+        f"{len(cells)} cohorts of {int(cells['n_subjects'].max())} subjects without any planted atrophy. Left: AUC "
+        "within folds of each cohort with its 95 % interval over subjects, and their mean, "
+        f"{interval(mean, low, high)} (95 %, Student; band); dotted: 0.5. Middle: p of each method in each cohort, for "
+        f"the regions that an effect of 1 would have changed; shaded: up to {NOMINAL:g}. Right: share of cohorts with "
+        f"p of at most {NOMINAL:g}, and share in which a study would report a detection (corrected over methods; "
+        "lowest row: by any method), with exact 95 % intervals; dashed: the nominal rate. Orange: compared with "
+        "permuted regions"
         f"{'; blue: compared with networks trained on shuffled diagnoses' * bool(methods['p'].notna().any())}."
     )
     title = "Where nothing was planted"

@@ -6,7 +6,7 @@ import numpy as np
 
 from voxelwhy.io.text import count, interval, listing, people
 from voxelwhy.report.figures.style import ACCENT, MUTED, RULE, SECOND, new_figure, save_figure, styled
-from voxelwhy.report.wording import INTERVALS, METRIC_TITLES
+from voxelwhy.report.wording import INTERVALS, METRIC_TITLES, describe_auc
 
 SHOWN = ("auc", "balanced_accuracy")
 
@@ -45,22 +45,22 @@ def draw_external(tables, out, *, split, n_models, model_titles, simulated, dpi=
         panels[1].plot([], [], "o-", color=colour, label=title)
     fig.legend(*panels[1].get_legend_handles_labels(), loc="outside lower right", ncols=2)
     caption = (
-        f"The {count(n_models, 'model')} of {split} tested on {listing(tables)}, by subject. Large points: models "
-        "pooled, with the 95 % interval; small points: single models; dotted line: 0.5. Each scan of another study is "
-        f"classified by each model. {INTERVALS} {'; '.join(words)}."
+        f"The {count(n_models, 'model')} of {split} tested on {listing(tables)}, by subject. Large points: all "
+        "models, with the 95 % interval; small points: single models; dotted line: 0.5. Each scan of another study is "
+        f"classified by each model. {describe_auc(next(iter(tables.values())))}{INTERVALS} {'; '.join(words)}."
     )
     title = f"Internal and external performance, {split}"
     return save_figure(fig, out, simulated=simulated, title=title, caption=caption, category="external", dpi=dpi)
 
 
 def _draw_row(axes, rows, height, colour):
-    """Draw one model on one cohort; returns its pooled value with the interval, in words."""
-    pooled, folds = rows[rows["fold"] == "all"].iloc[0], rows[rows["fold"] != "all"]
-    axes.hlines(height, pooled["low"], pooled["high"], color=colour, lw=1.6)
-    axes.plot(pooled["value"], height, "o", color=colour, ms=5.5)
+    """Draw one model on one cohort; returns its value over all folds with the interval, in words."""
+    row, folds = rows[rows["fold"] == "all"].iloc[0], rows[rows["fold"] != "all"]
+    axes.hlines(height, row["low"], row["high"], color=colour, lw=1.6)
+    axes.plot(row["value"], height, "o", color=colour, ms=5.5)
     if len(folds) > 1:
         axes.plot(folds["value"], np.full(len(folds), height - 0.09), "o", color=colour, ms=2.2, alpha=0.5)
-    return interval(pooled["value"], pooled["low"], pooled["high"])
+    return interval(row["value"], row["low"], row["high"])
 
 
 def _n(table):

@@ -8,7 +8,16 @@ import numpy as np
 
 from voxelwhy.io.text import count, interval, people
 from voxelwhy.report.figures.style import ACCENT, CYCLE, INK, MUTED, RULE, SECOND, new_figure, save_figure, styled
-from voxelwhy.report.wording import INTERVALS, METRIC_TITLES, describe_loss, describe_mask, describe_normalisation
+from voxelwhy.report.wording import (
+    INTERVALS,
+    METRIC_TITLES,
+    describe_auc,
+    describe_loss,
+    describe_mask,
+    describe_normalisation,
+    has_folds,
+    name_auc,
+)
 
 
 @styled
@@ -90,17 +99,18 @@ def draw_roc(bands, metrics, out, *, model_titles, simulated, n_bootstrap, of=""
     words = []
     for colour, (model, title) in zip((ACCENT, SECOND, *CYCLE), model_titles.items(), strict=False):
         band = bands[bands["model"] == model]
-        auc = _pooled(metrics, model, "auc")
+        auc = _of_all_folds(metrics, model, "auc")
         axes.fill_between(band["fpr"], band["low"], band["high"], color=colour, alpha=0.14, lw=0)
         axes.plot(band["fpr"], band["tpr"], color=colour, label=f"{title}, AUC {auc['value']:.2f}")
         words.append(f"{title} {interval(auc['value'], auc['low'], auc['high'])}")
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
     axes.set(xlabel="false positive rate (1 - specificity)", ylabel="true positive rate (sensitivity)")
     axes.legend(loc="lower right")
+    mean = ", mean over folds weighted by their numbers of pairs (vertical averaging)" if has_folds(metrics) else ""
     caption = (
-        f"ROC curves by subject, folds pooled ({people(auc['n_subjects'], auc['n_scans'], of)}). Bands: pointwise "
-        f"percentiles (95 %) of {n_bootstrap:,} bootstrap resamples of subjects, given these networks. AUC (95 % CI): "
-        f"{', '.join(words)}."
+        f"ROC curves by subject{mean} ({people(auc['n_subjects'], auc['n_scans'], of)}). Bands: pointwise "
+        f"percentiles (95 %) of {n_bootstrap:,} bootstrap resamples of subjects, given these networks. "
+        f"{name_auc(metrics)} (95 % CI): {', '.join(words)}."
     )
     title = "ROC curve"
     return save_figure(fig, out, simulated=simulated, title=title, caption=caption, category="performance", dpi=dpi)
@@ -162,9 +172,9 @@ def draw_metrics(metrics, out, *, model_titles, level, simulated, of="", dpi=150
     for offset, colour, (model, title) in zip((-0.13, 0.13), (ACCENT, SECOND), model_titles.items(), strict=False):
         for place, metric in enumerate(METRIC_TITLES):
             rows = shown[(shown["model"] == model) & (shown["metric"] == metric)]
-            pooled, folds = rows[rows["fold"] == "all"].iloc[0], rows[rows["fold"] != "all"]
-            axes.vlines(place + offset, pooled["low"], pooled["high"], color=colour, lw=1.6)
-            axes.plot(place + offset, pooled["value"], "o", color=colour, ms=5.5)
+            row, folds = rows[rows["fold"] == "all"].iloc[0], rows[rows["fold"] != "all"]
+            axes.vlines(place + offset, row["low"], row["high"], color=colour, lw=1.6)
+            axes.plot(place + offset, row["value"], "o", color=colour, ms=5.5)
             axes.plot(np.full(len(folds), place + offset + 0.07), folds["value"], "o", color=colour, ms=2.2, alpha=0.5)
         axes.plot([], [], "o-", color=colour, label=title)
     axes.set_xticks(range(len(METRIC_TITLES)), METRIC_TITLES.values())
@@ -173,14 +183,15 @@ def draw_metrics(metrics, out, *, model_titles, level, simulated, of="", dpi=150
     axes.grid(axis="y", color=RULE, lw=0.6)
     axes.legend(loc="lower right", ncols=2)
     caption = (
-        f"Out-of-sample performance by {level} ({people(pooled['n_subjects'], pooled['n_scans'], of)}). Large points: "
-        f"folds pooled, with the 95 % interval; small points: single folds; dotted line: 0.5. {INTERVALS}"
+        f"Out-of-sample performance by {level} ({people(row['n_subjects'], row['n_scans'], of)}). Large points: all "
+        f"folds, with the 95 % interval; small points: single folds; dotted line: 0.5. {describe_auc(metrics)}"
+        f"{INTERVALS}"
     )
     title = f"Performance by {level}"
     return save_figure(fig, out, simulated=simulated, title=title, caption=caption, category="performance", dpi=dpi)
 
 
-def _pooled(metrics, model, metric):
+def _of_all_folds(metrics, model, metric):
     chosen = metrics[
         (metrics["model"] == model)
         & (metrics["metric"] == metric)
