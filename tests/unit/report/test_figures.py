@@ -95,7 +95,7 @@ def draw_each(brain, predictions, metrics, folder):
     methods = {name: arrays[name] for name in maps}
     scores, distances = truth_and_distances(brain, methods)
     bands = pd.concat([roc_band(predictions, model=name, classes=CLASSES, n_bootstrap=50) for name in MODELS])
-    history = pd.DataFrame({"epoch": [1, 2], "train_loss": [1.0, 0.5], "train_accuracy": [0.5, 0.8]})
+    history = pd.DataFrame({"member": [0, 0], "epoch": [1, 2], "train_loss": [1.0, 0.5], "train_accuracy": [0.5, 0.8]})
     history = history.assign(validation_loss=np.nan, validation_accuracy=np.nan)
     quality = predictions.assign(correlation_brain=np.linspace(0.9, 0.5, 24), mask_dice=0.9, check=None)
     flow = {"rows": 30, "dropped": {"MCI": 4}, "scans": 26, "failed": {"truncated": {"AD": 1, "CN": 1}}, "subjects": 12}
@@ -387,7 +387,7 @@ def test_the_registration_page_shows_the_worst_first(tmp_path):
     ("network", "loss"), [("rieke2018", "cross-entropy"), ("small_dataset", "binary cross-entropy")]
 )
 def test_learning_curves_say_the_loss_and_how_it_was_trained(tmp_path, network, loss):
-    history = pd.DataFrame({"epoch": [1, 2], "train_loss": [1.0, 0.5], "train_accuracy": [0.5, 0.8]})
+    history = pd.DataFrame({"member": [0, 0], "epoch": [1, 2], "train_loss": [1.0, 0.5], "train_accuracy": [0.5, 0.8]})
     history = history.assign(validation_loss=np.nan, validation_accuracy=np.nan)
     settings = {"network": network, "optimiser": "rmsprop", "mask": "my_own.nii", "keep": "best_validation"}
     caption = performance.draw_learning_curves({0: history}, tmp_path / "curves", settings=settings, simulated=False)
