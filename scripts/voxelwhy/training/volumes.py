@@ -95,10 +95,13 @@ class Volumes:
         if self.grid is not None:
             self.grid.require(Grid.of(image), path)
         header = image.dataobj
-        values = np.asarray(header.get_unscaled()[self.box], dtype=np.float32)
+        # Files have their axes in the other order of memory: small integers are reordered faster than floats.
+        values = np.ascontiguousarray(header.get_unscaled()[self.box]).astype(np.float32)
         if header.slope != 1 or header.inter != 0:
-            values = values * np.float32(header.slope) + np.float32(header.inter)
-        return np.where(self.mask, values, np.float32(0))
+            values *= np.float32(header.slope)
+            values += np.float32(header.inter)
+        np.copyto(values, 0, where=~self.mask)
+        return values
 
     def uncrop(self, volume):
         """Place a cropped map (x, y, z) back on the grid, with 0 elsewhere."""
@@ -117,7 +120,10 @@ def inverse_spread(spread, mask):
 
 def _standardised(volume, mask):
     inside = volume[mask]
-    return np.where(mask, (volume - inside.mean()) / max(inside.std(), 1e-6), np.float32(0)).astype(np.float32)
+    values = volume - inside.mean()
+    values /= max(inside.std(), 1e-6)
+    np.copyto(values, 0, where=~mask)
+    return values
 
 
 @dataclass
