@@ -95,7 +95,7 @@ def make_cohort(seed, cores):
     with tempfile.NamedTemporaryFile("w", suffix=".yaml", delete=False) as file:
         yaml.safe_dump(study_config(seed), file)
     wanted = [f"results/recipes_{seed}/{name}" for name in (
-        "cohort/selected.tsv", "template/mask.nii.gz", "template/network_mask.nii.gz", "atlas/labels.nii.gz",
+        "cohort/selected.tsv", "template/brain_mask.nii.gz", "template/network_mask.nii.gz", "atlas/labels.nii.gz",
     )]  # fmt: skip
     command = [sys.executable, "-m", "snakemake", "--cores", str(cores), "--configfile", file.name, "--", *wanted]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
@@ -185,7 +185,7 @@ def _baseline(kind, scans, folder, channels, seed):
     folds = split_folds(scans, {"kind": "kfold", "folds": FOLDS, "validation_fraction": 0}, classes=CLASSES, seed=seed)
     brain, network_mask, labels = (
         nib.load(folder / name)
-        for name in ("template/mask.nii.gz", "template/network_mask.nii.gz", "atlas/labels.nii.gz")
+        for name in ("template/brain_mask.nii.gz", "template/network_mask.nii.gz", "atlas/labels.nii.gz")
     )
     atlas = read_table(folder / "atlas/regions.tsv", ATLAS)
     regions = BrainRegions(np.asarray(brain.dataobj) > 0, np.asarray(labels.dataobj).astype(int), atlas["region_id"])
