@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from voxelwhy.io.images import read_json
-from voxelwhy.io.tables import BASELINE_MAPS
+from voxelwhy.io.tables import BASELINE_MAPS, TRUTH, read_table
 from voxelwhy.jobs.doors import door
 from voxelwhy.report.figures.baseline import draw_baseline_map
 from voxelwhy.report.figures.imported import draw_imported
@@ -16,6 +16,10 @@ def draw_own(job, out, group):
     heatmaps = job.settings["heatmaps"]
     folders = dict(zip(heatmaps["methods"], job.input.maps, strict=True))
     counts = pd.read_csv(job.input.groups[0], sep="\t", index_col="group").loc[group]
+    planted = {}
+    if job.input.truth and group == job.settings["classes"]["positive"]:
+        log_jacobian = Path(job.input.planted[0], "log_jacobian.nii.gz")
+        planted = {"truth": read_table(job.input.truth[0], TRUTH), "log_jacobian_path": log_jacobian}
     draw_group_maps(
         {method: Path(folder, f"mean_{group}_scaled.nii.gz") for method, folder in folders.items()},
         job.input.t1,
@@ -24,6 +28,7 @@ def draw_own(job, out, group):
         n_subjects=int(counts["n_subjects"]),
         n_scans=int(counts["n_scans"]),
         settings=heatmaps,
+        **planted,
         **{name: job.settings[name] for name in ("simulated", "of", "n_folds")},
         **job.settings["shown"],
     )

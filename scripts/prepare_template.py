@@ -1,15 +1,20 @@
-"""Bring the template and its brain mask to the study's grid."""
+"""Bring the template and its brain mask to the study's grid, and the template to the grid on which maps are drawn."""
 
 import nibabel as nib
 
 from voxelwhy.io.images import write_json
 from voxelwhy.io.provenance import software_versions
 from voxelwhy.jobs.doors import door
-from voxelwhy.registration.template import make_template
+from voxelwhy.registration.template import DRAWN_MM, make_template
 
 with door(snakemake) as job:
-    t1, mask = make_template(job.settings["resolution_mm"], job.settings["grid"])
-    card = {"template": "ICBM152 2009a nonlinear symmetric, as nilearn ships it"} | job.settings
-    for image, path, sidecar in zip((t1, mask), (job.output.t1, job.output.mask), job.output.cards, strict=True):
+    resolution, grid = job.settings["resolution_mm"], job.settings["grid"]
+    t1, mask = make_template(resolution, grid)
+    drawn_mm = min(resolution, DRAWN_MM)
+    images = {job.output.t1: (t1, resolution), job.output.mask: (mask, resolution)}
+    images[job.output.background] = (make_template(drawn_mm, grid)[0], drawn_mm)
+    card = {"template": "ICBM152 2009a nonlinear symmetric, as nilearn ships it"}
+    for (path, (image, mm)), sidecar in zip(images.items(), job.output.cards, strict=True):
         nib.save(image, path)
-        write_json(sidecar, card | {"versions": software_versions(["nilearn"])})
+        made = {"resolution_mm": mm, "grid": grid, "versions": software_versions(["nilearn"])}
+        write_json(sidecar, card | made)

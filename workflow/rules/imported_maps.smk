@@ -39,7 +39,7 @@ if study.imported:
         input:
             maps=study.imported_files(".nii.gz"),
             cards=study.imported_files(".json"),
-            t1=rules.prepare_template.output.t1,
+            t1=rules.prepare_template.output.background,
         output:
             **figures("imported_maps/figures", shown.imported_figures, "heatmaps"),
         group:

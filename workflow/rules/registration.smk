@@ -3,6 +3,7 @@ Registration: every scan onto the template grid.
 
 IN   the scan's own file (path from cohort/scans.tsv), template/
 OUT  template/t1.nii.gz, brain_mask.nii.gz    ICBM152 on the study's grid
+     template/background.nii.gz               the same at 1 mm (or finer, as the study), over which maps are drawn
      template/head.nii.gz                     with its skull, for a study of whole heads
      registered/<scan_id>/t1.nii              the scan on that grid, int16 with scale
      registered/<scan_id>/brain_mask.nii.gz   for a whole head: the brain mask in the scan's own space
@@ -25,7 +26,8 @@ rule prepare_template:
     output:
         t1="<results>/template/t1.nii.gz",
         mask="<results>/template/brain_mask.nii.gz",
-        cards=["<results>/template/t1.json", "<results>/template/brain_mask.json"],
+        background="<results>/template/background.nii.gz",
+        cards=expand("<results>/template/{image}.json", image=["t1", "brain_mask", "background"]),
     group:
         "prepare"
     resources:

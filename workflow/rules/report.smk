@@ -35,7 +35,9 @@ rule draw_heatmaps:
     input:
         maps=study.maps,
         groups=study.groups,
-        t1=rules.prepare_template.output.t1,
+        t1=rules.prepare_template.output.background,
+        truth=study.detections,
+        planted=study.planted_maps,
     output:
         **figures("splits/{split}/figures", shown.figures["heatmaps"], "heatmaps"),
     group:
@@ -43,7 +45,7 @@ rule draw_heatmaps:
     resources:
         **ask.maps,
     params:
-        settings=facts("heatmaps", "n_folds", "shown", "simulated", "of"),
+        settings=facts("heatmaps", "n_folds", "shown", "simulated", "of", "classes"),
     script:
         "../../scripts/draw_heatmaps.py"
 
@@ -55,7 +57,7 @@ if study.accuracy:
         input:
             maps=study.baseline_files(".nii.gz"),
             cards=study.baseline_files(".json"),
-            t1=rules.prepare_template.output.t1,
+            t1=rules.prepare_template.output.background,
         output:
             **figures("splits/{split}/figures", shown.figures["baseline"], "heatmaps"),
         wildcard_constraints:

@@ -237,6 +237,14 @@ class Study:
         planted = self.simulated and wildcards.split in self.own_explained
         return [self.path(f"splits/{wildcards.split}/evaluation/truth.tsv")] if planted else []
 
+    def detections(self, wildcards):
+        """The verdicts that stand over the maps of patients; none where nothing is planted."""
+        return self.truth(wildcards) if self.planted else []
+
+    def planted_maps(self, wildcards):
+        """The folder of the planted disease that is drawn beside the maps of patients."""
+        return [self.path("simulation/truth")] if self.detections(wildcards) else []
+
     def truth_regions(self, wildcards):
         return [path.replace("truth.tsv", "truth_regions.tsv") for path in self.truth(wildcards)]
 

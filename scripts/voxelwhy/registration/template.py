@@ -17,6 +17,8 @@ from voxelwhy.io.scans import looks_skull_stripped, read_scan
 # Limits of the resolution. The source has 1 mm, so a finer grid adds no detail; above 10 mm no anatomy is left to
 # register.
 FINEST_MM, COARSEST_MM = 0.5, 10.0
+#: Voxel size of the template over which maps of a coarser grid are drawn: that of its file.
+DRAWN_MM = 1
 
 HEAD_FILE = "mni_icbm152_t1_tal_nlin_sym_09a.nii"
 # A whole-head template must show its brain where ICBM152 has it. Measured at 4 mm inside the brain, the correlation

@@ -6,8 +6,9 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import ndimage
 
-from voxelwhy.errors import InputError, ShapeError
+from voxelwhy.errors import InputError
 from voxelwhy.evaluation.agreement import compare_maps
 from voxelwhy.evaluation.metrics import confusion, roc_band, score_predictions
 from voxelwhy.evaluation.truth import PlantedRegions, score_truth
@@ -342,13 +343,34 @@ def test_the_scale_leaves_the_anatomy_visible():
     assert slices.colour_scale(patch, np.ones_like(patch, bool)) == slices.Scale(0.0, 0.5)
 
 
-def test_a_map_on_another_grid_is_refused(brain, tmp_path):
-    save_image(tmp_path / "other.nii.gz", np.ones((5, 5, 5)), np.eye(4))
-    options = {"group": "AD", "n_subjects": 1, "n_scans": 1, "settings": SETTINGS, "simulated": False}
-    with pytest.raises(ShapeError, match="map of occlusion"):
-        relevance.draw_group_maps(
-            {"occlusion": tmp_path / "other.nii.gz"}, brain["paths"]["t1"], tmp_path / "m", **options
-        )
+def test_a_map_on_another_grid_is_interpolated_at_the_points_of_the_template(tmp_path):
+    """Against scipy at the millimetres of each voxel; a map on the same grid is not touched."""
+    coarse, fine = np.diag([4.0, 4, 4, 1]), np.diag([1.0, 1, 1, 1])
+    coarse[:3, 3], fine[:3, 3] = (-10, -8, -6), (-9, -7, -5)
+    values, shape = np.random.default_rng(1).random((7, 6, 5)).astype(np.float32), (20, 18, 14)
+    save_image(tmp_path / "map.nii.gz", values, coarse)
+    where = (np.indices(shape).reshape(3, -1) + fine[:3, 3:] - coarse[:3, 3:]) / 4
+    expected = ndimage.map_coordinates(values, where, order=1, mode="constant").reshape(shape)
+    np.testing.assert_allclose(slices.on_grid(tmp_path / "map.nii.gz", shape, fine), expected, atol=1e-5)
+    assert np.array_equal(slices.on_grid(tmp_path / "map.nii.gz", values.shape, coarse), values)
+
+
+def test_patients_maps_stand_beside_what_was_planted_with_their_verdicts(brain, tmp_path):
+    change = np.zeros(brain["grid"].shape, np.float32)
+    change[5:8, 5:8, 5:8], change[9, 9, 9] = -0.3, 0.5
+    save_image(tmp_path / "change.nii.gz", change, brain["grid"].affine)
+    assert relevance.planted_loss(tmp_path / "change.nii.gz").get_fdata().max() == pytest.approx(0.3)
+    verdicts = pd.DataFrame({"method": ["occlusion"], "verdict": ["detected"], "p_family": [0.05]})
+    options = {"group": "AD", "n_subjects": 1, "n_scans": 1, "settings": SETTINGS, "simulated": True}
+    maps = {"occlusion": tmp_path / "change.nii.gz"}
+    caption = relevance.draw_group_maps(
+        maps, brain["paths"]["t1"], tmp_path / "m", truth=verdicts, log_jacobian_path=maps["occlusion"], **options
+    )
+    assert "First column: the planted loss of volume" in caption and "interpolated" not in caption
+    drawn = (tmp_path / "m.svg").read_text()
+    assert "planted" in drawn.lower() and "detected, p = 0.050" in drawn
+    none = relevance.draw_group_maps(maps, brain["paths"]["t1"], tmp_path / "n", **options)
+    assert "First column" not in none and "detected" not in (tmp_path / "n.svg").read_text()
 
 
 def test_the_flow_adds_up():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from voxelwhy.io.text import count, people
 from voxelwhy.report.figures import slices as sl
-from voxelwhy.report.figures.relevance import LEFT_IS, SCALE_NOTE, mosaic
+from voxelwhy.report.figures.relevance import LEFT_IS, SCALE_NOTE, describe_interpolation, mosaic
 from voxelwhy.report.figures.style import save_figure, styled
 from voxelwhy.report.wording import describe_baseline, describe_baseline_maps
 
@@ -17,7 +17,7 @@ def draw_baseline_map(
 
     Parameters
     ----------
-    maps : {"weights": path, "pattern": path}, NIfTI on the template's grid
+    maps : {"weights": path, "pattern": path}, NIfTI in template space
     template_path : path; brain, 0 outside
     out : path without suffix; writes .png, .svg, .json
     card : dict, the JSON of one of the maps
@@ -28,7 +28,6 @@ def draw_baseline_map(
 
     Raises
     ------
-    ShapeError : a map is not of the template's shape.
     InputError : a slice lies outside the template.
     """
     fig = mosaic(maps, template_path, template_path, axis, slices_mm)
@@ -37,7 +36,8 @@ def draw_baseline_map(
     caption = (
         f"The baseline, a {describe_baseline(card['baseline'])}, fitted on the training and validation scans of "
         f"{count(card['n_folds'], 'fold')} ({people(card['n_subjects'], card['n_scans'])}). "
-        f"{describe_baseline_maps(card)} {scale}. "
+        f"{describe_baseline_maps(card)} {scale}"
+        f"{describe_interpolation(maps['weights'], template_path)}. "
         f"{axis.capitalize()} slices, coordinates in template space; the left of each slice is {LEFT_IS[axis]}."
     )
     title = "Weights and pattern of the baseline"

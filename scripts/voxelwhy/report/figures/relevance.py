@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import nibabel as nib
 import numpy as np
 
-from voxelwhy.errors import InputError, ShapeError
-from voxelwhy.io.text import count, method_title, people
+from voxelwhy.errors import InputError
+from voxelwhy.io.text import count, method_title, p_value, people
 from voxelwhy.report.figures import slices as sl
 from voxelwhy.report.figures.style import ACCENT, CYCLE, MUTED, RULE, new_figure, save_figure, styled
 from voxelwhy.report.wording import describe_clipping, describe_method, describe_target, group_title
 
 LEFT_IS = {"coronal": "the left of the brain", "axial": "the left of the brain", "sagittal": "posterior"}
+#: Title of the column of the planted loss.
+PLANTED = "planted loss"
 #: Largest p at which a region is marked as more relevant than chance.
 ALPHA = 0.05
 SCALE_NOTE = (
@@ -33,6 +36,8 @@ def draw_group_maps(
     simulated,
     n_folds=None,
     of="",
+    truth=None,
+    log_jacobian_path=None,
     axis="coronal",
     slices_mm=sl.DEFAULT_SLICES_MM,
     dpi=150,
@@ -41,12 +46,14 @@ def draw_group_maps(
 
     Parameters
     ----------
-    maps : {method: path of a NIfTI on the template's grid}, means of maps scaled to a sum of absolute values of 1
-    template_path : path; brain, 0 outside
+    maps : {method: path of a NIfTI in template space}, means of maps scaled to a sum of absolute values of 1
+    template_path : path; brain, 0 outside. Maps on another grid are interpolated linearly to its grid
     out : path without suffix; writes .png, .svg, .json
     group : str; a class, "all", "TP", "FP", "TN" or "FN"
     settings : dict, the study's heatmap settings (target, output, methods)
     of : str, names the cohort if the scans are another study's (io.text.of_cohort)
+    truth : DataFrame by tables.TRUTH, optional; the verdict of each method stands over its maps
+    log_jacobian_path : path of a NIfTI, optional; the planted loss of volume is drawn in the first column
 
     Returns
     -------
@@ -54,20 +61,28 @@ def draw_group_maps(
 
     Raises
     ------
-    ShapeError : a map is not of the template's shape.
     InputError : a slice lies outside the template, or there is no map.
 
     References
     ----------
     Rieke et al. 2018, figure 2.
     """
-    fig = mosaic(maps, template_path, template_path, axis, slices_mm)
+    columns, notes, planted = dict(maps), {}, ""
+    if log_jacobian_path is not None:
+        columns = {PLANTED: planted_loss(log_jacobian_path)} | columns
+        notes = {row.method: _verdict_note(row) for row in truth.itertuples()}
+        planted = (
+            "First column: the planted loss of volume (negative log-Jacobian of the disease at severity 1, with a "
+            "scale of its own), which the networks have not seen; above each method, its verdict. "
+        )
+    fig = mosaic(columns, template_path, template_path, axis, slices_mm, notes=notes)
     described = [describe_method(name, settings.get("methods", {}).get(name)) for name in maps]
     folds = f"; {count(n_folds, 'fold')}, each scan explained with the network of its own fold" if n_folds else ""
     caption = (
         f"Mean relevance of {group_title(group)} ({people(n_subjects, n_scans, of)}{folds}; mean of maps scaled to a "
         "sum of absolute values of 1, so that no network with large gradients dominates). Relevance explains the "
-        f"{describe_target(settings)}{describe_clipping(settings)}. Methods: {'; '.join(described)}. {SCALE_NOTE}. "
+        f"{describe_target(settings)}{describe_clipping(settings)}. {planted}Methods: {'; '.join(described)}. "
+        f"{SCALE_NOTE}{describe_interpolation(next(iter(maps.values())), template_path)}. "
         f"{axis.capitalize()} slices, coordinates in template space; the left of each slice is {LEFT_IS[axis]}. "
         "Relevance outside the brain or the network's mask is not shown."
     )
@@ -120,8 +135,32 @@ def draw_scan_maps(
     return save_figure(fig, out, simulated=simulated, title=title, caption=caption, category="single_scans", dpi=dpi)
 
 
-def mosaic(maps, anatomy_path, brain_path, axis_name, slices_mm):
-    """A figure of maps ({name: path}) over anatomy: maps in columns, each with its scale; slices in rows."""
+def planted_loss(log_jacobian_path):
+    """The loss of volume of a log-Jacobian image, as an image: its negative, 0 where volume is gained."""
+    image = nib.load(log_jacobian_path)
+    return nib.Nifti1Image(np.maximum(-np.asarray(image.dataobj, dtype=np.float32), 0), image.affine)
+
+
+def _verdict_note(row):
+    """The verdict of a method (a row of tables.TRUTH) in two words, with its p; nothing without enough draws."""
+    return "" if row.verdict == "no verdict" else f"{row.verdict}, {p_value(row.p_family)}"
+
+
+def describe_interpolation(map_path, template_path):
+    """The clause of a caption that tells at which voxel size the maps were computed, if they are drawn at another."""
+    own, drawn = (float(nib.load(path).header.get_zooms()[0]) for path in (map_path, template_path))
+    return "" if abs(own - drawn) < 1e-3 else f"; maps of {own:g} mm, interpolated linearly to {drawn:g} mm"
+
+
+def mosaic(maps, anatomy_path, brain_path, axis_name, slices_mm, *, notes=None):
+    """A figure of maps over anatomy: maps in columns, each with its scale and title; slices in rows.
+
+    Parameters
+    ----------
+    maps : {name: path or nibabel image}; a map on another grid is interpolated linearly to that of the anatomy
+    anatomy_path, brain_path : paths on one grid
+    notes : {name: text}, optional; a line below the title of a map
+    """
     if not maps:
         raise InputError("there is no relevance map to draw")
     axis = sl.AXES[axis_name]
@@ -150,9 +189,7 @@ def mosaic(maps, anatomy_path, brain_path, axis_name, slices_mm):
         },
     )
     for column, (method, path) in enumerate(maps.items()):
-        relevance, own = sl.load_canonical(path)
-        if relevance.shape != anatomy.shape or not np.allclose(own, affine, atol=1e-3):
-            raise ShapeError(f"the map of {method} ({path}) is not on the template's grid: shape {relevance.shape}")
+        relevance = sl.on_grid(path, anatomy.shape, affine)
         scale = sl.colour_scale(relevance, brain)
         for row, index in enumerate(indices):
             below, above = (sl.take_slice(data, axis, index)[rows, columns] for data in (anatomy, relevance * brain))
@@ -160,7 +197,13 @@ def mosaic(maps, anatomy_path, brain_path, axis_name, slices_mm):
             if column == 0:
                 grid[row, 0].set_ylabel(sl.slice_label(affine, axis, index), fontsize=8)
         sl.draw_scale(grid[-1, column], scale)
-        grid[0, column].set_title(method_title(method).replace(" ", "\n", 1), fontsize=8.5, loc="center")
+        title = method_title(method).replace(" ", "\n", 1)
+        grid[0, column].set_title(title, fontsize=8.5, loc="center", pad=14 if notes else None)
+        if note := (notes or {}).get(method):
+            grid[0, column].annotate(
+                note, (0.5, 1), (0, 3), xycoords="axes fraction", textcoords="offset points", ha="center", fontsize=6.5,
+                color=ACCENT if note.startswith("detected") else MUTED,
+            )  # fmt: skip
     return fig
 
 

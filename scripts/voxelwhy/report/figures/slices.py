@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import matplotlib
 import nibabel as nib
 import numpy as np
+from nilearn.image import resample_img
 
 from voxelwhy.errors import InputError
 from voxelwhy.report.figures.style import HOT
@@ -30,14 +31,14 @@ class Scale:
 
 
 def load_canonical(path):
-    """Array and affine of an image in RAS+ order.
+    """Array and affine of an image, or of the file at a path, in RAS+ order.
 
     Raises
     ------
     InputError
         The axes are oblique: a slice would not lie at one coordinate.
     """
-    image = nib.as_closest_canonical(nib.load(path))
+    image = nib.as_closest_canonical(path if isinstance(path, nib.Nifti1Image) else nib.load(path))
     off_axis = np.abs(image.affine[:3, :3] - np.diag(np.diag(image.affine)[:3])).max()
     if off_axis > 1e-3:
         raise InputError(
@@ -46,6 +47,26 @@ def load_canonical(path):
             found=f"{off_axis:.3g}",
         )
     return np.asarray(image.dataobj, dtype=np.float32), image.affine
+
+
+def on_grid(image, shape, affine):
+    """Values of an image (or of the file at a path) in RAS+ order on a grid, interpolated linearly; 0 beyond its edge.
+
+    An image that lies on the grid is returned as it is.
+    """
+    data, own = load_canonical(image)
+    if data.shape == tuple(shape) and np.allclose(own, affine, atol=1e-3):
+        return data
+    moved = resample_img(
+        nib.Nifti1Image(data, own),
+        target_affine=affine,
+        target_shape=shape,
+        interpolation="linear",
+        fill_value=0,
+        force_resample=True,
+        copy_header=True,
+    )
+    return np.asarray(moved.dataobj, dtype=np.float32)
 
 
 def slice_index(affine, axis, millimetres, length):
