@@ -8,12 +8,14 @@ import pandas as pd
 
 from voxelwhy.evaluation.shuffled import join_folds
 from voxelwhy.evaluation.truth import PlantedRegions, resample_log_jacobian, score_truth
-from voxelwhy.io.images import Grid, save_image
+from voxelwhy.io.images import Grid, save_image, write_json
 from voxelwhy.io.tables import (
     ATLAS,
     BASELINE_RELEVANCE,
+    PREDICTIONS,
     REGIONS,
     SCORED_REGIONS,
+    SELECTED,
     SHUFFLED,
     TRUTH,
     TRUTH_DRAWS,
@@ -22,6 +24,7 @@ from voxelwhy.io.tables import (
 )
 from voxelwhy.jobs.doors import door
 from voxelwhy.training.baseline_maps import baseline_enrichment, load_baseline_maps
+from voxelwhy.training.volumes import counted_voxels, registered_paths
 
 SETTINGS = {"threshold": "threshold", "n_permutations": "permutations", "seed": "seed"}
 
@@ -57,6 +60,26 @@ with door(snakemake) as job:
         own, drawn = baseline_enrichment(read_table(relevance, BASELINE_RELEVANCE))
         enrichment |= {name: values.loc[ids].to_numpy() for name, values in own.items()}
         scored.append(score(load_baseline_maps(paths), enrichment, drawn))
-    for tables, path, schema in zip(zip(*scored, strict=True), job.output[:2], (TRUTH, TRUTH_DRAWS), strict=True):
+    written = ((job.output.scores, TRUTH), (job.output.draws, TRUTH_DRAWS))
+    for tables, (path, schema) in zip(zip(*scored, strict=True), written, strict=True):
         write_table(pd.concat(tables, ignore_index=True), path, schema)
+    if job.input.models:
+        from voxelwhy.evaluation.cam import examine_grad_cam  # here, because it needs torch
+
+        scans = pd.concat([read_table(path, PREDICTIONS) for path in job.input.predictions])
+        network_mask = nib.load(job.input.network_mask)
+        facts, cam_maps = examine_grad_cam(
+            dict(enumerate(job.input.models)),
+            scans[scans["label"] == positive],
+            registered_paths(read_table(job.input.selected, SELECTED)),
+            labels,
+            counted_voxels(nib.load(job.input.mask), network_mask),
+            network_mask,
+            planted,
+            settings["cam"],
+            threshold=settings["threshold"],
+        )
+        for name, values in cam_maps.items():
+            save_image(getattr(job.output, name), values.astype(np.float32), grid.affine, {"simulated": True})
+        write_json(job.output.cam, facts)
     write_table(planted.table(enrichment, settings["threshold"]), job.output.regions, SCORED_REGIONS)

@@ -9,6 +9,7 @@ OUT  splits/<split>/evaluation/metrics.tsv, roc.tsv    accuracy and AUC (within 
      splits/<split>/evaluation/truth.tsv               each method against the planted disease (simulated cohorts only)
      splits/<split>/evaluation/truth_draws.tsv         the score of each draw of shuffled diagnoses
      splits/<split>/evaluation/truth_regions.tsv       that disease by region, with sign
+     splits/<split>/evaluation/grad_cam.json, *.nii.gz why Grad-CAM shows what it shows of it
      splits/<split>/evaluation/log_jacobian.nii.gz     that disease on the study's grid
      splits/<split>/evaluation/summary.json            the three sentences that summarise the study
 
@@ -104,7 +105,12 @@ if study.simulated:
             atlas="<results>/atlas/regions.tsv",
             shuffled=once_read(ask.shuffled_parts),
             baseline=study.baseline_scored,
+            models=study.of_cam(study.models),
+            predictions=study.of_cam(study.predictions),
+            selected=study.of_cam("<results>/cohort/selected.tsv"),
+            network_mask=study.of_cam(rules.prepare_mask.output.mask),
         output:
+            **shown.cam,
             scores="<results>/splits/{split}/evaluation/truth.tsv",
             draws="<results>/splits/{split}/evaluation/truth_draws.tsv",
             regions="<results>/splits/{split}/evaluation/truth_regions.tsv",
@@ -115,7 +121,7 @@ if study.simulated:
         resources:
             **ask.maps,
         params:
-            settings=facts("methods", "classes", "threshold", "permutations", "seed"),
+            settings=facts("methods", "classes", "threshold", "permutations", "seed", "cam"),
         script:
             "../../scripts/score_truth.py"
 

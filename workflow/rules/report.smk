@@ -173,7 +173,9 @@ if study.simulated:
             truth="<results>/splits/{split}/evaluation/truth.tsv",
             log_jacobian="<results>/splits/{split}/evaluation/log_jacobian.nii.gz",
             groups=study.groups,
-            t1=rules.prepare_template.output.t1,
+            t1=rules.prepare_template.output.background,
+            maps=study.maps,
+            cam=list(shown.cam.values()),
         output:
             **figures("splits/{split}/figures", shown.figures["truth"], "truth"),
         group:

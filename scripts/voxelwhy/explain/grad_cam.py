@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+import numpy as np
+
 from voxelwhy.explain._shared.cam import channel_weights, draw, look, positive_sum
 from voxelwhy.explain._shared.placement import check_interpolation
 from voxelwhy.explain._shared.prepare import class_score, each_image
@@ -18,6 +22,7 @@ def grad_cam(
     cuda=None,
     verbose=False,
     *,
+    cellwise=False,
     device="auto",
 ):
     """Relevance of each position: the positive part of a layer's channels, summed with their mean gradients as weights.
@@ -37,6 +42,11 @@ def grad_cam(
     apply_softmax : True explains the probability, False the logit.
     cuda, device : device is "auto", "cpu", "cuda" or "cuda:N"; cuda=True selects the first CUDA device.
     verbose : print the prediction and what the method does, and show a progress bar.
+    cellwise : False weights a channel by its mean gradient over all cells, as in the paper. This suits networks that
+        end in a mean over the cells, where the gradient is the same in each. If a dense layer follows the cells,
+        gradients of opposite sign cancel in the mean. True multiplies each cell by its own gradient instead
+        (HiResCAM): if one dense layer follows, the sum over cells, before the positive part, is the logit less its
+        bias.
 
     Returns
     -------
@@ -52,7 +62,7 @@ def grad_cam(
 
     References
     ----------
-    Selvaraju et al. 2017, Grad-CAM (arXiv 1610.02391).
+    Selvaraju et al. 2017, Grad-CAM (arXiv 1610.02391); Draelos & Carin 2020, HiResCAM (arXiv 2011.08891).
 
     Examples
     --------
@@ -74,7 +84,38 @@ def grad_cam(
 
     def explain(batch, target):
         seen = look(model, batch, target, last_conv_layer, lambda *of: class_score(*of, apply_softmax))
-        cells = positive_sum(channel_weights(seen.gradient), seen)
+        cells = positive_sum(seen.gradient if cellwise else channel_weights(seen.gradient), seen)
         return draw(cells, seen, batch, interpolation) if resize else cells
 
     return each_image(explain, model, image, target_class=target_class, device=device, cuda=cuda, verbose=verbose)
+
+
+class Cells(NamedTuple):
+    """What Grad-CAM sees of one image: the centres of the layer's cells along each axis, in voxels; and `kept`.
+
+    `kept` is the share of the gradient that its mean over the cells keeps: the sum over channels of the absolute mean
+    gradients, divided by that of the mean absolute gradients. It is 1 if the gradient is the same in each cell, and 0
+    if gradients of opposite sign cancel.
+    """
+
+    centres: list
+    kept: float
+
+
+def grad_cam_cells(model, image, target_class, last_conv_layer=None, apply_softmax=True, *, device="auto"):
+    """Describe the layer that `grad_cam` uses for one image; arguments and errors as there.
+
+    Returns
+    -------
+    Cells
+    """
+    found = []
+
+    def describe(batch, target):
+        seen = look(model, batch, target, last_conv_layer, lambda *of: class_score(*of, apply_softmax))
+        mean, size = channel_weights(seen.gradient).abs().sum(), channel_weights(seen.gradient.abs()).sum()
+        found.append(Cells(seen.field.centres(seen.output.shape[2:]), float(mean / size) if size > 0 else np.nan))
+        return np.zeros(batch.shape[2:], np.float32)
+
+    each_image(describe, model, image, target_class=target_class, device=device, cuda=None, verbose=False)
+    return found[0]

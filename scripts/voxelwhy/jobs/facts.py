@@ -120,6 +120,13 @@ class Facts:
         kind = evaluation["baseline"]
         return {"kind": kind} | ({"smoothing_mm": evaluation["smoothing_mm"]} if kind == "voxelwise" else {})
 
+    def cam(self, split):
+        """What the examination of Grad-CAM needs of the settings; nothing where there is none."""
+        if not self.study.examines_cam:
+            return {}
+        heatmaps, network = self.study.heatmaps, self.study.network["network"]
+        return {"output": heatmaps["output"], "options": heatmaps["methods"]["grad_cam"] or {}, "network": network}
+
     def n_draws(self, split):
         return len(self.study.draws)
 

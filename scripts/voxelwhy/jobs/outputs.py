@@ -6,7 +6,10 @@ COHORT_FIGURES = ("flow", "registration", "quality")
 #: Figures and tables that exist for the study's own scans only: learning curves, maps of the baseline, and what was
 #: planted.
 OF_OWN_SCANS = ("learning_curves", "baseline_map", "baseline_regions")
-OF_OWN_SCANS += ("truth_map", "truth_scores", "truth", "truth_regions")
+OF_OWN_SCANS += ("truth_map", "truth_scores", "truth_cam", "truth", "truth_regions")
+#: What score_truth writes on Grad-CAM, by name of the output.
+CAM_FILES = {"cam": "grad_cam.json", "cellwise": "grad_cam_cellwise.nii.gz", "ceiling": "grad_cam_ceiling.nii.gz"}
+CAM_FILES |= {"cellwise_card": "grad_cam_cellwise.json", "ceiling_card": "grad_cam_ceiling.json"}
 
 
 class Outputs:
@@ -30,8 +33,10 @@ class Outputs:
             "baseline": ["baseline_map"] * study.accuracy,
             "regions": [f"regions_{group}" for group in groups],
             "agreement": ["agreement", "saturation"],
-            "truth": ["truth_map", "truth_scores"] * study.simulated,
+            "truth": ["truth_map", "truth_scores"] * study.simulated + ["truth_cam"] * study.examines_cam,
         }
+        folder = study.path("splits/{split}/evaluation")
+        self.cam = {name: f"{folder}/{file}" for name, file in CAM_FILES.items()} if study.examines_cam else {}
         self.split_tables = ["table1", *["metrics"] * study.accuracy]
         self.relevance_tables = ["agreement", *self.figures["regions"], *["truth", "truth_regions"] * study.simulated]
         self.baseline_tables = ["baseline_regions"] * study.accuracy

@@ -245,6 +245,17 @@ class Study:
         """The folder of the planted disease that is drawn beside the maps of patients."""
         return [self.path("simulation/truth")] if self.detections(wildcards) else []
 
+    @property
+    def examines_cam(self):
+        """Whether the report tells what Grad-CAM's cells can show of the planted disease."""
+        return self.planted and "grad_cam" in self.methods
+
+    def of_cam(self, inputs):
+        """Inputs of score_truth that only the examination of Grad-CAM needs: a function of wildcards, or a path."""
+        if not self.examines_cam:
+            return []
+        return inputs
+
     def truth_regions(self, wildcards):
         return [path.replace("truth.tsv", "truth_regions.tsv") for path in self.truth(wildcards)]
 

@@ -6,9 +6,13 @@ import numpy as np
 
 from voxelwhy.io.text import listing, method_title, p_value, people
 from voxelwhy.report.figures import slices as sl
+from voxelwhy.report.figures.relevance import SCALE_NOTE, describe_interpolation, mosaic
 from voxelwhy.report.figures.style import ACCENT, INK, MUTED, RULE, SECOND, new_figure, save_figure, styled
 from voxelwhy.report.relevance_tables import describe_reference
 from voxelwhy.report.wording import describe_target
+
+#: Titles of the columns beside that of Grad-CAM.
+CEILING, CELLWISE = "planted loss on its cells", "cell by cell"
 
 
 @styled
@@ -28,8 +32,8 @@ def draw_truth_map(
 
     Parameters
     ----------
-    log_jacobian_path : path of the NIfTI on the template's grid
-    template_path : path; brain, 0 outside
+    log_jacobian_path : path of a NIfTI in template space
+    template_path : path; brain, 0 outside. A map on another grid is interpolated linearly to its grid
     threshold : float; a voxel counts as lost if its log-Jacobian is below -threshold
     planted : bool; False for a null cohort, for which the disease of an effect of 1 is drawn
 
@@ -39,7 +43,7 @@ def draw_truth_map(
     """
     number = sl.AXES[axis]
     anatomy, affine = sl.load_canonical(template_path)
-    change, _ = sl.load_canonical(log_jacobian_path)
+    change = sl.on_grid(log_jacobian_path, anatomy.shape, affine)
     brain = anatomy > 0
     rows, columns = sl.crop_box(brain, number)
     limit = float(np.percentile(np.abs(change[brain]), 99.9)) or 1.0
@@ -126,6 +130,53 @@ def draw_truth_scores(truth, out, *, settings, n_subjects, n_scans, group, simul
     )
     title = "Detection of the planted atrophy by method" if planted else "False detections of atrophy by method"
     return save_figure(fig, out, simulated=simulated, title=title, caption=caption, category="truth", dpi=dpi)
+
+
+@styled
+def draw_cam(
+    columns, template_path, out, *, facts, own, simulated, axis="coronal", slices_mm=sl.DEFAULT_SLICES_MM, dpi=150
+):
+    """Grad-CAM beside the planted loss on its cells, and beside the maps in which each cell has its own weight.
+
+    Parameters
+    ----------
+    columns : {"ceiling", "grad_cam", "cellwise"}: path of each map
+    template_path : path; brain, 0 outside
+    facts : dict of `evaluation.cam.examine_grad_cam`
+    own : row of Grad-CAM in tables.TRUTH
+
+    Returns
+    -------
+    str, the caption
+    """
+    titles = {
+        "ceiling": (CEILING, facts["ceiling_auprc"]),
+        "grad_cam": ("grad_cam", own.region_auprc),
+        "cellwise": (CELLWISE, facts["cellwise_auprc"]),
+    }
+    maps = {titles[name][0]: path for name, path in columns.items()}
+    notes = {title: f"AUPRC {auprc:.2f}" for title, auprc in titles.values()}
+    fig = mosaic(maps, template_path, template_path, axis, slices_mm, notes=notes)
+    caption = f"{describe_cam(facts, own)} {SCALE_NOTE}{describe_interpolation(columns['ceiling'], template_path)}."
+    title = "Why Grad-CAM shows what it shows"
+    return save_figure(fig, out, simulated=simulated, title=title, caption=caption, category="truth", dpi=dpi)
+
+
+def describe_cam(facts, own):
+    """What limits Grad-CAM, in sentences whose numbers are those of `evaluation.cam.examine_grad_cam`."""
+    beyond = facts["ceiling_auprc"] > np.nanmax([own.region_chance, own.shuffled_high])
+    shuffled = f" (shuffled diagnoses: up to {own.shuffled_high:.2f})" if own.n_shuffled else ""
+    step = float(np.nanmean(facts["step_mm"]))
+    who = people(facts["n_subjects"], facts["n_scans"])
+    return (
+        f"Grad-CAM draws {' x '.join(map(str, facts['cells']))} cells, {step:g} mm apart. Left: the planted loss itself "
+        f"on these cells, which has an AUPRC over regions of {facts['ceiling_auprc']:.2f}{shuffled}: the size of the "
+        f"cells alone {'does not keep' if beyond else 'may keep'} the method from detecting it. Middle: Grad-CAM, "
+        f"{own.region_auprc:.2f}. It weights a channel by its mean gradient over all cells, which here keeps "
+        f"{facts['kept']:.0%} ({facts['kept_low']:.0%} to {facts['kept_high']:.0%}) of the gradient's size; the "
+        f"rest cancels between cells of opposite sign. Right: each cell multiplied by its own gradient instead (HiResCAM, "
+        f"`cellwise`), {facts['cellwise_auprc']:.2f}. Mean of scaled maps, {who}."
+    )
 
 
 def _auprc_panel(axes, truth, places):
