@@ -166,16 +166,16 @@ def describe_cam(facts, own):
     """What limits Grad-CAM, in sentences whose numbers are those of `evaluation.cam.examine_grad_cam`."""
     beyond = facts["ceiling_auprc"] > np.nanmax([own.region_chance, own.shuffled_high])
     shuffled = f" (shuffled diagnoses: up to {own.shuffled_high:.2f})" if own.n_shuffled else ""
-    step = float(np.nanmean(facts["step_mm"]))
-    who = people(facts["n_subjects"], facts["n_scans"])
+    cells, step = " x ".join(map(str, facts["cells"])), float(np.nanmean(facts["step_mm"]))
+    kept = f"{facts['kept']:.0%} ({facts['kept_low']:.0%} to {facts['kept_high']:.0%})"
     return (
-        f"Grad-CAM draws {' x '.join(map(str, facts['cells']))} cells, {step:g} mm apart. Left: the planted loss itself "
-        f"on these cells, which has an AUPRC over regions of {facts['ceiling_auprc']:.2f}{shuffled}: the size of the "
-        f"cells alone {'does not keep' if beyond else 'may keep'} the method from detecting it. Middle: Grad-CAM, "
-        f"{own.region_auprc:.2f}. It weights a channel by its mean gradient over all cells, which here keeps "
-        f"{facts['kept']:.0%} ({facts['kept_low']:.0%} to {facts['kept_high']:.0%}) of the gradient's size; the "
-        f"rest cancels between cells of opposite sign. Right: each cell multiplied by its own gradient instead (HiResCAM, "
-        f"`cellwise`), {facts['cellwise_auprc']:.2f}. Mean of scaled maps, {who}."
+        f"Grad-CAM draws {cells} cells, {step:g} mm apart. Left: the planted loss itself on these cells; its AUPRC over "
+        f"regions is {facts['ceiling_auprc']:.2f}{shuffled}, so the size of the cells alone "
+        f"{'does not keep' if beyond else 'may keep'} the method from detecting it. Middle: Grad-CAM, "
+        f"{own.region_auprc:.2f}. It weights a channel by its mean gradient over all cells, which here keeps {kept} of "
+        "the gradient's size; the rest cancels between cells of opposite sign. Right: each cell multiplied by its own "
+        f"gradient instead (HiResCAM, option `cellwise`), {facts['cellwise_auprc']:.2f}. Means of scaled maps, "
+        f"{people(facts['n_subjects'], facts['n_scans'])}."
     )
 
 
