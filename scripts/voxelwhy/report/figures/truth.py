@@ -169,8 +169,8 @@ def describe_cam(facts, own):
     cells, step = " x ".join(map(str, facts["cells"])), float(np.nanmean(facts["step_mm"]))
     kept = f"{facts['kept']:.0%} ({facts['kept_low']:.0%} to {facts['kept_high']:.0%})"
     return (
-        f"Grad-CAM draws {cells} cells, {step:g} mm apart. Left: the planted loss itself on these cells; its AUPRC over "
-        f"regions is {facts['ceiling_auprc']:.2f}{shuffled}, so the size of the cells alone "
+        f"Grad-CAM draws {cells} cells, {step:g} mm apart. Left: the planted loss itself on these cells; its AUPRC "
+        f"over regions is {facts['ceiling_auprc']:.2f}{shuffled}, so the size of the cells alone "
         f"{'does not keep' if beyond else 'may keep'} the method from detecting it. Middle: Grad-CAM, "
         f"{own.region_auprc:.2f}. It weights a channel by its mean gradient over all cells, which here keeps {kept} of "
         "the gradient's size; the rest cancels between cells of opposite sign. Right: each cell multiplied by its own "
