@@ -8,7 +8,7 @@ VENV := .venv
 READY := $(VENV)/requirements.txt
 CORES ?= all
 
-.PHONY: demo test test-rest test-all test-slurm check docs bench scaling cost coverage choices null confounds clean
+.PHONY: demo test test-rest test-all test-slurm check docs bench scaling cost coverage cohort-check choices null confounds clean
 
 demo: $(READY)
 	@. $(VENV)/bin/activate && snakemake --cores $(CORES)
@@ -61,6 +61,11 @@ cost: $(READY)
 # Coverage of each interval and false positive rate of each test, by simulation (minutes; makes docs/figures/coverage.md).
 coverage: $(READY)
 	@. $(VENV)/bin/activate && PYTHONPATH=scripts:tests python -m bench.coverage
+
+# Effect sizes of the embedded cohort in its scoring atlas next to published ones (three minutes; makes
+# docs/figures/effect_sizes.md).
+cohort-check: $(READY)
+	@. $(VENV)/bin/activate && PYTHONPATH=scripts:tests python -m bench.cohort_check
 
 # How choices, chance and confounds affect heatmaps (about an hour each; resumes): the figures and tables of
 # docs/trust/choices.md, docs/trust/null.md and docs/trust/confounds.md.
