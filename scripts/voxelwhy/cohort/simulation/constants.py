@@ -17,9 +17,9 @@ SEVERITY = {
     "lowest": 0.2,  # draws are clipped here; assumption
     "highest": 2.0,  # and here; assumption
     "mci": 0.4,  # share of the change in MCI: -11 % of -27 % in the hippocampus, -13 % of -39 % entorhinal, Du 2001
-    # Growth per year in patients: (ln(1-0.0466) - ln(1-0.0141)) / ln(1-0.285), so that AD hippocampi lose 4.66 % a
-    # year, PMC2773132.
-    "per_year": 0.1,
+    # Growth per year in patients: (ln(1-0.0466) - ln(1-0.0141)) / ln(1-0.25), so that AD hippocampi lose 4.66 % a year,
+    # PMC2773132.
+    "per_year": 0.117,
 }
 
 #: Fluid takes up the lost volume, weighted by a Gaussian of this standard deviation, mm; assumption. With less, more of
@@ -33,37 +33,37 @@ FLUID_REACH_MM = 14
 REGIONS = {
     "hippocampus": {
         "labels": ["Hippocampus"],
-        "change": -0.285,
+        "change": -0.25,
         "system": "limbic",
         "source": "calibrated to -17.3 %, ADNI; -27 % Du 2001, -24 % Klein-Koerkamp 2014, -22 % PMC7391934",
     },
     "amygdala": {
         "labels": ["Amygdala"],
-        "change": -0.22,
+        "change": -0.2,
         "system": "limbic",
         "source": "calibrated to -19.5 %, ADNI; -24 % Klein-Koerkamp 2014",
     },
     "entorhinal": {
         "labels": ["Entorhinal_Cortex"],
-        "change": -0.2,
+        "change": -0.185,
         "system": "limbic",
         "source": "calibrated to -15.5 % parahippocampal, NiChart, with which it overlaps in the scoring atlas",
     },
     "perirhinal": {
         "labels": ["Perirhinal_Ectorhinal_Cortex", "Pirform_Cortex"],
-        "change": -0.23,
+        "change": -0.22,
         "system": "limbic",
         "source": "calibrated to -25 % entorhinal, NiChart, with which it overlaps in the scoring atlas",
     },
     "parahippocampal": {
         "labels": ["PreSubiculum", "ParaHippocampal_Area_1", "ParaHippocampal_Area_2", "ParaHippocampal_Area_3"],
-        "change": -0.145,
+        "change": -0.123,
         "system": "limbic",
         "source": "calibrated to -15.5 %, NiChart",
     },
     "temporal_horn": {
         "labels": ["Temporal_Horn"],
-        "change": 0.72,
+        "change": 0.56,
         "system": "limbic",
         "source": "calibrated to +67 %, ADNI",
     },
@@ -96,7 +96,7 @@ REGIONS = {
             "Medial_Area_7A",
             "Medial_Area_7P",
         ],
-        "change": -0.2,
+        "change": -0.197,
         "system": "cortical",
         "source": "calibrated to -13.7 %, NiChart",
     },
@@ -109,7 +109,7 @@ REGIONS = {
             "Area_31p_ventral",
             "Area_23d",
         ],
-        "change": -0.125,
+        "change": -0.118,
         "system": "cortical",
         "source": "calibrated to -9.1 %, NiChart",
     },
@@ -128,7 +128,7 @@ REGIONS = {
     },
     "ventricles": {
         "labels": ["Ventricles"],
-        "change": 0.63,
+        "change": 0.61,
         "system": "cortical",
         "source": "calibrated to +41 %, ADNI",
     },
