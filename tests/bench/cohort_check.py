@@ -7,6 +7,7 @@ the settings of config/config.yaml and measures the regions of the atlas that sc
 from __future__ import annotations
 
 import sys
+import textwrap
 import time
 
 import yaml
@@ -65,13 +66,11 @@ def page(table):
         rows.append(f"| {' | '.join(cells)} |")
     beyond = sorted(" of ".join(reversed(found)) for found in deviations(table))
     verdict = f"Beyond a fifth: {', '.join(beyond)}." if beyond else "All ratios are within a fifth of 1."
-    return f"""Volume of regions of {ATLAS}, left and right together, relative to the brain with its fluid, in
-Alzheimer's disease compared with controls (`make cohort-check`): difference of the means in % of the controls' mean,
-and Cohen's d. Published: A {ADNI}; B {NICHART}. Simulated: {int(table["people"].iloc[0])} people,
-each with and without the disease; 95 % intervals from a percentile bootstrap of people. {verdict}
-
-{chr(10).join(rows)}
-"""
+    text = f"""Volume of regions of {ATLAS}, left and right together, relative to the brain with its fluid, in
+        Alzheimer's disease compared with controls (`make cohort-check`): difference of the means in % of the controls'
+        mean, and Cohen's d. Published: A {ADNI}; B {NICHART}. Simulated: {int(table["people"].iloc[0])} people, each
+        with and without the disease; 95 % intervals from a percentile bootstrap of people. {verdict}"""
+    return "\n".join([textwrap.fill(" ".join(text.split()), 120), "", *rows, ""])
 
 
 def main():
