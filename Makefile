@@ -8,7 +8,8 @@ VENV := .venv
 READY := $(VENV)/requirements.txt
 CORES ?= all
 
-.PHONY: demo test test-rest test-all test-slurm check docs bench scaling cost coverage training choices null confounds clean
+.PHONY: demo test test-rest test-all test-slurm check docs bench scaling cost coverage cohort-check training
+.PHONY: choices null confounds clean
 
 demo: $(READY)
 	@. $(VENV)/bin/activate && snakemake --cores $(CORES)
@@ -66,6 +67,11 @@ coverage: $(READY)
 # the steps: the tables of docs/workflow/training.md.
 training: $(READY)
 	@. $(VENV)/bin/activate && export PYTHONPATH=scripts:tests && python -m bench.recipes && python -m bench.feeding
+
+# Effect sizes of the embedded cohort in its scoring atlas next to published ones (three minutes; makes
+# docs/figures/effect_sizes.md).
+cohort-check: $(READY)
+	@. $(VENV)/bin/activate && PYTHONPATH=scripts:tests python -m bench.cohort_check
 
 # How choices, chance and confounds affect heatmaps (about an hour each; resumes): the figures and tables of
 # docs/trust/choices.md, docs/trust/null.md and docs/trust/confounds.md.

@@ -14,6 +14,7 @@ SETTINGS = copy.deepcopy(CONSTANTS) | {
     "missing_files": ["999_S_0005/Month12"],
     "truncated_files": ["999_S_0006/Month 12"],
     "effect": 1,
+    "contrast": 0,
     "regions": {
         "hippocampus": {"labels": ["Hippocampus"], "change": -0.25, "source": "Klein-Koerkamp 2014"},
         "entorhinal": {"labels": ["Entorhinal_Cortex"], "change": -0.39, "source": "Du 2001"},

@@ -17,6 +17,7 @@ from voxelwhy.report.wording import (
     describe_augmentation,
     describe_baseline,
     describe_clipping,
+    describe_disease,
     describe_loss,
     describe_mask,
     describe_method,
@@ -52,8 +53,7 @@ def methods_text(settings, *, simulated, n_subjects, n_scans, whole_heads=False)
     if simulated:
         cohort = (
             f"The data are simulated: {count(n_scans, 'scan')} of {count(n_subjects, 'subject')} were generated from "
-            "the ICBM152 template. Disease was planted as tissue loss by deformation, with known volume changes; no "
-            "image intensity was reduced."
+            f"the ICBM152 template. {describe_disease(settings.get('simulation', {}))}"
         )
         if planted := describe_confounds(settings.get("simulation", {}).get("confounds", {})):
             cohort += f" In addition to the disease, {planted}; simulation/confounds.tsv lists the resulting values."

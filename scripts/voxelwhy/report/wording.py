@@ -73,6 +73,26 @@ def describe_repeats(repeated):
     return "each with " + listing([words[setting] for setting in repeated])
 
 
+def describe_disease(simulation):
+    """Describe how the disease was planted in a simulated cohort.
+
+    Parameters
+    ----------
+    simulation : dict, the section `simulation`; keys that it lacks are not described
+    """
+    contrast = simulation.get("contrast", 0) * simulation.get("effect", 1)
+    changed = (
+        f"in addition, the contrast between grey and white matter changed by {100 * contrast:+g} % at severity 1"
+        if contrast
+        else "no image intensity was reduced"
+    )
+    text = f"Disease was planted as tissue loss by deformation, with known volume changes; {changed}."
+    subtypes = simulation.get("subtypes", {})
+    whole = sum(subtype["share"] for subtype in subtypes.values())
+    named = [f"{name} {100 * subtype['share'] / whole:.0f} %" for name, subtype in subtypes.items()]
+    return text + f" It had {len(named)} subtypes ({listing(named)})." * (len(named) > 1)
+
+
 def describe_planted(choices):
     """What the methods of simulated studies are compared with, given the columns of the compared choices."""
     other = any(name.rpartition(".")[2] == "effect" for name in choices)

@@ -76,7 +76,18 @@ def test_regions_of_a_config_replace_those_of_the_constants():
     assert (loaded["regions"], loaded["fluid_reach_mm"]) == (regions, 10)
 
 
-@pytest.mark.parametrize("change", [{"head": {"shift_mm": 0}}, {"intensity": {"noise": 0.1}}, {"fluid_reach_mm": 20}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"head": {"shift_mm": 0}},
+        {"intensity": {"noise": 0.1}},
+        {"fluid_reach_mm": 20},
+        {"asymmetry": 0.3},
+        {"contrast": -0.1},
+        {"subtypes": {"limbic": {"share": 1, "limbic": 1, "cortical": 0}}},
+    ],
+    ids=str,
+)
 def test_a_constant_that_a_config_sets_changes_the_scan(change):
     row = plan.plan_cohort(load(SMALL), 7).to_dict("records")[1]
     assert row["DX"] == "Dementia"

@@ -111,7 +111,9 @@ def test_brain_is_the_template_with_sensible_tissues(world):
     assert np.abs(places[0]).max() < 40 and abs(places[0].mean()) < 1
     assert np.median(brain.template[brain.template > 0.9]) == pytest.approx(1, abs=0.1)
     label = anatomy.region_maps(brain, {"one": ["Hippocampus"]})
-    assert label["one_left"].sum() * 8 == pytest.approx(4278) and label["one_right"].sum() * 8 == pytest.approx(3626)
+    closed = [label[f"one_{side}"].sum() * 8 for side in ("left", "right")]
+    # HCPEx's own 4278 and 3626 mm3, and the grey matter above them that has no label.
+    assert 4278 * 1.2 < closed[0] < 4278 * 1.6 and 3626 * 1.2 < closed[1] < 3626 * 1.7
     assert (deform.grid_points(brain.grid, label["one_left"] > 0.5)[0] < 0).all()
 
 
@@ -120,6 +122,10 @@ def test_region_names_are_checked(coarse):
         anatomy.region_maps(coarse.brain, {"hippocampus": ["Hipocampus"]})
     with pytest.raises(ConfigError, match="used by two regions"):
         anatomy.region_maps(coarse.brain, {"one": ["Hippocampus"], "two": ["Hippocampus"]})
+    with pytest.raises(ConfigError, match=r"used by two regions(.*\n)+.*one and two"):
+        anatomy.region_maps(coarse.brain, {"one": ["Ventricles"], "two": ["Ventricles"]})
+    with pytest.raises(ConfigError, match=r"did you mean Temporal_Horn\?"):
+        anatomy.region_maps(coarse.brain, {"horn": ["Temporal_Horns"]})
 
 
 def test_fluid_takes_up_what_is_lost(coarse):
@@ -181,7 +187,8 @@ def test_volumes_follow_the_plan_and_the_years(world):
         assert measured["hippocampus"] == pytest.approx(wanted["hippocampus"], abs=0.05)
         # Ventricles three times as large fall short by a sixth: the flows are planned for half as much again.
         assert measured["ventricles"] == pytest.approx(wanted["ventricles"], abs=0.2)
-    for diagnosis, rate in (("CN", -0.0141), ("Dementia", -0.0466)):
+    ill = np.log1p(-0.0141) + SETTINGS["severity"]["per_year"] * np.log1p(-0.25)
+    for diagnosis, rate in (("CN", -0.0141), ("Dementia", np.expm1(ill))):
         row = next(row for row in rows if row["DX"] == diagnosis)
         later = row | {"years": row["years"] + 2, "age": row["age"] + 2}
         change = _log_volumes(world, later, targets)["hippocampus"] - _log_volumes(world, row, targets)["hippocampus"]
@@ -194,7 +201,8 @@ def _log_volumes(world, row, targets):
     growth = variation.growth_velocity(brain, world.growth, person, *scans.wanted_volumes(chosen, 7, row))
     wide = brain.outside_mm < 6
     start = deform.grid_points(brain.grid, wide)
-    points = deform.exponential_map(world.disease.velocity, brain.grid, start, scale=plan.severity_of(chosen, row))
+    flow = world.flows["typical"]
+    points = deform.exponential_map(flow, brain.grid, start, scale=plan.severity_of(chosen, row))
     points = deform.exponential_map(growth, brain.grid, points)
     points = deform.exponential_map(person, variation.ANATOMY_GRID, points)
     displacement = np.zeros((3, *brain.grid.shape), dtype=np.float32)

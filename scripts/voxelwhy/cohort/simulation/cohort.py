@@ -13,7 +13,7 @@ import pandas as pd
 
 from voxelwhy.cohort.simulation.confounds import MEASURED, PATIENTS, confound_table, moves_heads, require_in_view
 from voxelwhy.cohort.simulation.plan import TABLE_COLUMNS, plan_cohort, severity_of
-from voxelwhy.cohort.simulation.scans import SCANNER_MM, head_reach, make_scan, make_world
+from voxelwhy.cohort.simulation.scans import SCANNER_MM, head_reach, make_scan, make_world, mean_jacobian
 from voxelwhy.io.images import Grid, save_image
 from voxelwhy.io.tables import CONFOUNDS, TRUTH_REGIONS, write_table
 
@@ -39,7 +39,7 @@ def simulate_cohort(
         TSV of each confound as measured in patients and controls (tables.CONFOUNDS), whether planted or not.
     truth_dir : path
         Folder of `log_jacobian.nii.gz` (+ .json), the logarithm of volume relative to the template under the disease at
-        severity 1 on Grid.icbm(working_mm), and of `regions.tsv`.
+        severity 1 and the mean over its subtypes, on Grid.icbm(working_mm), and of `regions.tsv`.
     workers : int
         Number of processes.
     progress : callable, optional
@@ -64,6 +64,8 @@ def simulate_cohort(
     remove_stale(out_dir, set(plan.loc[plan["state"] != "missing", "path"]))
     manifest = plan[["path", "state", "RID", "PTID", "Visit", "Image.ID", "DX", "processed", "age", "sex"]].copy()
     manifest["severity"] = [round(severity_of(settings, row), 6) for row in plan.to_dict("records")]
+    # Everybody draws a subtype; without the disease it shows in nothing.
+    manifest["subtype"] = plan["subtype"].where(manifest["severity"] > 0, "")
     manifest.insert(1, "sha256", [known["sha256"] for known in written])
     for name in MEASURED:
         manifest[name] = [round(known[name], 6) if name in known else np.nan for known in written]
@@ -93,14 +95,17 @@ def write_scans(world, seed, plan, out_dir, *, workers=1, progress=None):
 def write_truth(world, truth_dir):
     """Write the planted disease: its log-Jacobian on Grid.icbm(working_mm) and the volume change of every region.
 
+    The image is the mean over the subtypes of the disease. The table gives the change that a multiple of 1 stands for,
+    which the settings name; in the default ones it is that of the typical subtype.
+
     For a null cohort, `reference.nii.gz` is written as well: the disease that an effect of 1 would have planted.
     """
     truth_dir.mkdir(parents=True, exist_ok=True)
-    brain, disease, settings = world.brain, world.disease, world.settings
-    _write_log_jacobian(brain, disease, truth_dir / "log_jacobian.nii.gz", "planted disease", settings["effect"])
+    disease, settings = world.disease, world.settings
+    _write_log_jacobian(world, disease, truth_dir / "log_jacobian.nii.gz", "planted disease", settings["effect"])
     if world.reference is not None:
         words = "nothing is planted; what an effect of 1 would be"
-        _write_log_jacobian(brain, world.reference, truth_dir / "reference.nii.gz", words, 1)
+        _write_log_jacobian(world, world.reference, truth_dir / "reference.nii.gz", words, 1)
     regions = [
         {
             "region": name,
@@ -114,13 +119,15 @@ def write_truth(world, truth_dir):
     write_table(pd.DataFrame(regions), truth_dir / "regions.tsv", TRUTH_REGIONS)
 
 
-def _write_log_jacobian(brain, disease, path, words, effect):
+def _write_log_jacobian(world, disease, path, words, effect):
+    brain = world.brain
     grid = Grid.icbm(brain.working_mm)
     whole = np.zeros(grid.shape, dtype=np.float32)
     crop = tuple(slice(a, a + n) for a, n in zip(brain.offset, brain.grid.shape, strict=True))
-    whole[crop] = np.log(disease.jacobian)
+    whole[crop] = np.log(mean_jacobian(world, disease))
     sidecar = {
-        "description": f"{words}: log-Jacobian of its own deformation at severity 1, in template space",
+        "description": f"{words}: log-Jacobian of its own deformation at severity 1, in template space; mean over the "
+        "subtypes of the disease",
         "units": "natural logarithm of volume relative to the template; 0 outside the brain",
         "effect": effect,
         "smallest": float(whole.min()),

@@ -22,67 +22,132 @@ SEVERITY = {
     "per_year": 0.117,
 }
 
-#: Fluid takes up the lost volume, weighted by a Gaussian of this standard deviation, mm; assumption. With 8 mm, much of
-#: the loss is taken up within the labels of the atlas that scores it: where 25 % are planted, Neuromorphometrics sees
-#: hippocampi smaller by 13 %, with 14 mm by 15 to 16 %.
+#: Fluid takes up the lost volume, weighted by a Gaussian of this standard deviation, mm; assumption. With less, more of
+#: the loss is taken up within the labels of the atlas that scores it (docs/workflow/embedded_cohort.md).
 FLUID_REACH_MM = 14
 
-#: The planted disease. `labels`: HCPEx names without _L and _R. `change`: relative change of volume at severity 1.
+#: The planted disease. `labels`: HCPEx names without _L and _R, or a fluid of the template (anatomy.FLUIDS). `change`:
+#: relative change of volume at severity 1. "calibrated": chosen so that the scans show the published change in the
+#: atlas that scores them, which draws each structure differently (`make cohort-check`); cohorts: effect_sizes.PUBLISHED
+#: `system`: see SUBTYPES.
 REGIONS = {
     "hippocampus": {
         "labels": ["Hippocampus"],
         "change": -0.25,
-        "source": "-27 % Du 2001, -24 % Klein-Koerkamp 2014, -22 % PMC7391934",
+        "system": "limbic",
+        "source": "calibrated to -17.3 %, ADNI; -27 % Du 2001, -24 % Klein-Koerkamp 2014, -22 % PMC7391934",
     },
     "amygdala": {
         "labels": ["Amygdala"],
-        "change": -0.24,
-        "source": "-24 % Klein-Koerkamp 2014",
+        "change": -0.2,
+        "system": "limbic",
+        "source": "calibrated to -19.5 %, ADNI; -24 % Klein-Koerkamp 2014",
     },
     "entorhinal": {
         "labels": ["Entorhinal_Cortex"],
-        "change": -0.39,
-        "source": "-39 % Du 2001",
+        "change": -0.185,
+        "system": "limbic",
+        "source": "calibrated to -15.5 % parahippocampal, NiChart, with which it overlaps in the scoring atlas",
+    },
+    "perirhinal": {
+        "labels": ["Perirhinal_Ectorhinal_Cortex", "Pirform_Cortex"],
+        "change": -0.22,
+        "system": "limbic",
+        "source": "calibrated to -25 % entorhinal, NiChart, with which it overlaps in the scoring atlas",
     },
     "parahippocampal": {
-        "labels": [
-            "PreSubiculum",
-            "Perirhinal_Ectorhinal_Cortex",
-            "ParaHippocampal_Area_1",
-            "ParaHippocampal_Area_2",
-            "ParaHippocampal_Area_3",
-        ],
-        "change": -0.20,
-        "source": "assumption; site from VBM, PMC4381413",
+        "labels": ["PreSubiculum", "ParaHippocampal_Area_1", "ParaHippocampal_Area_2", "ParaHippocampal_Area_3"],
+        "change": -0.123,
+        "system": "limbic",
+        "source": "calibrated to -15.5 %, NiChart",
     },
-    "inferior_middle_temporal": {
+    "temporal_horn": {
+        "labels": ["Temporal_Horn"],
+        "change": 0.56,
+        "system": "limbic",
+        "source": "calibrated to +67 %, ADNI",
+    },
+    "inferior_temporal": {
+        "labels": ["Area_TE2_anterior", "Area_TE2_posterior", "Area_TF", "Area_TG_Ventral"],
+        "change": -0.16,
+        "system": "cortical",
+        "source": "calibrated to -13.8 %, NiChart",
+    },
+    "middle_temporal": {
         "labels": [
             "Area_TE1_anterior",
             "Area_TE1_Middle",
             "Area_TE1_posterior",
-            "Area_TE2_anterior",
-            "Area_TE2_posterior",
+            "Area_STSv_anterior",
+            "Area_STSv_posterior",
+            "Area_PHT",
         ],
-        "change": -0.12,
-        "source": "assumption, after cortical thickness -11.7 %, PMC7391934",
+        "change": -0.17,
+        "system": "cortical",
+        "source": "calibrated to -14.2 %, NiChart",
+    },
+    "precuneus": {
+        "labels": [
+            "Area_7m",
+            "Area_31pd",
+            "PreCuneus_Visual_Area",
+            "Parieto-Occipital_Sulcus_Area_1",
+            "Parieto-Occipital_Sulcus_Area_2",
+            "Medial_Area_7A",
+            "Medial_Area_7P",
+        ],
+        "change": -0.197,
+        "system": "cortical",
+        "source": "calibrated to -13.7 %, NiChart",
     },
     "posterior_cingulate": {
         "labels": [
-            "Area_23d",
-            "Area_31a",
+            "RetroSplenial_Complex",
             "Area_dorsal_23_a+b",
             "Area_ventral_23_a+b",
-            "RetroSplenial_Complex",
+            "Area_31a",
+            "Area_31p_ventral",
+            "Area_23d",
         ],
-        "change": -0.12,
-        "source": "assumption; site from VBM, PMC4381413; size after cortical thickness -11.7 %, PMC7391934",
+        "change": -0.118,
+        "system": "cortical",
+        "source": "calibrated to -9.1 %, NiChart",
     },
-    "precuneus": {
-        "labels": ["Area_7m", "Area_31pd", "Area_31p_ventral", "PreCuneus_Visual_Area"],
-        "change": -0.12,
-        "source": "assumption, after cortical thickness -11.7 %, PMC7391934",
+    "precentral": {
+        "labels": [
+            "Primary_Motor_Cortex",
+            "Dorsal_area_6",
+            "Rostral_Area_6",
+            "Ventral_Area_6",
+            "Frontal_Eye_Fields",
+            "Area_55b",
+        ],
+        "change": -0.054,
+        "system": "cortical",
+        "source": "calibrated to -4.0 %, NiChart",
+    },
+    "ventricles": {
+        "labels": ["Ventricles"],
+        "change": 0.61,
+        "system": "cortical",
+        "source": "calibrated to +41 %, ADNI",
     },
 }
+
+#: Subtypes of the disease: share of the subjects, and the multiple of the planted logarithm of volume that a subject of
+#: the subtype has in the regions of each system. Shares: 665 typical, 127 limbic-predominant and 97 hippocampal-sparing
+#: cases of 889, Murray 2011 (PMC3175379). Multiples: assumption. `typical: {share: 1, limbic: 1, cortical: 1}` alone,
+#: with an asymmetry of 0, gives a disease that is one symmetric field times a severity.
+SUBTYPES = {
+    "typical": {"share": 0.75, "limbic": 1.0, "cortical": 1.0},
+    "limbic": {"share": 0.14, "limbic": 1.2, "cortical": 0.6},
+    "cortical": {"share": 0.11, "limbic": 0.6, "cortical": 1.2},
+}
+
+#: How much more the left side loses than planted, and the right side less, relative to the logarithm of volume. With
+#: Alzheimer's disease, hippocampi are smaller by 24.2 % on the left and 23.1 % on the right, Shi 2009 (Hippocampus
+#: 19:1055): (ln(1-0.242) - ln(1-0.231)) / (ln(1-0.242) + ln(1-0.231)).
+ASYMMETRY = 0.027
 
 #: Variation between healthy people of the same age, as coefficient of variation (log-normal).
 NORMAL = {
@@ -103,12 +168,13 @@ AGEING = {
     "ventricles_per_year": 0.0324,  # NiChart medians 21083 (60 years) and 46784 (85)
 }
 
-#: Individual anatomy: the flow of a smooth random velocity field; assumption.
+#: Individual anatomy: the flow of a smooth random velocity field. Smoothness: assumption. Sizes: calibrated (make
+#: cohort-check), so that regional volumes of people vary as Cohen's d and percent of published cohorts imply.
 ANATOMY = {
-    "coarse_mm": 16,  # smoothness of the coarse part, standard deviation of the Gaussian, mm
-    "coarse_rms_mm": 3,  # root mean square length of the vectors, mm
+    "coarse_mm": 32,  # smoothness of the coarse part, standard deviation of the Gaussian, mm
+    "coarse_rms_mm": 3.4,  # root mean square length of the vectors, mm
     "fine_mm": 8,  # the same for the fine part
-    "fine_rms_mm": 1.5,
+    "fine_rms_mm": 1.0,
 }
 
 #: Size of a person's head, and its position in a scan; all assumptions.
@@ -138,7 +204,13 @@ SECTIONS = {
     "head": HEAD,
     "intensity": INTENSITY,
 }
-CONSTANTS = {**SECTIONS, "regions": REGIONS, "fluid_reach_mm": FLUID_REACH_MM}
+CONSTANTS = {
+    **SECTIONS,
+    "regions": REGIONS,
+    "subtypes": SUBTYPES,
+    "asymmetry": ASYMMETRY,
+    "fluid_reach_mm": FLUID_REACH_MM,
+}
 
 
 def load_study(config, schema_path):

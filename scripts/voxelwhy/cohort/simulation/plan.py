@@ -44,13 +44,13 @@ def plan_cohort(settings, seed):
 
     In addition to TABLE_COLUMNS: `path` (in the folder of scans), `state` (complete, missing, truncated), `number` (of
     the visit, from 0), `processed` (1, or 2 for the same acquisition processed again), `years` since the first visit,
-    `age` at the scan, `sex`, `draw` (the severity drawn for the subject, whatever the diagnosis) and `stage` (the share
-    of that severity that the diagnosis shows).
+    `age` at the scan, `sex`, `draw` and `subtype` (the severity and the subtype of the disease that are drawn for the
+    subject, whatever the diagnosis) and `stage` (the share of that severity that the diagnosis shows).
 
-    Draws depend on seed and RID only, never on the diagnosis. The k-th subjects of all groups are matched in age, sex
-    and drawn severity. A confound of age makes each patient older than the matched control by that many years, and all
-    ages are drawn from a range that leaves room for it. The age of a converter is as drawn at both visits, because a
-    diagnosis does not make anybody older.
+    Draws depend on seed and RID only, never on the diagnosis. The k-th subjects of all groups are matched in age, sex,
+    drawn severity and drawn subtype. A confound of age makes each patient older than the matched control by that many
+    years, and all ages are drawn from a range that leaves room for it. The age of a converter is as drawn at both
+    visits, because a diagnosis does not make anybody older.
 
     Raises
     ------
@@ -105,6 +105,7 @@ def _subject_rows(settings, seed, k, group_number, visits):
     group, rid = GROUPS[group_number], 4 * k + group_number + 1
     rng = random_generator(seed, "subject", rid)
     sex, age, draw = _matched_draws(settings, seed, k)
+    subtype = drawn_subtype(settings["subtypes"], seed, k)
     if group == "Dementia":
         age += settings["confounds"]["age"]
     severity = settings["severity"]
@@ -145,10 +146,22 @@ def _subject_rows(settings, seed, k, group_number, visits):
                 "age": round(age + years, 2),
                 "sex": sex,
                 "draw": draw,
+                "subtype": subtype,
                 "stage": stage,
             }
         )
     return rows
+
+
+def drawn_subtype(subtypes, seed, k):
+    """The subtype of the disease of the k-th subject of each group, by the shares of the subtypes.
+
+    Multiples of the square root of 2 spread the subjects evenly over the shares, as those of the golden ratio spread
+    severity. The two numbers are independent over the fractions, so each subtype has mild and severe patients.
+    """
+    place = (random_generator(seed, "subtype").random() + k * np.sqrt(2)) % 1
+    limits = np.cumsum([subtype["share"] for subtype in subtypes.values()])
+    return list(subtypes)[int(np.searchsorted(limits[:-1], place * limits[-1], side="right"))]
 
 
 def _matched_draws(settings, seed, k):

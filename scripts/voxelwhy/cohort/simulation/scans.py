@@ -12,7 +12,7 @@ from scipy import ndimage
 from voxelwhy.cohort.simulation.anatomy import Brain, load_brain, region_maps
 from voxelwhy.cohort.simulation.atrophy import Change, realise
 from voxelwhy.cohort.simulation.confounds import MEASURED, gradient, measure_gradient, measure_position, planted_in
-from voxelwhy.cohort.simulation.deform import exponential_map, grid_points, sample
+from voxelwhy.cohort.simulation.deform import exponential_map, flow_jacobian, grid_points, sample
 from voxelwhy.cohort.simulation.plan import severity_of
 from voxelwhy.cohort.simulation.variation import (
     ANATOMY_GRID,
@@ -26,6 +26,8 @@ from voxelwhy.cohort.simulation.variation import (
 )
 from voxelwhy.io.images import Grid
 
+#: Systems of regions, of which subtypes of the disease have different multiples; other regions follow severity alone.
+SYSTEMS, NO_SYSTEM = ("limbic", "cortical"), "none"
 #: The scanner's field of view, mm, centred on its isocentre.
 SCANNER_MM = np.array([200.0, 232.0, 200.0])
 #: The centre of the template's brain, mm, which lies near the isocentre.
@@ -43,6 +45,7 @@ class World:
     growth: Growth
     disease: Change
     reference: Change | None  # for a null cohort, the disease that an effect of 1 would plant
+    flows: dict  # subtype -> velocity of its disease
 
 
 def make_world(settings):
@@ -57,15 +60,46 @@ def make_world(settings):
     reach = settings["fluid_reach_mm"]
 
     def disease(effect):
-        wanted = {
-            f"{name}_{side}": float(np.expm1(effect * np.log1p(region["change"])))
-            for name, region in settings["regions"].items()
-            for side in ("left", "right")
-        }
-        return realise(brain, maps, wanted, reach_mm=reach)
+        wanted, systems = {}, {}
+        for name, region in settings["regions"].items():
+            for side, more in (("left", settings["asymmetry"]), ("right", -settings["asymmetry"])):
+                logarithm = effect * (1 + more) * np.log1p(region["change"])
+                wanted[f"{name}_{side}"] = float(np.expm1(logarithm))
+                systems[f"{name}_{side}"] = region.get("system", NO_SYSTEM)
+        return realise(brain, maps, wanted, reach_mm=reach, systems=systems, givers=brain.yielding)
 
     growth = plan_growth(brain, settings["normal"]["hippocampus_labels"], reach)
-    return World(settings, brain, growth, disease(settings["effect"]), None if settings["effect"] else disease(1))
+    planted, reference = disease(settings["effect"]), None if settings["effect"] else disease(1)
+    flows = {name: flow_of(planted, subtype) for name, subtype in settings["subtypes"].items()}
+    return World(settings, brain, growth, planted, reference, flows)
+
+
+def flow_of(disease, multipliers):
+    """The velocity of a disease that has a multiple of its size in each system.
+
+    Parameters
+    ----------
+    disease : Change
+    multipliers : dict, system -> factor, such as a subtype of the settings; systems that it lacks have the factor 1
+    """
+    factors = {system: np.float32(multipliers.get(system, 1)) for system in disease.parts}
+    if all(factor == 1 for factor in factors.values()):
+        return disease.velocity
+    return sum(factor * disease.parts[system] for system, factor in factors.items())
+
+
+def mean_jacobian(world, disease):
+    """The Jacobian of a disease at severity 1 whose multiple in each system is the mean over the subtypes.
+
+    Its logarithm is the mean log-Jacobian of patients up to the second order of the differences between subtypes.
+    """
+    subtypes = world.settings["subtypes"].values()
+    whole = sum(subtype["share"] for subtype in subtypes)
+    mean = {system: sum(kind["share"] * kind[system] for kind in subtypes) / whole for system in SYSTEMS}
+    velocity, brain = flow_of(disease, mean), world.brain
+    if velocity is disease.velocity:
+        return disease.jacobian
+    return flow_jacobian(velocity, brain.grid, brain.grid, brain.inside)
 
 
 def scan_grid(resolution_mm):
@@ -138,7 +172,7 @@ def template_points(world, seed, row):
     points = exponential_map(growth, brain.grid, points, scale=-1.0, steps=1)
     severity = severity_of(settings, row)
     if severity:
-        points = exponential_map(world.disease.velocity, brain.grid, points, scale=-severity, steps=1)
+        points = exponential_map(world.flows[row["subtype"]], brain.grid, points, scale=-severity, steps=1)
     mask = np.zeros(grid.shape, dtype=bool)
     mask.flat[reached] = True
     return mask, points
@@ -174,6 +208,10 @@ def _render(world, seed, row):
     near, points = template_points(world, seed, row)
     signal = np.zeros(near.shape, dtype=np.float32)
     signal[near] = sample(brain.template, brain.fine, points, mode="constant")
+    brighter = grey_brightening(world, row)
+    if brighter:
+        # Template and grey matter are interpolated at the same points, so patients' scans are not smoother.
+        signal[near] += brighter / 255 * sample(brain.grey, brain.fine, points, mode="constant")
     mask = np.zeros(near.shape, dtype=bool)
     mask[near] = sample(brain.template_mask, brain.fine, points, mode="constant") > 0.5
     rng = random_generator(seed, "noise", row["RID"], row["number"])
@@ -190,6 +228,13 @@ def _render(world, seed, row):
     measured = dict(zip(MEASURED, (pitch, shift, measure_gradient(np.log(field)), spread), strict=True))
     image = gain * magnitude * field
     return np.where(mask, np.clip(np.rint(image), 1, 32767), 0).astype(np.int16), measured
+
+
+def grey_brightening(world, row):
+    """How much brighter the disease makes grey matter in a scan, relative to white matter, by a change of contrast."""
+    settings = world.settings
+    share = -settings["contrast"] * settings["effect"] * severity_of(settings, row)
+    return np.float32(share * (1 - world.brain.grey_level)) if share else np.float32(0)
 
 
 def scan_bytes(world, seed, row):

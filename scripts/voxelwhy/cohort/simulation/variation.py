@@ -6,6 +6,7 @@ import zlib
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.fft
 from scipy import ndimage
 
 from voxelwhy.cohort.simulation.anatomy import region_maps
@@ -15,8 +16,13 @@ from voxelwhy.io.images import Grid
 
 #: The velocity of individual anatomy is so smooth that a finer grid is unnecessary.
 ANATOMY_GRID = Grid.icbm(4)
-#: Changes of volume for which the flows of ageing and normal variation are planned; people have multiples of them.
-REFERENCE_CHANGES = {"tissue": -0.10, "hippocampus": -0.20, "ventricles": 0.50}
+#: Changes of volume for which the flows of ageing and normal variation are planned; people have multiples of them. The
+#: temporal horns grow with the other ventricles; how much is calibrated (make cohort-check).
+REFERENCE_CHANGES = {
+    "tissue": {"tissue": -0.10},
+    "hippocampus": {"hippocampus": -0.20},
+    "ventricles": {"ventricles": 0.50, "temporal_horn": 0.34},
+}
 
 
 def random_generator(seed, stage, *keys):
@@ -31,17 +37,39 @@ def smooth_field(rng, shape, voxel_mm, sigma_mm, rms_mm):
     return field * np.float32(rms_mm / np.sqrt((field.astype(np.float64) ** 2).sum(axis=0).mean()))
 
 
+def without_rotation(field):
+    """The curl-free part of a periodic vector field (3, *shape) on cubic voxels, scaled to the field's own size.
+
+    At the same length of its vectors it changes volumes about 1.7 times as much, since none of it merely turns tissue.
+
+    References
+    ----------
+    Helmholtz decomposition; Fourier transform.
+    """
+    waves = [np.fft.fftfreq(n) for n in field.shape[1:3]] + [np.fft.rfftfreq(field.shape[3])]
+    waves = np.meshgrid(*[wave.astype(np.float32) for wave in waves], indexing="ij", sparse=True)
+    squared = sum(wave**2 for wave in waves)
+    squared[0, 0, 0] = 1.0
+    spectrum = scipy.fft.rfftn(field, axes=(1, 2, 3))
+    along = sum(wave * part for wave, part in zip(waves, spectrum, strict=True)) / squared
+    kept = np.stack([scipy.fft.irfftn(wave * along, field.shape[1:]) for wave in waves])
+    size, kept_size = (np.sqrt((part.astype(np.float64) ** 2).mean()) for part in (field, kept))
+    return (kept * (size / kept_size)).astype(np.float32)
+
+
 def anatomy_velocity(rng, settings):
     """Draw the velocity field, on ANATOMY_GRID, whose flow turns the template into the anatomy of one person.
 
     Parameters
     ----------
-    settings : dict with coarse_mm, coarse_rms_mm, fine_mm, fine_rms_mm: smoothness and size of the two parts
+    settings : dict with coarse_mm, coarse_rms_mm, fine_mm, fine_rms_mm: smoothness and size of the two parts; the
+        coarse part has no rotation, so that it changes volumes rather than orientations
     """
-    return sum(
+    coarse, fine = (
         smooth_field(rng, ANATOMY_GRID.shape, 4.0, settings[f"{part}_mm"], settings[f"{part}_rms_mm"])
         for part in ("coarse", "fine")
     )
+    return without_rotation(coarse) + fine
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,10 +85,12 @@ def plan_growth(brain, labels, reach_mm):
     """Plan the flows of ageing tissue, hippocampus and ventricles; `labels` are the HCPEx names of the hippocampus."""
     hippocampus = region_maps(brain, {"hippocampus": labels})
     targets = {"hippocampus": sum(hippocampus.values()), "ventricles": brain.ventricles}
-    regions = targets | {"tissue": brain.tissue}
+    regions = targets | {"temporal_horn": brain.temporal_horn, "tissue": brain.tissue}
     velocities, responses = {}, {}
-    for name, change in REFERENCE_CHANGES.items():
-        flow = realise(brain, regions, {name: change}, reach_mm=reach_mm, corrections=0)
+    for name, changes in REFERENCE_CHANGES.items():
+        # One region alone is not corrected, since people have multiples of its flow.
+        corrections = 8 if len(changes) > 1 else 0
+        flow = realise(brain, regions, changes, reach_mm=reach_mm, corrections=corrections, givers=brain.yielding)
         velocities[name] = flow.velocity
         responses |= {(name, target): log_volume(flow.jacobian, region) for target, region in targets.items()}
     return Growth(velocities, responses, targets)
@@ -83,7 +113,7 @@ def growth_velocity(brain, growth, anatomy, tissue_log, wanted_log):
     names = list(growth.targets)
     around = sum(growth.targets.values()) > 0
     jacobian = flow_jacobian(anatomy, ANATOMY_GRID, brain.grid, around)
-    ageing = tissue_log / np.log1p(REFERENCE_CHANGES["tissue"])
+    ageing = tissue_log / np.log1p(REFERENCE_CHANGES["tissue"]["tissue"])
     missing = [
         wanted_log[name] - log_volume(jacobian, growth.targets[name]) - ageing * growth.responses["tissue", name]
         for name in names
