@@ -119,7 +119,7 @@ if study.simulated:
         group:
             "results_{split}"
         resources:
-            **ask.maps,
+            **ask.truth,
         params:
             settings=facts("methods", "classes", "threshold", "permutations", "seed", "cam"),
         script:
