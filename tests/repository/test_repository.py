@@ -97,7 +97,7 @@ def test_no_config_of_readme_and_docs_is_left_out():
         "baseline.md": 1,
         "choices.md": 1,
         "comparisons.md": 1,
-        "embedded_cohort.md": 2,
+        "embedded_cohort.md": 3,
         "existing_weights.md": 2,
         "external.md": 1,
         "large.md": 2,

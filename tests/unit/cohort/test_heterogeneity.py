@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
+from helpers.paths import ROOT
 from helpers.simulation_settings import SETTINGS, settings
 from voxelwhy.cohort.simulation import anatomy, atrophy, cohort, deform, plan, scans
 from voxelwhy.cohort.simulation.constants import ASYMMETRY, REGIONS, SEVERITY, SUBTYPES
@@ -47,6 +50,12 @@ def test_asymmetry_and_growth_are_those_of_their_sources():
     per_year = (np.log1p(-0.0466) - np.log1p(-0.0141)) / np.log1p(REGIONS["hippocampus"]["change"])
     assert SEVERITY["per_year"] == pytest.approx(per_year, abs=0.001)
     assert [subtype["share"] for subtype in SUBTYPES.values()] == [round(n / 889, 2) for n in (665, 127, 97)]
+
+
+def test_the_page_shows_the_defaults():
+    page = (ROOT / "docs" / "workflow" / "embedded_cohort.md").read_text(encoding="utf-8")
+    shown = next(block for block in re.findall(r"```yaml\n(.*?)```", page, re.S) if "subtypes" in block)
+    assert yaml.safe_load(shown)["simulation"] == {"subtypes": SUBTYPES, "asymmetry": ASYMMETRY, "contrast": 0}
 
 
 def test_a_subtype_loses_its_multiple_in_each_system(world):

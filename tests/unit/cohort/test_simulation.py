@@ -90,6 +90,23 @@ def test_smooth_field_has_the_size_and_smoothness_asked_for():
     assert lagged == pytest.approx(np.exp(-0.25), abs=0.03)
 
 
+def test_a_field_without_rotation_changes_volumes_more_at_the_same_size():
+    field = variation.smooth_field(np.random.default_rng(3), (40, 44, 42), 4.0, 16.0, 2.0)
+    kept = variation.without_rotation(field)
+    slopes = {name: [np.gradient(part, 4.0) for part in one] for name, one in (("field", field), ("kept", kept))}
+    inner = (slice(2, -2),) * 3  # differences at the edge are one-sided
+
+    def curl(one):
+        return np.stack([(one[i][j] - one[j][i])[inner] for i, j in ((0, 1), (1, 2), (2, 0))])
+
+    def divergence(one):
+        return sum(one[i][i] for i in range(3))[inner]
+
+    assert (kept**2).mean() == pytest.approx((field**2).mean(), rel=1e-4)
+    assert curl(slopes["kept"]).std() < 0.01 * curl(slopes["field"]).std()
+    assert divergence(slopes["kept"]).std() / divergence(slopes["field"]).std() == pytest.approx(np.sqrt(3), rel=0.1)
+
+
 def test_sharing_among_coarse_voxels_keeps_volumes_and_places():
     values = np.zeros(Grid.icbm(1).shape)
     values[60:71, 80:97, 50:58] = 0.5

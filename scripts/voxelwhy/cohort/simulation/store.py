@@ -16,7 +16,7 @@ from voxelwhy.io.store import Store, copy_file, place_file
 log = logging.getLogger(__name__)
 
 #: Increased when the files of an entry, the columns of its tables or the content of its key change.
-FORMAT = 1
+FORMAT = 2
 #: Modules in the job's digest that only store and copy a cohort; changes of `tables` are covered by FORMAT.
 BOOKKEEPING = frozenset(
     {
