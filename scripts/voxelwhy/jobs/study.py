@@ -242,7 +242,7 @@ class Study:
         return self.truth(wildcards) if self.planted else []
 
     def planted_maps(self, wildcards):
-        """The folder of the planted disease that is drawn beside the maps of patients."""
+        """The folder of the planted disease that is drawn next to the maps of patients."""
         return [self.path("simulation/truth")] if self.detections(wildcards) else []
 
     @property

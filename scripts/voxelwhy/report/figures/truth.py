@@ -11,7 +11,7 @@ from voxelwhy.report.figures.style import ACCENT, INK, MUTED, RULE, SECOND, new_
 from voxelwhy.report.relevance_tables import describe_reference
 from voxelwhy.report.wording import describe_target
 
-#: Titles of the columns beside that of Grad-CAM.
+#: Titles of the columns next to that of Grad-CAM.
 CEILING, CELLWISE = "planted loss on its cells", "cell by cell"
 
 
@@ -136,7 +136,7 @@ def draw_truth_scores(truth, out, *, settings, n_subjects, n_scans, group, simul
 def draw_cam(
     columns, template_path, out, *, facts, own, simulated, axis="coronal", slices_mm=sl.DEFAULT_SLICES_MM, dpi=150
 ):
-    """Grad-CAM beside the planted loss on its cells, and beside the maps in which each cell has its own weight.
+    """Grad-CAM next to the planted loss on its cells, and to the maps in which each cell has its own weight.
 
     Parameters
     ----------
