@@ -70,8 +70,8 @@ def draw_truth_map(
         f"{what}: log volume change relative to the template (−0.29 is a loss of a quarter of the volume). Red, "
         f"outlined: voxels below −{threshold:g}, the loss that heatmaps are compared with ({lost:.1%} of "
         f"{int(brain.sum()):,} brain voxels). Blue: voxels above {threshold:g} ({gained:.1%}), mostly fluid that takes "
-        f"up the lost volume; they are not part of the truth. {axis.capitalize()} slices; n = 1 planted map, which "
-        "differs between patients only in its strength."
+        f"up the lost volume; they are not part of the truth. {axis.capitalize()} slices; n = 1 planted map, the "
+        "mean over the subtypes of the disease; patients differ in its strength and in their subtype."
     )
     title = "The planted disease" if planted else "No planted disease: where a detection would be false"
     return save_figure(fig, out, simulated=simulated, title=title, caption=caption, category="truth", dpi=dpi)
