@@ -122,6 +122,7 @@ if study.simulated:
             **ask.truth,
         params:
             settings=facts("methods", "classes", "threshold", "permutations", "seed", "cam"),
+            code=code_digest(SCRIPTS / "score_truth.py", study.of_cam([study.network_module])),
         script:
             "../../scripts/score_truth.py"
 
