@@ -1,5 +1,6 @@
 """Compare each method's map of the patients with the disease that was planted in the embedded cohort."""
 
+from importlib import import_module
 from pathlib import Path
 
 import nibabel as nib
@@ -64,8 +65,8 @@ with door(snakemake) as job:
     for tables, (path, schema) in zip(zip(*scored, strict=True), written, strict=True):
         write_table(pd.concat(tables, ignore_index=True), path, schema)
     if job.input.models:
-        from voxelwhy.evaluation.cam import examine_grad_cam  # here, because it needs torch
-
+        # By name, because its code, and torch, are needed only by studies with Grad-CAM and a planted disease.
+        examine_grad_cam = import_module("voxelwhy.evaluation.cam").examine_grad_cam
         scans = pd.concat([read_table(path, PREDICTIONS) for path in job.input.predictions])
         network_mask = nib.load(job.input.network_mask)
         facts, cam_maps = examine_grad_cam(

@@ -122,7 +122,7 @@ if study.simulated:
             **ask.truth,
         params:
             settings=facts("methods", "classes", "threshold", "permutations", "seed", "cam"),
-            code=code_digest(SCRIPTS / "score_truth.py", study.of_cam([study.network_module])),
+            code=code_digest(SCRIPTS / "score_truth.py", study.cam_modules()),
         script:
             "../../scripts/score_truth.py"
 

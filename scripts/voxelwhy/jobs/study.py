@@ -252,9 +252,11 @@ class Study:
 
     def of_cam(self, inputs):
         """Inputs of score_truth that only the examination of Grad-CAM needs: a function of wildcards, or a path."""
-        if not self.examines_cam:
-            return []
-        return inputs
+        return inputs if self.examines_cam else []
+
+    def cam_modules(self):
+        """The modules that score_truth loads by name."""
+        return self.of_cam(["voxelwhy.evaluation.cam", self.network_module])
 
     def truth_regions(self, wildcards):
         return [path.replace("truth.tsv", "truth_regions.tsv") for path in self.truth(wildcards)]
