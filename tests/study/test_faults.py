@@ -44,7 +44,7 @@ if "FAULT" in os.environ:
     def strike():
         while action == "wait" and not os.path.exists(path):
             time.sleep(0.1)
-        if action.startswith("spoil"):  # the scale of a scan becomes 1e38, beyond what float32 holds; its size and time stay
+        if action.startswith("spoil"):  # a scale of 1e38 is beyond what float32 holds; size and time stay
             times = os.stat(path)
             with open(path, "r+b") as scan:
                 scan.seek(112)
