@@ -276,7 +276,7 @@ def test_a_training_that_turns_nan_says_where_and_goes_on_once_the_scan_is_well(
     scan = study.result(f"registered/{training[0]}/t1.nii")
     content, times = scan.read_bytes(), scan.stat()
     model = "splits/holdout/fold-0/model.pt"
-    study.run(model, fault=SAVED.format(n=1, action="spoil and kill", path=scan), code=1)
+    study.run(model, fault=SAVED.format(n=2, action="spoil and kill", path=scan), code=1)
     for _ in range(2):
         text = study.run(model, code=1)
         end = text.split("1 job failed. Finished results are kept.")[1]
