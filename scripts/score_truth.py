@@ -71,14 +71,15 @@ with door(snakemake) as job:
         network_mask = nib.load(job.input.network_mask)
         facts, cam_maps = examine_grad_cam(
             dict(enumerate(job.input.models)),
-            scans[scans["label"] == positive],
+            scans,
             registered_paths(read_table(job.input.selected, SELECTED)),
             labels,
             counted_voxels(nib.load(job.input.mask), network_mask),
             network_mask,
             planted,
             settings["cam"],
-            threshold=settings["threshold"],
+            positive=positive,
+            **{name: settings[name] for name in ("threshold", "seed")},
         )
         for name, values in cam_maps.items():
             save_image(getattr(job.output, name), values.astype(np.float32), grid.affine, {"simulated": True})

@@ -4,30 +4,35 @@ from __future__ import annotations
 
 import numpy as np
 from scipy import ndimage
-from scipy.stats import t as student
+from statsmodels.stats.weightstats import DescrStatsW
 
 from voxelwhy.evaluation.truth import average_precision
 from voxelwhy.explain._shared.placement import draw_at_centres
 from voxelwhy.explain.grad_cam import grad_cam, grad_cam_cells
-from voxelwhy.heatmaps.explain_scans import Explainer
+from voxelwhy.heatmaps.explain_scans import Explainer, choose_subjects
 from voxelwhy.heatmaps.region_sums import relevance_by_region
 from voxelwhy.networks.ensemble import members_of
 from voxelwhy.networks.weights import load_model
 
 
-def examine_grad_cam(models, scans, t1_paths, labels, counted, network_mask, planted, settings, *, threshold):
+def examine_grad_cam(
+    models, scans, t1_paths, labels, counted, network_mask, planted, settings, *, positive, threshold, seed=0
+):
     """Explain the patients by Grad-CAM with each cell weighted by its own gradient, and draw the truth on its cells.
 
     Parameters
     ----------
     models : dict, fold to path of its model
-    scans : DataFrame by tables.PREDICTIONS, the scans of the positive class
+    scans : DataFrame by tables.PREDICTIONS
     t1_paths : dict, scan_id to path of the registered scan
     labels : int array (x, y, z), the atlas; counted : bool array, the voxels whose relevance counts
     network_mask : nibabel image
     planted : evaluation.truth.PlantedRegions
-    settings : dict with output, options (those of grad_cam in the config) and network
+    settings : dict with output, options (those of grad_cam in the config), network, most_subjects and scans (as the
+        study explains them)
+    positive : str, the class that is explained
     threshold : float, of the truth
+    seed : int, the study's
 
     Returns
     -------
@@ -39,7 +44,9 @@ def examine_grad_cam(models, scans, t1_paths, labels, counted, network_mask, pla
     """
     options = {**(settings["options"] or {}), "cellwise": True}
     how = {"output": settings["output"], "options": options}
-    by_subject, drawn, n_scans = {}, [], 0
+    chosen = choose_subjects(scans, settings["most_subjects"], kept=settings["scans"], seed=seed)
+    scans = chosen[chosen["label"] == positive]
+    by_subject, drawn = {}, []
     for fold, tested in scans.groupby("fold", sort=True):
         model, card = load_model(models[fold], own=settings["network"])
         explain = Explainer(grad_cam, model, card, network_mask, labels, how)
@@ -54,7 +61,6 @@ def examine_grad_cam(models, scans, t1_paths, labels, counted, network_mask, pla
             scaled = heatmap / max(float(np.abs(heatmap).sum()), 1e-30)
             kept = float(np.mean([one.kept for one in seen]))
             by_subject.setdefault(scan.subject_id, []).append((kept, regions, scaled))
-            n_scans += 1
         # Folds share the grid, and so the cells.
         drawn = drawn or [seen[0].centres, explain.volumes]
     means = [tuple(np.nanmean(part, axis=0) for part in zip(*own, strict=True)) for own in by_subject.values()]
@@ -69,7 +75,7 @@ def examine_grad_cam(models, scans, t1_paths, labels, counted, network_mask, pla
         "ceiling_auprc": _auprc(ceiling, labels, planted, counted, lost),
         "cellwise_auprc": float(average_precision(np.nan_to_num(np.nanmean(regions, axis=0)), lost[None])[0]),
         "n_subjects": len(kept),
-        "n_scans": n_scans,
+        "n_scans": len(scans),
     } | mean_with_interval(kept, "kept")
     return facts, {"cellwise": maps.mean(axis=0), "ceiling": ceiling}
 
@@ -95,12 +101,9 @@ def loss_on_cells(log_jacobian, centres, step, volumes):
 
 def mean_with_interval(values, name):
     """Mean over subjects with Student's 95 % interval, as {name, name_low, name_high}; NaN limits for one subject."""
-    values = np.asarray(values, dtype=float)
-    half = np.nan
-    if len(values) > 1:
-        half = float(student.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
-    mean = float(values.mean())
-    return {name: mean, f"{name}_low": mean - half, f"{name}_high": mean + half}
+    found = DescrStatsW(np.asarray(values, dtype=float))
+    low, high = found.tconfint_mean() if len(values) > 1 else (np.nan, np.nan)
+    return {name: float(found.mean), f"{name}_low": float(low), f"{name}_high": float(high)}
 
 
 def _auprc(heatmap, labels, planted, counted, lost):

@@ -125,7 +125,9 @@ class Facts:
         if not self.study.examines_cam:
             return {}
         heatmaps, network = self.study.heatmaps, self.study.network["network"]
-        return {"output": heatmaps["output"], "options": heatmaps["methods"]["grad_cam"] or {}, "network": network}
+        kept = {"output": heatmaps["output"], "scans": heatmaps["scans"], "network": network}
+        kept |= {"options": heatmaps["methods"]["grad_cam"] or {}}
+        return kept | {"most_subjects": heatmaps.get("most_subjects")}
 
     def n_draws(self, split):
         return len(self.study.draws)

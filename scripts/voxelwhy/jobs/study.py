@@ -248,7 +248,8 @@ class Study:
     @property
     def examines_cam(self):
         """Whether the report tells what Grad-CAM's cells can show of the planted disease."""
-        return self.planted and "grad_cam" in self.methods
+        options = self.config["heatmaps"]["methods"].get("grad_cam", {"cellwise": True})
+        return self.planted and not (options or {}).get("cellwise")
 
     def of_cam(self, inputs):
         """Inputs of score_truth that only the examination of Grad-CAM needs: a function of wildcards, or a path."""

@@ -23,7 +23,8 @@ class Ensemble(nn.Module):
 
     The output, (n, 2), is the logarithm of the mean probabilities, so that its softmax is these means and everything
     that works for two logits works for an ensemble. Its heatmap is the mean of the heatmaps of its members
-    (`members_of`): explain each of them, since methods that look at one layer would see that of a single member.
+    (`members_of`). The explanation methods refuse an ensemble, since those that look at one layer would see that of a
+    single member.
 
     Parameters
     ----------

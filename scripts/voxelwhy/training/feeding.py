@@ -93,9 +93,9 @@ def read_ahead(parts, read, *, readers=1, pinned=False):
 
     # A new thread would otherwise use as many threads of torch as the machine has cores.
     pool = ThreadPoolExecutor(readers, "read", initializer=torch.set_num_threads, initargs=(threads,))
-    waiting, rest = deque(), iter(parts)
+    waiting = deque()
     try:
-        for part in rest:
+        for part in parts:
             waiting.append((part, pool.submit(prepare, part)))
             if len(waiting) > AHEAD * readers:
                 first, future = waiting.popleft()

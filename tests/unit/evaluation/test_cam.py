@@ -91,10 +91,17 @@ def test_the_patients_of_a_study_are_examined(small_cohort, classes, tmp_path):
     change[4:8, 4:8, 4:8] = -0.3
     atlas = pd.DataFrame({"region_id": [1, 2], "region": ["a", "b"]})
     planted = PlantedRegions(change, labels * brain, brain, atlas)
-    given = {"output": "logit", "options": {}, "network": settings["network"]}
+    given = {"output": "logit", "options": {}, "network": settings["network"], "most_subjects": None, "scans": []}
+    how = {"positive": "AD", "threshold": 0.001}
     facts, maps = examine_grad_cam(
-        {0: tmp_path / "model.pt"}, tested, paths, labels * brain, brain, mask, planted, given, threshold=0.001
+        {0: tmp_path / "model.pt"}, predictions, paths, labels * brain, brain, mask, planted, given, **how
     )
+    assert len(predictions) > len(tested)
+    one, _ = examine_grad_cam(
+        {0: tmp_path / "model.pt"}, predictions, paths, labels * brain, brain, mask, planted,
+        given | {"most_subjects": 1}, **how,
+    )  # fmt: skip
+    assert one["n_subjects"] == 1
     assert (facts["n_subjects"], facts["n_scans"]) == (tested["subject_id"].nunique(), len(tested)) == (2, 2)
     assert 0 < facts["kept"] <= 1 and facts["ceiling_auprc"] == 1
     volumes = Volumes([], brain, crop="brain", grid=None)

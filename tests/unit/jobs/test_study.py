@@ -199,7 +199,7 @@ def test_a_simulated_study_reports_its_planted_truth_and_a_null_cohort_where_a_d
     demo = {key: value for key, value in CONFIG.items() if key != "cohort"} | {"evaluate_on": ["there"]}
     for effect in (1, 0):
         here = Study(load_settings(demo | {"simulation": {"subjects": 8, "effect": effect}}, SCHEMA))
-        assert here.planted == bool(effect) and len(here.draws) == 19
+        assert here.planted == here.examines_cam == bool(effect) and len(here.draws) == 19
         items = [item.removeprefix("results/here/").removesuffix(".json") for item in Outputs(here).report_items()]
         truth = [f"figures/{name}" for name in ("truth_map", "truth_scores", *["truth_cam"] * here.planted)]
         truth += [f"tables/{name}" for name in ("truth", "truth_regions")]

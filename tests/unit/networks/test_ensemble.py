@@ -5,6 +5,8 @@ import pytest
 import torch
 from torch import nn
 
+import voxelwhy
+from voxelwhy.errors import ModelError
 from voxelwhy.networks.build import build_network
 from voxelwhy.networks.ensemble import Ensemble, members_of, one_model
 from voxelwhy.networks.weights import hash_weights, load_model, save_model
@@ -52,6 +54,12 @@ def _gradient(model, image):
     image = image.clone().requires_grad_()
     model(image).softmax(1)[0, 1].backward()
     return image.grad.numpy()
+
+
+@pytest.mark.parametrize("method", ["grad_cam", "occlusion", "lrp"])
+def test_a_method_refuses_it_and_says_what_to_do(images, method):
+    with pytest.raises(ModelError, match=r"ensemble of 2 networks: explain each of `model.members`"):
+        getattr(voxelwhy, method)(Ensemble(networks(2)).eval(), images[0].numpy(), target_class=1)
 
 
 def test_one_network_stays_itself():

@@ -21,6 +21,7 @@ from tqdm import tqdm
 from voxelwhy.errors import ConfigError, ModelError, ShapeError
 from voxelwhy.explain._shared.inputs import read_images
 from voxelwhy.networks.devices import pick_device
+from voxelwhy.networks.ensemble import Ensemble
 
 log = logging.getLogger(__name__)
 VERBOSE = ContextVar("verbose", default=False)
@@ -87,11 +88,17 @@ def check_count(name, value, *, least):
 
 
 def check_model(model):
-    """Raise ModelError unless `model` is a torch module in eval mode throughout."""
+    """Raise ModelError unless `model` is a single network, a torch module, in eval mode throughout."""
     if not isinstance(model, nn.Module):
         hints = {"ExportedProgram": ": load_exported(program) converts it", "str": ": load_network(path) reads one"}
         hint = hints.get("str" if isinstance(model, PathLike) else type(model).__name__, "")
         raise ModelError(f"the model is a {type(model).__name__}; a torch.nn.Module is expected{hint}")
+    if isinstance(model, Ensemble):
+        # Methods that look at one layer would silently see that of a single member.
+        raise ModelError(
+            f"the model is an ensemble of {len(model.members)} networks: explain each of `model.members` and average "
+            "the heatmaps"
+        )
     # A frozen TorchScript module has no attribute `training`.
     training = [
         name or type(model).__name__ for name, module in model.named_modules() if getattr(module, "training", 0)
