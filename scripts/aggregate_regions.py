@@ -1,6 +1,6 @@
 """Aggregate relevance by atlas region and group of scans, and compare it with that of shuffled diagnoses."""
 
-from voxelwhy.evaluation.shuffled import compare_regions, join_folds
+from voxelwhy.evaluation.draws import compare_regions, join_folds
 from voxelwhy.heatmaps.groups import Groups
 from voxelwhy.io.tables import ATLAS, REGIONS, RELEVANCE, SHUFFLED, read_pieces, read_table, write_table
 from voxelwhy.jobs.doors import door

@@ -7,7 +7,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 
-from voxelwhy.evaluation.shuffled import join_folds
+from voxelwhy.evaluation.draws import join_folds
 from voxelwhy.evaluation.truth import PlantedRegions, resample_log_jacobian, score_truth
 from voxelwhy.io.images import Grid, save_image, write_json
 from voxelwhy.io.tables import (

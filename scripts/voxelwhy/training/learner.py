@@ -41,6 +41,7 @@ class Learner:
         channels, options = len(settings["channels"]), network_options(settings)
         model = build_network(settings["network"], data.volumes.shape, image_channels=channels, **options)
         self.model, self.targets, self.checkpoint = in_channels_last(model).to(device), targets, checkpoint
+        self.stem, self.body = split_stem(self.model)
         self.settings, self.data, self.device = settings, data, device
         self.weights = class_weights(targets[data.sides["train"]], settings)
         self.optimiser = OPTIMISERS[settings["optimiser"]](
@@ -82,12 +83,15 @@ class Learner:
         self.model.train()
         self.losses, self.right, self.before = 0.0, 0, np.zeros(0, int)
 
-    def step(self, scans, indices, number, epoch):
-        """One step of the optimiser on a batch, with the random numbers of a network that is trained alone."""
+    def step(self, stemmed, indices, number, epoch):
+        """One step of the optimiser on a batch, with the random numbers of a network that is trained alone.
+
+        `stemmed` is the output of `stem` for the scans of the batch.
+        """
         self._set_random_state(self.random)
         targets = torch.from_numpy(self.targets[indices]).to(self.device)
         with autocast(self.settings, self.device):
-            logits = two_logits(self.model(scans))
+            logits = two_logits(self.body(stemmed))
         loss = _loss(logits.float(), targets, self.weights)
         if not torch.isfinite(loss):
             if all_finite(list(self.model.parameters())):
@@ -156,6 +160,20 @@ class Learner:
 
     def _failed(self, what, at, indices, epoch):
         return not_finite(what, at, indices, self.data, epoch, self.progress, self.checkpoint)
+
+
+def split_stem(model):
+    """Divide a network into the pool with which it begins, which does not learn, and the rest.
+
+    Networks that are trained on the same batches share what the pool makes of them: an eighth of the work of `compact`.
+
+    Returns
+    -------
+    stem : torch.nn.Module, the identity if the network begins otherwise
+    body : torch.nn.Module, on the same weights as `model`
+    """
+    first = next(iter(model), None) if isinstance(model, torch.nn.Sequential) else None
+    return (first, model[1:]) if isinstance(first, torch.nn.AvgPool3d) else (torch.nn.Identity(), model)
 
 
 def predict_logits(model, data, indices, settings, device="cpu"):

@@ -10,7 +10,7 @@ import torch
 
 from voxelwhy.networks.devices import pick_device
 from voxelwhy.training.augmentation import Augmentation
-from voxelwhy.training.bfloat16 import refuse_wrong_gradients, warn_if_slow
+from voxelwhy.training.bfloat16 import autocast, refuse_wrong_gradients, warn_if_slow
 from voxelwhy.training.feeding import batches, read_ahead
 from voxelwhy.training.learner import Learner
 
@@ -122,7 +122,8 @@ def _one_epoch(learners, data, settings, augmentation, stream, device, epoch):
     on_gpu = device.type == "cuda"
     fed = read_ahead(parts, read, readers=settings["threads"] if on_gpu else 1, pinned=on_gpu)
     for number, (indices, scans) in enumerate(fed, start=1):
-        scans = scans.to(device, non_blocking=True)
+        with autocast(settings, device):
+            stemmed = learners[0].stem(scans.to(device, non_blocking=True))
         for learner in learners:
-            learner.step(scans, indices, number, epoch)
+            learner.step(stemmed, indices, number, epoch)
     return [learner.last_step(number, epoch) for learner in learners]

@@ -10,6 +10,7 @@ from voxelwhy.errors import ConfigError, ModelError
 from voxelwhy.explain._shared import blanking
 from voxelwhy.explain.area_occlusion import area_occlusion
 from voxelwhy.explain.incremental import engine as incremental
+from voxelwhy.explain.incremental import known
 from voxelwhy.explain.occlusion import occlusion
 
 OPTIONS = {"size": (8, 6, 4), "stride": (4, 3, 5), "resize": False, "positive_only": False, "target_class": 1}
@@ -130,13 +131,44 @@ def test_a_network_that_changed_is_followed_anew():
         assert not np.allclose(found, first)
 
 
-def test_the_network_is_followed_once(monkeypatch):
-    net, made = network(2), []
-    export = torch.export.export
-    monkeypatch.setattr(torch.export, "export", lambda *a, **k: made.append(1) or export(*a, **k))
+@pytest.fixture
+def made(monkeypatch):
+    """One entry for each time that a network is followed; none has been followed before."""
+    calls, export = [], torch.export.export
+    monkeypatch.setattr(torch.export, "export", lambda *a, **k: calls.append(1) or export(*a, **k))
+    monkeypatch.setattr(known, "_LAST", {})
+    return calls
+
+
+def test_the_network_is_followed_once(made):
+    net = network(2)
     for scale in (1, 2, 3):
         occlusion(net, picture(2) * scale, **options(2, engine="incremental"))
     assert len(made) == 1
+
+
+def test_networks_that_differ_in_their_weights_alone_are_followed_once(made):
+    def pooled(seed, includes_border=True):
+        torch.manual_seed(seed)
+        pool = nn.AvgPool2d(3, 2, padding=1, count_include_pad=includes_border)
+        return nn.Sequential(pool, nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), nn.Flatten(), nn.LazyLinear(2))
+
+    image = picture(2)
+    for number, net in enumerate([pooled(1), pooled(2), pooled(3), pooled(3, includes_border=False)]):
+        net(image[None].float())  # places the weights of the lazy layer
+        net.double()[2].running_mean += 0.01 * number
+        found = occlusion(net.eval(), image, **options(2, engine="incremental"))
+        assert_same(found, occlusion(net, image, **options(2, engine="plain")), least=1e-5)
+    assert len(made) == 2  # the last one has another option, which its repr does not show
+
+
+def test_a_network_with_code_of_its_own_shares_nothing(made):
+    hooked = network(2)
+    hooked[0].register_forward_hook(lambda layer, inputs, output: 2 * output)
+    for net in (Hidden().eval(), Hidden().eval(), network(2), hooked):
+        found = occlusion(net, picture(2), **options(2, engine="incremental"))
+        assert_same(found, occlusion(net, picture(2), **options(2, engine="plain")), least=1e-3)
+    assert len(made) == 4
 
 
 class Branching(nn.Module):

@@ -19,7 +19,7 @@ from helpers.random_networks import Call
 from voxelwhy.explain._shared import blanking
 from voxelwhy.explain.incremental.boxes import Window, around, union
 from voxelwhy.explain.incremental.engine import Incremental, TooLarge
-from voxelwhy.explain.incremental.graph import Graph, NotExportable
+from voxelwhy.explain.incremental.graph import Graph, NotExportable, export
 from voxelwhy.explain.incremental.plan import Plan, alike, spans
 from voxelwhy.explain.incremental.steps import steps_of
 from voxelwhy.explain.occlusion import occlusion
@@ -126,7 +126,8 @@ def test_the_plan_counts_the_multiply_adds_of_two_convolutions_by_hand():
 def test_the_plan_allows_what_is_known_for_the_network_of_the_paper():
     """1,200 windows of 40 voxels, 20 apart: multiply-adds alone allow 90 times the speed of whole images."""
     shape = (193, 229, 193)
-    graph = Graph(rieke2018.build(shape).eval(), torch.zeros(1, 1, *shape))
+    network = rieke2018.build(shape).eval()
+    graph = Graph(network, export(network, torch.zeros(1, 1, *shape)))
     steps = steps_of(graph)
     axes = [[(max(0, c - 20), min(n, c + 20)) for c in range(0, n, 20)] for n in shape]
     windows = np.array(list(product(*axes)))

@@ -124,6 +124,24 @@ def test_a_network_that_goes_on_is_trained_beside_one_that_has_stopped(small_coh
     assert len({len(history) for _, history in together}) > 1
 
 
+@pytest.mark.parametrize("changes", [{}, {"average": "ema"}])
+def test_networks_that_share_their_first_pool_are_those_that_compute_it_each(
+    small_cohort, classes, monkeypatch, changes
+):
+    mask, paths, folds = small_cohort
+    settings = SETTINGS | {"network": "compact", "first_pool": 2, "epochs": 3} | changes
+    data, _ = load_fold(folds, paths, mask, settings, fold=0, classes=classes)
+    how = {"seed": 1, "fold": 0, "checkpoints": [None] * 2}
+    labels, pooled, pool = [data.targets, 1 - data.targets], [], nn.AvgPool3d.forward
+    monkeypatch.setattr(nn.AvgPool3d, "forward", lambda layer, x: pooled.append(len(x)) or pool(layer, x))
+    shared, calls = training.train_networks(data, labels, settings, **how), len(pooled)
+    monkeypatch.setattr(learner, "split_stem", lambda model: (nn.Identity(), model))
+    each = training.train_networks(data, labels, settings, **how)
+    assert [hash_weights(model) for model, _ in shared] == [hash_weights(model) for model, _ in each]
+    validated = 2 * settings["epochs"]  # a batch for each network and epoch
+    assert len(pooled) - calls - validated == 2 * (calls - validated) > 0
+
+
 def test_an_ensemble_is_several_trainings_of_a_fold(small_cohort, classes, tmp_path):
     """The first is the training alone; all are stored, resume on their own, and predict together."""
     model, card, history, predictions = run(small_cohort, classes, tmp_path / "three", seeds=3, epochs=2)

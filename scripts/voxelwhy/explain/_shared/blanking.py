@@ -22,8 +22,9 @@ from voxelwhy.explain.incremental.known import forget
 log = logging.getLogger(__name__)
 
 ENGINES = ("auto", "incremental", "plain")
-#: Parts times voxels above which the incremental engine pays off: torch.export takes a second or two.
-WORTH_IT = 10_000_000
+#: Parts times voxels above which the incremental engine pays off, from the second image on at the latest: torch.export
+#: takes half a second, and two the first time.
+WORTH_IT = 5_000_000
 #: Allowed relative difference between the logits of the graph and of the network, which sum in different orders.
 ROUNDING = {torch.float64: 1e-9, torch.float32: 1e-4}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import repeat
+
 import numpy as np
 import torch
 
@@ -70,9 +72,12 @@ def _meet(start, size, lo, extent):
 
 
 def _spots(cells, lo):
-    """Slices of the cells, for all channels, relative to boxes that start at `lo`."""
-    first, last = ((end - lo).tolist() for end in cells)
-    return [(slice(None), *map(slice, a, b)) for a, b in zip(first, last, strict=True)]
+    """Slices of the cells, for all channels, relative to boxes that start at `lo`; one box at a time.
+
+    Thousands of slices held at once would start the garbage collector, which takes as long as the copies.
+    """
+    along = map(slice, *((end - lo).ravel().tolist() for end in cells))
+    return zip(repeat(slice(None)), *[along] * cells[0].shape[1], strict=False)
 
 
 def _array(tensor):

@@ -31,17 +31,21 @@ class Graph:
     output : the node of the logits
     dependent : set of the fx.Nodes whose value depends on the image (not only on the number of images)
 
+    Parameters
+    ----------
+    program : what `export` made of the model, or of another one that differs in its weights alone
+
     Raises
     ------
     NotExportable : the message gives the reason.
     """
 
-    def __init__(self, model, batch):
-        program = _export(model, batch)
+    def __init__(self, model, program):
         signature = program.graph_signature
         named = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
         lifted = dict(signature.inputs_to_lifted_tensor_constants)
-        tensors = {**program.state_dict, **program.constants}
+        own = dict([*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)])
+        tensors = {**program.state_dict, **program.constants, **own}
         if len(signature.user_inputs) != 1 or len(signature.user_outputs) != 1:
             raise NotExportable("it does not have exactly one input and one output")
         self.constants, self.nodes, by_name = {}, [], {}
@@ -103,7 +107,8 @@ def evaluate(node, value_of):
     return node.target(*arguments[0], **arguments[1])
 
 
-def _export(model, batch):
+def export(model, batch):
+    """The program of a model for any number of images like those of `batch`, by torch.export, which takes a second."""
     if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
         raise NotExportable("it is a TorchScript model, whose operators torch.export cannot follow")
     try:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from itertools import chain
 from weakref import WeakKeyDictionary
 
-from voxelwhy.explain.incremental.graph import Graph
+from voxelwhy.explain.incremental.graph import Graph, export
 from voxelwhy.explain.incremental.steps import steps_of
 
 _KNOWN = WeakKeyDictionary()
+#: The last program, by the structure of the network: the networks of several folds differ in their weights alone.
+_LAST = {}
 
 
 def followed(model, batch) -> tuple[Graph, list]:
@@ -21,14 +23,35 @@ def followed(model, batch) -> tuple[Graph, list]:
     key = _key(model, batch)
     found = _KNOWN.get(model)
     if found is None or found[0] != key:
-        graph = Graph(model, batch)
+        graph = Graph(model, _program(model, batch))
         _KNOWN[model] = found = key, graph, steps_of(graph)
     return found[1:]
 
 
 def forget(model):
-    """Drop the cached graph of a model."""
+    """Drop the cached graph of a model, and the program that it may have shared with others."""
     _KNOWN.pop(model, None)
+    _LAST.clear()
+
+
+def _program(model, batch):
+    modules = list(model.named_modules())
+    if not all(_is_plain(module) for _, module in modules):
+        return export(model, batch)  # its code may depend on anything
+    options = [(name, type(one), {k: v for k, v in vars(one).items() if k[0] != "_"}) for name, one in modules]
+    tensors = {name: (tuple(value.shape), value.dtype, value.device) for name, value in model.state_dict().items()}
+    structure = repr((tuple(batch.shape[1:]), batch.dtype, batch.device, options, tensors))
+    if structure not in _LAST:
+        program = export(model, batch)
+        _LAST.clear()
+        _LAST[structure] = program
+    return _LAST[structure]
+
+
+def _is_plain(module):
+    """Whether a layer is PyTorch's own, as it came, so that its options determine what it does."""
+    hooked = module._forward_hooks or module._forward_pre_hooks
+    return type(module).__module__.startswith("torch.nn.modules.") and not hooked
 
 
 def _key(model, batch):

@@ -167,6 +167,7 @@ def mosaic(maps, anatomy_path, brain_path, axis_name, slices_mm, *, notes=None):
     anatomy, affine = sl.load_canonical(anatomy_path)
     brain = sl.load_canonical(brain_path)[0] > 0
     anatomy = np.where(brain, anatomy, 0)
+    greys = sl.grey_range(anatomy)
     rows, columns = sl.crop_box(brain, axis)
     indices = [sl.slice_index(affine, axis, mm, anatomy.shape[axis]) for mm in slices_mm]
     shape = sl.take_slice(anatomy, axis, indices[0])[rows, columns].shape
@@ -191,9 +192,10 @@ def mosaic(maps, anatomy_path, brain_path, axis_name, slices_mm, *, notes=None):
     for column, (method, path) in enumerate(maps.items()):
         relevance = sl.on_grid(path, anatomy.shape, affine)
         scale = sl.colour_scale(relevance, brain)
+        relevance = np.where(brain, relevance, 0)
         for row, index in enumerate(indices):
-            below, above = (sl.take_slice(data, axis, index)[rows, columns] for data in (anatomy, relevance * brain))
-            sl.draw_overlay(grid[row, column], below, above, scale, sl.grey_range(anatomy))
+            below, above = (sl.take_slice(data, axis, index)[rows, columns] for data in (anatomy, relevance))
+            sl.draw_overlay(grid[row, column], below, above, scale, greys)
             if column == 0:
                 grid[row, 0].set_ylabel(sl.slice_label(affine, axis, index), fontsize=8)
         sl.draw_scale(grid[-1, column], scale)

@@ -92,7 +92,7 @@ def slice_label(affine, axis, index):
 
 def take_slice(data, axis, index):
     """A slice as an image with its first row at the top: left of the brain on the left, superior or anterior up."""
-    return np.rot90(np.take(data, index, axis=axis))
+    return np.rot90(np.moveaxis(data, axis, 0)[index])
 
 
 def crop_box(data, axis, margin=1):
