@@ -3,7 +3,8 @@ Snakemake, started once: runs commands in forks of a process that has imported i
 
 A command of Snakemake spends most of its time importing itself. Each fork is what the command line would start: a
 process with its own folder, environment, output and exit status that ends with the command. Requests and answers are
-lines of JSON. Nothing of voxelwhy is imported before the fork: the workflow imports that of its own checkout.
+lines of JSON. Nothing of voxelwhy is imported before the fork: the workflow imports that of its own checkout. Jobs of a
+warm request start in forks, too (helpers/warm_jobs.py).
 """
 
 import json
@@ -16,8 +17,11 @@ import nibabel  # noqa: F401  (the workflow imports these two each time it is pa
 import pandas  # noqa: F401
 import snakemake.executors.dryrun
 import snakemake.executors.local  # noqa: F401
+import warm_jobs  # from the folder of this file
 from snakemake.cli import main as snakemake_main
 from snakemake.workflow import Workflow
+
+PATH = tuple(sys.path)
 
 
 def strings(files):
@@ -83,6 +87,8 @@ def run(request, paths):
     sys.argv = ["snakemake", *request["arguments"]]
     if request["plan"]:
         record_plan(paths["plan"])
+    if request["warm"]:
+        warm_jobs.take_over([request["folder"], *PATH[1:]])
     snakemake_main(request["arguments"])
 
 
@@ -91,6 +97,8 @@ def answer(request):
     paths = {name: os.path.join(folder, name) for name in ("stdout", "stderr", "plan")}
     for path in paths.values():
         open(path, "w").close()
+    if request["warm"]:
+        warm_jobs.preload()
     child = os.fork()
     if not child:
         run(request, paths)

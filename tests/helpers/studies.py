@@ -53,7 +53,14 @@ def small_study(name, *, subjects=4, **sections):
 
 
 class Study:
-    """A checkout of the workflow in a folder of its own, and Snakemake in it."""
+    """A checkout of the workflow in a folder of its own, and Snakemake in it.
+
+    Attributes
+    ----------
+    warm : whether jobs start in forks of a process that has imported what they need (helpers/warm_jobs.py)
+    """
+
+    warm = True
 
     def __init__(self, folder, config):
         self.folder = folder
@@ -68,7 +75,7 @@ class Study:
     def run(self, *arguments, code=0, **environment):
         """Run Snakemake; returns what it printed."""
         arguments = ("--cores", "2", "--configfile", "study.yaml", *arguments)
-        found, text = snakemake(self.folder, *arguments, **environment)
+        found, text = snakemake(self.folder, *arguments, warm=self.warm, **environment)
         assert found == code, text[-6000:]
         return text
 

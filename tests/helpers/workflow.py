@@ -50,7 +50,7 @@ def _environment(changes):
     return kept | {key: str(value) for key, value in changes.items()}
 
 
-def _request(folder, arguments, environment, *, plan):
+def _request(folder, arguments, environment, *, plan=False, warm=False):
     arguments = [str(argument) for argument in arguments]
     folder = Path(folder).resolve()
     if not any((folder / "workflow" / "Snakefile").is_file() or a in ("-s", "--snakefile") for a in ["", *arguments]):
@@ -60,17 +60,22 @@ def _request(folder, arguments, environment, *, plan):
         "arguments": arguments,
         "environment": _environment(environment),
         "plan": plan,
+        "warm": warm,
     }
 
 
-def snakemake(folder, *arguments, timeout=3600, **environment):
+def snakemake(folder, *arguments, timeout=3600, warm=False, **environment):
     """Run `snakemake <arguments>` in a folder: its own workflow, or that of this checkout if it has none.
+
+    Parameters
+    ----------
+    warm : whether jobs start in forks of a process that has imported what they need (helpers/warm_jobs.py)
 
     Returns
     -------
     tuple of int, str : the exit status, and what was printed: the standard output, then the messages
     """
-    answer = _ask(_request(folder, arguments, environment, plan=False), timeout)
+    answer = _ask(_request(folder, arguments, environment, warm=warm), timeout)
     return answer["code"], answer["text"]
 
 

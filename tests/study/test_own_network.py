@@ -25,6 +25,7 @@ OWN = small_study(
 def checkout(tmp_path_factory):
     """The workflow and the config, with the network beside it; nothing has run."""
     study = Study(tmp_path_factory.mktemp("own"), OWN)
+    study.warm = False  # the study of `make test`: its jobs start as on a user's machine
     (study.folder / "own_net").mkdir()
     (study.folder / "own_net" / "nets.py").write_text(NET)
     (study.folder / "own_net" / "blocks.py").write_text(BLOCKS)
