@@ -72,7 +72,7 @@ def _run(script, name, path):
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    sys.stdout, sys.stderr = (open(number, "w", buffering=1, closefd=False) for number in (1, 2))
+    sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1, closefd=False) for number in (1, 2))
     logging.root.handlers.clear()
     for module in [module for module in sys.modules if module.partition(".")[0] == "voxelwhy"]:
         del sys.modules[module]
