@@ -33,6 +33,7 @@ from voxelwhy.cohort.recognise import settle_source
 from voxelwhy.cohort.simulation.confounds import describe_confounds
 from voxelwhy.cohort.simulation.constants import load_study
 from voxelwhy.comparison.combinations import make_cells
+from voxelwhy.config.config_files import check_files, expand_paths
 from voxelwhy.config.model import network_settings
 from voxelwhy.errors import VoxelwhyError, require_writable
 from voxelwhy.evaluation.external.cohort import planted_in_cohort
@@ -47,7 +48,8 @@ from voxelwhy.registry import METHODS, SOURCES
 
 SCHEMA = Path(workflow.basedir, "schemas", "config.schema.yaml")
 try:
-    config, recognised = settle_source(config)
+    check_files(workflow.configfiles)
+    config, recognised = settle_source(expand_paths(config))
     # A comparison consists of many studies, each with a config of its own: this one, except for a few settings.
     CELLS, REFUSED = make_cells(config, partial(load_study, schema_path=SCHEMA)) if "compare" in config else ([], [])
     config = load_study(config, SCHEMA)

@@ -8,6 +8,7 @@ import re
 from voxelwhy.cohort.readers import _class_names as class_names
 from voxelwhy.cohort.readers import _files as files
 from voxelwhy.cohort.readers import _reading as reading
+from voxelwhy.cohort.readers._adni import RENAMED
 from voxelwhy.config.settings import place_tables
 from voxelwhy.errors import ConfigError, InputError
 
@@ -86,6 +87,7 @@ def _by_columns(tables, joined, folder):
     fits = {}
     for table in tables:
         columns = reading.read_columns(table)
+        columns = list(dict.fromkeys([*columns, *reading.rename_columns(columns, RENAMED)]))
         found = {name: needed for name in COLUMNS for needed in _sets(name, joined) if set(needed) <= set(columns)}
         if len(found) != 1:
             raise InputError(

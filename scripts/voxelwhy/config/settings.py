@@ -94,6 +94,8 @@ def _fill(value, schema, root, path):
     if kind == "object":
         value = {} if value is None else value
         if isinstance(value, dict):
+            # YAML reads the name 12 as a number; a name that it changes (0012) was refused with its line in the file.
+            value = {str(key): entry for key, entry in value.items()}
             value = _fill_object(value, schema, root, path)
     elif kind == "array":
         value = [] if value is None else value

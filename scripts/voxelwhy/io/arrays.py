@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,9 @@ def read_arrays(path):
     if not path.exists():
         raise InputError("the file does not exist", file=path)
     try:
+        # numpy stops at the last number of an array, before the checksum.
+        if zipfile.is_zipfile(path) and (damaged := zipfile.ZipFile(path).testzip()):
+            raise ValueError(f"the checksum of {damaged} does not hold")
         with np.load(path, allow_pickle=False) as stored:
             arrays = dict(stored)
     except Exception as error:  # numpy, zip and zlib each raise their own kinds

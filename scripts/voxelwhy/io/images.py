@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,9 @@ import nibabel as nib
 import numpy as np
 
 from voxelwhy.errors import InputError, ShapeError
+from voxelwhy.io.wholeness import require_whole
+
+log = logging.getLogger(__name__)
 
 # The ICBM152 field of view of the paper: 193 x 229 x 193 voxels of 1 mm, first voxel centre at (-96, -132, -78) mm.
 FIELD_OF_VIEW_MM = np.array([193.0, 229.0, 193.0])
@@ -83,23 +87,39 @@ class Grid:
         return f"shape {self.shape}, origin {origin} mm, voxels {voxels} mm"
 
 
-def read_volume(path, *, reorient=True):
+def read_volume(path, *, reorient=True, placed=False):
     """Read a 3-D image as a nibabel image with finite float32 values, reoriented to RAS+ (or in stored orientation).
+
+    Parameters
+    ----------
+    placed : refuse an image whose header does not say where it lies (of an atlas or a mask); otherwise that is logged
 
     Raises
     ------
     InputError
-        The file is missing, empty, truncated or not an image; has more than one volume; is zero everywhere; holds NaN
-        or infinity; or has a singular affine. The message names the file and the value that was found.
+        The file is missing, empty, truncated, damaged or not an image; has more than one volume; is complex, or zero
+        everywhere; holds NaN or infinity; or has a singular affine. The message names the file and the value that was
+        found.
     """
     path = Path(path)
     if not path.exists():
         raise InputError("the image does not exist", file=path, hint="check the path template and the data folder")
     if path.stat().st_size == 0:
         raise InputError("the image file is empty", file=path, found="0 bytes", hint="download it again")
+    require_whole(path)
     try:
         image = nib.load(path)
+        if image.get_data_dtype().kind == "c":
+            raise InputError(
+                "the image holds complex numbers",
+                file=path,
+                found=str(image.get_data_dtype()),
+                allowed="magnitudes",
+                hint="save the magnitude of the image",
+            )
         data = np.asarray(image.dataobj, dtype=np.float32)
+    except InputError:
+        raise
     except Exception as error:  # nibabel, gzip and zlib each raise their own exceptions
         raise InputError(
             "the image cannot be read", file=path, found=f"{type(error).__name__}: {error}", hint="download it again"
@@ -127,8 +147,33 @@ def read_volume(path, *, reorient=True):
         raise InputError(
             "the image's affine cannot be inverted", file=path, found=image.affine.tolist(), hint="repair the header"
         )
+    _check_place(image, path, placed)
     volume = nib.Nifti1Image(data, image.affine)
     return nib.as_closest_canonical(volume) if reorient else volume
+
+
+def _check_place(image, path, placed):
+    """Report a NIfTI header without orientation, and one whose two orientations disagree."""
+    header = image.header
+    if not isinstance(header, nib.Nifti1Header):
+        return
+    qform, sform = header.get_qform(coded=True)[0], header.get_sform(coded=True)[0]
+    if qform is None and sform is None:
+        if placed:
+            raise InputError(
+                "the image does not say where it lies",
+                file=path,
+                found="qform_code 0 and sform_code 0",
+                allowed="a header with an orientation",
+                hint="save it with the affine of the space in which it was drawn",
+            )
+        log.warning("%s has no orientation (qform and sform are 0): it is read with x running from right to left", path)
+    elif qform is not None and sform is not None:
+        corners = np.array(np.meshgrid(*[(0, n - 1) for n in image.shape[:3]])).reshape(3, -1).T
+        apart = nib.affines.apply_affine(qform, corners) - nib.affines.apply_affine(sform, corners)
+        off = float(np.linalg.norm(apart, axis=1).max())
+        if off > nib.affines.voxel_sizes(sform).min() / 2:
+            log.warning("%s: qform and sform disagree by up to %.1f mm; sform is used", path, off)
 
 
 def save_image(path, data, affine, sidecar=None):

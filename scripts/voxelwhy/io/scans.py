@@ -45,6 +45,9 @@ DEPTH_MM = 22.0
 
 # The line of the output of dcm2niix that reports a problem.
 _UNRIGHTED = re.compile("[Ee]rror|Unable|Only able")
+# Its warnings after which a volume is not the whole scan, although it is written without an error.
+_INCOMPLETE = re.compile("Missing images|Slices not stacked")
+_UNEVEN = re.compile("not equidistant")
 
 # For each code `orient` of Analyze, the world axis (0 x, 1 y, 2 z) of each voxel axis; x runs to the left.
 _ANALYZE_AXES = {0: (0, 1, 2), 1: (0, 2, 1), 2: (1, 2, 0)}
@@ -242,7 +245,10 @@ def _read_dicom(folder):
             except InputError as error:
                 refused.append(error)
     said = next((line for line in (done.stdout + done.stderr).splitlines() if _UNRIGHTED.search(line)), "nothing")
-    if files and done.returncode:  # for instance if dcm2niix could not correct what it reports
+    lines = (done.stdout + done.stderr).splitlines()
+    doubts = [line for line in lines if _INCOMPLETE.search(line) or (_UNEVEN.search(line) and not righted)]
+    said = doubts[0] if doubts else said
+    if files and (done.returncode or doubts):  # for instance if dcm2niix could not correct what it reports
         raise InputError(
             "the DICOM series cannot be converted faithfully",
             file=folder,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import logging
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -85,7 +87,7 @@ def load_atlas(settings):
         source, table = _packaged(name)
         regions = _read_packaged(table)
     place = source if isinstance(source, str | Path) else f"the image of {name}"
-    volume = read_volume(source) if isinstance(source, str | Path) else nib.as_closest_canonical(source)
+    volume = read_volume(source, placed=True) if isinstance(source, str | Path) else nib.as_closest_canonical(source)
     if name in ORIGINS and not settings.get("image"):
         volume = nib.Nifti1Image(volume.dataobj, nib.affines.from_matvec(np.eye(3), ORIGINS[name]))
     labels = np.asarray(volume.dataobj)
@@ -253,18 +255,37 @@ def _read_table(path):
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError("the atlas table cannot be read", file=path, found=str(error)) from error
-    header, *lines = text.splitlines() or [""]
-    separator = "\t" if "\t" in header else ","
-    names = [name.strip() for name in header.split(separator)]
+    separator = "\t" if "\t" in text.split("\n", 1)[0] else ","
+    try:
+        records = list(csv.reader(io.StringIO(text), delimiter=separator, strict=True, skipinitialspace=True))
+    except csv.Error as error:
+        raise InputError(
+            "the atlas table cannot be split into cells", file=path, found=str(error), hint="look for a stray quote"
+        ) from error
+    header, *lines = records or [[]]
+    names = [name.strip() for name in header]
     if not set(COLUMNS) <= set(names):
         raise InputError(
-            "the atlas table lacks a column", file=path, row=1, found=header, allowed="region_id and region, CSV or TSV"
+            "the atlas table lacks a column",
+            file=path,
+            row=1,
+            found=separator.join(header),
+            allowed="region_id and region, CSV or TSV",
         )
     rows = []
     for number, line in enumerate(lines, start=2):
-        if not line.strip():
+        if not any(cell.strip() for cell in line):
             continue
-        cells = dict(zip(names, (cell.strip().strip('"') for cell in line.split(separator)), strict=False))
+        if (len(line) != len(names) and any(cell.strip() for cell in line[len(names) :])) or len(line) < len(names):
+            raise InputError(
+                "a row does not have as many cells as the header",
+                file=path,
+                row=number,
+                found=separator.join(line),
+                allowed=f"{len(names)} cells",
+                hint="put names that contain a comma in quotes" if len(line) > len(names) else None,
+            )
+        cells = dict(zip(names, (cell.strip() for cell in line), strict=False))
         if not cells["region_id"].isdecimal() or int(cells["region_id"]) == 0:
             raise InputError(
                 "a region has no valid number",

@@ -109,13 +109,16 @@ def correct_bias(image):
     """Correct the bias field by N4 as antsBrainExtraction.sh does: shrink factor 4, 4 x 50 iterations, splines 200 mm.
 
     The mask holds the voxels above the mean of the image, which is the initial threshold of `ants.get_mask`. The scale
-    of the intensities is preserved, except for a slight drift of the spline fit.
+    of the intensities is preserved, except for a slight drift of the spline fit. N4 takes logarithms: an image with
+    negative values is shifted to begin at 0, and shifted back.
 
     References
     ----------
     Tustison 2010, IEEE Trans Med Imaging 29:1310.
     """
     values = image.numpy()
+    if (lowest := float(values.min())) < 0:
+        return correct_bias(image.new_image_like(values - lowest)) + lowest
     mask = image.new_image_like((values > values.mean()).astype("float32"))
     convergence = {"iters": [50] * 4, "tol": 1e-7}
     return ants.n4_bias_field_correction(image, mask=mask, shrink_factor=4, convergence=convergence, spline_param=200)

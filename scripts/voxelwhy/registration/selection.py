@@ -43,11 +43,11 @@ def select_scans(scans, dropped, qualities, t1_paths, *, limits=None, skip=None)
     ------
     ConfigError : `limits` names an unknown quality measure.
     InputError : a scan has no registration result (a fault of the program), the registered scans mix brains and whole
-        heads, or fewer than two classes are left.
+        heads, one image belongs to two subjects or two classes, or fewer than two classes are left.
 
     Notes
     -----
-    Identical images of different subjects are only logged: the audit of the folds decides about them.
+    Of identical images of one subject, the first is used.
     """
     limits, skip = dict(limits or {}), dict(skip or {})
     unknown = sorted(set(limits) - set(_FIGURES))
@@ -72,12 +72,13 @@ def select_scans(scans, dropped, qualities, t1_paths, *, limits=None, skip=None)
             figures = {name: quality[name] for name in (*_FIGURES, "voxel_hash", "t1_hash")}
             figures["maps_hash"] = _maps_hash(quality.get("maps", {}))
             kept.append(scan | figures | {"t1": str(t1_paths[scan["scan_id"]])})
+    kept, copies = _without_copies(kept)
+    out += copies
     selected = pd.DataFrame(kept, columns=list(SELECTED.columns))
     excluded = pd.DataFrame(out, columns=list(EXCLUDED.columns)).astype({"row": "Int64"})
     log.info("%d of %d scans are used", len(selected), len(scans))
     for row in exclusion_counts(excluded).itertuples():
         log.info("excluded: %d %s, %s: %s", row.n, row.label, row.stage, row.reason)
-    _report_identical(selected)
     _require_two_classes(scans, selected, excluded)
     return selected, excluded
 
@@ -145,10 +146,28 @@ def _fault(quality, limits):
     return None
 
 
-def _report_identical(selected):
-    for _, same in selected.groupby("voxel_hash", sort=True):
-        if same["subject_id"].nunique() > 1:
-            log.warning("identical images in different subjects: %s", ", ".join(same["scan_id"]))
+def _without_copies(kept):
+    """The scans without those whose image is an earlier scan's of the subject, and these as rows of EXCLUDED."""
+    first, different, copies = {}, [], []
+    for scan in kept:
+        other = first.setdefault(scan["voxel_hash"], scan)
+        if other is scan:
+            different.append(scan)
+            continue
+        for column in ("subject_id", "label"):
+            if scan[column] != other[column]:
+                raise InputError(
+                    f"one image belongs to two {'subjects' if column == 'subject_id' else 'classes'}",
+                    column=column,
+                    found=f"{scan['scan_id']} ({scan[column]}, {scan['path']}) has the voxels of {other['scan_id']} "
+                    f"({other[column]}, {other['path']})",
+                    allowed="a different image for each scan",
+                    hint="find out whose image it is, and reject the other scan with registration.skip",
+                )
+        facts = {name: scan[name] for name in ("scan_id", "subject_id", "session", "label")}
+        reason = {"reason": "the same image as another scan", "detail": f"kept is {other['scan_id']}"}
+        copies.append(facts | {"stage": "select_scans"} | reason)
+    return different, copies
 
 
 def _require_two_classes(scans, selected, excluded):

@@ -52,7 +52,7 @@ def make_network_mask(kind, brain):
 
 
 def _read_mask(path, grid):
-    image = read_volume(path)
+    image = read_volume(path, placed=True)
     grid.require(Grid.of(image), f"the mask {path}")
     values = np.unique(image.dataobj)
     if len(values) > 2 or values[0] < 0 or (len(values) == 2 and values[0] != 0):

@@ -68,7 +68,7 @@ def test_only_the_columns_that_are_needed_must_be_there(tmp_path):
     few = ("Image Data ID", "Subject", "Group", "Visit", "Modality", "Description", "Acq Date")
     scans = parse_tables(write_collection(tmp_path, [{name: row[name] for name in few} for row in ROWS]))[0]
     assert (len(scans), scans["age"].isna().all(), scans["sex"].isna().all()) == (4, True, True)
-    for name in few:
+    for name in set(few) - {"Modality"}:  # since 2024 a table of MR images does not say so
         rows = [{column: cell for column, cell in row.items() if column != name} for row in ROWS]
         settings = write_collection(tmp_path, ROWS)
         (tmp_path / "table.csv").write_text("\n".join([",".join(rows[0]), *(",".join(r.values()) for r in rows)]))
@@ -233,7 +233,7 @@ def test_images_by_a_template_of_the_collections_columns(tmp_path):
         (image(1, ""), r"empty.*\n.*row 6, column Subject"),
         (image(1, AD, visit=""), r"empty.*\n.*row 6, column Visit"),
         (image(1, AD, date=""), r"empty.*\n.*row 6, column Acq Date"),
-        (image(1, AD, date="13/1/2005"), r"not a valid date\n.*row 6, column Acq Date\n.*'13/1/2005'"),
+        (image(1, AD, date="13/1/2005"), r"mixes dates.*\n.*row 6, column Acq Date\n.*'13/1/2005'"),
         (image(1, AD, "FTD"), r"column Group\n.*'FTD'\n.*AD, CN, MCI, EMCI, LMCI, SMC, Patient"),
         (image(1, AD, sex="both"), r"not a valid sex\n.*row 6, column Sex"),
         (image(1, AD, age="old"), r"not a valid age\n.*row 6, column Age"),

@@ -95,7 +95,7 @@ def test_age_and_sex_are_read_where_the_table_has_them(tmp_path):
         (3, {"ptid": ""}, r"empty.*\n.*row 5, column PTID"),
         (3, {"ptid": "NA"}, r"empty.*\n.*row 5, column PTID"),
         (3, {"visit": ""}, r"empty.*\n.*row 5, column Visit"),
-        (3, {"scan_date": "13/1/06"}, r"not a valid date\n.*row 5, column Scan.Date\n.*'13/1/06'\n.*M/D/YY"),
+        (3, {"scan_date": "13/1/06"}, r"mixes dates.*\n.*row 5, column Scan.Date\n.*'13/1/06'\n.*row 4 has"),
         (3, {"scan_date": "2/30/06"}, r"not a valid date\n.*row 5"),
         (3, {"scan_date": ""}, r"empty.*\n.*row 5, column Scan.Date"),
         (3, {"examdate": "2006-02-31"}, r"row 5, column EXAMDATE\n.*'2006-02-31'"),

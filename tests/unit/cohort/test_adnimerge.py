@@ -32,6 +32,8 @@ def _collection(folder, scans, visits, **cohort):
         ("Month 6", "m06"),
         ("Month12", "m12"),
         ("m120", "m120"),
+        ("m0", "bl"),
+        ("M00", "bl"),
         ("3", None),
         ("v03", None),
         ("y1", None),
@@ -190,7 +192,8 @@ def test_cells_that_say_nothing_never_break(tmp_path, caplog):
     visits = [visit(f"011_S_{n:04d}", "bl", "CN", age=text, sex=text) for n, text in enumerate(strange)]
     visits += [visit(f"022_S_{n:04d}", "bl", "CN", years=text, months=text) for n, text in enumerate(strange)]
     visits += [visit(f"033_S_{n:04d}", "bl", "Dementia", years=text, months="6") for n, text in enumerate(strange)]
-    visits += [visit(f"044_S_{n:04d}", "bl", "CN", date=text) for n, text in enumerate(strange)]
+    nothing = [text for text in strange if text not in (">1700", "inf", "<8", "1e9")] + ["?", "N/A", "x", "NaN"]
+    visits += [visit(f"044_S_{n:04d}", "bl", "CN", date=text) for n, text in enumerate(nothing)]
     visits += [visit(f"055_S_{n:04d}", "bl", text) for n, text in enumerate(strange)]
     scans = [(row["PTID"], "sc", "9/1/2005") for row in visits]
     settings = _collection(tmp_path, scans, visits)

@@ -60,7 +60,6 @@ def test_bids_names_are_not_doubled_and_ids_are_unique_and_stable(tmp_path):
         ("a/../b/1.nii,F", r"path must be unique\n.*row 3"),
         (",F", r"empty.*\n.*row 3, column path"),
         ("../1.nii,F", r"leaves the data folder\n.*row 3, column path\n.*'../1.nii'"),
-        ("/etc/passwd,F", r"leaves the data folder\n.*row 3, column path"),
     ],
 )
 def test_bad_cells_of_a_plain_table(tmp_path, row, match):

@@ -14,6 +14,8 @@ from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 from scipy.ndimage import binary_dilation, distance_transform_edt, gaussian_filter
 
 from helpers.templates import template_on
+from voxelwhy.cohort.readers._files import find_images
+from voxelwhy.cohort.readers._reading import is_image
 from voxelwhy.errors import InputError
 from voxelwhy.io.scans import looks_skull_stripped, read_scan
 
@@ -168,6 +170,25 @@ def test_uneven_slices_are_evened_out_or_refused(tmp_path, slices):
     save_dicom(tmp_path / "wide", kept, (4, 4, 4), gaps=places, bits=16)
     with pytest.raises(InputError, match=r"cannot be converted faithfully[\s\S]*not equidistant: 4 != 8"):
         read_scan(tmp_path / "wide")
+
+
+def test_a_series_with_missing_images_is_refused_in_the_words_of_dcm2niix(tmp_path, slices):
+    """The numbers of the images tell of the missing ones, even where the rest lie evenly."""
+    save_dicom(tmp_path / "series", slices, (4, 4, 4))
+    for path in sorted((tmp_path / "series").iterdir())[20:26]:
+        path.unlink()
+    with pytest.raises(InputError, match=r"cannot be converted faithfully[\s\S]*Missing images\?|not equidistant"):
+        read_scan(tmp_path / "series")
+
+
+def test_a_dicom_folder_needs_no_endings(tmp_path, brain, slices):
+    save_dicom(tmp_path / "series", slices, (4, 4, 4))
+    for number, path in enumerate(sorted((tmp_path / "series").iterdir())):
+        path.rename(path.with_name(f"1.3.12.2.1107.{number}"))
+    assert is_image(str(tmp_path / "series"))
+    (image,) = find_images(str(tmp_path))
+    assert image["path"] == str(tmp_path / "series")
+    np.testing.assert_array_equal(read_scan(image["path"]).get_fdata(), brain.get_fdata())
 
 
 def test_a_dicom_folder_of_two_series_is_refused_with_what_came_out(tmp_path, slices):

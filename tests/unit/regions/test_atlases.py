@@ -233,12 +233,20 @@ def test_an_atlas_of_another_space_is_an_error(own):
         ("region_id,region\n1,A\n7.5,B\n", r"no valid number[\s\S]*row 3[\s\S]*7\.5"),
         ("region_id,region\n1,A\n7,\n", r"has no name[\s\S]*row 3"),
         ("id,name\n1,A\n7,B\n", r"lacks a column[\s\S]*region_id and region"),
+        ("region,region_id\nA,1\nB\n", r"as many cells[\s\S]*row 3[\s\S]*B[\s\S]*2 cells"),
+        ("region_id,region\n1,Gyrus, superior\n7,B\n", r"as many cells[\s\S]*row 2[\s\S]*in quotes"),
+        ('region_id,region\n1,"A\n7,B\n', r"stray quote"),
         ("", "lacks a column"),
     ],
 )
 def test_refuses_tables(own, table, message):
     with pytest.raises(InputError, match=message):
         load_atlas(own(table))
+
+
+def test_a_table_is_read_with_its_quotes(own):
+    table = own('"region_id", "region"\r\n"1","Gyrus, ""superior"""\r\n\r\n7,B,\r\n')
+    assert load_atlas(table).regions["region"].tolist() == ['Gyrus, "superior"', "B"]
 
 
 @pytest.mark.parametrize("value", [2.5, -1])

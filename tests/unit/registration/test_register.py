@@ -18,7 +18,7 @@ from helpers.moved_scans import TRUE_AFFINE, moved_scan
 from helpers.templates import template_on
 from voxelwhy.errors import ConfigError, ShapeError
 from voxelwhy.io.images import Grid, hash_voxels, read_json, save_image
-from voxelwhy.registration.ants import jacobian, register, script_arguments, to_ants
+from voxelwhy.registration.ants import correct_bias, jacobian, register, script_arguments, to_ants
 from voxelwhy.registration.register import register_scan
 from voxelwhy.registration.template import make_template
 
@@ -230,6 +230,17 @@ def test_stored_orientation_moves_no_anatomy(folder, tmp_path):
     assert np.corrcoef(ras.ravel(), ras[::-1].ravel())[0, 1] < 0.99
     assert np.corrcoef(ras.ravel(), lpi.ravel())[0, 1] > 0.9995
     assert np.abs(ras - lpi).max() < 0.1 * ras.max()
+
+
+def test_n4_treats_an_image_with_negative_values_as_the_same_image_above_zero(rng):
+    shape = (24, 24, 24)
+    places = np.indices(shape)
+    brain = ((places - 12) ** 2).sum(axis=0) < 100
+    values = np.where(brain, 500 * (1 + 0.02 * (places[0] - 12)), 0).astype(np.float32)
+    wanted = correct_bias(ants.from_numpy(values, spacing=(4, 4, 4))).numpy()
+    assert wanted[brain].std() < 0.7 * values[brain].std()
+    found = correct_bias(ants.from_numpy(values - 300, spacing=(4, 4, 4))).numpy()
+    np.testing.assert_allclose(found, wanted - 300, atol=0.05)
 
 
 def test_n4_removes_a_bias_field(folder, tmp_path):

@@ -150,13 +150,34 @@ def test_a_scan_without_a_result_is_an_error(scans, dropped, qualities):
         select(scans, dropped, qualities)
 
 
-def test_identical_images_of_different_subjects_are_reported(scans, dropped, qualities, caplog):
+@pytest.mark.parametrize(("label", "what"), [("CN", "subjects"), ("AD", "subjects")])
+def test_one_image_of_two_people_is_refused(scans, dropped, qualities, label, what):
+    scans.loc[1, "label"] = label
     qualities["s2"]["voxel_hash"] = qualities["s1"]["voxel_hash"]
+    with pytest.raises(InputError, match=rf"one image belongs to two {what}(.*\n)+.*s2 \(p2, .*the voxels of s1 \(p1"):
+        select(scans, dropped, qualities)
+
+
+def test_one_image_of_one_person_in_two_classes_is_refused(scans, dropped, qualities):
+    scans.loc[3, "label"] = "CN"
     qualities["s4"]["voxel_hash"] = qualities["s3"]["voxel_hash"]
-    with caplog.at_level("WARNING"):
-        selected, _ = select(scans, dropped, qualities)
-    assert len(selected) == 5
-    assert [record.getMessage() for record in caplog.records] == ["identical images in different subjects: s1, s2"]
+    with pytest.raises(InputError, match=r"one image belongs to two classes(.*\n)+.*s4 \(CN, .*of s3 \(AD"):
+        select(scans, dropped, qualities)
+
+
+def test_of_one_image_twice_the_first_is_used(scans, dropped, qualities):
+    qualities["s4"]["voxel_hash"] = qualities["s3"]["voxel_hash"]
+    selected, excluded = select(scans, dropped, qualities)
+    assert selected["scan_id"].tolist() == ["s1", "s2", "s3", "s5"]
+    assert excluded.iloc[-1][["scan_id", "stage", "reason", "detail"]].tolist() == [
+        "s4", "select_scans", "the same image as another scan", "kept is s3"
+    ]  # fmt: skip
+
+
+def test_a_scan_that_a_person_rejected_may_be_a_copy(scans, dropped, qualities):
+    qualities["s2"]["voxel_hash"] = qualities["s1"]["voxel_hash"]
+    selected, _ = select(scans, dropped, qualities, skip={"s2": "the image of p1"})
+    assert "s2" not in selected["scan_id"].tolist()
 
 
 def test_scans_named_by_a_setting_have_to_exist(caplog):

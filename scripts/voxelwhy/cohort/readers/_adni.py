@@ -7,6 +7,7 @@ import os
 import re
 
 from voxelwhy.cohort.readers import _adnimerge as adnimerge
+from voxelwhy.cohort.readers import _dates as dates
 from voxelwhy.cohort.readers import _files as files
 from voxelwhy.cohort.readers import _loni as loni
 from voxelwhy.cohort.readers import _reading as reading
@@ -15,9 +16,46 @@ from voxelwhy.errors import ConfigError, InputError
 LOG = logging.getLogger(__name__)
 
 
-def read_tables(settings, needed):
+#: Columns as LONI calls them since October 2024, and as they were called before.
+RENAMED = {
+    "image_id": "Image Data ID",
+    "subject_id": "Subject",
+    "image_visit": "Visit",
+    "visit": "Visit",
+    "VISCODE2": "Visit",
+    "image_date": "Acq Date",
+    "image_type": "Type",
+    "image_description": "Description",
+    "modality": "Modality",
+    "subject_sex": "Sex",
+    "sex": "Sex",
+    "subject_age": "Age",
+    "age": "Age",
+    "group": "Group",
+    "research_group": "Group",
+}
+
+
+def read_tables(settings, needed, *, renamed=None):
     """Read all tables in order as (table, line, {column: text}); they may differ in columns that are not needed."""
-    return [(table, line, cells) for table in _tables(settings) for line, cells in reading.read_rows(table, needed)]
+    return [
+        (table, line, cells)
+        for table in _tables(settings)
+        for line, cells in reading.read_rows(table, needed, renamed=renamed)
+    ]
+
+
+def date_orders(rows, column):
+    """How the dates of a column are read in each table of `rows` (as from `read_tables`): {table: name of the order}.
+
+    Raises InputError if a table mixes dates that begin with the day and dates that begin with the month.
+    """
+    orders = {}
+    for table in dict.fromkeys(table for table, _, _ in rows):
+        order = dates.choose_order([(line, cells) for name, line, cells in rows if name == table], column, table)
+        dates.warn_if_ambiguous(order, column, table)
+        orders[table] = order.name
+    return orders
 
 
 def needed_columns(settings, columns, label):
@@ -27,13 +65,18 @@ def needed_columns(settings, columns, label):
     return list(dict.fromkeys([*columns, *own_label, *template]))
 
 
-def make_record(row, *, subject, visit, image_id, scan_date):
-    """Make a record without label and path from a row; the keywords give the names of its columns.
+def make_records(rows, *, subject, visit, image_id, scan_date):
+    """Make a record without label and path from each row; the keywords give the names of its columns.
 
     Raises InputError for an empty subject or visit, and for an invalid Image ID, date, age or sex.
     """
+    orders = date_orders(rows, scan_date)
+    return [_record(row, orders[row[0]], subject, visit, image_id, scan_date) for row in rows]
+
+
+def _record(row, order, subject, visit, image_id, scan_date):
     table, line, cells = row
-    person = reading.require_text(cells, subject, table, line)
+    person = reading.require_subject(cells, subject, table, line)
     session = reading.require_text(cells, visit, table, line).replace(" ", "")
     number = _image_id(cells, image_id, table, line)
     return {
@@ -43,7 +86,7 @@ def make_record(row, *, subject, visit, image_id, scan_date):
         "label": None,
         "age": _age(cells, table, line),
         "sex": reading.read_sex(cells, _column(cells, "Sex", "Gender", "PTGENDER"), table, line),
-        "scan_date": reading.read_date(cells, scan_date, table, line),
+        "scan_date": reading.read_date(cells, scan_date, table, line, order),
         "image_id": number,
         "table": table,
         "row": line,

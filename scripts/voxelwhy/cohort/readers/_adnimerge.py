@@ -9,6 +9,8 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import date
 
+from voxelwhy.cohort.readers import _dates as dates
+from voxelwhy.cohort.readers import _packed as packed
 from voxelwhy.cohort.readers import _reading as reading
 from voxelwhy.errors import InputError
 
@@ -18,16 +20,23 @@ STATES = {"dementia": "Dementia", "ad": "Dementia", "mci": "MCI", "cn": "CN", "n
 #: Names that a config may use for a state, ADNIMERGE's own name first; LONI writes AD and CN, older tables NL.
 WORDS = {"Dementia": ("Dementia", "AD"), "MCI": ("MCI",), "CN": ("CN", "NL")}
 VISITS = {"sc": "sc", "scmri": "sc", "screening": "sc", "bl": "bl", "baseline": "bl"}
+#: Largest difference between EXAMDATE and Years_bl, days: ADNIMERGE rounds the years to six digits, others to two.
+DAYS_OFF = 3
 BY_CODE, BY_DATE = "by visit code", "by date"
 
 
 @dataclass(frozen=True)
 class Visit:
-    """One row of ADNIMERGE: `state` is Dementia, MCI, CN or None; `day` is a datetime.date or None."""
+    """One row of ADNIMERGE: `state` is Dementia, MCI, CN or None; `day` is a datetime.date or None.
+
+    `swapped` is the day if EXAMDATE had day and month the other way round, where no date of the table shows the order;
+    otherwise it equals `day`.
+    """
 
     row: int
     code: str
     day: date | None
+    swapped: date | None
     state: str | None
     dx: str
     age: float | None
@@ -36,10 +45,15 @@ class Visit:
 
 
 def visit_code(visit):
-    """Visit code `sc`, `bl` or `m06` of Screening, Baseline or Month 6; None for other visits (numbers, v03, y1)."""
+    """Visit code `sc`, `bl` or `m06` of Screening, Baseline or Month 6; None for other visits (numbers, v03, y1).
+
+    Month 0 is the baseline.
+    """
     text = re.sub(r"[\s_-]", "", visit).lower()
     month = re.fullmatch(r"m(?:onth)?(\d{1,3})", text)
-    return f"m{int(month[1]):02d}" if month else VISITS.get(text)
+    if month:
+        return f"m{int(month[1]):02d}" if int(month[1]) else "bl"
+    return VISITS.get(text)
 
 
 def diagnosed_state(text):
@@ -72,15 +86,18 @@ def read_visits(path, subjects):
 
     Raises
     ------
-    InputError : the file or a column is missing, a visit has two diagnoses; and what `read_rows` raises.
+    InputError : the file or a column is missing, a date cannot be read or has another order than others, a visit has
+        two diagnoses; and what `read_rows` raises.
     """
-    if not os.path.isfile(path):
+    if not os.path.exists(path):
         raise InputError("there is no such table", file=path, hint="correct cohort.adnimerge in the config")
-    visits = {}
-    for line, cells in reading.read_rows(path, NEEDED):
+    path = packed.find_table(path, "ADNIMERGE")
+    visits, rows = {}, reading.read_rows(path, NEEDED, name="ADNIMERGE")
+    order = _order(rows, path)
+    for line, cells in rows:
         if cells["PTID"] not in subjects:
             continue
-        visit = _visit(line, cells)
+        visit = _visit(line, cells, order, path)
         of_subject = visits.setdefault(cells["PTID"], {})
         first = of_subject.setdefault(visit.code, visit)
         if first.state != visit.state:
@@ -113,7 +130,7 @@ def join_visits(records, settings):
     path, days = settings["adnimerge"], settings["adnimerge_days"]
     visits, joined, ages, far = read_visits(path, {r["subject_id"] for r in records}), Counter(), Counter(), []
     for record in records:
-        visit, how = _find(visits.get(record["subject_id"]), record, days)
+        visit, how = _find(visits.get(record["subject_id"]), record, days, path)
         joined[how] += 1
         if visit is not None:
             ages[_take(record, visit, settings["classes"], path)] += 1
@@ -135,18 +152,48 @@ def join_visits(records, settings):
         LOG.warning(message, len(far), days, far[0]["scan_id"])
 
 
-def _visit(line, cells):
+def _order(rows, path):
+    """The order of day and month in EXAMDATE; where no date shows it, the years since baseline may."""
+    order = dates.choose_order(rows, "EXAMDATE", path)
+    if order.shown:
+        return order
+    fits = [name for name in (dates.MONTH_FIRST, dates.DAY_FIRST) if _agrees_with_years(rows, name)]
+    if len(fits) == 1:
+        return dates.Order(fits[0], shown=True)
+    dates.warn_if_ambiguous(order, "EXAMDATE", path)
+    return order
+
+
+def _agrees_with_years(rows, order):
+    """Whether Years_bl is the time since the subject's first examination in each row that has both."""
+    by_subject = {}
+    for _, cells in rows:
+        years = _number(cells, 30, "Years_bl", "Years.bl")
+        try:
+            day = dates.parse_date(cells["EXAMDATE"], order)
+        except ValueError:  # unknown, or refused when the row is read
+            continue
+        if years is not None:
+            by_subject.setdefault(cells["PTID"], []).append((years, day))
+    for of_subject in by_subject.values():
+        first = [day for years, day in of_subject if years == 0]
+        if first and any(abs((day - first[0]).days - 365.25 * years) > DAYS_OFF for years, day in of_subject):
+            return False
+    return True
+
+
+def _visit(line, cells, order, path):
     age, age_from = age_at_visit(cells)
     sex = {"f": "F", "female": "F", "m": "M", "male": "M"}.get(cells.get("PTGENDER", "").lower())
     code = visit_code(cells["VISCODE"]) or cells["VISCODE"].lower()
-    return Visit(line, code, _day(cells, line), diagnosed_state(cells["DX"]), cells["DX"], age, age_from, sex)
+    day = swapped = _day(cells, line, order.name, path)
+    if not order.shown:
+        swapped = _day(cells, line, dates.DAY_FIRST, path)
+    return Visit(line, code, day, swapped, diagnosed_state(cells["DX"]), cells["DX"], age, age_from, sex)
 
 
-def _day(cells, line):
-    try:
-        text = reading.read_date(cells, "EXAMDATE", None, line)
-    except InputError:
-        return None
+def _day(cells, line, order, path):
+    text = reading.read_date(cells, "EXAMDATE", path, line, order)
     return date.fromisoformat(text) if text else None
 
 
@@ -161,7 +208,7 @@ def _number(cells, most, *columns):
     return None
 
 
-def _find(visits, record, days):
+def _find(visits, record, days, path):
     """(Visit, how it was matched), or (None, None) after dropping the record."""
     if visits is None:
         reading.drop([record], "the subject is not in ADNIMERGE")
@@ -171,14 +218,32 @@ def _find(visits, record, days):
         if visit.code == ("bl" if code == "sc" else code):
             return visit, BY_CODE
     if record["scan_date"]:
-        near = [(_days_between(record, visit), visit.day, visit) for visit in visits if visit.day]
-        away, _, visit = min(near, key=lambda entry: entry[:2], default=(days + 1, None, None))
-        if away <= days:
+        visit, other = (_nearest(visits, record, days, which) for which in ("day", "swapped"))
+        if visit is not other:
+            raise InputError(
+                f"the dates of ADNIMERGE can be read in two ways, which give scan {record['scan_id']} different visits",
+                file=path,
+                row=(visit or other).row,
+                column="EXAMDATE",
+                found=f"{(visit or other).day}, or {(visit or other).swapped}: no date of the table shows whether day "
+                "or month comes first",
+                allowed="dates as YYYY-MM-DD",
+                hint="rewrite the column, or download the table again",
+            )
+        if visit is not None:
             return visit, BY_DATE
     when = f"scan of {record['scan_date']}" if record["scan_date"] else "scan without a date"
     record["detail_visit"] = f"visit {record['session']}, {when}: no examination within {days} days"
     reading.drop([record], "the visit is not in ADNIMERGE", detail="detail_visit")
     return None, None
+
+
+def _nearest(visits, record, days, which):
+    """The visit whose `which` (day or swapped) is nearest to the scan, of two the earlier; None beyond `days`."""
+    scanned = date.fromisoformat(record["scan_date"])
+    near = [(abs(scanned - day), day, visit) for visit in visits if (day := getattr(visit, which))]
+    away, _, visit = min(near, key=lambda entry: entry[:2], default=(None, None, None))
+    return visit if visit and away.days <= days else None
 
 
 def _days_between(record, visit):

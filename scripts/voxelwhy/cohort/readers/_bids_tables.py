@@ -137,7 +137,7 @@ def absent_records(people, subjects):
 def _participants(path):
     people = {}
     for line, cells in reading.read_rows(path, ["participant_id"], separators=TABS):
-        name = reading.require_text(cells, "participant_id", path, line)
+        name = reading.require_subject(cells, "participant_id", path, line)
         # Older datasets write 01 for sub-01.
         _add(people, f"sub-{name.removeprefix('sub-')}", Row(cells, path, line), "participant_id")
     return people

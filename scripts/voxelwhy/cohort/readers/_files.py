@@ -84,9 +84,10 @@ def find_images(folder):
     for place, entries in walk(folder):
         by_stem = {}
         for entry in entries:
-            if entry.name.lower().endswith(".dcm"):
+            ending = ENDING.search(entry.name)
+            if not ending and place not in series and is_file(entry) and reading.is_dicom(entry.path):
                 series.add(place)
-            if ending := ENDING.search(entry.name):
+            if ending:
                 by_stem.setdefault(entry.name[: ending.start()], {})[ending[2].lower()] = entry.path
         for stem, files in by_stem.items():
             own_name = os.path.normpath(os.path.relpath(os.path.join(place, stem), folder))

@@ -7,9 +7,11 @@ import difflib
 import io
 import os
 import re
-from datetime import datetime
+import unicodedata
 from pathlib import Path
 
+from voxelwhy.cohort.readers import _dates as dates
+from voxelwhy.cohort.readers import _packed as packed
 from voxelwhy.errors import ConfigError, InputError
 
 SEPARATORS = {",": "commas", "\t": "tabs"}
@@ -17,17 +19,22 @@ OTHER_SEPARATORS = {";": "semicolons", "|": "vertical bars", " ": "spaces"}
 MISSING = {"", "na", "n/a", "nan"}
 #: What ADNI's and other tables write for an unknown age, sex or date.
 UNKNOWN = MISSING | {"-4", "-1", "unknown", "x", "u", "?"}
-DATES = {"M/D/YY": "%m/%d/%y", "M/D/YYYY": "%m/%d/%Y", "YYYY-MM-DD": "%Y-%m-%d"}
+#: What tables of subjects hold where a name is missing: exports of spreadsheets and data frames.
+NOBODY = MISSING | {"none", "null", "<na>", "#n/a", "#ref!", "#value!", "#name?"}
 
 
-def read_rows(path, required=(), *, separators=SEPARATORS):
+def read_rows(path, required=(), *, separators=SEPARATORS, renamed=None, name=""):
     """Read a CSV or TSV with any line ends, with or without a byte order mark; cells are stripped text.
+
+    It may be gzipped, or be the only table inside a zip.
 
     Parameters
     ----------
     path : the table
     required : names of columns that must exist
     separators : characters that may separate the columns, {character: its name in messages}
+    renamed : {other name of a column: its name here}; applied to columns whose name here the table does not have
+    name : the beginning of the table's name in a zip that holds several tables
 
     Returns
     -------
@@ -39,13 +46,13 @@ def read_rows(path, required=(), *, separators=SEPARATORS):
         The file does not exist, is not UTF-8, or has another separator; a column is missing or occurs twice; a row is
         longer or shorter than the header; or there are no rows.
     """
-    text = _text(path)
+    text = _text(path, name)
     separator = _separator(text, path, required, separators)
     records = _records(text, separator, path)
     if not records:
         raise InputError("the table is empty", file=path, hint="the first line must name the columns")
     (_, header), *body = records
-    header = [name.strip() for name in header]
+    header = rename_columns([name.strip() for name in header], renamed or {})
     twice = sorted({name for name in header if name and header.count(name) > 1})
     if twice:
         raise InputError("a column occurs twice", file=path, row=1, column=twice[0])
@@ -59,6 +66,15 @@ def read_rows(path, required=(), *, separators=SEPARATORS):
     if not rows:
         raise InputError("the table has a header but no rows", file=path)
     return rows
+
+
+def rename_columns(header, renamed):
+    """The header with the names of `renamed`; of several columns for one name, the one listed first gets it."""
+    names = list(header)
+    for old, new in renamed.items():
+        if old in names and new not in names:
+            names[names.index(old)] = new
+    return names
 
 
 def read_columns(path):
@@ -82,24 +98,25 @@ def _names(header, separator):
         return []
 
 
-def _text(path):
+def _text(path, name=""):
     path = Path(path)
     if not path.is_file():
         raise InputError("there is no such table", file=path, hint="correct cohort.table in the config")
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = packed.unpack(path, name).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(
             "the table is not plain UTF-8 text", file=path, found=str(error), hint="save it as 'CSV UTF-8'"
         ) from error
-    if "\0" in text or text.startswith("PK\x03\x04"):
+    if "\0" in text:
         raise InputError(
             "the table is not a text file",
             file=path,
             found="a spreadsheet or another binary file",
             hint="save it as 'CSV UTF-8'",
         )
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+    # Letters with accents have two spellings: as one sign, or as a letter and its accent (macOS).
+    return unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n"))
 
 
 def _separator(text, path, required, separators):
@@ -129,6 +146,7 @@ def _records(text, separator, path):
     records, line = [], 1
     try:
         for cells in reader:
+            _require_closed_quotes(cells, separator, path, line, reader.line_num)
             if any(cell.strip() for cell in cells):
                 records.append((line, cells))
             line = reader.line_num + 1
@@ -137,6 +155,23 @@ def _records(text, separator, path):
             "the table cannot be split into cells", file=path, row=line, found=str(error), hint="look for a stray quote"
         ) from error
     return records
+
+
+def _require_closed_quotes(cells, separator, path, first, last):
+    """Refuse a cell with line breaks and separators: a quote that is not closed has swallowed the rows up to the next.
+
+    Free text may contain both, but not in the tables of a cohort: a row that is lost in silence would be worse.
+    """
+    for cell in cells:
+        if "\n" in cell and separator in cell:
+            raise InputError(
+                "a quote is opened in one row and closed in another, and what lies between counts as one cell",
+                file=path,
+                row=f"{first} to {last}",
+                found=cell[:80],
+                allowed="cells without line breaks and separators",
+                hint="look for a stray quote in the first of these rows",
+            )
 
 
 def _require_columns(header, required, path):
@@ -178,6 +213,21 @@ def is_unknown(text):
     return text is None or text.lower() in UNKNOWN
 
 
+def require_subject(cells, column, path, line):
+    """The subject of a row; InputError if the cell is missing, also in the words of spreadsheets and data frames."""
+    if cells[column].lower() in NOBODY:
+        raise InputError(
+            "a required cell is empty: the subject",
+            file=path,
+            row=line,
+            column=column,
+            found=cells[column],
+            allowed="the name of the subject",
+            hint="complete the table, or remove the row",
+        )
+    return cells[column]
+
+
 def require_text(cells, column, path, line):
     """The cell of `column`; InputError if it is missing."""
     if is_missing(cells[column]):
@@ -185,20 +235,20 @@ def require_text(cells, column, path, line):
     return cells[column]
 
 
-def read_date(cells, column, path, line):
+def read_date(cells, column, path, line, order=dates.MONTH_FIRST):
     """The date of a cell as YYYY-MM-DD, or None if it is unknown or the table has no such column.
 
-    Two-digit years from 69 on belong to the last century. Raises InputError for an invalid date.
+    `order` is that of day and month in the whole column (`_dates.choose_order`). Raises InputError for an invalid date.
     """
     text = cells.get(column)
     if is_unknown(text):
         return None
-    for pattern in DATES.values():
-        try:
-            return datetime.strptime(text, pattern).strftime("%Y-%m-%d")
-        except ValueError:
-            continue
-    raise InputError("not a valid date", file=path, row=line, column=column, found=text, allowed=list(DATES))
+    try:
+        return dates.parse_date(text, order).isoformat()
+    except ValueError as error:
+        raise InputError(
+            "not a valid date", file=path, row=line, column=column, found=text, allowed="; ".join(dates.ALLOWED)
+        ) from error
 
 
 def read_age(cells, column, path, line):
@@ -268,7 +318,7 @@ def lacks_label(cells, column, classes):
 
 
 def _values(values):
-    return [str(value) for value in values]
+    return [unicodedata.normalize("NFC", str(value)) for value in values]
 
 
 def fill_template(template, cells, path, line):
@@ -314,7 +364,8 @@ def path_inside(folder, name, path, line, column=None):
     ------
     InputError : the file is outside `folder`, because of "..", an absolute path or a symbolic link.
     """
-    joined = os.path.normpath(os.path.join(folder, name))
+    spelt = [os.path.normpath(os.path.join(folder, unicodedata.normalize(form, name))) for form in ("NFC", "NFD")]
+    joined = next((path for path in spelt if os.path.exists(path)), spelt[0])
     if not Path(os.path.realpath(joined)).is_relative_to(os.path.realpath(folder)):
         raise InputError(
             "the path of a scan leaves the data folder",
@@ -337,10 +388,23 @@ def drop(records, reason, detail=None):
 
 
 def is_image(path):
-    """Whether `path` is a file or a folder of DICOM files."""
+    """Whether `path` is a file or a folder of DICOM files, which need not end in .dcm."""
     if not os.path.isdir(path):
         return os.path.isfile(path)
-    return any(name.lower().endswith(".dcm") for name in os.listdir(path))
+    return any(is_dicom(os.path.join(path, name)) for name in sorted(os.listdir(path)))
+
+
+def is_dicom(path):
+    """Whether a file is DICOM, by its ending or, without a usual one, by the word that stands behind its preamble."""
+    ending = os.path.splitext(path)[1].lower()
+    if ending in (".dcm", ".ima"):
+        return True
+    if re.fullmatch(r"\.[a-z]\w*", ending) or not os.path.isfile(
+        path
+    ):  # .json, .txt; a number is no ending: 1.2.840.113
+        return False
+    with open(path, "rb") as file:
+        return file.read(132)[128:] == b"DICM"
 
 
 def drop_missing_files(records, table):

@@ -1,7 +1,8 @@
 """The CSV of an image collection from LONI: one row per image, with several processed images of a scan among them.
 
 Its columns are Image Data ID,Subject,Group,Sex,Age,Visit,Modality,Description,Type,Acq Date,Format,Downloaded, in any
-order. Group is the group at enrolment; the diagnosis at the visit comes from ADNIMERGE if it is joined.
+order. Tables since October 2024, which call them subject_id, image_id and so on, are read as well (`_adni.RENAMED`).
+Group is the group at enrolment; the diagnosis at the visit comes from ADNIMERGE if it is joined.
 """
 
 from __future__ import annotations
@@ -37,9 +38,9 @@ def read_cohort(settings):
         An unknown Group, an empty Subject or date, an Image Data ID that is not a number or occurs twice in a table, an
         image that exists as two files, all files missing; and what `read_rows` raises.
     """
-    needed = adni.needed_columns(settings, [*COLUMNS.values(), "Modality", "Description"], "Group")
-    rows = adni.read_tables(settings, needed)
-    records = [adni.make_record(row, **COLUMNS) for row in rows]
+    needed = adni.needed_columns(settings, [*COLUMNS.values(), "Description"], "Group")
+    rows = adni.read_tables(settings, needed, renamed=adni.RENAMED)
+    records = adni.make_records(rows, **COLUMNS)
     adni.drop_from_other_tables(records, "Image Data ID", "Group")
     _rank_images(records, settings["prefer"])
     if not settings.get("adnimerge"):
@@ -63,8 +64,9 @@ def _rank_images(records, prefer):
     patterns = [re.compile(".*".join(map(re.escape, comparable(pattern).split("*")))) for pattern in prefer]
     for record in records:
         cells = record["cells"]
-        if cells["Modality"].upper() not in ("MRI", "MR"):
-            record["detail_image"] = f"Modality {cells['Modality']!r}"
+        # All_Images of 2024 lists MR images only and does not say so.
+        if (modality := cells.get("Modality", "MRI")).upper() not in ("MRI", "MR"):
+            record["detail_image"] = f"Modality {modality!r}"
             reading.drop([record], "the Modality is not MRI", detail="detail_image")
             continue
         name = comparable(cells["Description"])

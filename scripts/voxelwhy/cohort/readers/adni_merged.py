@@ -38,9 +38,10 @@ def read_cohort(settings):
     first_only = settings["reprocessed"] == "first"
     needed = ["PTID", "Visit", "Image.ID", *(["Sequence", "Scan.Date"] if first_only else [])]
     rows = adni.read_tables(settings, adni.needed_columns(settings, needed, "DX"))
-    records = [adni.make_record(row, **COLUMNS) for row in rows]
+    records = adni.make_records(rows, **COLUMNS)
+    orders = adni.date_orders(rows, "EXAMDATE")
     for table, line, cells in rows:
-        reading.read_date(cells, "EXAMDATE", table, line)
+        reading.read_date(cells, "EXAMDATE", table, line, orders[table])
     adni.drop_from_other_tables(records, "Image.ID", "DX")
     adni.label_records(records, settings, "DX", "diagnosis")
     adni.drop_corrupt(records, settings)

@@ -30,8 +30,8 @@ def read_cohort(settings):
 
     Parameters
     ----------
-    settings : the `cohort` section: table, data_dir, classes. Paths in a table are relative to `data_dir`, or to
-        the table's own folder.
+    settings : the `cohort` section: table, data_dir, classes. Paths in a table are absolute, or relative
+        to `data_dir` or to the table's own folder.
 
     Returns
     -------
@@ -67,9 +67,11 @@ def _record_of_row(cells, classes, folder, table, line):
     unlabelled = reading.lacks_label(cells, "label", classes)
     label, studied = (None, False) if unlabelled else reading.read_label(cells, "label", classes, table, line)
     name = reading.require_text(cells, "path", table, line)
-    path = reading.path_inside(folder, name, table, line, "path")
-    own_name = files.ENDING.sub("", os.path.relpath(path, folder))
-    subject = reading.require_text(cells, "subject", table, line) if "subject" in cells else own_name
+    # An absolute path is meant as it stands; a relative one must not lead out of the folder by mistake.
+    outside = os.path.isabs(name) and not os.path.normpath(name).startswith(os.path.abspath(folder) + os.sep)
+    path = os.path.normpath(name) if outside else reading.path_inside(folder, name, table, line, "path")
+    own_name = files.ENDING.sub("", path.lstrip(os.sep) if outside else os.path.relpath(path, folder))
+    subject = reading.require_subject(cells, "subject", table, line) if "subject" in cells else own_name
     session = None if reading.is_missing(cells.get("session")) else cells["session"]
     return {
         "scan_id": _scan_id(own_name, subject if "subject" in cells else None, session),
