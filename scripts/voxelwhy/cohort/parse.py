@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 
 import pandas as pd
 
@@ -38,6 +39,7 @@ def parse_tables(settings):
     scans, dropped = make_frames(records)
     counts = count_cohort(scans, dropped, settings["classes"], rows=entries)
     _log(counts)
+    _warn_of_alike([*scans["subject_id"], *dropped["subject_id"].dropna()])
     where = settings.get("table") or settings.get("data_dir")
     where = ", ".join(where) if isinstance(where, list) else where
     if len(scans) + len(dropped) != entries:
@@ -81,6 +83,17 @@ def count_cohort(scans, dropped, classes, *, rows):
             for name, frame in of_class.items()
         },
     }
+
+
+def _warn_of_alike(subjects):
+    """Report subjects whose names differ in leading zeros alone, such as 50772 and sub-0050772: are they one person?"""
+    by_name = {}
+    for subject in dict.fromkeys(subjects):
+        plain = re.sub(r"(?<!\d)0+(?=\d)", "", subject.lower().removeprefix("sub-"))
+        by_name.setdefault(plain, []).append(subject)
+    for same in by_name.values():
+        if len(same) > 1:
+            LOG.warning("%s: are these one person? Their names differ in leading zeros alone", ", ".join(same))
 
 
 def _reasons(counts):

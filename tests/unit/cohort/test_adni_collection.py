@@ -76,6 +76,15 @@ def test_only_the_columns_that_are_needed_must_be_there(tmp_path):
             parse_tables(settings)
 
 
+def test_if_no_description_is_chosen_the_nearest_one_is_named(tmp_path):
+    rows = [image(101, description="MPRAGE SENSE2"), image(102, "011_S_0005", "CN", description="Localizer")]
+    message = (
+        r"none of the 2 images is T1-weighted(.*\n)+.*row 2, column Description\n.*'MPRAGE SENSE2'\n.*such as 'MPRAGE'"
+    )
+    with pytest.raises(InputError, match=message):
+        parse_tables(write_collection(tmp_path, rows) | {"prefer": ["*Scaled", "MPRAGE", "FSPGR"]})
+
+
 def test_groups_of_all_phases(tmp_path, caplog):
     groups = ["AD", "CN", "MCI", "EMCI", "LMCI", "SMC", "Patient", "Patient"]
     rows = [image(100 + n, f"011_S_000{n}", group) for n, group in enumerate(groups)]

@@ -159,8 +159,44 @@ def test_names_that_are_not_those_of_their_folders(tmp_path):
         (tmp_path / place).touch()
     scans, dropped, _ = parse_tables(settings)
     assert len(scans) == 2
-    assert set(dropped["reason"]) == {"the name of the file is not that of its folders"}
-    assert len(dropped) == 3
+    other = "the name of the file is not that of its folders"
+    assert dropped["reason"].tolist() == [other, other, "a label has characters that BIDS does not allow"]
+
+
+def test_every_t1_weighted_file_is_used_or_counted_with_its_reason(tmp_path, caplog):
+    people = ("participant_id diagnosis", "sub-01 AD", "sub-02 CN", "sub-002_S_0413 AD", "50772 CN")
+    settings = write_bids(tmp_path, "sub-01_T1w.nii.gz", "sub-02_T1w.nii.gz", participants=people)
+    others = (
+        "sub-002_S_0413/anat/sub-002_S_0413_T1w.nii.gz",
+        "sub-0050772/anat/sub-0050772_T1w.nii.gz",
+        "sub-03/sub-03_T1w.nii.gz",
+        "sub-04/anat/sub-04_T1w.NII.GZ",
+        "sub-04/anat/sub-04_T1w.mgz",
+        "sub-05/ses-1/sub-05_ses-1_T1w.nii",
+        "loose_T1w.nii.gz",
+        "sub-01/anat/sub-01_T1w.json",
+        "derivatives/x/sub-01/anat/sub-01_T1w.nii.gz",
+        ".hidden/sub-09_T1w.nii.gz",
+    )
+    for other in others:
+        (tmp_path / other).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / other).touch()
+    scans, dropped, counts = parse_tables(settings)
+    assert labels(scans) == {"sub-01_T1w": "AD", "sub-02_T1w": "CN"}
+    found = {row.detail or row.subject_id: row.reason for row in dropped.itertuples()}
+    place = "not in the anat folder of a subject"
+    assert found == {
+        "sub-002_S_0413: a label has only letters and digits": "a label has characters that BIDS does not allow",
+        str(tmp_path / others[1]): "the participant is not in participants.tsv",
+        str(tmp_path / others[2]): place,
+        str(tmp_path / others[3]): "the ending is not .nii or .nii.gz",
+        str(tmp_path / others[4]): "the ending is not .nii or .nii.gz",
+        str(tmp_path / others[5]): place,
+        str(tmp_path / others[6]): place,
+        "sub-50772": "no T1w image",
+    }
+    assert counts["rows"] == 10
+    assert "sub-0050772, sub-50772: are these one person?" in caplog.text
 
 
 def test_pointers_of_git_annex_and_links_to_nowhere(tmp_path):

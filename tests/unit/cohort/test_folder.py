@@ -92,6 +92,30 @@ def test_paths_may_be_absolute_below_the_data_folder_and_stay_relative_where_it_
     assert parse_tables(PLAIN | {"table": "table.csv"})[0]["path"].tolist() == ["a/1.nii", "b/1.nii"]
 
 
+def test_absolute_paths_may_lie_anywhere(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "c.nii").touch()
+    settings = write_plain(tmp_path / "data", f"path,label\n{tmp_path}/elsewhere/c.nii,F\nb/1.nii,M\n")
+    scans = parse_tables(settings)[0]
+    assert scans["path"].tolist() == [str(tmp_path / "elsewhere/c.nii"), str(tmp_path / "data/b/1.nii")]
+    assert scans["scan_id"][0].endswith("elsewhere-c")
+
+
+def test_names_with_accents_are_the_same_in_both_spellings(tmp_path):
+    """macOS spells é as two signs, in the names of files; tables and configs have one or the other."""
+    one, two = "Andr\u00e9", "Andre\u0301"
+    settings = write_plain(tmp_path, f"path,label,subject\n{one}.nii,F,{one}\n{two}_2.nii,F,{two}\nb/1.nii,M,x\n")
+    for name in (f"{two}.nii", f"{one}_2.nii"):
+        (tmp_path / name).touch()
+    scans = parse_tables(settings)[0]
+    assert scans["subject_id"].tolist() == [one, one, "x"]
+    assert all(Path(path).exists() for path in scans["path"])
+    settings["classes"] = settings["classes"] | {"positive": {"name": "F", "values": [two]}}
+    settings["table"] = str(tmp_path / "labels.csv")
+    Path(settings["table"]).write_text(f"path,label\na/1.nii,{one}\nb/1.nii,M\n")
+    assert len(parse_tables(settings)[0]) == 2
+
+
 def by_name(dropped):
     """Reasons of the images that are dropped, by scan_id."""
     return dict(zip(dropped["scan_id"], dropped["reason"], strict=True))

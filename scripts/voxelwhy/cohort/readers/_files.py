@@ -18,8 +18,10 @@ PARTNERS = {"img": "hdr", "hdr": "img"}
 POINTER = b"/annex/objects/"
 
 
-def walk(folder):
+def walk(folder, without=()):
     """Visit each real folder once, in order of names: (folder, entries that are not folders), without hidden ones.
+
+    The folders `without` directly below `folder` are left out.
 
     An entry is an os.DirEntry of a file or of a broken link. Symbolic links are followed wherever they lead, except
     back to a folder that was already visited.
@@ -48,7 +50,8 @@ def walk(folder):
                 found=error.strerror,
                 hint="grant yourself read permission, or move it out of cohort.data_dir",
             ) from error
-        waiting.extend(folder.path for folder in reversed(folders))
+        entered = [entry for entry in folders if place != folder or entry.name not in without]
+        waiting.extend(entry.path for entry in reversed(entered))
         yield place, sorted(set(entries) - set(folders), key=lambda e: e.name)
 
 

@@ -7,12 +7,14 @@ Group is the group at enrolment; the diagnosis at the visit comes from ADNIMERGE
 
 from __future__ import annotations
 
+import difflib
 import logging
 import re
 from collections import Counter
 
 from voxelwhy.cohort.readers import _adni as adni
 from voxelwhy.cohort.readers import _reading as reading
+from voxelwhy.errors import InputError
 
 LOG = logging.getLogger(__name__)
 COLUMNS = {"subject": "Subject", "visit": "Visit", "image_id": "Image Data ID", "scan_date": "Acq Date"}
@@ -43,6 +45,7 @@ def read_cohort(settings):
     records = adni.make_records(rows, **COLUMNS)
     adni.drop_from_other_tables(records, "Image Data ID", "Group")
     _rank_images(records, settings["prefer"])
+    _require_some_t1(records, settings["prefer"])
     if not settings.get("adnimerge"):
         LOG.warning("Group is the group at enrolment; set cohort.adnimerge to use the diagnosis at the visit")
     adni.label_records(records, settings, "Group", "group")
@@ -76,6 +79,25 @@ def _rank_images(records, prefer):
             reading.drop([record], "not a T1-weighted image of cohort.prefer", detail="detail_image")
         elif record["reason"] is None:
             reading.require_text(cells, "Acq Date", record["table"], record["row"])
+
+
+def _require_some_t1(records, prefer):
+    """Raise InputError, with a description of the table and the nearest one of cohort.prefer, if all are dropped."""
+    described = [record for record in records if "rank" in record]
+    if described and all(record["rank"] is None for record in described):
+        first = described[0]
+        name = first["cells"]["Description"]
+        near = difflib.get_close_matches(comparable(name), [comparable(one) for one in prefer], n=1, cutoff=0)
+        kept = next(one for one in prefer if comparable(one) == near[0])
+        raise InputError(
+            f"none of the {len(described)} images is T1-weighted by cohort.prefer",
+            file=first["table"],
+            row=first["row"],
+            column="Description",
+            found=name,
+            allowed=f"a description such as {kept!r}, the nearest one of cohort.prefer",
+            hint="add the descriptions of your T1-weighted images to cohort.prefer",
+        )
 
 
 def _drop_other_processings(records, prefer):

@@ -27,6 +27,9 @@ IGNORED = (
     re.compile(r"^/sub-[^/]+(/ses-[^/]+)?/(?!ses-[^/]+$|ses-[^/]+/|anat$|anat/)"),
     re.compile(r"/anat/(?![^/]*_T1w\.nii(\.gz)?$)"),
 )
+#: Folders beside the raw data of a dataset.
+NOT_RAW = ("derivatives", "sourcedata", "code")
+T1W = re.compile(r"_T1w\.(?!json$)", re.IGNORECASE)
 # Entities of a name that do not make an image another variant.
 SAYS_NO_VARIANT = ("subject", "session", "run", "suffix", "extension", "datatype", "fmap", "scans")
 
@@ -43,7 +46,8 @@ def read_cohort(settings):
     -------
     records : list of dict with the columns of SCANS and DROPPED: one per T1-weighted image in order of names, then one
         per participant without an image; `reason` is None for a scan that is used
-    entries : int, number of records
+    entries : int, number of records: every file *_T1w.* of the dataset but sidecars and derivatives, and every
+        participant without one
 
     Raises
     ------
@@ -64,7 +68,8 @@ def read_cohort(settings):
     _keep_one_variant(records, settings["run"])
     absent = tables.absent_records(people, subjects)
     _require_files(records, folder)
-    return records + absent, len(images) + len(absent)
+    others = _other_files(folder, {record["path"] for record in records})
+    return records + others + absent, len(records) + len(others) + len(absent)
 
 
 def _find_images(folder):
@@ -91,12 +96,35 @@ def _find_images(folder):
             {
                 "path": os.path.join(folder, path),
                 "name": name,
+                "place": f"{place}/",
                 "subject_id": place.split(os.sep)[0],
                 "of_folders": parse_file_entities(f"/{place}/", config=configs),
                 "of_name": parse_file_entities(f"/{name}", config=configs),
             }
         )
     return images
+
+
+def _other_files(folder, known):
+    """A dropped record for each file *_T1w.* that is no image of the dataset by its place or its ending."""
+    found, known = [], {os.path.normpath(path) for path in known}
+    for place, entries in files.walk(folder, without=NOT_RAW):
+        below = os.path.relpath(place, folder).split(os.sep)
+        for name in (entry.name for entry in entries if T1W.search(entry.name)):
+            path = os.path.normpath(os.path.join(place, name))
+            if path in known:
+                continue
+            ending = name[name.rindex("_T1w") + 4 :]
+            wrong = ending not in (".nii", ".nii.gz")
+            found.append(
+                {
+                    **dict.fromkeys(("scan_id", "session", "label", "table", "row")),
+                    "subject_id": below[0] if below[0].startswith("sub-") else None,
+                    "reason": "the ending is not .nii or .nii.gz" if wrong else "not in the anat folder of a subject",
+                    "detail": path,
+                }
+            )
+    return found
 
 
 def _require_readable(folder):
@@ -131,6 +159,10 @@ def _record(image, people):
 def _drop_unnamed(records):
     for record in records:
         name, folders = record["of_name"], record["of_folders"]
+        if labels := re.findall(r"(?:sub|ses)-[A-Za-z0-9]*[^A-Za-z0-9/][^/]*(?=/)", record["place"]):
+            record["detail_label"] = f"{labels[-1]}: a label has only letters and digits"
+            reading.drop([record], "a label has characters that BIDS does not allow", detail="detail_label")
+            continue
         subject = f"sub-{folders.get('subject')}"
         same_subject = subject == record["subject_id"] == f"sub-{name.get('subject')}"
         sessions = {tables.comparable(entities.get("session")) for entities in (name, folders)}
