@@ -8,6 +8,7 @@ from scipy import ndimage
 
 from voxelwhy.errors import InputError, ShapeError
 from voxelwhy.explain._shared.blanking import MAX_BYTES, Part, drops
+from voxelwhy.explain._shared.inputs import is_nibabel
 from voxelwhy.explain._shared.prepare import each_image
 
 #: Labels above this are renumbered, which takes seconds: otherwise a box is listed for each number up to the largest.
@@ -38,7 +39,7 @@ def area_occlusion(
         class 0. It is not modified.
     image : one image or a batch (numpy, torch or nibabel), 2D or 3D, (channels, *spatial) or channels last.
     area_masks : a label image (*spatial) of whole numbers, where 0 is background; or binary masks (*spatial), as a list
-        or as one array (n, *spatial). Where masks overlap, the last one is drawn.
+        or as one array (n, *spatial). Where masks overlap, the last one is drawn. Each may be a nibabel image.
     target_class : the class to explain, or one class per image of a batch; None explains the predicted class.
     occlusion_value : the value of blanked voxels, on the intensity scale that the network sees.
     positive_only : True, as in the original package, sets negative relevance to 0; False keeps the sign.
@@ -57,7 +58,8 @@ def area_occlusion(
 
     Raises
     ------
-    ShapeError : the masks and `image` differ in spatial shape (nothing is resampled here).
+    ShapeError : the masks and `image` differ in spatial shape or, of nibabel images, in their affine (nothing is
+        resampled here).
     InputError : labels are negative or not whole numbers, masks are not binary, or there is no area at all.
     ModelError : the model is in training mode, or the class does not exist.
 
@@ -84,6 +86,8 @@ def area_occlusion(
     >>> [f"{heatmap[atlas == label].max():.3f}" for label in (1, 2)]
     ['0.180', '0.000']
     """
+
+    _require_one_space(area_masks, image)
 
     def explain(batch, target):
         areas = _areas(area_masks, tuple(batch.shape[2:]))
@@ -146,7 +150,22 @@ def _areas_of_labels(labels, shape):
 
 
 def _numbers(values):
+    if is_nibabel(values):
+        return np.asanyarray(values.dataobj)
     return values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
+
+
+def _require_one_space(masks, image):
+    """Raise ShapeError if an atlas or a mask and the image are nibabel images with different affines."""
+    placed = [one for one in (image if isinstance(image, (list, tuple)) else [image]) if is_nibabel(one)]
+    for mask in masks if isinstance(masks, (list, tuple)) else [masks]:
+        if is_nibabel(mask):
+            for one in placed:
+                if not np.allclose(mask.affine, one.affine, atol=1e-3):
+                    raise ShapeError(
+                        f"the atlas has the affine {mask.affine.tolist()}, the image {one.affine.tolist()}; nothing is "
+                        "resampled here"
+                    )
 
 
 def _check_shape(mask, shape, name):

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import logging
+from numbers import Real
 
 import torch
 
 from voxelwhy.errors import ShapeError
 from voxelwhy.explain._shared.gradients import keep_sign
-from voxelwhy.explain._shared.prepare import check_count, class_score, each_image, pick_target, progress, run_model
+from voxelwhy.explain._shared.inputs import as_values
+from voxelwhy.explain._shared.prepare import (
+    check_count,
+    class_score,
+    each_image,
+    images_are_separate,
+    pick_target,
+    progress,
+    run_model,
+)
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +97,8 @@ def integrated_gradients(
         start = _baseline(baseline, batch)
         with torch.no_grad():
             target = pick_target(run_model(model, batch.clone()), target)
-        relevance = _along_the_way(model, batch, start, target, apply_softmax, n_steps, batch_size)
+        each = batch_size if batch_size == 1 or images_are_separate(model, batch) else 1
+        relevance = _along_the_way(model, batch, start, target, apply_softmax, n_steps, each)
         _say(model, batch, start, target, apply_softmax, relevance, n_steps)
         return keep_sign(relevance.sum(dim=0), positive_only)
 
@@ -124,8 +135,8 @@ def _along_the_way(model, batch, start, target, apply_softmax, n_steps, batch_si
 def _baseline(baseline, batch):
     """The baseline as a batch of one."""
     try:
-        values = torch.as_tensor(baseline, dtype=batch.dtype, device=batch.device).detach()
-    except (TypeError, ValueError) as error:
+        values = torch.as_tensor(baseline).to(batch) if isinstance(baseline, Real) else as_values(baseline)[0].to(batch)
+    except ShapeError as error:
         raise ShapeError(f"the baseline is neither a number nor an image: {error}") from error
     if values.ndim and values.shape not in (batch.shape, batch.shape[1:], batch.shape[2:]):
         raise ShapeError(f"the baseline has shape {tuple(values.shape)}, the image {tuple(batch.shape[1:])}")

@@ -8,6 +8,7 @@ from torch import nn
 from helpers.heatmap_cases import SHAPES, assert_same, network, picture
 from voxelwhy.errors import ConfigError, ModelError
 from voxelwhy.explain._shared import blanking
+from voxelwhy.explain._shared.prepare import images_are_separate
 from voxelwhy.explain.area_occlusion import area_occlusion
 from voxelwhy.explain.incremental import engine as incremental
 from voxelwhy.explain.incremental import known
@@ -68,6 +69,7 @@ def test_labels_of_any_size_and_type_are_the_same_areas():
 def test_it_is_really_the_incremental_engine(monkeypatch):
     """A net that is run once, as a whole, however many windows there are; and by itself where there is much to do."""
     net, image, runs = network(3), picture(3), []
+    images_are_separate(net, image[None])  # tried once for a network
     net.register_forward_pre_hook(lambda *_: runs.append(torch.compiler.is_exporting()))
     found = occlusion(net, image, **options(3, engine="incremental"))
     assert found.size == 4 * 4 * 3 and runs.count(False) == 1

@@ -12,6 +12,7 @@ from torch import nn
 from helpers.heatmap_cases import SHAPES, assert_same, linear, network, picture
 from voxelwhy.explain import area_occlusion as of_areas
 from voxelwhy.explain import occlusion as of_windows
+from voxelwhy.explain._shared.prepare import images_are_separate
 from voxelwhy.explain.grad_cam import grad_cam
 from voxelwhy.explain.sensitivity_analysis import sensitivity_analysis
 
@@ -171,6 +172,7 @@ def test_occlusion_of_a_linear_model_is_the_sum_over_the_window(ndim):
 @pytest.mark.parametrize("method", ["occlusion", "area_occlusion"])
 def test_the_batch_size_changes_nothing_and_memory_does_not_grow(method):
     net, image, places, batches = network(3), picture(3), set(), []
+    images_are_separate(net, image[None])  # tried once for a network
 
     def note(module, inputs):
         places.add(inputs[0].data_ptr())
@@ -198,6 +200,7 @@ def test_the_batch_size_changes_nothing_and_memory_does_not_grow(method):
 def test_what_changes_nothing_costs_nothing(ndim):
     net, image = network(ndim), picture(ndim)
     image[:, 6:] = 0  # all but the start of the first axis is blank already
+    images_are_separate(net, image[None])  # tried once for a network
     runs = []
     handle = net.register_forward_pre_hook(lambda module, inputs: runs.append(1))
     found = occlusion(net, image, size=4, stride=4, resize=False, batch_size=1)

@@ -10,10 +10,18 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from voxelwhy.errors import ConfigError, ModelError, ShapeError
-from voxelwhy.explain._shared.prepare import check_count, class_score, pick_target, progress, run_model, two_axes
+from voxelwhy.explain._shared.prepare import (
+    bare,
+    check_count,
+    class_score,
+    images_are_separate,
+    pick_target,
+    progress,
+    run_model,
+    two_axes,
+)
 from voxelwhy.explain.incremental.engine import MAX_BYTES, Incremental
 from voxelwhy.explain.incremental.gathering import FORMATS
 from voxelwhy.explain.incremental.graph import NotExportable
@@ -63,8 +71,8 @@ class PlainLoop:
         _check_options(value, batch_size)
         size = int(batch_size) if batch_size else BATCH_SIZE.get(batch.device.type, BATCH_SIZE_ELSEWHERE)
         self.model, self.image, self.value = model, batch[0], float(value)
-        if any(isinstance(module, _BatchNorm) and module.running_mean is None for module in model.modules()):
-            size = 1  # normalises over all images of a batch: the other parts would influence the result of each part
+        if size > 1 and not images_are_separate(model, batch):
+            size = 1  # otherwise the other parts would influence the result of each part
         self.buffer = batch.repeat(size, *[1] * (batch.ndim - 1))
         # Every pass, including this one, uses a full batch: between batch sizes, results differ in the last digits.
         try:
@@ -132,6 +140,8 @@ class IncrementalLoop:
         for _ in range(2):
             self.engine = Incremental(model, batch, max_bytes)
             if self._agrees():
+                if not images_are_separate(model, batch):
+                    raise NotExportable("its logits for an image depend on the other images of the batch")
                 self.whole = self.engine.whole
                 return
             forget(model)  # the cached graph is outdated: an option of the model changed that its repr does not show
@@ -215,6 +225,7 @@ def drops(
         raise ConfigError("there is no such engine", found=engine, allowed=ENGINES)
     if engine == "auto" and len(parts) * batch[0].numel() < WORTH_IT:
         engine = "plain"
+    model = bare(model)
     with torch.inference_mode():
         if engine != "plain":
             try:

@@ -50,10 +50,12 @@ def read_images(image, model, three_d=None) -> tuple[torch.Tensor, bool]:
     ShapeError : `image` is not an array of real numbers, its shape does not fit or is ambiguous (the message lists the
         interpretations), or it contains NaN or infinity.
     """
-    values, is_nifti = _values(image)
+    values, is_nifti = as_values(image)
     known = convolutions(model)
     if three_d is not None and known and (known[0][0] == 3) != bool(three_d):
         raise ShapeError(f"three_d is {three_d}, but the model's first convolution has {known[0][0]} spatial axes")
+    if is_nifti and not isinstance(image, (list, tuple)) and values.ndim == 4 and any(a == 3 for a, _ in known):
+        _refuse_time(values, known)
     if known:
         # The convolution that runs first need not be listed first: use the first one that fits the image.
         fits = next((one for one in known if _readings(values, *one, is_nifti)), known[0])
@@ -65,27 +67,49 @@ def read_images(image, model, three_d=None) -> tuple[torch.Tensor, bool]:
     return images, is_batch
 
 
+def _refuse_time(values, known):
+    """Raise ShapeError for a series of volumes over time (x, y, z, t); a 3D network would read it as x images."""
+    if values.shape[-1] > 1 and not any(axes == 3 and channels == values.shape[-1] for axes, channels in known):
+        raise ShapeError(
+            f"the image has shape {tuple(values.shape)}, whose last axis is time in NIfTI: choose a volume, such as "
+            "image.slicer[..., 0], or pass a list of volumes"
+        )
+
+
 def is_nibabel(image) -> bool:
     """Whether `image` is a nibabel image; works without nibabel installed."""
     return hasattr(image, "dataobj") and hasattr(image, "affine")
 
 
-def _values(image):
+def as_values(image):
     """The image as a real tensor, and whether it is a nibabel image."""
-    images = image if isinstance(image, (list, tuple)) else [image]
+    if isinstance(image, dict):
+        raise ShapeError(
+            f"the image is a dictionary with the keys {', '.join(map(str, image))}; pass the image in it, such as "
+            'sample["image"]'
+        )
+    several = isinstance(image, (list, tuple))
+    images = list(image) if several else [image]
     is_nifti = bool(images) and all(is_nibabel(one) for one in images)
     if is_nifti:
         images = [np.asanyarray(one.dataobj) for one in images]
         # NIfTI's fourth axis is time; a vector image (x, y, z, 1, channels) has a single time point.
         images = [one[:, :, :, 0] if one.ndim == 5 and one.shape[3] == 1 else one for one in images]
-        image = np.stack(images) if isinstance(image, (list, tuple)) else images[0]
-    elif isinstance(image, (list, tuple)) and images and all(isinstance(one, torch.Tensor) for one in images):
-        image = torch.stack(list(images))
+    # A tensor of a subclass, such as MONAI's MetaTensor, would pass through the network as one.
+    images = [one.as_subclass(torch.Tensor) if isinstance(one, torch.Tensor) else one for one in images]
+    if several and images and all(hasattr(one, "shape") for one in images):
+        if len(shapes := {tuple(one.shape) for one in images}) > 1:
+            raise ShapeError(f"the images have different shapes: {', '.join(map(str, sorted(shapes)))}")
+        image = torch.stack(images) if all(isinstance(one, torch.Tensor) for one in images) else np.stack(images)
+    elif not several:
+        image = images[0]
     try:
         array = image if isinstance(image, torch.Tensor) else _native(np.asarray(image))
         tensor = torch.as_tensor(array).detach()
     except (TypeError, ValueError) as error:
         raise ShapeError(f"the image is not an array of numbers: {error}") from error
+    if not tensor.numel():
+        raise ShapeError(f"there is no image: the shape is {tuple(tensor.shape)}")
     if tensor.is_complex():
         raise ShapeError(f"the image is complex ({tensor.dtype}); real numbers are expected")
     return tensor, is_nifti

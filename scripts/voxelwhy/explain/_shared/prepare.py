@@ -12,6 +12,7 @@ from contextvars import ContextVar
 from itertools import chain
 from numbers import Integral
 from os import PathLike
+from weakref import WeakKeyDictionary, WeakSet
 
 import numpy as np
 import torch
@@ -72,6 +73,7 @@ def each_image(
         try:
             if work != home:
                 model.to(work)
+            require_steady(model, images[:1].to(work))
             pairs = progress(zip(images, targets, strict=True), total=len(images), what="images", least=2)
             batches = ((one[None].to(work), target) for one, target in pairs)
             maps = [as_map(explain(batch, target), batch) for batch, target in batches]
@@ -192,7 +194,7 @@ def run_model(model, batch) -> torch.Tensor:
             f"the network returns a {type(logits).__name__}; a tensor of logits (n, classes) is expected. If it has "
             "several outputs, wrap it in a torch.nn.Module whose forward returns the one to explain"
         )
-    logits = two_axes(logits)
+    logits = two_axes(logits, len(batch))
     if logits.ndim != 2 or len(logits) != len(batch) or not logits.is_floating_point():
         raise ModelError(
             f"the network returns {logits.dtype} of shape {tuple(logits.shape)} for {len(batch)} image(s); "
@@ -203,9 +205,89 @@ def run_model(model, batch) -> torch.Tensor:
     return logits
 
 
-def two_axes(logits) -> torch.Tensor:
-    """Logits (n,) of a network with a single logit as (n, 1); others unchanged."""
+def two_axes(logits, n_images=None) -> torch.Tensor:
+    """Logits (n,) of a network with a single logit as (n, 1); others unchanged.
+
+    For one image, a network that ends with `squeeze()` returns a number, or its classes without the axis of the images.
+    """
+    if n_images == 1 and logits.ndim < 2:
+        return logits.reshape(1, -1)
     return logits[:, None] if logits.ndim == 1 else logits
+
+
+def bare(model) -> nn.Module:
+    """The network inside nn.DataParallel or torch.compile, which do not change what it computes."""
+    while True:
+        if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+            model = model.module
+        elif isinstance(inner := getattr(model, "_orig_mod", None), nn.Module):
+            model = inner
+        else:
+            return model
+
+
+#: Whether the images of a batch are independent, by network; it is tried once.
+_SEPARATE = WeakKeyDictionary()
+#: Relative difference of logits that rounding explains: batches of different sizes sum in different orders.
+ROUNDED = {torch.float64: 1e-9, torch.float32: 1e-4}
+
+
+def images_are_separate(model, batch) -> bool:
+    """Whether the logits of an image stay the same if the other image of its batch changes, tried once for a network.
+
+    A network that standardises the whole tensor, or normalises by the statistics of the batch, mixes its images: they
+    have to be run one by one. The same holds for a network that takes a single image.
+
+    Parameters
+    ----------
+    batch : tensor (1, channels, *spatial)
+
+    Raises
+    ------
+    ModelError : the same image gives different logits, as with dropout that stays on.
+    """
+    if model not in _SEPARATE:
+        with torch.no_grad():
+            _SEPARATE[model] = _are_separate(model, batch)
+        if not _SEPARATE[model]:
+            log.warning("the network mixes the images of a batch, so they are run one by one, which takes longer")
+    return _SEPARATE[model]
+
+
+def _are_separate(model, batch):
+    require_steady(model, batch)
+    try:
+        alike = run_model(model, batch.repeat(2, *[1] * (batch.ndim - 1)))
+        others = (2 * batch.flip(-1) + 1, -3 * batch.flip(-1) - 2)  # of either sign
+        mixed = [run_model(model, torch.cat([batch, other])) for other in others]
+    except (ModelError, ShapeError):
+        return False
+    return all(_close(alike[:1], found) for found in (alike[1:], *(logits[:1] for logits in mixed)))
+
+
+def require_steady(model, batch):
+    """Raise ModelError if a network gives other logits for the same image; tried once for a network."""
+    if model in _STEADY:
+        return
+    with torch.no_grad():
+        first, second = (run_model(model, batch.clone()) for _ in range(2))
+    if not _close(first, second):
+        dropping = [name for name, one in model.named_modules() if "drop" in type(one).__name__.lower()]
+        raise ModelError(
+            "the network gives different logits for the same image, "
+            f"{first[0].tolist()} and {second[0].tolist()}: dropout or noise stays on in eval mode"
+            + (f" (its layers of this kind: {', '.join(dropping[:5])})" if dropping else "")
+            + ". Write F.dropout(x, p, training=self.training), or use nn.Dropout"
+        )
+    _STEADY.add(model)
+
+
+_STEADY = WeakSet()
+
+
+def _close(one, other):
+    allowed = ROUNDED.get(one.dtype, 0.03) * (1 + float(one.abs().max()))
+    return bool((one - other).abs().max() <= allowed)
 
 
 def pick_target(logits, target_class) -> int:

@@ -61,7 +61,12 @@ class Incremental:
         self.max_bytes = max_bytes
         self.last_use = last_uses(self.steps, self.graph.output)
         self.base = {}
-        self.whole = self._run_image(batch)
+        try:
+            self.whole = self._run_image(batch)
+        except torch.OutOfMemoryError:
+            raise
+        except (RuntimeError, TypeError, IndexError) as error:
+            raise NotExportable(f"its graph does not run: {error}") from error
         self.multiply_adds = self.full_multiply_adds = 0
 
     def __call__(self, lo, hi, masks, value, batch_size=None, progress=iter):
@@ -139,7 +144,14 @@ class Incremental:
 
     def _reader(self, values, sized):
         places = (values, sized, self.graph.constants)
-        return lambda node: next(known[node] for known in places if node in known)
+
+        def value_of(node):
+            for known in places:
+                if node in known:
+                    return known[node]
+            raise NotExportable(f"its graph reads {node}, which depends on the values of the image in another way")
+
+        return value_of
 
     # ------------------------------------------------------------------ its parts
 

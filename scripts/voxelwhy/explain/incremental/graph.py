@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 
 import torch
@@ -11,6 +12,10 @@ from voxelwhy.errors import ModelError
 
 #: Normalisation by the statistics of the current batch.
 BATCH_STATISTICS = {"_native_batch_norm_legit", "_native_batch_norm_legit_functional", "native_batch_norm"}
+
+
+#: Operators that compute nothing.
+ASSERTIONS = ("_assert", "sym_constrain_range")
 
 
 class NotExportable(ModelError):
@@ -117,10 +122,25 @@ def export(model, batch):
             # Two images, because torch.export treats an axis of length 1 as fixed. Not an inference tensor, because a
             # network that writes into its input could not write into that.
             example = torch.zeros((2, *batch.shape[1:]), dtype=batch.dtype, device=batch.device)
-            program = torch.export.export(model, (example,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
-            return program.run_decompositions()
+            program = torch.export.export(model, (example,), dynamic_shapes=_any_number(model))
+            return _without_assertions(program.run_decompositions())
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # torch.export raises its own exceptions and those of torch._dynamo and sympy
         reason = str(error).strip().partition("\n")[0]
         raise NotExportable(f"torch.export cannot follow it: {type(error).__name__}: {reason}") from error
+
+
+def _any_number(model):
+    """The shapes of the inputs for torch.export: the number of images is free; for `forward(self, *inputs)` as well."""
+    free = {0: torch.export.Dim.DYNAMIC}
+    first = next(iter(inspect.signature(model.forward).parameters.values()), None)
+    return ((free,),) if first is not None and first.kind is inspect.Parameter.VAR_POSITIONAL else (free,)
+
+
+def _without_assertions(program):
+    """The program without operators that only check something, such as the type of x in x.float()."""
+    for node in list(program.graph.nodes):
+        if node.op == "call_function" and not node.users and operator_name(node).startswith(ASSERTIONS):
+            program.graph.erase_node(node)
+    return program
