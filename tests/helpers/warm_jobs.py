@@ -58,8 +58,8 @@ def take_over(path):
         record = script.bench_record
         with nullcontext() if record is None else benchmarked(child, record):
             code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        if code:  # as a shell counts: 128 and the signal
-            raise subprocess.CalledProcessError(code if code > 0 else 128 - code, name)
+        if code:
+            raise subprocess.CalledProcessError(code, name)
 
     PythonScript.execute_script = execute_script
 

@@ -65,6 +65,8 @@ SAVED = r"os.rename|checkpoints/.*\.pt$|{n}|{action}|{path}"  # the n-th checkpo
 class Disturbed(Study):
     """A copy of the finished study in a folder of its own."""
 
+    warm = False  # what is disturbed starts as on a user's machine
+
     def __init__(self, whole, folder):
         shutil.copytree(whole.folder, folder, symlinks=True)
         self.folder, self.config = folder, whole.config

@@ -7,8 +7,8 @@ import re
 
 from voxelwhy.cohort.readers import _class_names as class_names
 from voxelwhy.cohort.readers import _files as files
-from voxelwhy.cohort.readers import _reading as reading
 from voxelwhy.cohort.readers._adni import RENAMED
+from voxelwhy.cohort.readers._tables import read_columns, rename_columns
 from voxelwhy.config.settings import place_tables
 from voxelwhy.errors import ConfigError, InputError
 
@@ -86,8 +86,8 @@ def recognise_source(cohort):
 def _by_columns(tables, joined, folder):
     fits = {}
     for table in tables:
-        columns = reading.read_columns(table)
-        columns = list(dict.fromkeys([*columns, *reading.rename_columns(columns, RENAMED)]))
+        columns = read_columns(table)
+        columns = list(dict.fromkeys([*columns, *rename_columns(columns, RENAMED)]))
         found = {name: needed for name in COLUMNS for needed in _sets(name, joined) if set(needed) <= set(columns)}
         if len(found) != 1:
             raise InputError(

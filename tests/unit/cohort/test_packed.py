@@ -10,7 +10,7 @@ import pytest
 
 from helpers.adni_tables import image, visit, write_adnimerge, write_collection
 from voxelwhy.cohort.parse import parse_tables
-from voxelwhy.cohort.readers._reading import read_rows
+from voxelwhy.cohort.readers._tables import read_rows
 from voxelwhy.cohort.recognise import recognise_source
 from voxelwhy.errors import InputError
 

@@ -11,7 +11,7 @@ from helpers.folder_scans import write_named, write_plain
 from voxelwhy.cohort.parse import parse_tables
 from voxelwhy.cohort.readers import adni_merged
 from voxelwhy.cohort.readers import folder as folder_reader
-from voxelwhy.cohort.readers._reading import read_rows
+from voxelwhy.cohort.readers._tables import read_rows
 from voxelwhy.errors import ConfigError, InputError
 from voxelwhy.io.tables import DROPPED, SCANS
 

@@ -295,8 +295,10 @@ def test_a_study_of_whole_heads_through_the_workflow(folder, tmp_path):
     data = tmp_path / "data"
     data.mkdir()
     names = ["AD1", "CN1", "AD2", "CN2", "CN9"]
-    for name in names:
-        shutil.copy(folder / "scan.nii.gz", data / f"{name}.nii.gz")
+    scan = nib.load(folder / "scan.nii.gz")
+    for number, name in enumerate(names):  # of each person another image
+        brighter = np.asarray(scan.dataobj, dtype=np.float32) * (1 + number / 500)
+        nib.save(nib.Nifti1Image(brighter, scan.affine), data / f"{name}.nii.gz")
     shutil.copy(folder / "brain.nii.gz", data / "CN8.nii.gz")
     classes = {"positive": {"name": "AD", "values": ["AD"]}, "negative": {"name": "CN", "values": ["CN"]}}
     config = {

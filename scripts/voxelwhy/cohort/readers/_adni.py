@@ -11,6 +11,7 @@ from voxelwhy.cohort.readers import _dates as dates
 from voxelwhy.cohort.readers import _files as files
 from voxelwhy.cohort.readers import _loni as loni
 from voxelwhy.cohort.readers import _reading as reading
+from voxelwhy.cohort.readers._tables import read_rows
 from voxelwhy.errors import ConfigError, InputError
 
 LOG = logging.getLogger(__name__)
@@ -39,9 +40,7 @@ RENAMED = {
 def read_tables(settings, needed, *, renamed=None):
     """Read all tables in order as (table, line, {column: text}); they may differ in columns that are not needed."""
     return [
-        (table, line, cells)
-        for table in _tables(settings)
-        for line, cells in reading.read_rows(table, needed, renamed=renamed)
+        (table, line, cells) for table in _tables(settings) for line, cells in read_rows(table, needed, renamed=renamed)
     ]
 
 

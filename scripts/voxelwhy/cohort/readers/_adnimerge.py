@@ -12,6 +12,7 @@ from datetime import date
 from voxelwhy.cohort.readers import _dates as dates
 from voxelwhy.cohort.readers import _packed as packed
 from voxelwhy.cohort.readers import _reading as reading
+from voxelwhy.cohort.readers._tables import read_rows
 from voxelwhy.errors import InputError
 
 LOG = logging.getLogger(__name__)
@@ -92,7 +93,7 @@ def read_visits(path, subjects):
     if not os.path.exists(path):
         raise InputError("there is no such table", file=path, hint="correct cohort.adnimerge in the config")
     path = packed.find_table(path, "ADNIMERGE")
-    visits, rows = {}, reading.read_rows(path, NEEDED, name="ADNIMERGE")
+    visits, rows = {}, read_rows(path, NEEDED, name="ADNIMERGE")
     order = _order(rows, path)
     for line, cells in rows:
         if cells["PTID"] not in subjects:

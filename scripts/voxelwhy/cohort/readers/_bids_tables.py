@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from voxelwhy.cohort.readers import _reading as reading
+from voxelwhy.cohort.readers._tables import read_rows
 from voxelwhy.errors import InputError
 
 LOG = logging.getLogger(__name__)
@@ -136,7 +137,7 @@ def absent_records(people, subjects):
 
 def _participants(path):
     people = {}
-    for line, cells in reading.read_rows(path, ["participant_id"], separators=TABS):
+    for line, cells in read_rows(path, ["participant_id"], separators=TABS):
         name = reading.require_subject(cells, "participant_id", path, line)
         # Older datasets write 01 for sub-01.
         _add(people, f"sub-{name.removeprefix('sub-')}", Row(cells, path, line), "participant_id")
@@ -145,7 +146,7 @@ def _participants(path):
 
 def _sessions(path):
     sessions = {}
-    for line, cells in reading.read_rows(path, ["session_id"], separators=TABS):
+    for line, cells in read_rows(path, ["session_id"], separators=TABS):
         name = reading.require_text(cells, "session_id", path, line).removeprefix("ses-")
         _add(sessions, name, Row(cells, path, line), "session_id")
     return sessions

@@ -14,6 +14,7 @@ import re
 from voxelwhy.cohort.readers import _class_names as class_names
 from voxelwhy.cohort.readers import _files as files
 from voxelwhy.cohort.readers import _reading as reading
+from voxelwhy.cohort.readers._tables import read_rows
 from voxelwhy.errors import InputError
 
 LOG = logging.getLogger(__name__)
@@ -52,7 +53,7 @@ def read_cohort(settings):
 def _read_table(settings):
     table = settings["table"]
     folder = settings.get("data_dir") or os.path.dirname(table) or "."
-    rows = reading.read_rows(table, ["path", "label"])
+    rows = read_rows(table, ["path", "label"])
     if "subject" not in rows[0][1]:
         LOG.warning("%s has no column 'subject': each scan counts as a subject of its own", table)
     records = [_record_of_row(cells, settings["classes"], folder, table, line) for line, cells in rows]

@@ -13,6 +13,7 @@ import re
 
 from voxelwhy.cohort.readers import _files as files
 from voxelwhy.cohort.readers import _reading as reading
+from voxelwhy.cohort.readers._tables import read_columns, read_rows
 from voxelwhy.errors import ConfigError, InputError
 
 LOG = logging.getLogger(__name__)
@@ -53,7 +54,7 @@ def read_cohort(settings):
     table = settings["table"]
     release = recognise_release(table)
     kind = _kind(settings["images"], release)
-    rows = reading.read_rows(table, COLUMNS[release], separators=SEPARATORS)
+    rows = read_rows(table, COLUMNS[release], separators=SEPARATORS)
     records = [_record(cells, release, table, line) for line, cells in rows]
     reading.require_unique(records, "name", _id_column(release), table)
     for record in records:
@@ -64,7 +65,7 @@ def read_cohort(settings):
 
 def recognise_release(table):
     """Return "OASIS-1" or "OASIS-2" by the columns of a table; InputError for any other table."""
-    columns = reading.read_columns(table)
+    columns = read_columns(table)
     for release, needed in COLUMNS.items():
         if set(needed) <= set(columns):
             return release
