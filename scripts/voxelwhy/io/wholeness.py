@@ -25,7 +25,7 @@ def require_whole(path):
     Raises
     ------
     InputError
-        The file holds a web page, is not compressed although its name says so, is compressed twice, is cut off or
+        The file holds a web page, is not compressed although its name ends in .gz, is compressed twice, is cut off or
         damaged. The message says which, and to download it again only where that helps.
     """
     path = Path(path)

@@ -13,11 +13,12 @@ import re
 
 from voxelwhy.cohort.readers import _files as files
 from voxelwhy.cohort.readers import _reading as reading
+from voxelwhy.cohort.readers import _tables
 from voxelwhy.cohort.readers._tables import read_columns, read_rows
 from voxelwhy.errors import ConfigError, InputError
 
 LOG = logging.getLogger(__name__)
-SEPARATORS = reading.SEPARATORS | {";": "semicolons"}
+SEPARATORS = _tables.SEPARATORS | {";": "semicolons"}
 #: Columns that the table of each release must have.
 COLUMNS = {"OASIS-1": ["ID", "M/F", "Age", "CDR"], "OASIS-2": ["Subject ID", "MRI ID", "M/F", "Age", "CDR"]}
 SESSION = re.compile(r"(OAS[12]_\d{4})_(MR\d+)")
