@@ -196,10 +196,11 @@ def test_a_map_that_changed_changes_the_table_that_follows(tmp_path):
     scans = read_table(tmp_path / "scans.tsv", SCANS)
     nobody = pd.DataFrame(columns=["scan_id", "reason"])
     quality = {"status": "ok", "skull_stripped": True, "scan_cm3": 1300.0, "correlation_brain": 0.9, "mask_dice": 0.9}
-    quality |= {"jacobian_min": 0.5, "jacobian_max": 2.0, "voxel_hash": "a" * 64, "t1_hash": "b" * 64, "maps": {}}
+    quality |= {"jacobian_min": 0.5, "jacobian_max": 2.0, "t1_hash": "b" * 64}
 
     def selected(**maps):
-        each = {f"s{k}": quality | {"maps": {n: {"hash": h} for n, h in maps.items()}} for k in (0, 1)}
+        hashes = {n: {"hash": h} for n, h in maps.items()}
+        each = {f"s{k}": quality | {"maps": hashes, "voxel_hash": f"{k}" * 64} for k in (0, 1)}
         table, _ = select_scans(scans, nobody, each, {"s0": "0/t1.nii", "s1": "1/t1.nii"})
         write_table(table, tmp_path / "selected.tsv", SELECTED)
         return (tmp_path / "selected.tsv").read_text()

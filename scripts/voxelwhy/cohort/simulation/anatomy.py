@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import importlib.util
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import nibabel as nib
@@ -60,6 +61,7 @@ class Brain:
     working_mm: int
 
 
+@lru_cache(maxsize=1)  # a process that makes several worlds, such as the tests, reads the same files each time
 def load_brain(working_mm=2, scan_mm=2.0):
     """Read the template and its tissue maps, and resample them to the working grid.
 
