@@ -27,7 +27,13 @@ PATHS = (
     ("atlas", "image"),
     ("atlas", "table"),
     ("model", "weights"),
+    ("model", "normalisation"),
+    ("training", "mask"),
+    ("registration", "store"),
+    ("simulation", "store"),
 )
+#: How YAML writes that a setting has no value.
+NOTHING = ("", "~", "null", "Null", "NULL")
 
 
 def check_files(paths):
@@ -44,8 +50,11 @@ def check_files(paths):
         the file: 0012 is read as the number 10, and no as false. The message names file, line and text.
     """
     for path in paths:
-        text = Path(path).read_text(encoding="utf-8-sig")
-        _check_node(yaml.compose(text, Loader=yaml.SafeLoader), (), path)
+        try:
+            root = yaml.compose(Path(path).read_text(encoding="utf-8-sig"), Loader=yaml.SafeLoader)
+        except yaml.YAMLError:  # JSON with tabs, which Snakemake has read as well
+            continue
+        _check_node(root, (), path)
 
 
 def expand_paths(config):
@@ -61,6 +70,14 @@ def expand_paths(config):
             value = config[section][key]
             placed = [_expand(one, f"{section}.{key}") for one in (value if isinstance(value, list) else [value])]
             config[section] = config[section] | {key: placed if isinstance(value, list) else placed[0]}
+    heatmaps = config.get("heatmaps")
+    if isinstance(heatmaps, dict) and isinstance(others := heatmaps.get("others"), list):
+        others = [
+            other | {"file": _expand(other["file"], "heatmaps.others")} if isinstance(other, dict) and "file" in other
+            else other
+            for other in others
+        ]  # fmt: skip
+        config["heatmaps"] = heatmaps | {"others": others}
     return config
 
 
@@ -82,7 +99,7 @@ def _check_node(node, place, path):
         seen = {}
         for key, value in node.value:
             name = str(key.value)
-            if first := seen.get(name):
+            if (first := seen.get(name)) and name != "<<":
                 raise ConfigError(
                     f"{'.'.join((*place, name))} is given twice, and YAML would keep only the last",
                     file=path,
@@ -96,8 +113,10 @@ def _check_node(node, place, path):
             _check_node(value, (*place, name), path)
     elif isinstance(node, yaml.SequenceNode):
         for value in node.value:
+            if _holds_names(place):
+                _check_name(value, place, path)
             _check_node(value, place, path)
-    elif isinstance(node, yaml.ScalarNode) and _holds_names(place):
+    elif _holds_names(place) and node is not None and node.value not in NOTHING:
         _check_name(node, place, path)
 
 
@@ -111,7 +130,7 @@ def _check_name(node, place, path):
     if not isinstance(node, yaml.ScalarNode) or node.style is not None:  # in quotes
         return
     value = yaml.safe_load(node.value)
-    if value is not None and str(value) != node.value:
+    if str(value) != node.value:
         raise ConfigError(
             f"{'.'.join(place)}: put the name in quotes",
             file=path,

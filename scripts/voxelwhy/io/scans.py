@@ -244,10 +244,9 @@ def _read_dicom(folder):
                 good.append(volume)
             except InputError as error:
                 refused.append(error)
-    said = next((line for line in (done.stdout + done.stderr).splitlines() if _UNRIGHTED.search(line)), "nothing")
     lines = (done.stdout + done.stderr).splitlines()
     doubts = [line for line in lines if _INCOMPLETE.search(line) or (_UNEVEN.search(line) and not righted)]
-    said = doubts[0] if doubts else said
+    said = next((line for line in [*doubts, *lines] if line in doubts or _UNRIGHTED.search(line)), "nothing")
     if files and (done.returncode or doubts):  # for instance if dcm2niix could not correct what it reports
         raise InputError(
             "the DICOM series cannot be converted faithfully",

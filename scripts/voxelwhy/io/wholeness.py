@@ -9,7 +9,6 @@ from pathlib import Path
 from voxelwhy.errors import InputError
 
 GZIP = b"\x1f\x8b"
-COMPRESSED = (".gz", ".mgz")
 #: How pages begin that a server sends instead of a file, for instance to somebody who is not logged in.
 PAGES = (b"<!doctype html", b"<html", b"<?xml")
 #: The first bytes of NIfTI-1 and NIfTI-2, in either order of bytes.
@@ -34,7 +33,7 @@ def require_whole(path):
     _refuse_page(head, path)
     if head.startswith(GZIP):
         _read_to_the_end(path)
-    elif path.suffix.lower() in COMPRESSED and path.suffix.lower() != ".mgz" and head[:4] in NIFTI:
+    elif path.suffix.lower() == ".gz" and head[:4] in NIFTI:
         raise InputError(
             "the image is not gzipped, although its name ends in .gz",
             file=path,

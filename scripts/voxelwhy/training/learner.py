@@ -172,7 +172,8 @@ def split_stem(model):
     stem : torch.nn.Module, the identity if the network begins otherwise
     body : torch.nn.Module, on the same weights as `model`
     """
-    first = next(iter(model), None) if isinstance(model, torch.nn.Sequential) else None
+    # A network of somebody's own that is derived from Sequential may do more in its forward.
+    first = next(iter(model), None) if type(model) is torch.nn.Sequential else None
     return (first, model[1:]) if isinstance(first, torch.nn.AvgPool3d) else (torch.nn.Identity(), model)
 
 

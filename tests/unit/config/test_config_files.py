@@ -41,6 +41,8 @@ def test_a_key_that_is_given_twice_is_refused(tmp_path, text, match):
             r"registration.skip: put the name in quotes\n.*row 2.*\n.*0012.*10",
         ),
         ("registration:\n  skip: {no: tilted}\n", "no, which YAML reads as False"),
+        ("registration:\n  skip: {null: tilted}\n", "null, which YAML reads as None"),
+        ("cohort: {corrupt: [~]}\n", "~, which YAML reads as None"),
         ("registration:\n  skip: {1_000: tilted}\n", "1_000, which YAML reads as 1000"),
         ("registration:\n  skip: {12:30: tilted}\n", "12:30, which YAML reads as 750"),
         (CLASSES.format("1.50"), r"positive.values: put the name.*\n(.*\n)*.*1.50, which YAML reads as 1.5"),
@@ -59,18 +61,21 @@ def test_a_name_that_yaml_changes_is_refused_with_its_line(tmp_path, text, match
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("text", "names"),
     [
-        "",
-        "# nothing\n",
-        "study: a\n",
-        CLASSES.format("1, '0012', AD, 2.5"),
-        "registration: {skip: {12: tilted, '0012': moved}}\n",
-        "a: &b {c: 1}\nd: *b\n",
+        (CLASSES.format("1, '0012', AD, 2.5"), ["1", "0012", "AD", "2.5"]),
+        (CLASSES.format("'null', 'no'"), ["null", "no"]),
+        (CLASSES.format("2006-01-02"), ["2006-01-02"]),
     ],
 )
-def test_names_that_stay_what_they_are_pass(tmp_path, text):
+def test_names_that_stay_what_they_are_pass(tmp_path, text, names):
     check(tmp_path, text)
+    assert [str(v) for v in yaml.safe_load(text)["cohort"]["classes"]["positive"]["values"]] == names
+
+
+def test_configs_without_names_and_json_with_tabs_pass(tmp_path):
+    texts = ["", "# nothing\n", "study: a\n", "a: &b {c: 1}\nd: {<<: *b}\n", "registration: {skip: }\n", '{\n\t"a": 1}']
+    assert [check(tmp_path, text) for text in texts] == [None] * len(texts)
 
 
 def test_a_number_is_a_name_where_names_stand():
@@ -82,7 +87,10 @@ def test_home_and_variables_stand_for_their_folders(monkeypatch):
     monkeypatch.setenv("HOME", "/home/me")
     monkeypatch.setenv("SCANS", "/data/scans")
     config = {"cohort": {"table": ["~/a.csv", "b.csv"], "data_dir": "$SCANS/x"}, "atlas": {"image": "${SCANS}/a.nii"}}
+    config |= {"heatmaps": {"others": [{"name": "x", "file": "~/m.npz"}]}, "training": {"mask": "~/mask.nii"}}
     expanded = expand_paths(config)
+    assert expanded["heatmaps"] == {"others": [{"name": "x", "file": "/home/me/m.npz"}]}
+    assert expanded["training"] == {"mask": "/home/me/mask.nii"}
     assert expanded["cohort"] == {"table": ["/home/me/a.csv", "b.csv"], "data_dir": "/data/scans/x"}
     assert expanded["atlas"] == {"image": "/data/scans/a.nii"}
     assert config["cohort"]["data_dir"] == "$SCANS/x"

@@ -12,7 +12,7 @@ from helpers.report_tables import CLASSES, CONFIG, HEATMAPS, predictions, region
 from voxelwhy.errors import InputError
 from voxelwhy.evaluation.difference import compare_models
 from voxelwhy.evaluation.metrics import score_predictions
-from voxelwhy.io.tables import AGREEMENT, REGIONS, SCORED_REGIONS, TRUTH, write_table
+from voxelwhy.io.tables import AGREEMENT, REGIONS, SCORED_REGIONS, TRUTH, read_table, write_table
 from voxelwhy.report import relevance_tables as relevance
 from voxelwhy.report import tables as publish
 from voxelwhy.report.citations import choose_citations
@@ -160,6 +160,7 @@ def shown(path):
 def test_the_tables_of_these_tests_follow_the_schemas(tmp_path):
     for table in (truth_table(), truth_table(5), truth_table(0), with_baseline(truth_table())):
         write_table(table, tmp_path / "truth.tsv", TRUTH)
+        assert read_table(tmp_path / "truth.tsv", TRUTH)["verdict"].tolist() == table["verdict"].tolist()
     write_table(region_rows(["A_L"], [2.0]), tmp_path / "regions.tsv", REGIONS)
 
 

@@ -142,6 +142,16 @@ def test_networks_that_share_their_first_pool_are_those_that_compute_it_each(
     assert len(pooled) - calls - validated == 2 * (calls - validated) > 0
 
 
+def test_a_network_derived_from_sequential_keeps_its_forward():
+    class Own(nn.Sequential):
+        def forward(self, x):
+            return super().forward(x) + 1
+
+    own = Own(nn.AvgPool3d(2), nn.Flatten())
+    stem, body = learner.split_stem(own)
+    assert isinstance(stem, nn.Identity) and body is own
+
+
 def test_an_ensemble_is_several_trainings_of_a_fold(small_cohort, classes, tmp_path):
     """The first is the training alone; all are stored, resume on their own, and predict together."""
     model, card, history, predictions = run(small_cohort, classes, tmp_path / "three", seeds=3, epochs=2)

@@ -29,9 +29,7 @@ RENAMED = {
     "image_description": "Description",
     "modality": "Modality",
     "subject_sex": "Sex",
-    "sex": "Sex",
     "subject_age": "Age",
-    "age": "Age",
     "group": "Group",
     "research_group": "Group",
 }

@@ -171,6 +171,12 @@ def template_columns(template):
     return list(dict.fromkeys(re.findall(r"\{([^{}]+)\}", template)))
 
 
+def spelt_path(folder, name):
+    """The path of `name` below `folder`, its accents spelt as the file has them; an absolute name stays absolute."""
+    paths = [os.path.normpath(os.path.join(folder, unicodedata.normalize(form, name))) for form in ("NFC", "NFD")]
+    return next((path for path in paths if os.path.exists(path)), paths[0])
+
+
 def path_inside(folder, name, path, line, column=None):
     """The path of `name` below `folder` as text; relative if `folder` is relative.
 
@@ -178,8 +184,7 @@ def path_inside(folder, name, path, line, column=None):
     ------
     InputError : the file is outside `folder`, because of "..", an absolute path or a symbolic link.
     """
-    spelt = [os.path.normpath(os.path.join(folder, unicodedata.normalize(form, name))) for form in ("NFC", "NFD")]
-    joined = next((path for path in spelt if os.path.exists(path)), spelt[0])
+    joined = spelt_path(folder, name)
     if not Path(os.path.realpath(joined)).is_relative_to(os.path.realpath(folder)):
         raise InputError(
             "the path of a scan leaves the data folder",

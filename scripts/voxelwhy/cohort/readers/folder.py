@@ -70,7 +70,7 @@ def _record_of_row(cells, classes, folder, table, line):
     name = reading.require_text(cells, "path", table, line)
     # An absolute path is meant as it stands; a relative one must not lead out of the folder by mistake.
     outside = os.path.isabs(name) and not os.path.normpath(name).startswith(os.path.abspath(folder) + os.sep)
-    path = os.path.normpath(name) if outside else reading.path_inside(folder, name, table, line, "path")
+    path = reading.spelt_path(folder, name) if outside else reading.path_inside(folder, name, table, line, "path")
     own_name = files.ENDING.sub("", path.lstrip(os.sep) if outside else os.path.relpath(path, folder))
     subject = reading.require_subject(cells, "subject", table, line) if "subject" in cells else own_name
     session = None if reading.is_missing(cells.get("session")) else cells["session"]

@@ -20,6 +20,7 @@ from voxelwhy.explain._shared.prepare import (
     pick_target,
     progress,
     run_model,
+    same_logits,
     two_axes,
 )
 from voxelwhy.explain.incremental.engine import MAX_BYTES, Incremental
@@ -33,8 +34,6 @@ ENGINES = ("auto", "incremental", "plain")
 #: Parts times voxels above which the incremental engine pays off, from the second image on at the latest: torch.export
 #: takes half a second, and two the first time.
 WORTH_IT = 5_000_000
-#: Allowed relative difference between the logits of the graph and of the network, which sum in different orders.
-ROUNDING = {torch.float64: 1e-9, torch.float32: 1e-4}
 
 # Two images at a time were fastest on a CPU (see PlainLoop); a GPU needs more to be busy.
 BATCH_SIZE = {"cpu": 2}
@@ -75,13 +74,7 @@ class PlainLoop:
             size = 1  # otherwise the other parts would influence the result of each part
         self.buffer = batch.repeat(size, *[1] * (batch.ndim - 1))
         # Every pass, including this one, uses a full batch: between batch sizes, results differ in the last digits.
-        try:
-            self.whole = run_model(model, self.buffer)[:1]
-        except (ModelError, ShapeError):
-            if batch_size or size == 1:
-                raise
-            self.buffer = batch.clone()  # the network only takes a single image, for example because of view(1, -1)
-            self.whole = run_model(model, self.buffer)
+        self.whole = run_model(model, self.buffer)[:1]
         # A network that starts with an in-place layer would overwrite the buffer, so it receives a copy each time.
         self.writes_input = not torch.equal(self.buffer[0], self.image)
         if self.writes_input:
@@ -152,8 +145,7 @@ class IncrementalLoop:
         if found.shape != self.whole.shape:
             return False
         self.engine.whole = found
-        allowed = ROUNDING.get(found.dtype, 0.03) * (1 + float(self.whole.abs().max()))
-        return float((found - self.whole).abs().max()) <= allowed
+        return same_logits(found, self.whole)
 
     def __call__(self, parts: list[Part]):
         """Logits of each part (n, classes), and whether it was run (n,); otherwise they are those of the image."""

@@ -26,6 +26,12 @@ from voxelwhy.networks.ensemble import Ensemble
 
 log = logging.getLogger(__name__)
 VERBOSE = ContextVar("verbose", default=False)
+#: Largest relative difference of logits that counts as rounding.
+ROUNDED = {torch.float64: 1e-9, torch.float32: 1e-4}
+#: Networks that give the same logits for the same image, and whether networks keep the images of a batch apart; each
+#: network is tried once.
+_STEADY = WeakSet()
+_SEPARATE = WeakKeyDictionary()
 
 
 def each_image(
@@ -226,12 +232,6 @@ def bare(model) -> nn.Module:
             return model
 
 
-#: Whether the images of a batch are independent, by network; it is tried once.
-_SEPARATE = WeakKeyDictionary()
-#: Relative difference of logits that rounding explains: batches of different sizes sum in different orders.
-ROUNDED = {torch.float64: 1e-9, torch.float32: 1e-4}
-
-
 def images_are_separate(model, batch) -> bool:
     """Whether the logits of an image stay the same if the other image of its batch changes, tried once for a network.
 
@@ -250,7 +250,7 @@ def images_are_separate(model, batch) -> bool:
         with torch.no_grad():
             _SEPARATE[model] = _are_separate(model, batch)
         if not _SEPARATE[model]:
-            log.warning("the network mixes the images of a batch, so they are run one by one, which takes longer")
+            log.warning("the network mixes the images of a batch or takes only one, so they are run one by one: slower")
     return _SEPARATE[model]
 
 
@@ -262,7 +262,7 @@ def _are_separate(model, batch):
         mixed = [run_model(model, torch.cat([batch, other])) for other in others]
     except (ModelError, ShapeError):
         return False
-    return all(_close(alike[:1], found) for found in (alike[1:], *(logits[:1] for logits in mixed)))
+    return all(same_logits(alike[:1], found) for found in (alike[1:], *(logits[:1] for logits in mixed)))
 
 
 def require_steady(model, batch):
@@ -271,7 +271,7 @@ def require_steady(model, batch):
         return
     with torch.no_grad():
         first, second = (run_model(model, batch.clone()) for _ in range(2))
-    if not _close(first, second):
+    if not same_logits(first, second):
         dropping = [name for name, one in model.named_modules() if "drop" in type(one).__name__.lower()]
         raise ModelError(
             "the network gives different logits for the same image, "
@@ -282,11 +282,9 @@ def require_steady(model, batch):
     _STEADY.add(model)
 
 
-_STEADY = WeakSet()
-
-
-def _close(one, other):
-    allowed = ROUNDED.get(one.dtype, 0.03) * (1 + float(one.abs().max()))
+def same_logits(one, other) -> bool:
+    """Whether logits differ by no more than rounding explains: batches and graphs sum in different orders."""
+    allowed = ROUNDED.get(one.dtype, 0.03) * (1 + float(other.abs().max()))
     return bool((one - other).abs().max() <= allowed)
 
 
