@@ -107,7 +107,8 @@ def draw_truth_scores(truth, out, *, settings, n_subjects, n_scans, group, simul
         axes.plot(truth[chance], places, "|", color=MUTED, ms=11, mew=1.4)
         axes.set_title(title)
         drawn = np.append(truth[[value, chance]].to_numpy(float), 0)
-        axes.set_xlim(np.nanmin(drawn) - 0.06 * np.ptp(drawn[np.isfinite(drawn)]), None)
+        room = 0.06 * np.ptp(drawn[np.isfinite(drawn)])  # for a dot at either end
+        axes.set_xlim(np.nanmin(drawn) - room, np.nanmax(drawn) + room)
     for axes in panels:
         axes.grid(axis="x", color=RULE, lw=0.6)
         axes.set_axisbelow(True)
