@@ -63,8 +63,8 @@ RECIPES = {
 }  # fmt: skip
 
 
-def study_config(seed, subjects=SUBJECTS):
-    """The config of one cohort: one scan for each subject, registered at 4 mm, with the images of all channels."""
+def study_config(seed, subjects=SUBJECTS, channels=tuple(CHANNELS)):
+    """The config of one cohort: one scan for each subject, registered at 4 mm, with the images of the channels."""
     half = subjects // 2
     return {
         "study": f"recipes_{seed}",
@@ -82,7 +82,7 @@ def study_config(seed, subjects=SUBJECTS):
             "resolution_mm": 4,
             "transform": "syn_quick",
             "batch": half,
-            "maps": ["log_jacobian", "grey_matter_modulated"],
+            "maps": [channel for channel in channels if channel != "t1"],
         },
         "atlas": {"name": "Neuromorphometrics", "vanished": "warn"},
         "splits": [{"kind": "kfold", "folds": FOLDS}],
@@ -90,10 +90,10 @@ def study_config(seed, subjects=SUBJECTS):
     }  # fmt: skip
 
 
-def make_cohort(seed, cores):
+def make_cohort(seed, cores, channels):
     """Simulate and register a cohort, if that is not done yet."""
     with tempfile.NamedTemporaryFile("w", suffix=".yaml", delete=False) as file:
-        yaml.safe_dump(study_config(seed), file)
+        yaml.safe_dump(study_config(seed, channels=channels), file)
     wanted = [f"results/recipes_{seed}/{name}" for name in (
         "cohort/selected.tsv", "template/brain_mask.nii.gz", "template/network_mask.nii.gz", "atlas/labels.nii.gz",
     )]  # fmt: skip
@@ -285,7 +285,7 @@ def main():
     chosen = parser.parse_args()
     seeds = list(SEEDS)[: chosen.cohorts]
     for seed in seeds:
-        make_cohort(seed, chosen.cores)
+        make_cohort(seed, chosen.cores, ["t1"] if chosen.table == "recipes" else list(CHANNELS))
         print(f"cohort {seed}", flush=True)
     makers = {"target": (target_cells, target_page), "recipes": (recipe_cells, recipe_page)}
     for table, (cells, page) in makers.items():

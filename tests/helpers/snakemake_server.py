@@ -4,20 +4,24 @@ Snakemake, started once: runs commands in forks of a process that has imported i
 A command of Snakemake spends most of its time importing itself. Each fork is what the command line would start: a
 process with its own folder, environment, output and exit status that ends with the command. Requests and answers are
 lines of JSON. Nothing of voxelwhy is imported before the fork: the workflow imports that of its own checkout. Jobs of a
-warm request start in forks, too (helpers/warm_jobs.py).
+warm request start in forks, too (helpers/warm_jobs.py), and so do the runs of Snakemake that such a job calls
+(helpers/nested_snakemake.py).
 """
 
+import functools
 import json
 import os
 import shutil
+import signal
 import sys
 import tempfile
 
+import nested_snakemake  # this and warm_jobs from the folder of this file
 import nibabel  # noqa: F401  (the workflow imports these two each time it is parsed)
 import pandas  # noqa: F401
 import snakemake.executors.dryrun
 import snakemake.executors.local  # noqa: F401
-import warm_jobs  # from the folder of this file
+import warm_jobs
 from snakemake.cli import main as snakemake_main
 from snakemake.workflow import Workflow
 
@@ -75,20 +79,27 @@ def record_plan(path):
     Workflow.execute = recorded
 
 
-def run(request, paths):
-    """What the fork does, up to its end: `python -m snakemake <arguments>` in the folder of the request."""
-    for number, path in ((1, paths["stdout"]), (2, paths["stderr"])):
-        os.dup2(os.open(path, os.O_WRONLY), number)
+def run(request, output, messages, *, plan=None, nested=None):
+    """What the fork does, up to its end: `python -m snakemake <arguments>` in the folder of the request.
+
+    Parameters
+    ----------
+    output, messages : int, file descriptors for what is printed
+    plan : path or None; what the dry run would do is written there
+    nested : path or None; of the socket of nested runs, with which jobs start in forks
+    """
+    os.dup2(output, 1)
+    os.dup2(messages, 2)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.environ.clear()
     os.environ.update(request["environment"])
     os.chdir(request["folder"])
     sys.path[0] = request["folder"]
     sys.argv = ["snakemake", *request["arguments"]]
-    if request["plan"]:
-        record_plan(paths["plan"])
-    if request["warm"]:
-        warm_jobs.take_over([request["folder"], *PATH[1:]])
+    if plan:
+        record_plan(plan)
+    if nested:
+        warm_jobs.take_over([request["folder"], *PATH[1:]], nested)
     snakemake_main(request["arguments"])
 
 
@@ -97,13 +108,20 @@ def answer(request):
     paths = {name: os.path.join(folder, name) for name in ("stdout", "stderr", "plan")}
     for path in paths.values():
         open(path, "w").close()
+    nested = server = None
     if request["warm"]:
         warm_jobs.preload()
+        nested = os.path.join(folder, "nested")
+        server = nested_snakemake.serve(nested, functools.partial(run, nested=nested))
     child = os.fork()
     if not child:
-        run(request, paths)
+        output, messages = (os.open(paths[name], os.O_WRONLY) for name in ("stdout", "stderr"))
+        run(request, output, messages, plan=request["plan"] and paths["plan"], nested=nested)
         sys.exit()
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if server:
+        os.kill(server, signal.SIGKILL)
+        os.waitpid(server, 0)
     texts = {}
     for name, path in paths.items():
         with open(path, encoding="utf-8", errors="replace") as file:

@@ -21,6 +21,7 @@ import threading
 import traceback
 from contextlib import nullcontext
 
+import nested_snakemake  # from the folder of this file
 from snakemake.benchmark import benchmarked
 from snakemake.script import PythonScript
 
@@ -42,15 +43,18 @@ def preload():
     gc.freeze()  # the pages of these packages stay shared by all forks
 
 
-def take_over(path):
-    """Let Snakemake, in this process, start its scripts in forks; `path` is what they find as sys.path."""
+def take_over(path, nested):
+    """Let Snakemake, in this process, start its scripts in forks.
+
+    `path` is what they find as sys.path, and `nested` the socket to which they send runs of Snakemake.
+    """
 
     def execute_script(script, name, edit=False):
         child = os.fork()
         if not child:
             code = 1
             try:
-                code = _run(script, name, list(path))
+                code = _run(script, name, list(path), nested)
             except BaseException:
                 traceback.print_exc()
             finally:
@@ -64,7 +68,7 @@ def take_over(path):
     PythonScript.execute_script = execute_script
 
 
-def _run(script, name, path):
+def _run(script, name, path, nested):
     """Run a script in this process; returns the exit status."""
     # What Snakemake would do at its end, and its threads, which are not in the fork.
     atexit._clear()
@@ -76,6 +80,7 @@ def _run(script, name, path):
     logging.root.handlers.clear()
     for module in [module for module in sys.modules if module.partition(".")[0] == "voxelwhy"]:
         del sys.modules[module]
+    nested_snakemake.Popen.address, subprocess.Popen = nested, nested_snakemake.Popen
     os.environ.update(dict.fromkeys(THREADS, str(script.threads)), TMPDIR=script.resources.tmpdir)
     sys.argv, sys.path = [name], [os.path.dirname(name), *path[1:]]
     try:
