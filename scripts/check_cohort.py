@@ -15,7 +15,7 @@ with door(snakemake) as job:
         read_table(job.input.selected, SELECTED),
         classes=settings["classes"],
         registration=settings["registration"],
-        whole_heads=not (read_json(job.input.skull)["skull_stripped"] or settings["extract"]),
+        whole_heads=read_json(job.input.skull)["skull_stripped"] is False and not settings["extract"],
         grid=Grid.of(nib.load(job.input.mask)),
     )
     write_json(job.output.card, card)

@@ -14,4 +14,4 @@ with door(snakemake) as job:
     require_known(job.settings["skip"], scans, dropped, "registration.skip")
     looked_at = scans[~scans["scan_id"].isin(job.settings["skip"])]
     paths = dict(zip(looked_at["scan_id"], looked_at["path"], strict=True))
-    write_json(job.output.skull, judge_cohort(paths, job.settings["skull_stripped"]))
+    write_json(job.output.skull, judge_cohort(paths, job.settings["skull_stripped"], job.settings["modality"]))

@@ -2,19 +2,24 @@
 
 import nibabel as nib
 
-from voxelwhy.io.images import write_json
+from voxelwhy.io.images import Grid, read_json, write_json
 from voxelwhy.io.provenance import software_versions
 from voxelwhy.jobs.doors import door
-from voxelwhy.registration.template import DRAWN_MM, make_template
+from voxelwhy.registration.template import DRAWN_MM, make_template, require_brain
 
 with door(snakemake) as job:
-    resolution, grid = job.settings["resolution_mm"], job.settings["grid"]
+    resolution, named = job.settings["resolution_mm"], job.settings["grid"]
+    if job.input.grid:
+        grid, drawn = Grid.of_facts(read_json(job.input.grid)), "icbm"
+    else:
+        grid, drawn = named, named
     t1, mask = make_template(resolution, grid)
+    require_brain(mask)
     drawn_mm = min(resolution, DRAWN_MM)
     images = {job.output.t1: (t1, resolution), job.output.mask: (mask, resolution)}
-    images[job.output.background] = (make_template(drawn_mm, grid)[0], drawn_mm)
+    images[job.output.background] = (make_template(drawn_mm, drawn)[0], drawn_mm)
     card = {"template": "ICBM152 2009a nonlinear symmetric, as nilearn ships it"}
     for (path, (image, mm)), sidecar in zip(images.items(), job.output.cards, strict=True):
         nib.save(image, path)
-        made = {"resolution_mm": mm, "grid": grid, "versions": software_versions(["nilearn"])}
+        made = {"resolution_mm": mm, "grid": named, "versions": software_versions(["nilearn"])}
         write_json(sidecar, card | made)

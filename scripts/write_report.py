@@ -24,7 +24,7 @@ with door(snakemake) as job:
     for split, folder in zip(job.settings["explained"], job.input.scans, strict=True):
         items[split] += sorted(Path(folder).glob("*.json"))
     people = {"n_subjects": int(selected["subject_id"].nunique()), "n_scans": len(selected)}
-    whole_heads = not read_json(job.input.skull)["skull_stripped"]
+    whole_heads = read_json(job.input.skull)["skull_stripped"] is False
     methods = methods_text(config, simulated=simulated, whole_heads=whole_heads, **people)
     methods += external_text([read_json(path) for path in job.input.external])
     # Run time and memory are read from files that are not inputs: they are shown here and affect no result.

@@ -28,7 +28,8 @@ NETWORKS = {
     for name in ("rieke2018", "compact", "small", "korolev2017", "small_dataset", "sfcn", "resnet18", "densenet121")
 }
 SOURCES = {
-    name: f"voxelwhy.cohort.readers.{name}" for name in ("adni_merged", "adni_collection", "bids", "oasis", "folder")
+    name: f"voxelwhy.cohort.readers.{name}"
+    for name in ("adni_merged", "adni_collection", "bids", "caps", "oasis", "folder")
 }
 
 

@@ -105,6 +105,33 @@ def bids(folder):
     put_scan(folder / "sub-01" / "anat" / "sub-01_run-2_T1w.nii.gz")
 
 
+def fmriprep(folder):
+    """Derivatives of fMRIPrep in the folder of their dataset, of which cohort.data_dir names the former."""
+    bids(Path(folder).parents[1])
+    for number in ("01", "02", "04"):
+        for space in ("", "_space-MNI152NLin2009cAsym"):
+            put_scan(Path(folder, f"sub-{number}", "anat", f"sub-{number}{space}_desc-preproc_T1w.nii.gz"))
+
+
+def cat12(folder):
+    """Scans in folders of their classes, with CAT12's images in mri/."""
+    for name in ("AD/mri/mwp1a", "AD/mri/mwp2a", "AD/a", "NC/mri/mwp1b", "NC/mri/mwp1c", "MCI/mri/mwp1d"):
+        put_scan(Path(folder, f"{name}.nii"))
+
+
+def caps(folder):
+    """clinica's t1-linear of four people, and the table of their diagnoses in the folder above."""
+    rows = [("01", "AD"), ("02", "CN"), ("03", "MCI"), ("04", "CN")]
+    lines = ["participant_id\tsession_id\tdiagnosis", *(f"sub-{number}\tses-M000\t{label}" for number, label in rows)]
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    Path(folder).with_name("labels.tsv").write_text("\n".join(lines) + "\n")
+    for number, _ in rows:
+        place = Path(folder, "subjects", f"sub-{number}", "ses-M000", "t1_linear")
+        for crop in ("", "_desc-Crop"):
+            name = f"sub-{number}_ses-M000_space-MNI152NLin2009cSym{crop}_res-1x1x1_T1w.nii.gz"
+            put_scan(place / name)
+
+
 def named_files(folder):
     """Files whose names begin with the class."""
     for name in ("AD_001", "AD_002", "NC_001", "NC_002", "scout_001"):

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from helpers.paths import ROOT, SCHEMA
-from helpers.trees import ADNI_3T, ADNI_15T, adni_merged, bids, named_files, oasis1
+from helpers.trees import ADNI_3T, ADNI_15T, adni_merged, bids, caps, cat12, fmriprep, named_files, oasis1
 from helpers.workflow import plan, snakemake
 from voxelwhy.config.settings import load_settings
 from voxelwhy.io.images import Grid
@@ -49,11 +49,16 @@ STUDIES = {
     "oasis1": (oasis1, {"CN": 1, "AD": 3}, {"no CDR (young or not assessed)": 1}),
     "bids": (bids, {"CN": 2, "AD": 1}, {}),
     "small_dataset": (named_files, {"AD": 2, "CN": 2}, {}),
+    "derivatives": (fmriprep, {"CN": 2, "AD": 1}, {"not chosen by cohort.entities": 3, "no T1w image": 2}),
+    "cat12": (cat12, {"CN": 2, "AD": 1}, {"not chosen by cohort.pattern": 2, "label MCI is not studied": 1}),
+    "clinica_caps": (caps, {"CN": 2, "AD": 1}, {"not chosen by cohort.entities": 4, "diagnosis MCI is not studied": 1}),
 }
 
 
 #: Those that `make test` leaves to `make test-rest`: their readers have unit tests, and the others the same steps.
-LATER = ("adni_3t", "oasis1", "small_dataset")
+LATER = ("adni_3t", "oasis1", "small_dataset", "cat12", "clinica_caps")
+#: Those whose scans others have registered.
+TAKEN_OVER = ("derivatives", "cat12", "clinica_caps")
 
 
 def settings_of(name):
@@ -66,6 +71,7 @@ def with_data(name, tree, folder):
     path = yaml.safe_load(text)["cohort"]["data_dir"]
     assert text.count(path) == 1
     assert len(re.findall("the one path to change", text)) == 1
+    text = text.replace("~/labels.tsv", str(tree.with_name("labels.tsv")))  # of clinica_caps
     (folder / "study.yaml").write_text(text.replace(path, str(tree)))
 
 
@@ -76,8 +82,9 @@ def read(tmp_path_factory):
     @functools.cache
     def read_tables(name):
         folder = tmp_path_factory.mktemp(name)
-        STUDIES[name][0](folder / "download")
-        with_data(name, folder / "download", folder)
+        download = folder / ("raw/derivatives/fmriprep" if name == "derivatives" else "download")
+        STUDIES[name][0](download)
+        with_data(name, download, folder)
         code, text = snakemake(folder, "--cores", "1", "--configfile", "study.yaml", "--until", "parse_tables")
         assert code == 0, text[-3000:]
         return folder
@@ -100,7 +107,10 @@ def test_a_study_reads_its_download_and_would_run_to_its_report(name, read):
     assert {reason: found[reason] for reason in reasons} == reasons
     jobs = plan(folder, "--configfile", "study.yaml").counts()
     settings = settings_of(name)
-    assert jobs["register_scan"] == sum(wanted.values())
+    registering = (
+        {"find_grid": 1, "register_batch": 1} if name in TAKEN_OVER else {"register_scan": sum(wanted.values())}
+    )
+    assert {rule: jobs.get(rule) for rule in registering} == registering
     assert jobs["train_fold"] == sum(split.get("folds", 1) for split in settings["splits"])
     explained = [split for split in settings["splits"] if split["heatmaps"]]
     assert jobs["compute_heatmaps"] == len(settings["heatmaps"]["methods"]) * len(explained)

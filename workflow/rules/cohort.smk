@@ -50,6 +50,7 @@ checkpoint parse_tables:
         settings={
             "cohort": config["cohort"],
             "skull_stripped": config["scans"]["skull_stripped"],
+            "modality": config["scans"]["modality"],
             "skip": sorted(config["registration"]["skip"]),
         },
         code=code_digest(SCRIPTS / "parse_tables.py", [SOURCES[config["cohort"]["source"]]]),

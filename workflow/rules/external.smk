@@ -34,7 +34,8 @@ if study.external:
         params:
             settings={
                 "classes": study.classes,
-                "registration": {key: study.registration[key] for key in ("transform", "n4", "maps")},
+                "registration": {key: study.registration[key] for key in ("transform", "n4", "maps")}
+                | {"modality": config["scans"]["modality"]},
                 "extract": "extract" in config["scans"],
             },
         script:

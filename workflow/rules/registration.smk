@@ -2,7 +2,8 @@
 Registration: every scan onto the template grid.
 
 IN   the scan's own file (path from cohort/scans.tsv), template/
-OUT  template/t1.nii.gz, brain_mask.nii.gz    ICBM152 on the study's grid
+OUT  template/grid.json                       the grid of the scans, where the study takes theirs
+     template/t1.nii.gz, brain_mask.nii.gz    ICBM152 on the study's grid
      template/background.nii.gz               the same at 1 mm (or finer, as the study), over which maps are drawn
      template/head.nii.gz                     with its skull, for a study of whole heads
      registered/<scan_id>/t1.nii              the scan on that grid, int16 with scale
@@ -11,7 +12,8 @@ OUT  template/t1.nii.gz, brain_mask.nii.gz    ICBM152 on the study's grid
      batches/<number>.tsv                     which scans a batch has registered (above 10,000 scans)
      cohort/selected.tsv, excluded.tsv        what the study uses, and what it does not use, by reason and class
 
-One single-threaded job per scan: bit-for-bit reproducible, and as fast in total. A scan that cannot be registered is a
+One single-threaded job per scan: bit-for-bit reproducible, and as fast in total. Scans that others have registered
+(transform: none) are taken over in batches, since each takes a fraction of a second. A scan that cannot be registered is a
 result (status "failed"), not an error: select_scans excludes it and records why.
 
 Registrations of another study are linked from registration.store, which is not a setting of the study and not in any
@@ -21,8 +23,24 @@ registered/, not in it, since a scan may have any name.
 """
 
 
+if study.grid_of_scans:
+
+    rule find_grid:
+        """Find the grid that all scans share."""
+        input:
+            scans=once_read(study.scan_paths),
+        output:
+            grid="<results>/template/grid.json",
+        params:
+            settings=study.grid_settings,
+        script:
+            "../../scripts/find_grid.py"
+
+
 rule prepare_template:
     """Bring the ICBM152 template and its brain mask to the study's grid."""
+    input:
+        grid=study.grid_of_scans,
     output:
         t1="<results>/template/t1.nii.gz",
         mask="<results>/template/brain_mask.nii.gz",

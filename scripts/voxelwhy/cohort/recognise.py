@@ -124,6 +124,8 @@ def _hint(columns, folder):
 
 
 def _by_folder(folder, classes):
+    if any(name.startswith("sub-") for name in _names(os.path.join(folder, "subjects"))):
+        return "caps", "the folder has subjects/sub-*/"
     if os.path.isfile(os.path.join(folder, "dataset_description.json")):
         return "bids", "the folder has a dataset_description.json"
     found, values = {}, _class_values(classes)
@@ -143,11 +145,15 @@ def _by_folder(folder, classes):
             "the folder matches several sources" if found else "the folder matches no source",
             file=folder,
             found="; ".join(f"{name}: {why}" for name, why in found.items()) or ", ".join(upper[:5]) or "no folders",
-            allowed="bids: dataset_description.json or sub-*/; oasis: OAS1_*/ or OAS2_*/ and cohort.table; folder: "
-            "file names that begin with a value of cohort.classes, or folders named like one",
+            allowed="bids: dataset_description.json or sub-*/; caps: subjects/sub-*/; oasis: OAS1_*/ or OAS2_*/ and "
+            "cohort.table; folder: file names that begin with a value of cohort.classes, or folders named like one",
             hint="set cohort.source, or provide a table (cohort.table)",
         )
     return next(iter(found.items()))
+
+
+def _names(folder):
+    return os.listdir(folder) if os.path.isdir(folder) else []
 
 
 def _upper_folders(folder):

@@ -18,23 +18,27 @@ MOST_LOOKED_AT = 20
 MOST_NAMED = 5
 
 
-def judge_cohort(paths, setting):
+def judge_cohort(paths, setting, modality="t1w"):
     """Decide between brains and whole heads from a sample of at most 20 scans spread evenly over the table.
 
     Parameters
     ----------
     paths : dict, scan_id to the path of the scan, in the table's order
     setting : "auto", "true" (brains) or "false" (whole heads)
+    modality : what the scans are; of any other than "t1w" it is not known how a skull would look
 
     Returns
     -------
-    dict, the content of `cohort/skull.json`: skull_stripped (bool), why (one sentence), looked_at (list of dicts
-    with scan_id, stripped, cm3). A scan that cannot be read is skipped here; its registration reports the reason.
+    dict, the content of `cohort/skull.json`: skull_stripped (bool, or None if it is not judged), why (one sentence),
+    looked_at (list of dicts with scan_id, stripped, cm3). A scan that cannot be read is skipped here; its registration
+    reports the reason.
 
     Raises
     ------
     InputError : the sample contains both brains and whole heads.
     """
+    if modality != "t1w":
+        return {"skull_stripped": None, "why": f"scans.modality is {modality}: not judged", "looked_at": []}
     looked_at = []
     names = list(paths)
     for place in sorted({round(i) for i in np.linspace(0, len(names) - 1, min(MOST_LOOKED_AT, len(names)))}):

@@ -17,6 +17,8 @@ GUIDED = ("guided_backprop", "guided_grad_cam")
 LAST_VISIT_YEARS = 2.1
 #: The largest value of simulation.intensity.noise that the schema allows.
 MOST_NOISE = 0.2
+#: What the images of a CAPS folder are, by cohort.image.
+IMAGES_OF_CAPS = {"t1-linear": "t1w", "t1-volume": "gm", "pet-linear": "pet", "pet-volume": "pet"}
 NETWORKS_WITHOUT_RELU = ("small_dataset",)
 
 
@@ -42,7 +44,7 @@ def _check_cohort(settings):
             found=cohort["source"],
             hint="remove it",
         )
-    by_files = cohort["source"] in ("bids", "folder") and "data_dir" in cohort
+    by_files = cohort["source"] in ("bids", "caps", "folder") and "data_dir" in cohort
     if "simulation" not in settings and "table" not in cohort and not by_files:
         raise ConfigError(
             "the setting cohort.table is missing",
@@ -112,6 +114,12 @@ def _check_classes(settings):
 
 def _check_registration(settings):
     registration = settings["registration"]
+    if registration["grid"] == "scans" and registration["transform"] != "none":
+        raise ConfigError(
+            "registration.grid: only scans that others have registered can give the study its grid",
+            found=f"grid: scans, transform: {registration['transform']}",
+            allowed="transform: none, or grid: icbm or mni",
+        )
     if registration["transform"] == "none" and registration["n4"]:
         raise ConfigError(
             "registration.n4: images that are already registered are used as they are",
@@ -132,6 +140,31 @@ def _check_registration(settings):
             "deformation, and this transform does not deform scans",
             found=f"{', '.join(maps)} with transform: {registration['transform']}",
             allowed=f"transform: {' or '.join(WARPS)}; or channels: [t1]",
+        )
+
+
+def _check_modality(settings):
+    modality, registration = settings["scans"]["modality"], settings["registration"]
+    held = IMAGES_OF_CAPS.get(settings["cohort"].get("image"), modality)
+    if modality == "t1w" and held != "t1w":
+        raise ConfigError(
+            "scans.modality: these images are not T1-weighted",
+            found=f"cohort.image: {settings['cohort']['image']}, modality: t1w",
+            allowed=f"modality: {held}",
+        )
+    if modality == "t1w":
+        return
+    if registration["transform"] != "none":
+        raise ConfigError(
+            "scans.modality: only T1-weighted scans can be registered to the T1-weighted template",
+            found=f"modality: {modality}, transform: {registration['transform']}",
+            allowed="transform: none, for images that are in template space already",
+        )
+    if "extract" in settings["scans"]:
+        raise ConfigError(
+            "scans.extract takes the brain out of T1-weighted heads",
+            found=f"modality: {modality}",
+            allowed="no extract",
         )
 
 
@@ -218,7 +251,8 @@ def _check_atlas(settings):
 
 
 def _check_slices(settings):
-    axis, grid = settings["figures"]["axis"], Grid.named(settings["registration"]["grid"], 1)
+    axis, named = settings["figures"]["axis"], settings["registration"]["grid"]
+    grid = Grid.named("icbm" if named == "scans" else named, 1)
     number = ("sagittal", "coronal", "axial").index(axis)
     low = grid.affine[number, 3]
     high = low + grid.shape[number] - 1
@@ -338,6 +372,7 @@ CHECKS = (
     _check_confounds,
     _check_classes,
     _check_registration,
+    _check_modality,
     _check_splits,
     _check_first_pool,
     _check_atlas,

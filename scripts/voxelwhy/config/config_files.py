@@ -23,6 +23,7 @@ PATHS = (
     ("cohort", "table"),
     ("cohort", "data_dir"),
     ("cohort", "adnimerge"),
+    ("cohort", "participants"),
     ("scans", "template"),
     ("atlas", "image"),
     ("atlas", "table"),

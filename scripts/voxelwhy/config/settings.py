@@ -59,6 +59,7 @@ def load_settings(config, schema_path):
     _share_out_subjects(settings)
     _snap_occlusion(settings)
     place_tables(settings["cohort"])
+    place_people(settings["cohort"])
     check_settings(settings)
     check_model(settings)
     check_imported(settings)
@@ -235,6 +236,19 @@ def place_tables(cohort):
             several = isinstance(cohort[key], list)
             placed = [_below(folder, path) for path in (cohort[key] if several else [cohort[key]])]
             cohort[key] = placed if several else placed[0]
+
+
+def place_people(cohort):
+    """Name the dataset that has the diagnoses of derivatives, where these lie in its folder and have no table."""
+    if cohort["source"] != "bids" or "participants" in cohort:
+        return
+    folder = os.path.abspath(cohort["data_dir"])
+    # As derivatives/fmriprep, or derivatives/<version>/fmriprep; sub-* in between would be a folder of the data.
+    for above in (folder, *map(str, list(Path(folder).parents)[:3])):
+        if os.path.exists(os.path.join(above, "participants.tsv")):
+            if above != folder:
+                cohort["participants"] = above
+            return
 
 
 def _below(folder, path):

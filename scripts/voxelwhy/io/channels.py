@@ -10,6 +10,13 @@ CHANNELS = {
     "log_jacobian": "log-Jacobian of the registration (tensor-based morphometry)",
     "grey_matter_modulated": "modulated grey matter (voxel-based morphometry)",
 }
+#: What the intensities are, by `scans.modality`: for a reader, and as the title of the channel `t1`.
+MODALITIES = {
+    "t1w": ("T1-weighted scans", "T1-weighted intensity"),
+    "gm": ("maps of grey matter", "grey matter"),
+    "pet": ("PET images", "tracer uptake"),
+    "other": ("images of another kind than T1-weighted scans", "intensity"),
+}
 #: Deformable transforms; only these have a Jacobian.
 WARPS = ("syn_quick", "syn_cc")
 
@@ -24,6 +31,7 @@ def channel_path(t1_path, channel):
     return Path(t1_path) if channel == "t1" else Path(t1_path).with_name(f"{channel}.nii")
 
 
-def in_words(channels):
+def in_words(channels, modality="t1w"):
     """Name the channels of a network in a sentence."""
-    return " and ".join(CHANNELS[channel] for channel in channels)
+    titles = CHANNELS | {"t1": MODALITIES[modality][1]}
+    return " and ".join(titles[channel] for channel in channels)

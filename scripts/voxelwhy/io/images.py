@@ -51,6 +51,11 @@ class Grid:
         return cls(tuple(int(n) for n in shape), affine)
 
     @classmethod
+    def of_facts(cls, facts):
+        """Return the grid that a JSON file describes by `shape` and `affine`."""
+        return cls(tuple(facts["shape"]), np.asarray(facts["affine"], dtype=float))
+
+    @classmethod
     def named(cls, name, resolution_mm):
         """Return the grid of a study by its name in the config: `icbm` or `mni`."""
         return {"icbm": cls.icbm, "mni": cls.mni}[name](resolution_mm)
@@ -61,6 +66,14 @@ class Grid:
         if not isinstance(image, nib.spatialimages.SpatialImage):
             image = nib.load(image)
         return cls(tuple(int(n) for n in image.shape[:3]), np.asarray(image.affine, dtype=float))
+
+    @classmethod
+    def upright(cls, image):
+        """Return the grid that a nibabel image has in RAS+, from its header alone."""
+        orientation = nib.io_orientation(image.affine)
+        affine = image.affine @ nib.orientations.inv_ornt_aff(orientation, image.shape[:3])
+        order = np.argsort(orientation[:, 0])
+        return cls(tuple(int(image.shape[axis]) for axis in order), np.asarray(affine, dtype=float))
 
     @property
     def voxel_mm(self):
@@ -76,6 +89,10 @@ class Grid:
         """Return whether `other` has the same shape and, within `tolerance_mm`, the same affine."""
         return self.shape == other.shape and np.allclose(self.affine, other.affine, atol=tolerance_mm)
 
+    def apart(self, other):
+        """Return the largest distance in mm between the same voxel of this grid and of another one of its shape."""
+        return _apart(self.affine, other.affine, self.shape)
+
     def require(self, other, name):
         """Raise ShapeError, describing both grids, unless `other` is this grid."""
         if not self.same(other):
@@ -87,12 +104,19 @@ class Grid:
         return f"shape {self.shape}, origin {origin} mm, voxels {voxels} mm"
 
 
-def read_volume(path, *, reorient=True, placed=False):
+def _apart(affine, other, shape):
+    corners = np.array(np.meshgrid(*[(0, n - 1) for n in shape])).reshape(3, -1).T
+    apart = nib.affines.apply_affine(affine, corners) - nib.affines.apply_affine(other, corners)
+    return float(np.linalg.norm(apart, axis=1).max())
+
+
+def read_volume(path, *, reorient=True, placed=False, finite=True):
     """Read a 3-D image as a nibabel image with finite float32 values, reoriented to RAS+ (or in stored orientation).
 
     Parameters
     ----------
     placed : refuse an image whose header does not say where it lies (of an atlas or a mask); otherwise that is logged
+    finite : refuse an image with NaN or infinity; otherwise both are read as NaN
 
     Raises
     ------
@@ -134,14 +158,17 @@ def read_volume(path, *, reorient=True, placed=False):
             allowed="three axes",
             hint="extract one volume",
         )
-    if not np.isfinite(data).all():
+    valued = np.isfinite(data)
+    if not valued.all() and not finite:
+        data = np.where(valued, data, np.float32(np.nan))
+    elif not valued.all():
         raise InputError(
             "the image holds NaN or infinity",
             file=path,
-            found=f"{int((~np.isfinite(data)).sum())} voxels",
+            found=f"{int((~valued).sum())} voxels",
             allowed="finite numbers",
         )
-    if not data.any():
+    if not data[valued].any():
         raise InputError("the image is zero everywhere", file=path, found="no voxel above 0")
     if not np.isfinite(image.affine).all() or abs(np.linalg.det(image.affine[:3, :3])) < 1e-9:
         raise InputError(
@@ -169,9 +196,7 @@ def _check_place(image, path, placed):
             )
         log.warning("%s has no orientation (qform and sform are 0): it is read with x running from right to left", path)
     elif qform is not None and sform is not None:
-        corners = np.array(np.meshgrid(*[(0, n - 1) for n in image.shape[:3]])).reshape(3, -1).T
-        apart = nib.affines.apply_affine(qform, corners) - nib.affines.apply_affine(sform, corners)
-        off = float(np.linalg.norm(apart, axis=1).max())
+        off = _apart(qform, sform, image.shape[:3])
         if off > nib.affines.voxel_sizes(sform).min() / 2:
             log.warning("%s: qform and sform disagree by up to %.1f mm; sform is used", path, off)
 

@@ -53,13 +53,15 @@ _UNEVEN = re.compile("not equidistant")
 _ANALYZE_AXES = {0: (0, 1, 2), 1: (0, 2, 1), 2: (1, 2, 0)}
 
 
-def read_scan(path, *, reorient=True):
+def read_scan(path, *, reorient=True, modality="t1w", finite=True):
     """Read a scan as a nibabel image with finite float32 values, reoriented to RAS+ (or in its stored orientation).
 
     Parameters
     ----------
     path : a NIfTI or MGZ file, either file of an Analyze pair, or a folder with one DICOM series (converted by
         dcm2niix in a temporary folder; if it corrects tilted or unevenly spaced slices, the corrected image is read)
+    modality : "t1w", or any other: then only the size of the image is checked, and not whether it shows a head or brain
+    finite : as in `images.read_volume`; does not apply to DICOM, which has neither NaN nor infinity
 
     Raises
     ------
@@ -79,17 +81,20 @@ def read_scan(path, *, reorient=True):
     """
     path = Path(path)
     if path.is_dir():
-        volume = _read_dicom(path)
+        volume = _read_dicom(path, modality)
     else:
-        volume = read_volume(path, reorient=False)
+        volume = read_volume(path, reorient=False, finite=finite)
         if path.suffix.lower() in (".img", ".hdr"):
             volume = _with_analyze_axes(volume, path)
-        require_plausible(volume, path)
+        require_plausible(volume, path, modality)
     return nib.as_closest_canonical(volume) if reorient else volume
 
 
-def require_plausible(volume, path):
-    """Raise InputError, stating the value that was found, if a volume cannot be a scan of a head or brain."""
+def require_plausible(volume, path, modality="t1w"):
+    """Raise InputError, stating the value that was found, if a volume cannot be a scan of a head or brain.
+
+    What it shows is checked for T1-weighted scans alone: other images are bright elsewhere.
+    """
     shape, voxels = np.array(volume.shape), nib.affines.voxel_sizes(volume.affine)
     view = shape * voxels
     _refuse_if(shape.min() < LEAST_SLICES, "the image has too few slices", path, _by(shape), f"{LEAST_SLICES} an axis")
@@ -108,10 +113,12 @@ def require_plausible(volume, path):
         f"{_by(voxels)} mm",
         f"edges below {COARSEST_MM:g} mm, the longest at most {MOST_OBLONG:g} times the shortest",
     )
-    _require_anatomy(volume, path)
+    if modality == "t1w":
+        _require_anatomy(volume, path)
 
 
 def _require_anatomy(volume, path):
+    volume = nib.Nifti1Image(np.nan_to_num(np.asarray(volume.dataobj)), volume.affine)
     equal, correlation = _neighbours(volume)
     _refuse_if(
         equal > MOST_EQUAL_NEIGHBOURS,
@@ -177,10 +184,14 @@ def _signal(volume):
     """
     voxels = nib.affines.voxel_sizes(volume.affine)
     steps = np.maximum(1, (2 / voxels).astype(int))
-    data = np.asarray(volume.dataobj, dtype=np.float32)
+    return relative_signal(np.asarray(volume.dataobj, dtype=np.float32), steps), voxels * steps
+
+
+def relative_signal(data, steps=(1, 1, 1)):
+    """Return the difference of voxels from the background relative to the maximum, of every `steps`th along an axis."""
     signal = np.abs(data[tuple(slice(None, None, step) for step in steps)] - _background(data))
     some = signal[signal > 0]
-    return signal / (np.percentile(some, 99) if some.size else 1), voxels * steps
+    return signal / (np.percentile(some, 99) if some.size else 1)
 
 
 def _background(data):
@@ -227,7 +238,7 @@ def _with_analyze_axes(volume, path):
     return nib.Nifti1Image(np.asarray(volume.dataobj), affine)
 
 
-def _read_dicom(folder):
+def _read_dicom(folder, modality):
     """Return the only plausible volume of a DICOM folder, as dcm2niix converts it."""
     with tempfile.TemporaryDirectory() as out:
         arguments = ["-b", "n", "-z", "n", "-f", "series%s", "-o", out, str(folder)]
@@ -240,7 +251,7 @@ def _read_dicom(folder):
         for file in files:
             try:
                 volume = read_volume(file, reorient=False)
-                require_plausible(volume, folder)
+                require_plausible(volume, folder, modality)
                 good.append(volume)
             except InputError as error:
                 refused.append(error)

@@ -69,8 +69,8 @@ SELECTED = _schema(
         "voxel_hash": _text(checks=pa.Check.str_length(64, 64)),
         "t1_hash": _text(checks=pa.Check.str_length(64, 64)),
         "maps_hash": _text(nullable=True, checks=pa.Check.str_length(64, 64)),
-        "correlation_brain": _real(),
-        "mask_dice": _fraction(),
+        "correlation_brain": _real(nullable=True),
+        "mask_dice": _fraction(nullable=True),
         "jacobian_min": _real(nullable=True),
         "jacobian_max": _real(nullable=True),
     }

@@ -6,11 +6,12 @@ import hashlib
 
 #: Up to this number each scan is its own job, which a scheduler shows, repeats and records separately.
 MOST_JOBS = 10_000
-#: Scans per batch if the config does not set a number.
-BATCH = 100
+#: Scans per batch if the config does not set a number: of those that are registered, and of those that others have
+#: registered, each of which takes a fraction of a second.
+BATCH, TAKEN_BATCH = 100, 250
 
 
-def divide_scans(scans, batch="auto"):
+def divide_scans(scans, batch="auto", *, taken=False):
     """Divide scans into batches by the hash of their name.
 
     The number of batches is a power of two: it changes only when a cohort doubles, which splits each batch in two, and
@@ -20,6 +21,7 @@ def divide_scans(scans, batch="auto"):
     ----------
     scans : iterable of str, scan_id
     batch : int, approximate number of scans per batch; or "auto": no batches up to 10,000 scans, 100 scans each above
+    taken : whether others have registered the scans; "auto" is then batches of 250 at most
 
     Returns
     -------
@@ -33,7 +35,9 @@ def divide_scans(scans, batch="auto"):
     True
     """
     scans = list(scans)
-    if batch == "auto":
+    if batch == "auto" and taken:
+        batch = TAKEN_BATCH
+    elif batch == "auto":
         if len(scans) <= MOST_JOBS:
             return None
         batch = BATCH

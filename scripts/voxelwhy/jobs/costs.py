@@ -18,6 +18,8 @@ SYN_CC_TIMES = 4
 MAPS_SECONDS = {"log_jacobian": 1, "grey_matter_modulated": 15}
 #: Seconds of a rigid or affine registration at 1 mm, which hardly depend on the voxel size.
 LINEAR_SECONDS = 4
+#: Seconds to take over a scan that others have registered, and per million voxels of it.
+TAKEN_SECONDS, TAKEN_VOXEL_SECONDS = 0.2, 0.3
 N4_SECONDS = 16
 #: A brain extraction is a program of the user's choice; these are values for one that runs without a GPU.
 EXTRACTION_SECONDS = 300
@@ -120,11 +122,13 @@ def registration_seconds(settings):
     settings : dict
         The section registration of a config, with `extract` if brains are extracted first.
     """
+    if settings["transform"] == "none":  # in batches, which start once
+        return TAKEN_SECONDS + TAKEN_VOXEL_SECONDS * SIMULATED_VOXELS / settings["resolution_mm"] ** 3
     seconds = START_UP_SECONDS
     if settings["transform"] in WARPS:
         times = SYN_CC_TIMES if settings["transform"] == "syn_cc" else 1
         seconds += times * _between(SYN_QUICK_SECONDS, settings["resolution_mm"])
-    elif settings["transform"] != "none":
+    else:
         seconds += LINEAR_SECONDS
     if settings["n4"]:
         seconds += N4_SECONDS

@@ -34,7 +34,9 @@ class Requests:
     def __init__(self, study):
         self.study, self.config = study, study.config
         registration = self.config["registration"]
-        self.megavoxels = math.prod(Grid.named(registration["grid"], registration["resolution_mm"]).shape) / 1e6
+        # The grid of the scans is known only once they are read; it is hardly larger than the template's.
+        grid = "icbm" if registration["grid"] == "scans" else registration["grid"]
+        self.megavoxels = math.prod(Grid.named(grid, registration["resolution_mm"]).shape) / 1e6
         self.voxelwise = self.config["evaluation"]["baseline"] == "voxelwise"
         self.n_channels = len(self.config["training"]["channels"])
         # Registrations in one submission to a cluster; workflow/profiles/slurm names these groups.

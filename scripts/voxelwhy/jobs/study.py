@@ -40,11 +40,15 @@ def tables_of(cohort):
     """
     named = [cohort[key] for key in ("table", "adnimerge") if key in cohort]
     folder = Path(cohort.get("data_dir", "."))
-    if cohort["source"] == "bids":
-        named = [folder, *folder.glob("participants.tsv"), *folder.glob("sub-*/sub-*_sessions.tsv")]
+    if cohort["source"] in ("bids", "caps"):
+        named = [folder, *_tables_of_people(Path(cohort.get("participants", folder)))]
     elif not named:
         named = [folder, *(place for place in folder.glob("[!.]*") if place.is_dir())]
     return [str(path) for entry in named for path in (entry if isinstance(entry, list) else [entry])]
+
+
+def _tables_of_people(place):
+    return [place] if place.is_file() else [*place.glob("participants.tsv"), *place.glob("sub-*/sub-*_sessions.tsv")]
 
 
 def own_files(settings):
@@ -117,6 +121,8 @@ class Study:
         # What figures and the report state: true, or the confounds in words.
         self.mark = self.simulated and (confounds or True)
         self.recorded = recorded(config)
+        # Where the study's grid is that of its scans, the file that describes it.
+        self.grid_of_scans = [self.path("template/grid.json")] if config["registration"]["grid"] == "scans" else []
         self._choose_settings(config)
 
     def _choose_settings(self, config):
@@ -134,6 +140,8 @@ class Study:
         self.registration = {key: value for key, value in registration.items() if key not in unregistered}
         # Images in addition to the intensities: those that the network sees, and those that the config asks for.
         self.registration |= {"maps": maps_needed(training["channels"], registration["maps"])}
+        if config["scans"]["modality"] != "t1w":
+            self.registration |= {"modality": config["scans"]["modality"]}
         if "extract" in config["scans"]:
             self.registration |= {key: config["scans"][key] for key in ("extract", "skull_stripped")}
         self.heatmaps = {key: value for key, value in config["heatmaps"].items() if key != "others"}
@@ -162,7 +170,8 @@ class Study:
         Skipped scans count in the number of batches, so that skipping one changes only its own batch.
         """
         settings = self.config["registration"]
-        batches = divide_scans(read_paths(self.scans_table()), settings["batch"])
+        taken = settings["transform"] == "none"
+        batches = divide_scans(read_paths(self.scans_table()), settings["batch"], taken=taken)
         if batches is None:
             return None
         used = {batch: [scan for scan in scans if scan not in settings["skip"]] for batch, scans in batches.items()}
@@ -172,21 +181,34 @@ class Study:
         paths = read_paths(self.scans_table())
         return [paths[scan] for scan in self.batches()[int(wildcards.batch)]]
 
+    def used_scans(self):
+        """The scans that are registered, with their paths, in the order of the table."""
+        skip = self.config["registration"]["skip"]
+        return {scan: path for scan, path in read_paths(self.scans_table()).items() if scan not in skip}
+
+    def scan_paths(self, wildcards=None):
+        return list(self.used_scans().values())
+
+    def grid_settings(self, wildcards):
+        return {"resolution_mm": self.config["registration"]["resolution_mm"], "scans": list(self.used_scans())}
+
     def batch_settings(self, wildcards):
         return self.registration | {"scans": self.batches()[int(wildcards.batch)]}
 
     def head_template(self, wildcards=None):
-        """The whole-head template, if the scans are whole heads; known once parse_tables has run."""
+        """The whole-head template, if whole heads are registered to it; known once parse_tables has run."""
+        if self.config["registration"]["transform"] == "none":
+            return []
         with open(self.path("cohort/skull.json"), encoding="utf-8") as skull:
             brains = json.load(skull)["skull_stripped"] or "extract" in self.config["scans"]
         return [] if brains else self.path("template/head.nii.gz")
 
     def registered_scans(self, wildcards=None):
         """The folders of registered scans, or the manifests of the batches that make them."""
-        batches, skip = self.batches(), self.config["registration"]["skip"]
+        batches = self.batches()
         if batches is not None:
             return [self.path(f"batches/{batch}.tsv") for batch in batches]
-        return [self.path(f"registered/{scan}") for scan in read_paths(self.scans_table()) if scan not in skip]
+        return [self.path(f"registered/{scan}") for scan in self.used_scans()]
 
     def folds_of(self, split):
         """Numbers of the folds of a split."""

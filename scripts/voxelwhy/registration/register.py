@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import shutil
 import tempfile
-from importlib.metadata import version
 from pathlib import Path
 
 import nibabel as nib
@@ -16,11 +15,12 @@ import numpy as np
 
 from voxelwhy.errors import ConfigError, InputError, explain, require_room
 from voxelwhy.io.channels import WARPS
-from voxelwhy.io.images import Grid, hash_voxels, read_volume, save_image, save_int16, write_json
+from voxelwhy.io.images import Grid, hash_voxels, read_volume, save_image, save_int16
 from voxelwhy.io.scans import looks_skull_stripped, read_scan
 from voxelwhy.registration.ants import ants, correct_bias, jacobian, register, require_transform, to_ants
-from voxelwhy.registration.check_picture import add_title, draw_failure, draw_panels
+from voxelwhy.registration.check_picture import draw_panels
 from voxelwhy.registration.maps import make_maps
+from voxelwhy.registration.quality import PANELS, blank_quality, failed_quality, name_registration, one_line
 from voxelwhy.registration.whole_head import brain_mask_of_scan, extract_brain
 
 log = logging.getLogger(__name__)
@@ -31,8 +31,6 @@ TRANSFORMS = {
     "1Warp.nii.gz": "warp.nii.gz",
     "1InverseWarp.nii.gz": "inverse_warp.nii.gz",
 }
-# The slices of the check picture, before `name_registration` adds the title.
-PANELS = "panels.png"
 
 
 def register_scan(scan_path, template_path, mask_path, settings, out_dir, *, scan_id, head_path=None):
@@ -42,9 +40,9 @@ def register_scan(scan_path, template_path, mask_path, settings, out_dir, *, sca
     ----------
     scan_path, template_path, mask_path : paths; the scan (a file, or a folder of DICOM files), the template and its
         brain mask (both on one grid)
-    settings : dict; transform ("rigid", "affine", "syn_quick", "syn_cc", or "none": the scan must be on the template's
-        grid already, which is checked), maps (list of further images to make, see `maps.make_maps`; none by default),
-        n4 (bool), keep_transforms (bool, default False), extract (optional command that extracts the brain from a whole
+    settings : dict; transform ("rigid", "affine", "syn_quick" or "syn_cc"; for scans that others have registered see
+        `as_it_came.take_over`), maps (list of further images to make, see `maps.make_maps`; none by default), n4
+        (bool), keep_transforms (bool, default False), extract (optional command that extracts the brain from a whole
         head, see `whole_head.extract_brain`) and with it skull_stripped ("auto", "true", "false")
     out_dir : path; created if needed
     scan_id : str
@@ -95,17 +93,16 @@ def make_registration(scan_path, template_path, mask_path, settings, out_dir, *,
     -------
     quality : dict, without `scan_id`
     """
-    if settings["transform"] != "none":
-        require_transform(settings["transform"])
     names = settings.get("maps", [])
     if names and settings["transform"] not in WARPS:
         raise ConfigError("only a deformable registration gives maps", found=settings["transform"], allowed=WARPS)
+    require_transform(settings["transform"])
     template, mask = read_volume(template_path), read_volume(mask_path)
     target = read_volume(head_path) if head_path else template
     for image, path in ((mask, mask_path), (target, head_path)):
         Grid.of(template).require(Grid.of(image), f"the image {path}")
     out_dir.mkdir(parents=True, exist_ok=True)
-    quality = _blank(settings)
+    quality = blank_quality(settings)
     brain = np.asarray(mask.dataobj) > 0
     with tempfile.TemporaryDirectory() as scratch:
         prefix = f"{scratch}/"
@@ -114,13 +111,7 @@ def make_registration(scan_path, template_path, mask_path, settings, out_dir, *,
             warped, fixed, moving = _onto_grid(scan, target, settings, prefix)
             _measure(quality, warped, fixed, brain, Path(scratch), whole_head=head_path is not None)
             if head_path:
-                _keep_brain(
-                    quality,
-                    nib.as_closest_canonical(scan),
-                    mask,
-                    None if settings["transform"] == "none" else prefix,
-                    out_dir,
-                )
+                _keep_brain(quality, nib.as_closest_canonical(scan), mask, prefix, out_dir)
             maps = (
                 make_maps(names, scan, moving, fixed, mask, prefix, whole_head=head_path is not None) if names else {}
             )
@@ -130,14 +121,14 @@ def make_registration(scan_path, template_path, mask_path, settings, out_dir, *,
             if explain(error, scratch):  # a failing file server is not the scan's fault either
                 raise
             log.warning("%s", error)
-            return _failed(quality, f"{error.problem}: {_one_line(error.found)}", out_dir)
+            return _failed(quality, f"{error.problem}: {one_line(error.found)}", out_dir)
         except Exception as error:  # any other error of ITK concerns this scan: a result, so that the study continues
             require_room(scratch)  # except on a full disk, which ITK does not report itself
             if explain(error, scratch):
                 raise
             log.warning("registration failed", exc_info=True)
-            return _failed(quality, f"registration failed: {_one_line(error)}", out_dir)
-        if settings.get("keep_transforms", False) and settings["transform"] != "none":
+            return _failed(quality, f"registration failed: {one_line(error)}", out_dir)
+        if settings.get("keep_transforms", False):
             _keep_transforms(Path(scratch), out_dir / "transforms")
     whole = warped.numpy()
     values = np.where(brain, whole, 0) if head_path else whole  # later steps expect the brain only
@@ -149,23 +140,6 @@ def make_registration(scan_path, template_path, mask_path, settings, out_dir, *,
     fine = template.get_fdata(dtype=np.float32)
     # A head is drawn whole: masked, it would match the outline of the mask even when misregistered.
     draw_panels(out_dir / PANELS, whole, fine, brain.astype(np.uint8), template.affine)
-    return quality
-
-
-def name_registration(out_dir, quality, *, scan_id):
-    """Write `quality.json` and `check.png`, which contain the scan's name, next to the files of `make_registration`.
-
-    Returns
-    -------
-    quality : dict, the content of `quality.json`
-    """
-    quality = {"scan_id": scan_id, **quality}
-    write_json(out_dir / "quality.json", quality)
-    if quality["status"] == "ok":
-        add_title(out_dir / PANELS, out_dir / "check.png", _title(quality))
-        (out_dir / PANELS).unlink()
-    else:
-        draw_failure(out_dir / "check.png", scan_id, quality["reason"])
     return quality
 
 
@@ -187,16 +161,6 @@ def _read(path, settings, quality, scratch):
 def _onto_grid(scan, target, settings, prefix):
     """Return ANTs images: the scan on the target's grid, the target, and the scan as it was registered."""
     fixed = to_ants(target)
-    if settings["transform"] == "none":
-        scan = nib.as_closest_canonical(scan)
-        ours, wanted = Grid.of(scan), Grid.of(target)
-        if not ours.same(wanted):
-            raise InputError(
-                "the scan is not on the study's grid",
-                found=f"{ours.in_words()}; the study's: {wanted.in_words()}",
-            )
-        moving = to_ants(nib.Nifti1Image(np.asarray(scan.dataobj), target.affine))
-        return moving, fixed, moving
     moving = to_ants(scan)
     if settings.get("n4", False):
         moving = correct_bias(moving)
@@ -232,45 +196,6 @@ def _keep_transforms(scratch, out_dir):
             shutil.move(scratch / theirs, out_dir / ours)
 
 
-def _blank(settings):
-    figures = (
-        "skull_stripped",
-        "scan_cm3",
-        "brain_cm3",
-        "correlation_brain",
-        "mask_dice",
-        "jacobian_min",
-        "jacobian_max",
-        "int16_error_bound",
-        "voxel_hash",
-        "t1_hash",
-    )
-    return {
-        "status": "ok",
-        "reason": None,
-        **dict.fromkeys(figures),
-        "maps": {},
-        "transform": settings["transform"],
-        "n4": bool(settings.get("n4", False)),
-        "versions": {"antspyx": version("antspyx")},
-    }
-
-
 def _failed(quality, reason, out_dir):
-    quality |= {"status": "failed", "reason": reason}
-    for figure in ("correlation_brain", "mask_dice", "jacobian_min", "jacobian_max", "brain_cm3"):
-        quality[figure] = None
     (out_dir / "brain_mask.nii.gz").unlink(missing_ok=True)
-    return quality
-
-
-def _one_line(error):
-    return " ".join(f"{error}".split())[:200] or type(error).__name__
-
-
-def _title(quality):
-    figures = f"r = {quality['correlation_brain']:.2f} inside the brain, overlap {quality['mask_dice']:.2f}"
-    if quality["jacobian_min"] is not None:
-        figures += f", Jacobian {quality['jacobian_min']:.2f} to {quality['jacobian_max']:.2f}"
-    how = "as it came" if quality["transform"] == "none" else quality["transform"]
-    return f"{quality['scan_id']} · {how}{' after N4' if quality['n4'] else ''}\n{figures}"
+    return failed_quality(quality, reason)

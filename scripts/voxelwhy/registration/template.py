@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from pathlib import Path
 
 import nibabel as nib
@@ -14,12 +15,16 @@ from voxelwhy.errors import ConfigError, InputError
 from voxelwhy.io.images import Grid
 from voxelwhy.io.scans import looks_skull_stripped, read_scan
 
+log = logging.getLogger(__name__)
+
 # Limits of the resolution. The source has 1 mm, so a finer grid adds no detail; above 10 mm no anatomy is left to
 # register.
 FINEST_MM, COARSEST_MM = 0.5, 10.0
 #: Voxel size of the template over which maps of a coarser grid are drawn: that of its file.
 DRAWN_MM = 1
 
+#: Share of the template's brain that the study's grid must hold, and below which the log reports it.
+LEAST_BRAIN, MOST_BRAIN = 0.5, 0.97
 HEAD_FILE = "mni_icbm152_t1_tal_nlin_sym_09a.nii"
 # A whole-head template must show its brain where ICBM152 has it. Measured at 4 mm inside the brain, the correlation
 # with ICBM152 is 0.79 for Colin27 (ch2, the head of one person), 0.63 when moved by 5 mm, and 0.45 when moved by 10 mm.
@@ -34,7 +39,7 @@ def make_template(resolution_mm, grid="icbm"):
     resolution_mm : float
         Voxel size of the grid, 0.5 to 10 mm. Above 1 mm, the template is first smoothed to that resolution (Gaussian
         of FWHM sqrt(resolution_mm² - 1) mm), so that it contains no detail finer than the grid.
-    grid : "icbm" (the paper's field of view) or "mni" (that of SPM and FSL)
+    grid : "icbm" (the paper's field of view), "mni" (that of SPM and FSL), or a Grid
 
     Returns
     -------
@@ -57,7 +62,7 @@ def make_template(resolution_mm, grid="icbm"):
             found=resolution_mm,
             allowed=f"{FINEST_MM:g} to {COARSEST_MM:g} mm",
         )
-    grid = Grid.named(grid, resolution_mm)
+    grid = grid if isinstance(grid, Grid) else Grid.named(grid, resolution_mm)
     brain = load_mni152_brain_mask(resolution=1)
     brain = nib.Nifti1Image(np.asarray(brain.dataobj, dtype=np.float32), brain.affine)
     mask = on_grid(brain, grid, resolution_mm) >= 0.5
@@ -67,6 +72,33 @@ def make_template(resolution_mm, grid="icbm"):
         nib.Nifti1Image(t1.astype(np.float32), grid.affine),
         nib.Nifti1Image(mask.astype(np.uint8), grid.affine),
     )
+
+
+def require_brain(mask):
+    """Refuse a grid on which most of the template's brain does not lie; report it if some does not.
+
+    Parameters
+    ----------
+    mask : nibabel image, the brain mask on the study's grid
+
+    Raises
+    ------
+    InputError : less than half of the brain lies on the grid.
+    """
+    whole = load_mni152_brain_mask(resolution=1)
+    found = np.count_nonzero(mask.dataobj) * Grid.of(mask).voxel_mm3
+    share = found / (np.count_nonzero(whole.dataobj) * Grid.of(whole).voxel_mm3)
+    if share < LEAST_BRAIN:
+        raise InputError(
+            "the grid does not hold the brain of the template",
+            found=f"{share:.0%} of it; {Grid.of(mask).in_words()}",
+            allowed=f"at least {LEAST_BRAIN:.0%}",
+            hint="the scans must be in MNI space: check their affines",
+        )
+    if share < MOST_BRAIN:
+        log.warning(
+            "%.0f %% of the template's brain lie outside the grid of the scans and are not seen", 100 - 100 * share
+        )
 
 
 def find_head(path):

@@ -69,14 +69,12 @@ def brain_mask_of_scan(scan, mask, prefix):
     ----------
     scan, mask : nibabel images; the scan as it was registered, and the template's brain mask
     prefix : str; where ANTs wrote its transforms ("…0GenericAffine.mat", and "…1InverseWarp.nii.gz" of a deformable
-        registration), or None if the scan is already on the mask's grid
+        registration)
 
     Returns
     -------
     uint8 array on the scan's grid (nearest neighbour)
     """
-    if prefix is None:
-        return np.asarray(mask.dataobj).astype(np.uint8)
     transforms, invert = [f"{prefix}0GenericAffine.mat"], [True]
     if Path(f"{prefix}1InverseWarp.nii.gz").exists():
         transforms, invert = [*transforms, f"{prefix}1InverseWarp.nii.gz"], [True, False]

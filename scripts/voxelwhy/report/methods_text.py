@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from voxelwhy.cohort.simulation.confounds import describe_confounds
-from voxelwhy.io.channels import in_words
+from voxelwhy.io.channels import MODALITIES, in_words
 from voxelwhy.io.images import Grid
 from voxelwhy.io.tables import LEAST_DRAWS
 from voxelwhy.io.text import count, listing, people
@@ -59,8 +59,8 @@ def methods_text(settings, *, simulated, n_subjects, n_scans, whole_heads=False)
             cohort += f" In addition to the disease, {planted}; simulation/confounds.tsv lists the resulting values."
     paragraphs = [
         cohort,
-        " ".join([*_heads(settings.get("scans", {}), whole_heads), _registration(settings.get("registration", {}))]),
-        _weights(settings) or _training(settings.get("training", {}), settings.get("splits", [])),
+        " ".join([*_scans(settings, whole_heads), _registration(settings.get("registration", {}))]),
+        _weights(settings) or _training(settings.get("training", {}), settings.get("splits", []), _modality(settings)),
         _baseline(evaluation, settings.get("training", {}).get("channels", ()), _brought(settings)),
         _heatmaps(settings.get("heatmaps", {}), settings.get("atlas", {}), _brought(settings)),
         _evaluation(
@@ -74,9 +74,19 @@ def methods_text(settings, *, simulated, n_subjects, n_scans, whole_heads=False)
     return [text for text in paragraphs if text]
 
 
-def _heads(settings, whole_heads):
-    if "extract" in settings:
-        return [f"Brains were extracted from whole heads with the command {settings['extract']!r}."]
+def _modality(settings):
+    return settings.get("scans", {}).get("modality", "t1w")
+
+
+def _scans(settings, whole_heads):
+    """What the scans show, where that needs saying."""
+    if (modality := _modality(settings)) != "t1w":
+        return [f"The scans are {MODALITIES[modality][0]}."]
+    scans, transform = settings.get("scans", {}), settings.get("registration", {}).get("transform")
+    if "extract" in scans:
+        return [f"Brains were extracted from whole heads with the command {scans['extract']!r}."]
+    if whole_heads and transform == "none":
+        return ["The scans show whole heads; voxels outside the template's brain mask were not seen."]
     if whole_heads:
         return [
             "The scans show whole heads: they were registered to the whole-head ICBM152 template, and voxels outside "
@@ -98,7 +108,7 @@ def _registration(settings):
     )
 
 
-def _training(settings, splits):
+def _training(settings, splits, modality="t1w"):
     if not settings:
         return ""
     named = listing([_split(split) for split in splits]) if splits else "the study's folds"
@@ -115,7 +125,7 @@ def _training(settings, splits):
     kept = KEPT.get(settings.get("keep"), settings.get("keep"))
     return (
         f"The network {settings.get('network')} was trained on {named}; training, validation and test scans share no "
-        f"subject. Its input was the {in_words(settings.get('channels', ['t1']))} of each scan. Outside "
+        f"subject. Its input was the {in_words(settings.get('channels', ['t1']), modality)} of each scan. Outside "
         f"{describe_mask(settings)}, the input was set to 0. Training used the optimiser {optimiser} (learning rate "
         f"{settings.get('learning_rate')}, batch size {settings.get('batch_size')}, {settings.get('epochs')} epochs, "
         f"{inside}) and the loss {describe_loss(settings)}. Normalisation: {describe_normalisation(settings)}{fitted}; "

@@ -113,7 +113,10 @@ def describe_target(settings, *, single=False):
 def describe_registration(settings):
     """The registration settings in words: "with ANTs (affine transform, after N4 bias field correction, 3 mm)"."""
     if settings.get("transform") == "none":
-        return f"before the study (only the {settings.get('resolution_mm', '?')} mm grid was checked)"
+        size = settings.get("resolution_mm", "?")
+        if settings.get("grid") == "scans":
+            return f"before the study (their grid of {size} mm is that of the study)"
+        return f"before the study (only the {size} mm grid was checked)"
     transform = settings.get("transform", "syn_quick")
     n4 = "after N4 bias field correction" if settings.get("n4") else "without N4 bias field correction"
     return (

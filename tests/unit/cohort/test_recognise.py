@@ -135,7 +135,7 @@ def test_a_folder_of_nothing_known_or_of_two_sources(tmp_path, classes):
 
 
 def test_every_source_can_be_recognised():
-    assert {*COLUMNS, "bids"} == set(registry.SOURCES)
+    assert {*COLUMNS, "bids", "caps"} == set(registry.SOURCES)
 
 
 def test_only_auto_is_replaced_and_a_simulated_cohort_is_merged(tmp_path):

@@ -67,7 +67,7 @@ def test_the_papers_values_are_the_defaults():
         "skip": {},
         "limits": {"correlation_brain": 0.2},
     }
-    assert settings["scans"] == {"skull_stripped": "auto"}
+    assert settings["scans"] == {"modality": "t1w", "skull_stripped": "auto"}
     assert settings["splits"] == [
         {"kind": "kfold", "name": "kfold", "folds": 5, "validation_fraction": 0, "heatmaps": True}
     ]

@@ -20,6 +20,7 @@ from voxelwhy.errors import ConfigError, ShapeError
 from voxelwhy.io.images import Grid, hash_voxels, read_json, save_image
 from voxelwhy.registration.ants import correct_bias, jacobian, register, script_arguments, to_ants
 from voxelwhy.registration.register import register_scan
+from voxelwhy.registration.store import register_shared
 from voxelwhy.registration.template import make_template
 
 LINEAR = (
@@ -58,7 +59,8 @@ def error_at_corners(mat_path, affine, mask):
 
 def run(folder, out, scan="scan.nii.gz", **settings):
     settings = {"transform": "affine", "n4": False} | settings
-    return register_scan(folder / scan, folder / "template.nii.gz", folder / "mask.nii.gz", settings, out, scan_id="s1")
+    register = register_shared if settings["transform"] == "none" else register_scan
+    return register(folder / scan, folder / "template.nii.gz", folder / "mask.nii.gz", settings, out, scan_id="s1")
 
 
 def test_the_template_on_the_grid_of_spm_and_fsl_is_a_part_of_that_on_the_papers():

@@ -23,7 +23,7 @@ from helpers.stores import CODE, IMAGES, contents, entries, share
 from voxelwhy.io.images import read_json, save_image
 from voxelwhy.io.store import Store
 from voxelwhy.jobs.code_digest import SILENT, code_digest
-from voxelwhy.registration import store as stores
+from voxelwhy.registration import register
 from voxelwhy.registration.store import BOOKKEEPING, hash_scan, registration_key
 
 
@@ -254,15 +254,15 @@ def test_where_nothing_can_be_locked_the_study_goes_on(folder, tmp_path, ants_ru
 
 def test_who_loses_a_race_uses_what_the_winner_made(folder, tmp_path, ants_runs, monkeypatch):
     """Two jobs without a lock: the other one puts its entry in while this one registers."""
-    store, make = tmp_path / "store", stores.make_registration
+    store, make = tmp_path / "store", register.make_registration
 
     def overtaken(*arguments, **options):
-        monkeypatch.setattr(stores, "make_registration", make)
+        monkeypatch.setattr(register, "make_registration", make)
         share(folder, tmp_path / "winner", store=store)
         return make(*arguments, **options)
 
     monkeypatch.setattr(FileLock, "acquire", lambda *_, **__: None)
-    monkeypatch.setattr(stores, "make_registration", overtaken)
+    monkeypatch.setattr(register, "make_registration", overtaken)
     share(folder, tmp_path / "loser", store=store)
     assert len(ants_runs) == 2
     (entry,) = entries(store)

@@ -126,13 +126,6 @@ def test_the_same_head_twice_gives_the_same_bytes(folder, tmp_path):
         assert path.read_bytes() == (tmp_path / "second" / path.name).read_bytes(), path.name
 
 
-def test_a_head_on_the_grid_already_is_masked_only(folder, tmp_path):
-    quality = run(folder, tmp_path, scan="head.nii.gz", transform="none")
-    assert quality["correlation_brain"] == pytest.approx(1)
-    brain = np.asarray(nib.load(folder / "mask.nii.gz").dataobj)
-    np.testing.assert_array_equal(np.asarray(nib.load(tmp_path / "brain_mask.nii.gz").dataobj), brain)
-
-
 def test_a_failed_head_leaves_no_mask(folder, tmp_path, monkeypatch):
     def fail(*_):
         raise RuntimeError("no mask")

@@ -1,4 +1,7 @@
-"""The tables of a BIDS dataset: participants.tsv and sub-<label>_sessions.tsv, of which the latter has priority."""
+"""The tables of a BIDS dataset: participants.tsv and sub-<label>_sessions.tsv, of which the latter has priority.
+
+Or one table of people and their sessions, such as those that clinica writes.
+"""
 
 from __future__ import annotations
 
@@ -35,10 +38,14 @@ class Facts(NamedTuple):
 
 @dataclass
 class People:
-    """Rows of participants.tsv by subject (None without that table) and of sessions.tsv by subject and session."""
+    """Rows of participants.tsv by subject (None without that table) and of sessions.tsv by subject and session.
+
+    `listed` is whether the sessions are the rows of one table, each of which is to have an image.
+    """
 
     participants: dict | None
     sessions: dict
+    listed: bool = False
     unread: Counter = field(default_factory=Counter)
 
     def rows_of(self, subject, session):
@@ -82,10 +89,23 @@ def comparable(session):
 def read_people(folder, subjects, label):
     """Read participants.tsv, if it exists, and the sessions.tsv of each of the `subjects` that has one.
 
+    Parameters
+    ----------
+    folder : path of the dataset; or of a table, whose rows are those of sessions if it has the column session_id
+
     Raises
     ------
-    InputError : a participant or session occurs twice, no table has the column `label`; and what `read_rows` raises.
+    InputError : a participant or session occurs twice, no table has the column `label`, there is no such folder or
+        table; and what `read_rows` raises.
     """
+    if os.path.isfile(folder):
+        people = _people_of_table(folder)
+        _require_label(people, label, folder)
+        return people
+    if not os.path.isdir(folder):
+        raise InputError(
+            "there is no such dataset or table of participants", file=folder, hint="correct cohort.participants"
+        )
     path = os.path.join(folder, "participants.tsv")
     participants = _participants(path) if os.path.exists(path) else None
     sessions = {}
@@ -125,19 +145,50 @@ def label_records(records, people, settings):
             reading.drop([record], f"{column} {record['label']} is not studied")
 
 
-def absent_records(people, subjects):
-    """Make a dropped record for each row of participants.tsv whose subject has no T1-weighted image."""
-    absent = [(subject, row) for subject, row in (people.participants or {}).items() if subject not in set(subjects)]
-    empty = dict.fromkeys(("scan_id", "session", "label", "detail"))
+def absent_records(people, images, suffix="T1w"):
+    """Make a dropped record for each row of participants.tsv whose subject has no image.
+
+    If one table lists the sessions, for each of its rows without an image.
+
+    Parameters
+    ----------
+    images : list of dict with subject_id and session
+    """
+    subjects = {image["subject_id"] for image in images}
+    absent = [(name, None, row) for name, row in (people.participants or {}).items() if name not in subjects]
+    if people.listed:
+        seen = {(image["subject_id"], comparable(image["session"])) for image in images}
+        absent += [
+            (subject, session, row)
+            for subject, rows in people.sessions.items()
+            for session, row in rows.items()
+            if (subject, comparable(session)) not in seen
+        ]
+    empty = dict.fromkeys(("scan_id", "label", "detail"))
+    reason = {"reason": f"no {suffix} image"}
     return [
-        empty | {"table": row.table, "row": row.line, "subject_id": subject, "reason": "no T1w image"}
-        for subject, row in absent
+        empty | reason | {"table": row.table, "row": row.line, "subject_id": subject, "session": session}
+        for subject, session, row in absent
     ]
 
 
-def _participants(path):
+def _people_of_table(path):
+    """The people of one table; the separator is a tab or a comma."""
+    rows = read_rows(path, ["participant_id"])
+    if "session_id" not in rows[0][1]:
+        return People(_participants(path, rows), {})
+    sessions = {}
+    for line, cells in rows:
+        name = reading.require_subject(cells, "participant_id", path, line)
+        session = reading.require_text(cells, "session_id", path, line).removeprefix("ses-")
+        own = sessions.setdefault(f"sub-{name.removeprefix('sub-')}", {})
+        _add(own, session, Row(cells, path, line), "session_id")
+    return People(None, sessions, listed=True)
+
+
+def _participants(path, rows=None):
     people = {}
-    for line, cells in read_rows(path, ["participant_id"], separators=TABS):
+    for line, cells in rows or read_rows(path, ["participant_id"], separators=TABS):
         name = reading.require_subject(cells, "participant_id", path, line)
         # Older datasets write 01 for sub-01.
         _add(people, f"sub-{name.removeprefix('sub-')}", Row(cells, path, line), "participant_id")

@@ -10,6 +10,7 @@ import hashlib
 import logging
 import os
 import re
+from fnmatch import fnmatchcase
 
 from voxelwhy.cohort.readers import _class_names as class_names
 from voxelwhy.cohort.readers import _files as files
@@ -18,6 +19,9 @@ from voxelwhy.cohort.readers._tables import read_rows
 from voxelwhy.errors import InputError
 
 LOG = logging.getLogger(__name__)
+#: The folder in which CAT12 puts its images, beside the scans: no subject and no class.
+OUTPUT_FOLDER = "mri"
+UNCHOSEN = "not chosen by cohort.pattern"
 WAYS = {
     "folders": "the name of its folder; an image whose own name gives another class is dropped",
     "names": "the beginning of its name",
@@ -31,8 +35,8 @@ def read_cohort(settings):
 
     Parameters
     ----------
-    settings : the `cohort` section: table, data_dir, classes. Paths in a table are absolute, or relative
-        to `data_dir` or to the table's own folder.
+    settings : the `cohort` section: table, data_dir, classes, pattern (of the file names that count without a table).
+        Paths in a table are absolute, or relative to `data_dir` or to the table's own folder.
 
     Returns
     -------
@@ -96,22 +100,25 @@ def _record_of_row(cells, classes, folder, table, line):
 
 def _read_names(settings):
     folder, values = settings["data_dir"], class_names.class_values(settings["classes"])
-    images = files.find_images(folder)
+    images, pattern = files.find_images(folder), settings.get("pattern", "*")
     if not images:
         allowed = ", ".join(f".{name}" for name in files.FORMATS)
         raise InputError(
             "there is no image in the folder", file=folder, allowed=allowed, hint="correct cohort.data_dir"
         )
-    way = class_names.choose_way([image["own_name"] for image in images], values)
+    for image in images:
+        _choose(image, pattern)
+    way = class_names.choose_way([image["says"] for image in images], values)
     LOG.info("%d images; the class of each is given by %s", len(images), WAYS[way])
     LOG.warning("subjects are identified by names alone; a table with a column subject is more reliable")
     records = [_record_of_image(image, values, way) for image in images]
     if all(record["label"] is None for record in records):
-        names = ", ".join(image["own_name"] for image in images[:5])
+        chosen = [image for image in images if image["reason"] is None] or images
+        names = ", ".join(image["own_name"] for image in chosen[:5])
         raise InputError(
             "no folder is named like a class, and no file name begins with one",
             file=folder,
-            found=f"{len(images)} images, such as {names}",
+            found=f"{len(images)} images, such as {names}" + f" (pattern {pattern})" * (pattern != "*"),
             allowed=f"values of cohort.classes: {', '.join(values)}",
             hint="add the values in the names to cohort.classes, or provide a table (cohort.table)",
         )
@@ -120,8 +127,25 @@ def _read_names(settings):
     return records, len(images)
 
 
+def _choose(image, pattern):
+    """Drop an image whose file name does not match the pattern; `says` is its name without the pattern's beginning.
+
+    CAT12 writes mri/mwp1<name of the scan>.nii below each folder of scans.
+    """
+    place, name = os.path.split(image["own_name"])
+    image["says"] = image["own_name"]
+    if pattern == "*":
+        return
+    if fnmatchcase(os.path.basename(image["path"]), pattern):
+        begins = re.match(r"[^*?\[]*", pattern)[0]
+        place = os.path.dirname(place) if os.path.basename(place) == OUTPUT_FOLDER else place
+        image["says"] = os.path.join(place, name.removeprefix(begins))
+    elif image["reason"] is None:
+        image |= {"reason": UNCHOSEN, "detail": image["path"]}
+
+
 def _record_of_image(image, values, way):
-    said = class_names.read_name(image["own_name"], values, way)
+    said = class_names.read_name(image["says"], values, way)
     record = {
         "scan_id": _scan_id(image["own_name"], None, None),
         "subject_id": said["subject"],
@@ -135,6 +159,8 @@ def _record_of_image(image, values, way):
         "row": None,
         **image,
     }
+    if image["reason"] == UNCHOSEN:
+        return record | {"label": None}
     if said["reason"]:
         return record | {"reason": said["reason"], "detail": image["path"]}
     if not said["studied"]:

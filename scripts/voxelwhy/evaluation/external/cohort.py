@@ -76,7 +76,8 @@ def check_cohort(cohort, selected, *, classes, registration, whole_heads, grid):
     cohort : str, name of the other study
     selected : DataFrame by tables.SELECTED, of the other study; quality.json is in the folder of each `t1`
     classes : {"positive": name, "negative": name}, of this study
-    registration : dict, of this study: transform, n4, maps (images that it needs in addition to the intensities)
+    registration : dict, of this study: transform, n4, maps (images that it needs in addition to the intensities),
+        modality (of the scans, "t1w" by default)
     whole_heads : bool, whether this study's scans are registered as whole heads
     grid : Grid, of this study
 
@@ -96,7 +97,10 @@ def check_cohort(cohort, selected, *, classes, registration, whole_heads, grid):
     Another version of ANTs is only logged, as within a study.
     """
     _require_classes(cohort, selected, classes)
-    wanted = {"transform": registration["transform"], "n4": bool(registration["n4"]), "whole_heads": bool(whole_heads)}
+    wanted = {"transform": registration["transform"], "n4": bool(registration["n4"])}
+    # Whole heads that others have registered are taken over as they came, like brains.
+    wanted["whole_heads"] = bool(whole_heads) and registration["transform"] != "none"
+    wanted["modality"] = registration.get("modality", "t1w")
     versions = set()
     for scan in selected.itertuples():
         quality = _read_quality(cohort, scan)
@@ -111,8 +115,9 @@ def check_cohort(cohort, selected, *, classes, registration, whole_heads, grid):
                 hint="set registration.resolution_mm and registration.grid to the same values in both configs, then "
                 + register_command(cohort),
             )
-        versions.add(quality["versions"]["antspyx"])
-    log.info("the %d scans of %s were registered with antspyx %s", len(selected), cohort, ", ".join(sorted(versions)))
+        versions |= set(quality["versions"].values())
+    by = f"with antspyx {', '.join(sorted(versions))}" if versions else "by others"
+    log.info("the %d scans of %s were registered %s", len(selected), cohort, by)
     return {
         "cohort": cohort,
         "n_scans": len(selected),
@@ -153,6 +158,7 @@ def _read_quality(cohort, scan):
 def _require_registration(cohort, scan, quality, wanted):
     # Only a whole head has a brain mask that was transformed back.
     found = {"transform": quality["transform"], "n4": quality["n4"], "whole_heads": quality["brain_cm3"] is not None}
+    found["modality"] = quality.get("modality", "t1w")
     if found != wanted:
         raise InputError(
             f"the scans of {cohort} were not registered like those of this study, which affects the predictions",
@@ -177,4 +183,7 @@ def _require_maps(cohort, scan, quality, maps):
 
 def _in_words(how):
     n4 = "true" if how["n4"] else "false"
-    return f"{'whole heads' if how['whole_heads'] else 'brains'}, transform: {how['transform']}, n4: {n4}"
+    if how["modality"] != "t1w":
+        return f"modality: {how['modality']}, transform: {how['transform']}, n4: {n4}"
+    kind = "as they came" if how["transform"] == "none" else "whole heads" if how["whole_heads"] else "brains"
+    return f"{kind}, transform: {how['transform']}, n4: {n4}"
