@@ -10,7 +10,7 @@ from voxelwhy.registration.template import DRAWN_MM, make_template, require_brai
 with door(snakemake) as job:
     resolution, named = job.settings["resolution_mm"], job.settings["grid"]
     if job.input.grid:
-        grid, drawn = Grid.of_facts(read_json(job.input.grid)), "icbm"
+        grid, drawn = Grid.of_facts(read_json(job.input.grid[0])), "icbm"
     else:
         grid, drawn = named, named
     t1, mask = make_template(resolution, grid)

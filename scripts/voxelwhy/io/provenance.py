@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 LIBRARIES = (
@@ -22,9 +23,12 @@ LIBRARIES = (
 def software_versions(names=LIBRARIES):
     """Return the versions of Python and the named distributions as a dict; those that are not installed are omitted."""
     versions = {"python": platform.python_version()}
-    for name in names:
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return versions
+    return versions | {name: found for name in names if (found := _version(name))}
+
+
+@cache
+def _version(name):
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

@@ -118,7 +118,8 @@ def require_plausible(volume, path, modality="t1w"):
 
 
 def _require_anatomy(volume, path):
-    volume = nib.Nifti1Image(np.nan_to_num(np.asarray(volume.dataobj)), volume.affine)
+    if np.isnan(volume.dataobj).any():
+        volume = nib.Nifti1Image(np.nan_to_num(volume.dataobj), volume.affine)
     equal, correlation = _neighbours(volume)
     _refuse_if(
         equal > MOST_EQUAL_NEIGHBOURS,
@@ -196,7 +197,8 @@ def relative_signal(data, steps=(1, 1, 1)):
 
 def _background(data):
     """Return the median of the six faces of the image, which need not be 0."""
-    return np.median(np.concatenate([np.take(data, end, axis).ravel() for axis in range(3) for end in (0, -1)]))
+    faces = [np.moveaxis(data, axis, 0)[end].ravel() for axis in range(3) for end in (0, -1)]
+    return np.median(np.concatenate(faces))
 
 
 def _neighbours(volume):

@@ -392,7 +392,7 @@ def test_the_flow_adds_up():
 
 
 def test_the_registration_page_shows_the_worst_first(tmp_path):
-    quality = pd.DataFrame({"scan_id": ["good", "bad", "fair"], "label": "AD", "mask_dice": 0.9})
+    quality = pd.DataFrame({"scan_id": ["good", "bad", "fair"], "label": "AD", "mask_dice": 0.9, "status": "ok"})
     quality["correlation_brain"] = [0.9, 0.4, 0.7]
     quality["check"] = str(tmp_path / "check.png")
     fig, _ = new_figure(figsize=(1, 1))
@@ -424,7 +424,7 @@ def test_failed_registrations_come_first_then_the_lowest_correlation(tmp_path):
     fig.savefig(tmp_path / "check.png")
     rows = [("fine", 0.9, 0.9), ("broken", None, None), ("poor", -0.02, 0.5)]
     quality = pd.DataFrame([{"scan_id": name, "correlation_brain": r, "mask_dice": d} for name, r, d in rows])
-    quality = quality.assign(label="CN", check=str(tmp_path / "check.png"))
+    quality = quality.assign(label="CN", check=str(tmp_path / "check.png"), status=["ok", "failed", "ok"])
     settings = {"transform": "none", "resolution_mm": 3}
     caption = cohort.draw_registration_page(quality, tmp_path / "page", settings=settings, simulated=False)
     text = (tmp_path / "page.svg").read_text(encoding="utf-8")

@@ -136,7 +136,7 @@ def draw_registration_page(quality, out, *, settings, simulated, most=24, column
 
     Parameters
     ----------
-    quality : DataFrame with scan_id, label, correlation_brain, mask_dice, check (path of a picture, or None)
+    quality : DataFrame with scan_id, label, status, correlation_brain, mask_dice, check (path of a picture, or None)
     settings : dict, the study's registration settings
     most : int, the largest number of pictures shown
 
@@ -144,7 +144,11 @@ def draw_registration_page(quality, out, *, settings, simulated, most=24, column
     -------
     str, the caption
     """
-    ordered = quality.sort_values(["correlation_brain", "scan_id"], na_position="first")
+    # Images of another kind than T1-weighted scans have no correlation with the template.
+    r = quality["correlation_brain"].astype(float)
+    measured, failed = bool(r.notna().any()), quality["status"] != "failed"
+    ordered = quality.assign(correlation_brain=r, failed=failed)
+    ordered = ordered.sort_values(["failed", "correlation_brain", "scan_id"], na_position="first")
     shown = [row for row in ordered.itertuples() if isinstance(row.check, str) or row.check is not None][:most]
     pictures = [matplotlib.image.imread(row.check) for row in shown]
     columns = max(1, min(columns, len(pictures)))
@@ -158,15 +162,18 @@ def draw_registration_page(quality, out, *, settings, simulated, most=24, column
         axes.axis("off")
     for axes, row, picture in zip(grid.ravel(), shown, pictures, strict=False):
         axes.imshow(picture, cmap="gray", interpolation="antialiased")
-        figures = f"r = {number(row.correlation_brain)}, Dice {number(row.mask_dice)}"
-        axes.set_title(f"{row.scan_id} ({row.label})  {figures}", fontsize=6.5, weight="normal", pad=2)
-    r = quality["correlation_brain"]
+        figures = f"  r = {number(row.correlation_brain)}, Dice {number(row.mask_dice)}" * measured
+        axes.set_title(f"{row.scan_id} ({row.label}){figures}", fontsize=6.5, weight="normal", pad=2)
+    first = "worst" if measured else "those that could not be read"
     caption = (
-        f"Registered scans with the outline of the template, worst first: {len(shown)} of "
-        f"{count(len(quality), 'scan')}. Correlation r with the template inside the brain: median "
-        f"{number(r.median())}, lowest {number(r.min())}. Registered {describe_registration(settings)}."
+        f"Registered scans with the outline of the template, {first} first: {len(shown)} of "
+        f"{count(len(quality), 'scan')}. "
     )
-    title = "Registration, worst first"
+    if measured:
+        caption += f"Correlation r with the template inside the brain: median {number(r.median())}, lowest "
+        caption += f"{number(r.min())}. "
+    caption += f"Registered {describe_registration(settings)}."
+    title = f"Registration, {first} first"
     return save_figure(fig, out, simulated=simulated, title=title, caption=caption, category="registration", dpi=dpi)
 
 
@@ -197,6 +204,9 @@ def draw_quality(selected, out, *, classes, simulated, dpi=150):
         axes.set_yticks(range(len(names)), names)
         axes.set_ylim(len(names) - 0.5, -0.5)
         axes.set_xlabel(label)
+        if selected[column].isna().all():
+            axes.set_xticks([])
+            axes.text(0.5, 0.5, "not measured", color=MUTED, ha="center", va="center", transform=axes.transAxes)
         axes.grid(axis="x", color=RULE, lw=0.6)
         axes.tick_params(axis="y", length=0)
     medians = selected.groupby("label")["correlation_brain"].median()
@@ -206,5 +216,10 @@ def draw_quality(selected, out, *, classes, simulated, dpi=150):
         f"{count(pd.Series(selected['subject_id']).nunique(), 'subject')}); bars: median. Median correlation: {words}. "
         "A difference between the classes would be a cue that is unrelated to anatomy."
     )
+    if medians.isna().all():
+        caption = (
+            "How scans correlate with the T1-weighted template is not measured for images of another kind "
+            f"(n = {count(len(selected), 'scan')})."
+        )
     title = "Registration quality by class"
     return save_figure(fig, out, simulated=simulated, title=title, caption=caption, category="registration", dpi=dpi)
