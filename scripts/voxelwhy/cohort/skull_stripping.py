@@ -29,7 +29,7 @@ def judge_cohort(paths, setting, modality="t1w"):
 
     Returns
     -------
-    dict, the content of `cohort/skull.json`: skull_stripped (bool, or None if it is not judged), why (one sentence),
+    dict, the content of `cohort/skull.json`: skull_stripped (bool, or None if it is not examined), why (one sentence),
     looked_at (list of dicts with scan_id, stripped, cm3). A scan that cannot be read is skipped here; its registration
     reports the reason.
 
@@ -38,7 +38,7 @@ def judge_cohort(paths, setting, modality="t1w"):
     InputError : the sample contains both brains and whole heads.
     """
     if modality != "t1w":
-        return {"skull_stripped": None, "why": f"scans.modality is {modality}: not judged", "looked_at": []}
+        return {"skull_stripped": None, "why": f"scans.modality is {modality}: not examined", "looked_at": []}
     looked_at = []
     names = list(paths)
     for place in sorted({round(i) for i in np.linspace(0, len(names) - 1, min(MOST_LOOKED_AT, len(names)))}):

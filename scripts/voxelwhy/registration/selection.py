@@ -60,8 +60,8 @@ def select_scans(scans, dropped, qualities, t1_paths, *, limits=None, skip=None)
         raise InputError(f"scan {missing[0]} has no registration result", hint="run snakemake again")
     registered = {scan: qualities[scan] for scan in used if qualities[scan]["status"] == "ok"}
     # Scans that others have registered are seen through the brain mask, whether they show a head or not.
-    judged = {scan: quality for scan, quality in registered.items() if quality["skull_stripped"] is not None}
-    require_one_kind({scan: (q["skull_stripped"], q["scan_cm3"]) for scan, q in judged.items()})
+    examined = {scan: quality for scan, quality in registered.items() if quality["skull_stripped"] is not None}
+    require_one_kind({scan: (q["skull_stripped"], q["scan_cm3"]) for scan, q in examined.items()})
     for scan in scans.to_dict("records"):
         if scan["scan_id"] in skip:
             fault = {"stage": "select_scans", "reason": "rejected by a person", "detail": skip[scan["scan_id"]]}

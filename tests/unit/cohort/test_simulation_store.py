@@ -112,7 +112,7 @@ def test_the_key_is_made_of_settings_seed_code_and_libraries(monkeypatch):
         simulation_key(FEW | {"effect": 0.5}, 7, code=CODE),
         simulation_key(FEW, 7, code=CODE | {"voxelwhy.cohort.simulation.deform": "d"}),
     ]
-    monkeypatch.setattr("voxelwhy.io.provenance.version", lambda name: "0.0")
+    monkeypatch.setattr("voxelwhy.io.provenance._version", lambda name: "0.0")
     others.append(simulation_key(FEW, 7, code=CODE))
     monkeypatch.setattr("voxelwhy.cohort.simulation.store.zlib.ZLIB_RUNTIME_VERSION", "0.0")
     others.append(simulation_key(FEW, 7, code=CODE))

@@ -116,7 +116,7 @@ def test_the_key_is_made_of_content_settings_and_code(folder, tmp_path):
 
 def test_another_version_of_a_library_is_another_key(folder, monkeypatch):
     before = key(folder)
-    monkeypatch.setattr("voxelwhy.io.provenance.version", lambda name: "0.0")
+    monkeypatch.setattr("voxelwhy.io.provenance._version", lambda name: "0.0")
     assert key(folder) != before
 
 
