@@ -111,6 +111,22 @@ def explain(error, folder):
     return None
 
 
+#: What Snakemake takes for a wildcard, wherever it stands in the path of a file.
+WILDCARD = re.compile(r"\{\s*\w+\s*(,[^{}]*)?\}")
+
+
+def require_plain(path, **where):
+    """Raise InputError, which says `where`, if Snakemake would take part of a path for a wildcard."""
+    if braces := WILDCARD.search(str(path)):
+        raise InputError(
+            "a path has a word in braces, which Snakemake takes for a wildcard",
+            **where,
+            found=str(path),
+            allowed=f"a path without {braces[0]}",
+            hint="rename the file or folder, or make a link to it (ln -s) and name the link",
+        )
+
+
 def require_room(folder):
     """Raise the OSError of a full disk if less than 50 MB are free: some libraries silently truncate files."""
     if shutil.disk_usage(_existing(folder)).free < 50e6:

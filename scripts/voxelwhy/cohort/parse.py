@@ -8,7 +8,7 @@ import re
 import pandas as pd
 
 from voxelwhy import registry
-from voxelwhy.errors import InputError
+from voxelwhy.errors import InputError, require_plain
 from voxelwhy.io.tables import DROPPED, SCANS
 
 LOG = logging.getLogger(__name__)
@@ -30,13 +30,16 @@ def parse_tables(settings):
     Raises
     ------
     ConfigError : the source does not exist.
-    InputError : the reader refuses the table, rows are lost, or a class has no scans.
+    InputError : the reader refuses the table, rows are lost, a class has no scans, or the path of a scan has a word in
+        braces, which Snakemake would take for a wildcard.
     """
     if settings.get("recognised"):
         LOG.info("%s", settings["recognised"])
     reader = registry.load(registry.SOURCES, settings["source"], "cohort source")
     records, entries = reader.read_cohort(settings)
     scans, dropped = make_frames(records)
+    for path in scans["path"]:
+        require_plain(path, column="path")
     counts = count_cohort(scans, dropped, settings["classes"], rows=entries)
     _log(counts)
     _warn_of_alike([*scans["subject_id"], *dropped["subject_id"].dropna()])

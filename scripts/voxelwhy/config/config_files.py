@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from voxelwhy.errors import ConfigError
+from voxelwhy.errors import ConfigError, require_plain
 
 #: Settings whose keys or values are names from files and tables, as paths of keys; * is any key.
 NAMES = (
@@ -64,6 +64,7 @@ def expand_paths(config):
     Raises
     ------
     ConfigError : a variable is not set.
+    InputError : a path has a word in braces, which Snakemake would take for a wildcard.
     """
     config = dict(config)
     for section, key in PATHS:
@@ -86,6 +87,7 @@ def _expand(path, setting):
     if not isinstance(path, str):
         return path  # refused by the schema
     expanded = os.path.expanduser(os.path.expandvars(path))
+    require_plain(expanded, column=setting)
     if "$" in expanded:
         raise ConfigError(
             f"{setting} names a variable of the environment that is not set",

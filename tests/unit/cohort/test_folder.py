@@ -299,3 +299,9 @@ def test_real_scans_by_a_plain_table(tmp_path):
     scans, dropped, _ = parse_tables(PLAIN | {"table": str(tmp_path / "t.tsv"), "data_dir": str(folder)})
     assert (len(scans), len(dropped)) == (len(people), 0)
     assert scans["scan_id"].iloc[0] == "sub-01_T1w"
+
+
+def test_a_scan_whose_path_has_a_word_in_braces_is_refused(tmp_path):
+    touch(tmp_path, "AD_{x}.nii", "CN_1.nii")
+    with pytest.raises(InputError, match=r"word in braces[\s\S]*AD_\{x\}\.nii"):
+        parse_tables(NAMED | {"data_dir": str(tmp_path)})

@@ -8,7 +8,7 @@ import yaml
 from helpers.paths import SCHEMA
 from voxelwhy.config.config_files import check_files, expand_paths
 from voxelwhy.config.settings import load_settings
-from voxelwhy.errors import ConfigError
+from voxelwhy.errors import ConfigError, InputError
 
 CLASSES = "cohort: {{classes: {{positive: {{name: AD, values: [{0}]}}, negative: {{name: CN, values: [CN]}}}}}}\n"
 
@@ -96,3 +96,11 @@ def test_home_and_variables_stand_for_their_folders(monkeypatch):
     assert config["cohort"]["data_dir"] == "$SCANS/x"
     with pytest.raises(ConfigError, match=r"cohort.data_dir names a variable(.*\n)+.*\$NOWHERE/x"):
         expand_paths({"cohort": {"data_dir": "$NOWHERE/x"}})
+
+
+@pytest.mark.parametrize("part", ["{site}", "{0}", "{ a }", "{x,[0-9]+}"])
+def test_a_word_in_braces_is_refused_before_snakemake_takes_it_for_a_wildcard(part):
+    with pytest.raises(InputError, match=r"word in braces[\s\S]*column cohort\.data_dir[\s\S]*ln -s"):
+        expand_paths({"cohort": {"data_dir": f"/data/{part}/scans"}})
+    for plain in ("/data/{}/scans", "/data/{a b}", "/data/a}{b"):
+        assert expand_paths({"cohort": {"data_dir": plain}})["cohort"]["data_dir"] == plain
