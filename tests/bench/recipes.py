@@ -213,13 +213,13 @@ def target_cells(seeds):
 def recipe_cells(seeds):
     """The cells of the second table: recipes by number of subjects, in cohorts that share no subject.
 
-    Five trainings of 1,000 subjects would take as long as all others of that size together.
+    Five trainings of 300 subjects or more would take as long as all others of that size together.
     """
     sizes = {50: [(seed,) for seed in seeds], 300: list(zip(seeds[:6:2], seeds[1:6:2], strict=False))}
     sizes[1000] = [tuple(seeds[:7])] if len(seeds) >= 7 else []
     for subjects, groups in sizes.items():
         for name, changes in (*RECIPES.items(), *((kind, kind) for kind in BASELINES)):
-            if subjects < 1000 or name != "seeds 5":
+            if subjects < 300 or name != "seeds 5":
                 for group in groups:
                     yield group, subjects, ("t1",), changes
 

@@ -9,6 +9,7 @@ import torch
 
 from voxelwhy.errors import ShapeError
 from voxelwhy.explain._shared.gradients import keep_sign
+from voxelwhy.explain._shared.half import captum_gradients
 from voxelwhy.explain._shared.inputs import as_values
 from voxelwhy.explain._shared.prepare import (
     check_count,
@@ -127,6 +128,7 @@ def _along_the_way(model, batch, start, target, apply_softmax, n_steps, batch_si
 
     with torch.enable_grad():
         method = IntegratedGradients(score)
+        method.gradient_func = captum_gradients
         found = method.attribute(batch, baselines=start, n_steps=n_steps, internal_batch_size=batch_size)
     next(bar, None)
     return found[0].detach()

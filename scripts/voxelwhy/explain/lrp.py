@@ -184,7 +184,8 @@ class _Walk:
             if step.kind == "linear":
                 shares = self.rule.backward(kept, relevance)
             elif step.kind == "copy":
-                shares = torch.autograd.grad(kept[1], kept[0], relevance)
+                # What is written over, as by circular padding, has no share.
+                shares = torch.autograd.grad(kept[1], kept[0], relevance, allow_unused=True, materialize_grads=True)
             else:
                 shares = [relevance]
             for source, share in zip(step.sources, shares, strict=True):

@@ -9,6 +9,7 @@ import torch
 
 from voxelwhy.errors import ConfigError
 from voxelwhy.explain._shared.gradients import check_postprocess, combine_channels
+from voxelwhy.explain._shared.half import captum_gradients
 from voxelwhy.explain._shared.prepare import check_count, class_score, each_image, pick_target, progress, run_model
 
 
@@ -105,7 +106,9 @@ def _mean_gradient(model, batch, target, apply_softmax, n_samples, noise, seed):
     devices = [batch.device] if batch.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices), torch.enable_grad():
         torch.manual_seed(seed)
-        found = NoiseTunnel(Saliency(score)).attribute(
+        method = Saliency(score)
+        method.gradient_func = captum_gradients
+        found = NoiseTunnel(method).attribute(
             # Noise is drawn in memory order. Without this copy, the noise of a seed would depend on the memory layout.
             batch.clone(memory_format=torch.contiguous_format).requires_grad_(),
             nt_type="smoothgrad",

@@ -260,3 +260,20 @@ def test_batch_normalisation_ignored_is_another_map(ndim):
         found = lrp(net, image, target_class=0, **options)
         ignored = relevance_by_loop([("linear", net[0]), ("relu", net[1]), *layers[1:]], image, 0, options)
         assert np.abs(ignored - found).max() > 0.1 * np.abs(found).max()
+
+
+@pytest.mark.parametrize("mode", ["reflect", "replicate", "circular"])
+@pytest.mark.parametrize("dims", [2, 3])
+def test_padding_by_the_image_itself_passes_relevance_to_where_it_was_read(mode, dims):
+    """Without biases, the map sums to the logit, and approaches that of input x gradient."""
+    torch.manual_seed(0)
+    convolution = {2: nn.Conv2d, 3: nn.Conv3d}[dims]
+    layers = [convolution(2, 3, 3, padding=1, padding_mode=mode, bias=False), nn.ReLU(), nn.Flatten()]
+    model = nn.Sequential(*layers, nn.Linear(3 * 6**dims, 2, bias=False)).eval()
+    scan = torch.randn(2, *[6] * dims)
+    logit = float(model(scan[None])[0, 1].detach())
+    for options in ({}, {"rule": "alpha_beta"}):
+        found = lrp(model, scan, target_class=1, **options)
+        assert found.sum() == pytest.approx(logit, rel=1e-3)
+    exact = input_x_gradient(model, scan, target_class=1, apply_softmax=False)
+    np.testing.assert_allclose(lrp(model, scan, target_class=1), exact, rtol=1e-2, atol=1e-3 * np.abs(exact).max())

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import torch
 
 from voxelwhy.errors import ConfigError, ModelError
+from voxelwhy.explain._shared.half import scaled_gradients
 from voxelwhy.explain._shared.prepare import class_score, pick_target, run_model
 
 POSTPROCESS = ("abs", "square", None)
@@ -49,7 +50,7 @@ def gradients_of(score, tensors) -> tuple[torch.Tensor | None, ...]:
     if not tensors or not score.requires_grad:
         return (None,) * len(tensors)
     try:
-        return torch.autograd.grad(score.sum(), tensors, allow_unused=True)
+        return scaled_gradients(score, tensors)
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:

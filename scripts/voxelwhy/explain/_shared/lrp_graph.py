@@ -16,7 +16,7 @@ from voxelwhy.explain.incremental.graph import module_of, operator_name
 KEPT = (
     "linear", "matmul", "max_pool1d", "max_pool2d", "max_pool3d", "adaptive_avg_pool1d", "adaptive_avg_pool2d",
     "adaptive_avg_pool3d", "relu6", "prelu", "celu", "selu", "silu", "mish", "softplus", "hardswish", "hardsigmoid",
-    "threshold",
+    "threshold", *(f"{kind}_pad{n}d" for kind in ("reflection", "replication") for n in (1, 2, 3)),
 )  # fmt: skip
 
 

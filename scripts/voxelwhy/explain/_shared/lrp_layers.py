@@ -22,7 +22,8 @@ ACTIVATIONS = {
 COPIES = {
     "view", "reshape", "_unsafe_view", "permute", "transpose", "t", "squeeze", "unsqueeze", "slice", "select", "clone",
     "alias", "expand", "repeat", "flip", "roll", "cat", "split_with_sizes", "constant_pad_nd", "pixel_shuffle",
-    "pixel_unshuffle", "channel_shuffle", "_to_copy", *(f"{kind}_pad{n}d" for kind in ("reflection", "replication")
+    "pixel_unshuffle", "channel_shuffle", "_to_copy",
+    "copy", "slice_scatter", "select_scatter", *(f"{kind}_pad{n}d" for kind in ("reflection", "replication")
     for n in (1, 2, 3)),
 }  # fmt: skip
 # The largest input receives all the relevance.
@@ -88,7 +89,7 @@ def _runner(node, part, sources, operators):
     """The operator as a function of its inputs in `sources`."""
     args, kwargs = operators.arguments(node)
     # A convolution may return another memory layout than during the export, in which case a view would fail.
-    target = torch.reshape if operator_name(node) == "view" else node.target
+    target = {"view": torch.reshape, "copy": _copied}.get(operator_name(node), node.target)
 
     def run(inputs):
         read = dict(zip(sources, inputs, strict=True))
@@ -97,6 +98,11 @@ def _runner(node, part, sources, operators):
         return output if part is None else output[part]
 
     return run
+
+
+def _copied(written, values):
+    """`aten.copy`, which has no gradient of its own: the values in the shape of what they are written over."""
+    return values.to(written.dtype).expand_as(written)
 
 
 def _is_folded(node, operators):

@@ -20,6 +20,7 @@ from torch import nn
 from tqdm import tqdm
 
 from voxelwhy.errors import ConfigError, ModelError, ShapeError
+from voxelwhy.explain._shared.half import widened
 from voxelwhy.explain._shared.inputs import read_images
 from voxelwhy.networks.devices import pick_device
 from voxelwhy.networks.ensemble import Ensemble
@@ -320,17 +321,17 @@ def class_score(logits, target, apply_softmax) -> torch.Tensor:
     In float32, the softmax of a confident network rounds to exactly 1 and its gradient vanishes; in float64, a logit
     difference of 20 still has its gradient of 2e-9.
     """
-    scores = logits.double()
+    scores, scale = widened(logits)
     if scores.shape[1] == 1:
         z = scores[:, 0] if target == 1 else -scores[:, 0]
-        return z.sigmoid() if apply_softmax else z
+        return scale.on(z.sigmoid() if apply_softmax else z)
     if apply_softmax and _are_probabilities(scores.detach()[0]):
         warnings.warn(
             "the network returns probabilities already, and a second softmax would flatten them: remove its last "
             "layer, or set apply_softmax=False",
             stacklevel=2,
         )
-    return (scores.softmax(dim=1) if apply_softmax else scores)[:, target]
+    return scale.on((scores.softmax(dim=1) if apply_softmax else scores)[:, target])
 
 
 def _are_probabilities(row):
