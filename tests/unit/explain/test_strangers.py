@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import textwrap
 
 import nibabel as nib
 import numpy as np
@@ -18,6 +19,7 @@ from voxelwhy import (
     input_x_gradient,
     integrated_gradients,
     occlusion,
+    registry,
     sensitivity_analysis,
     smoothgrad,
 )
@@ -220,3 +222,33 @@ def test_a_baseline_may_be_what_an_image_may_be(image):
     maps = [integrated_gradients(net, image, 1, baseline=form, n_steps=4) for form in forms]
     for other in maps[1:]:
         assert np.array_equal(other, maps[0])
+
+
+class OfImageAndAge(nn.Module):
+    """A network that also reads a number for each image."""
+
+    def __init__(self):
+        super().__init__()
+        self.features = nn.Sequential(nn.Conv3d(1, 3, 3), nn.ReLU(), nn.AdaptiveAvgPool3d(1), nn.Flatten())
+        self.classes = nn.Linear(4, 2)
+
+    def forward(self, image, age):
+        return self.classes(torch.cat([self.features(image), age], dim=1))
+
+
+@pytest.mark.parametrize("method", sorted(registry.METHODS))
+def test_a_second_input_is_refused_with_a_network_that_fixes_it(method):
+    """The lines of the message, filled in, are a network that can be explained."""
+    torch.manual_seed(0)
+    model, scan = OfImageAndAge().eval(), torch.randn(8, 8, 8)
+    explain = registry.load(registry.METHODS, method, "method").__dict__[method]
+    options = {"area_masks": np.repeat(np.arange(1, 3), 256).reshape(8, 8, 8)} if method == "area_occlusion" else {}
+    options |= {"size": 4, "stride": 4} if method == "occlusion" else {}
+    options |= {"positive_only": False} if "occlusion" in method else {}
+    with pytest.raises(ModelError, match=r"needs more than an image.*'age'") as refused:
+        explain(model, scan, **options)
+    lines = str(refused.value).partition("\n\n")[2].replace("age=...", "age=torch.full((len(image), 1), 0.7)")
+    names = {"torch": torch}
+    exec(textwrap.dedent(lines), names)
+    found = explain(names["OfTheImage"](model).eval(), scan, **options)
+    assert found.shape == (8, 8, 8) and found.any()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import operator
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -29,6 +30,13 @@ log = logging.getLogger(__name__)
 VERBOSE = ContextVar("verbose", default=False)
 #: Largest relative difference of logits that counts as rounding.
 ROUNDED = {torch.float64: 1e-9, torch.float32: 1e-4}
+#: What Python says of a network with a second input, and the network that fixes it.
+MISSING = re.compile(r"missing \d+ required (?:positional|keyword-only) arguments?: '(\w+)'")
+WRAPPER = """\
+    class OfTheImage(torch.nn.Module):
+        def __init__(self, network): super().__init__(); self.network = network
+        def forward(self, image): return self.network(image, {name}=...)  # the value for each image of a batch
+"""
 #: Networks that give the same logits for the same image, and whether networks keep the images of a batch apart; each
 #: network is tried once.
 _STEADY = WeakSet()
@@ -188,7 +196,7 @@ def run_model(model, batch) -> torch.Tensor:
     Raises
     ------
     ShapeError : the network cannot take images of this shape.
-    ModelError : the output is not one row of finite, real logits per image.
+    ModelError : the network needs further inputs, or the output is not one row of finite, real logits per image.
     """
     try:
         logits = model(batch)
@@ -196,6 +204,13 @@ def run_model(model, batch) -> torch.Tensor:
         raise
     except RuntimeError as error:
         raise ShapeError(f"the network cannot take an image of shape {tuple(batch.shape[1:])}: {error}") from error
+    except TypeError as error:
+        if not (missing := MISSING.search(str(error))):
+            raise
+        raise ModelError(
+            f"the network needs more than an image: {error}. Explain a network in which the other inputs are fixed:\n\n"
+            + WRAPPER.format(name=missing[1])
+        ) from error
     if not isinstance(logits, torch.Tensor):
         raise ModelError(
             f"the network returns a {type(logits).__name__}; a tensor of logits (n, classes) is expected. If it has "
