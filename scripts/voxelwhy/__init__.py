@@ -16,6 +16,7 @@ _LOADERS = {
     "load_exported": "voxelwhy.networks.files.exported",
 }
 _PICTURES = {
+    "by_slice": "voxelwhy.explain.by_slice",
     "plot_slices": "voxelwhy.explain.plotting.slices",
     "animate_slices": "voxelwhy.explain.plotting.slices",
     "average_over_dataset": "voxelwhy.explain.plotting.averages",
