@@ -27,7 +27,7 @@ def network(sure):
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("method", GRADIENTS)
-@pytest.mark.parametrize("sure", [1, 300])
+@pytest.mark.parametrize("sure", [pytest.param(1, marks=pytest.mark.slow), 300])
 def test_a_map_in_half_precision_is_that_in_float32(dtype, method, sure):
     """The gradient of a sure network's probability is far below what float16 can hold, and would be 0."""
     scan, model = torch.randn(10, 10, 10, generator=torch.Generator().manual_seed(1)).to(dtype), network(sure).to(dtype)

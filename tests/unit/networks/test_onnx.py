@@ -32,7 +32,42 @@ def classifier(axes, *, shape=None, dtype=np.float32):
     return net
 
 
+def normalised(axes, norm, *, opset):
+    """A network as nnU-Net's: convolution, a normalisation by the image's own statistics, LeakyReLU."""
+    spatial = KINDS[axes]
+    net = Maker(("n", 2, *spatial))
+    net.conv(2, 6, [3] * axes, pads=[1] * 2 * axes)
+    if norm == "instance":
+        net.add("InstanceNormalization", "", net.random(6), net.random(6), epsilon=1e-3)
+    elif norm == "group":
+        n = 6 if opset >= 21 else 3  # scale and shift by channel or by group
+        net.add("GroupNormalization", "", net.random(n), net.random(n), num_groups=3, epsilon=1e-3)
+    else:  # a GroupNorm as torch.onnx writes it for older opsets
+        before = net.last
+        net.add("Reshape", "", net.constant(np.array([0, 3, -1])))
+        net.add(
+            "InstanceNormalization", "", net.constant(np.ones(3, np.float32)), net.constant(np.zeros(3, np.float32))
+        )
+        net.add("Reshape", "", net.constant(np.array([0, 6, *spatial])))
+        net.add("Mul", "", net.random(6, *[1] * axes))
+        net.add("Add", "", net.random(6, *[1] * axes))
+        assert before != net.last
+    net.add("LeakyRelu", alpha=0.01)
+    net.add("GlobalAveragePool")
+    net.add("Flatten")
+    net.add("Gemm", "", net.random(2, 6), net.random(2), transB=1)
+    return net
+
+
 # ------------------------------------------------------------------ whole networks
+
+
+@pytest.mark.parametrize("axes", [2, 3])
+@pytest.mark.parametrize(("norm", "opset"), [("instance", 17), ("group", 18), ("group", 21), ("written out", 17)])
+def test_normalisation_by_the_statistics_of_the_image(tmp_path, axes, norm, opset):
+    model = assert_same(normalised(axes, norm, opset=opset).save(tmp_path / "net.onnx", opset), images(2, *KINDS[axes]))
+    kinds = [type(module).__name__ for module in model.children()]
+    assert any(kind.startswith(("InstanceNorm", "GroupNorm")) for kind in kinds)
 
 
 @pytest.mark.parametrize("axes", [2, 3])

@@ -17,6 +17,7 @@ from voxelwhy.networks.files.onnx_file import axes_of
 from voxelwhy.networks.files.onnx_windows import CONVOLUTIONS, average_pool, conv, global_pool, max_pool, pad, tensor
 
 NORMALISATIONS = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNorm3d}  # by number of axes
+INSTANCE_NORMALISATIONS = {3: nn.InstanceNorm1d, 4: nn.InstanceNorm2d, 5: nn.InstanceNorm3d}
 ARITHMETIC = {"Add": operator.add, "Sub": operator.sub, "Mul": operator.mul, "Div": operator.truediv}
 
 # ------------------------------------------------------------------ elementwise
@@ -93,6 +94,29 @@ def batch_norm(net, node):
     layer.weight, layer.bias = nn.Parameter(tensor(scale)), nn.Parameter(tensor(shift))
     layer.running_mean, layer.running_var = tensor(mean), tensor(variance)
     layer.num_batches_tracked = torch.tensor(0)
+    return net.value(net.layer(node, layer, [net.tensor(node.input(0))]))
+
+
+def instance_norm(net, node):
+    rank = net.rank(node)
+    if rank not in INSTANCE_NORMALISATIONS:
+        raise net.graph.refuse(node, f"has {rank} axes; 3 to 5 axes are supported")
+    scale, shift = net.constant(node, 1), net.constant(node, 2)
+    layer = INSTANCE_NORMALISATIONS[rank](len(scale), eps=node.options.get("epsilon", 1e-5), affine=True)
+    layer.weight, layer.bias = nn.Parameter(tensor(scale)), nn.Parameter(tensor(shift))
+    return net.value(net.layer(node, layer, [net.tensor(node.input(0))]))
+
+
+def group_norm(net, node):
+    """Scale and shift are those of the channels; before opset 21, those of the groups."""
+    groups, channels = node.options["num_groups"], net.graph.shapes.get(node.input(0), (None, None))[1]
+    scale, shift = net.constant(node, 1), net.constant(node, 2)
+    if net.graph.opset < 21:
+        if channels is None:
+            raise net.graph.refuse(node, "has an unknown number of channels")
+        scale, shift = (np.repeat(values, channels // groups) for values in (scale, shift))
+    layer = nn.GroupNorm(groups, len(scale), eps=node.options.get("epsilon", 1e-5))
+    layer.weight, layer.bias = nn.Parameter(tensor(scale)), nn.Parameter(tensor(shift))
     return net.value(net.layer(node, layer, [net.tensor(node.input(0))]))
 
 
@@ -278,6 +302,8 @@ OPERATORS = {
     "Identity": same,
     "Dropout": same,
     "BatchNormalization": batch_norm,
+    "InstanceNormalization": instance_norm,
+    "GroupNormalization": group_norm,
     **dict.fromkeys(ARITHMETIC, arithmetic),
     "Gemm": gemm,
     "MatMul": matmul,
