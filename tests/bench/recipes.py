@@ -225,10 +225,12 @@ def recipe_cells(seeds):
 
 
 def interval(values):
-    """Mean with the 95 % interval of Student's t over cohorts, as text."""
+    """Mean with the 95 % interval of Student's t over cohorts, as text; of two cohorts, both values instead."""
     values = np.asarray(values, dtype=float)
     if len(values) < 2:
         return f"{values.mean():.3f}"
+    if len(values) == 2:
+        return f"{values.mean():.3f} ({values.min():.3f} and {values.max():.3f})"
     half = student.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
     return f"{values.mean():.3f} ({values.mean() - half:.3f} to {values.mean() + half:.3f})"
 
@@ -261,9 +263,10 @@ def recipe_page(scores):
     names = {json.dumps(changes, sort_keys=True): name for name, changes in RECIPES.items()} | BASELINES
     rows = []
     for subjects in (50, 300, 1000):
+        cohorts = {cell[0] for cell in scores if cell[1] == subjects}
         for key, name in names.items():
             own = [found for cell, found in scores.items() if cell[1] == subjects and cell[3] == key]
-            if own:
+            if own and len(own) == len(cohorts):  # all recipes on the same cohorts
                 rows.append({
                     "subjects": subjects,
                     "recipe": name,
