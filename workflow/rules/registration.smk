@@ -22,7 +22,6 @@ Snakemake would delete with every job that dies; the batch itself skips scans th
 registered/, not in it, since a scan may have any name.
 """
 
-
 if study.grid_of_scans:
 
     rule find_grid:
