@@ -69,7 +69,7 @@ class ClusterStudy(Study):
             shutil.copytree(other.folder / part, folder / part, symlinks=True)
         return study
 
-    def start(self, *arguments, seconds=900):
+    def start(self, *arguments, seconds=2400):
         """Start Snakemake; it is killed after so many seconds, since a hanging one hears no gentler signal."""
         command = ["timeout", "--kill-after=5", str(seconds), sys.executable, "-m", "snakemake", *arguments]
         command += ["--profile", "workflow/profiles/slurm", "--profile", "site", "--configfile", "study.yaml"]
@@ -95,7 +95,7 @@ class ClusterStudy(Study):
             if controller.poll() is None:
                 kill(controller)
 
-    def wait_for(self, found, what, seconds=180, every=0.2):
+    def wait_for(self, found, what, seconds=600, every=0.2):
         """The first true value of `found()` while Snakemake runs."""
         until = time.monotonic() + seconds
         while time.monotonic() < until and self.controller.poll() is None and not STOPPED.is_set():

@@ -317,3 +317,15 @@ def test_real_scans_of_a_dataset(tmp_path):
     assert counts["classes"] == {"F": {"scans": 10, "subjects": 10}, "M": {"scans": 10, "subjects": 10}}
     assert scans["scan_id"][0] == "sub-01_T1w"
     assert scans["age"].between(18, 60).all()
+
+
+def test_images_that_bidsignore_hides_are_dropped_with_that_reason(tmp_path):
+    settings = write_bids(tmp_path / "data", participants=("participant_id diagnosis", "sub-01 AD", "sub-02 CN"))
+    folder = Path(settings["data_dir"])
+    add_images(folder, "sub-01_acq-bad_T1w.nii.gz", "sub-02_run-2_T1w.nii.gz")
+    lines = ["# of the scanner", "*_acq-bad_*", "sub-02/**/*run-2*", "extra/", "!sub-02/anat/sub-02_T1w*"]
+    (folder / ".bidsignore").write_text("\n".join(lines))
+    scans, dropped, counts = parse_tables(settings)
+    assert sorted(scans["scan_id"]) == ["sub-01_T1w", "sub-02_T1w"]
+    assert drops(dropped) == dict.fromkeys(("sub-01_acq-bad_T1w", "sub-02_run-2_T1w"), "hidden by .bidsignore")
+    assert counts["rows"] == 4

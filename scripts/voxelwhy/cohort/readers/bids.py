@@ -14,6 +14,7 @@ from pathlib import Path
 from bids import BIDSLayout
 from bids.layout import BIDSLayoutIndexer, parse_file_entities
 from bids.layout.models import Config
+from pathspec import GitIgnoreSpec
 
 from voxelwhy.cohort.readers import _bids_tables as tables
 from voxelwhy.cohort.readers import _files as files
@@ -57,6 +58,7 @@ def read_cohort(settings):
         LOG.info("diagnoses are those of %s", place)
     people = tables.read_people(place, subjects, settings["label"])
     records = [_record(image, people) for image in images]
+    _drop_hidden(records, folder)
     _drop_unnamed(records)
     variants.drop_unchosen(records, settings["entities"])
     tables.label_records(records, people, settings)
@@ -164,6 +166,17 @@ def _record(image, people):
         "detail": None,
         **image,
     }
+
+
+def _drop_hidden(records, folder):
+    """Drop images that the dataset's .bidsignore, whose patterns are those of .gitignore, excludes from it."""
+    path = Path(folder, ".bidsignore")
+    if not path.is_file():
+        return
+    hidden = GitIgnoreSpec.from_lines(path.read_text(encoding="utf-8-sig").splitlines())
+    for record in records:
+        if hidden.match_file(os.path.relpath(record["path"], folder)):
+            reading.drop([record], "hidden by .bidsignore", detail="path")
 
 
 def _drop_unnamed(records):
