@@ -27,6 +27,11 @@ NETWORKS = {
     name: f"voxelwhy.networks.{name}"
     for name in ("rieke2018", "compact", "small", "korolev2017", "small_dataset", "sfcn", "resnet18", "densenet121")
 }
+#: ANTs takes seconds to import, and scans that others have registered do not need it.
+TRANSFORMS = {
+    "none": "voxelwhy.registration.as_it_came",
+    **dict.fromkeys(("rigid", "affine", "syn_quick", "syn_cc"), "voxelwhy.registration.register"),
+}
 SOURCES = {
     name: f"voxelwhy.cohort.readers.{name}"
     for name in ("adni_merged", "adni_collection", "bids", "caps", "oasis", "folder")

@@ -91,6 +91,7 @@ rule register_scan:
         store=config["registration"]["store"],
     params:
         settings=study.registration,
+        code=code_digest(SCRIPTS / "register_scan.py", [study.registration_module]),
     script:
         "../../scripts/register_scan.py"
 
@@ -110,6 +111,7 @@ rule register_batch:
         store=config["registration"]["store"],
     params:
         settings=study.batch_settings,
+        code=code_digest(SCRIPTS / "register_scan.py", [study.registration_module]),
     script:
         "../../scripts/register_scan.py"
 

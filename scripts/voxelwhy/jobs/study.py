@@ -15,7 +15,7 @@ from voxelwhy.config.splits import reported_splits
 from voxelwhy.io.channels import maps_needed
 from voxelwhy.io.tables import BASELINE_MAPS
 from voxelwhy.jobs.batches import divide_scans
-from voxelwhy.registry import METHODS, NETWORKS
+from voxelwhy.registry import METHODS, NETWORKS, TRANSFORMS
 
 #: Settings that change no number: where results are shared, how work is cut into jobs, where it runs.
 UNRECORDED = {"training": ("device",), "registration": ("store", "batch"), "simulation": ("store",)}
@@ -136,6 +136,7 @@ class Study:
         self.adopting = self.network | {
             key: training[key] for key in ("crop", "normalisation", "batch_size", "precision", "threads")
         }
+        self.registration_module = TRANSFORMS[registration["transform"]]
         unregistered = (*UNRECORDED["registration"], "limits", "skip")  # limits and skip belong to select_scans
         self.registration = {key: value for key, value in registration.items() if key not in unregistered}
         # Images in addition to the intensities: those that the network sees, and those that the config asks for.

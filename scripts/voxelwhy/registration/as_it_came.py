@@ -25,7 +25,7 @@ MOST_MISSING = 0.05
 FOREGROUND = 0.1
 
 
-def take_over(scan_path, template_path, mask_path, settings, out_dir):
+def make_registration(scan_path, template_path, mask_path, settings, out_dir, *, head_path=None):
     """Check a scan that lies on the study's grid already, and write it as `t1.nii`, and `panels.png`, into `out_dir`.
 
     Voxels without a value (NaN or infinity) become 0. Nothing else changes: a whole head stays one, since the network,
@@ -35,6 +35,7 @@ def take_over(scan_path, template_path, mask_path, settings, out_dir):
     Parameters
     ----------
     scan_path, template_path, mask_path, out_dir : as in `register.register_scan`
+    head_path : not used; the other registrations of whole heads need it
     settings : dict; transform ("none") and, optionally, modality ("t1w", the default, "gm", "pet" or "other"). What
         holds for T1-weighted scans alone is neither checked nor measured for other images
 

@@ -41,9 +41,9 @@ def register_scan(scan_path, template_path, mask_path, settings, out_dir, *, sca
     scan_path, template_path, mask_path : paths; the scan (a file, or a folder of DICOM files), the template and its
         brain mask (both on one grid)
     settings : dict; transform ("rigid", "affine", "syn_quick" or "syn_cc"; for scans that others have registered see
-        `as_it_came.take_over`), maps (list of further images to make, see `maps.make_maps`; none by default), n4
-        (bool), keep_transforms (bool, default False), extract (optional command that extracts the brain from a whole
-        head, see `whole_head.extract_brain`) and with it skull_stripped ("auto", "true", "false")
+        `as_it_came`), maps (list of further images to make, see `maps.make_maps`; none by default), n4 (bool),
+        keep_transforms (bool, default False), extract (optional command that extracts the brain from a whole head, see
+        `whole_head.extract_brain`) and with it skull_stripped ("auto", "true", "false")
     out_dir : path; created if needed
     scan_id : str
     head_path : path of the whole-head template, for a study of whole heads. The scan is then registered to it, `t1.nii`

@@ -8,6 +8,7 @@ import logging
 import os
 from pathlib import Path
 
+from voxelwhy import registry
 from voxelwhy.io.provenance import software_versions
 from voxelwhy.io.store import Store, hash_file, place_file
 from voxelwhy.registration.quality import name_registration
@@ -62,15 +63,9 @@ def register_shared(
     key = key or registration_key(scan_path, template_path, mask_path, settings, head_path=head_path, code=code)
 
     def make():
-        # Scans that are taken over as they came do not need ANTs, whose import takes seconds.
-        if settings["transform"] == "none":
-            from voxelwhy.registration.as_it_came import take_over
-
-            return take_over(scan_path, template_path, mask_path, settings, out_dir)
-        from voxelwhy.registration.register import make_registration
-
         log.info("registering")
-        return make_registration(scan_path, template_path, mask_path, settings, out_dir, head_path=head_path)
+        module = registry.load(registry.TRANSFORMS, settings["transform"], "transform")
+        return module.make_registration(scan_path, template_path, mask_path, settings, out_dir, head_path=head_path)
 
     if store and key and not settings.get("extract"):
         quality = _take_or_make(Store(store), key, out_dir, make)

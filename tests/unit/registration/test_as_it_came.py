@@ -13,7 +13,7 @@ from helpers.paths import ROOT
 from helpers.templates import template_on
 from voxelwhy.errors import ShapeError
 from voxelwhy.io.images import Grid, hash_voxels
-from voxelwhy.registration.as_it_came import take_over
+from voxelwhy.registration.as_it_came import make_registration
 from voxelwhy.registration.store import register_shared
 
 NONE = {"transform": "none", "n4": False}
@@ -113,7 +113,9 @@ def test_a_twentieth_of_a_voxel_is_rounding_and_more_is_another_grid(folder, tmp
 def test_a_mask_on_another_grid_is_an_error(folder, tmp_path):
     nib.save(template_on(6)[1], tmp_path / "mask.nii.gz")
     with pytest.raises(ShapeError, match="the brain mask is not on the study's grid"):
-        take_over(folder / "template.nii.gz", folder / "template.nii.gz", tmp_path / "mask.nii.gz", NONE, tmp_path)
+        make_registration(
+            folder / "template.nii.gz", folder / "template.nii.gz", tmp_path / "mask.nii.gz", NONE, tmp_path
+        )
 
 
 def test_a_batch_is_taken_over_without_importing_ants(folder, tmp_path):

@@ -25,6 +25,7 @@ from voxelwhy.io.store import Store
 from voxelwhy.jobs.code_digest import SILENT, code_digest
 from voxelwhy.registration import register
 from voxelwhy.registration.store import BOOKKEEPING, hash_scan, registration_key
+from voxelwhy.registry import TRANSFORMS
 
 
 @pytest.fixture(scope="module")
@@ -139,14 +140,16 @@ def test_all_files_of_a_scan_count(tmp_path):
     assert len(series) == 3
 
 
-def test_what_keeps_and_lists_makes_no_image():
+@pytest.mark.parametrize("module", sorted(set(TRANSFORMS.values())))
+def test_what_keeps_and_lists_makes_no_image(module):
     """No registration reaches the modules that no key counts."""
-    digest = code_digest(ROOT / "scripts" / "register_scan.py")
+    digest = code_digest(ROOT / "scripts" / "register_scan.py", [module])
     counted = {name for name in digest if name.startswith("voxelwhy.") and name not in BOOKKEEPING}
     graph = grimp.build_graph("voxelwhy", cache_dir=None)
-    reached = graph.find_upstream_modules("voxelwhy.registration.register")
+    reached = graph.find_upstream_modules(module)
     assert graph.modules >= BOOKKEEPING and not BOOKKEEPING & reached
-    assert {"voxelwhy.registration.ants", "voxelwhy.io.images", "voxelwhy.io.scans"} <= reached
+    assert {"voxelwhy.registration.quality", "voxelwhy.io.images", "voxelwhy.io.scans"} <= reached
+    assert ("voxelwhy.registration.ants" in reached) == (module != TRANSFORMS["none"])
     assert reached - counted <= SILENT | {"voxelwhy", "voxelwhy.registration"}
 
 
