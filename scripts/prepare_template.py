@@ -9,15 +9,13 @@ from voxelwhy.registration.template import DRAWN_MM, make_template, require_brai
 
 with door(snakemake) as job:
     resolution, named = job.settings["resolution_mm"], job.settings["grid"]
-    if job.input.grid:
-        grid, drawn = Grid.of_facts(read_json(job.input.grid[0])), "icbm"
-    else:
-        grid, drawn = named, named
+    grid = Grid.of_facts(read_json(job.input.grid[0])) if job.input.grid else named
     t1, mask = make_template(resolution, grid)
-    require_brain(mask)
+    if job.input.grid:
+        require_brain(mask)
     drawn_mm = min(resolution, DRAWN_MM)
     images = {job.output.t1: (t1, resolution), job.output.mask: (mask, resolution)}
-    images[job.output.background] = (make_template(drawn_mm, drawn)[0], drawn_mm)
+    images[job.output.background] = (make_template(drawn_mm, "icbm" if job.input.grid else named)[0], drawn_mm)
     card = {"template": "ICBM152 2009a nonlinear symmetric, as nilearn ships it"}
     for (path, (image, mm)), sidecar in zip(images.items(), job.output.cards, strict=True):
         nib.save(image, path)

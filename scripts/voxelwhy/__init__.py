@@ -16,13 +16,12 @@ _LOADERS = {
     "load_exported": "voxelwhy.networks.files.exported",
 }
 _PICTURES = {
-    "by_slice": "voxelwhy.explain.by_slice",
     "plot_slices": "voxelwhy.explain.plotting.slices",
     "animate_slices": "voxelwhy.explain.plotting.slices",
     "average_over_dataset": "voxelwhy.explain.plotting.averages",
     "heatmap_distance": "voxelwhy.explain.plotting.averages",
 }
-_EXPORTS = METHODS | _PICTURES | _LOADERS
+_EXPORTS = METHODS | {"by_slice": "voxelwhy.explain.by_slice"} | _PICTURES | _LOADERS
 __all__ = ["__version__", *_EXPORTS]
 
 

@@ -7,6 +7,7 @@ import hashlib
 from pathlib import Path
 
 from voxelwhy.config.atlas_names import FETCHED, PACKAGED, choices
+from voxelwhy.config.comparison_checks import check_compare
 from voxelwhy.errors import ConfigError
 from voxelwhy.io.channels import WARPS, maps_needed
 from voxelwhy.io.images import Grid
@@ -162,7 +163,7 @@ def _check_modality(settings):
         )
     if "extract" in settings["scans"]:
         raise ConfigError(
-            "scans.extract takes the brain out of T1-weighted heads",
+            "scans.extract extracts the brain from T1-weighted heads",
             found=f"modality: {modality}",
             allowed="no extract",
         )
@@ -314,59 +315,6 @@ def _check_gpu(settings):
         )
 
 
-def _check_compare(settings):
-    if "compare" not in settings:
-        return
-    if not any(split["heatmaps"] for split in settings["splits"]):
-        raise ConfigError(
-            "compare: no split has heatmaps to compare",
-            found="heatmaps: false in each",
-            allowed="one split with heatmaps",
-        )
-    if "weights" in settings.get("model", {}):
-        raise ConfigError(
-            "compare: existing weights do not depend on the choices",
-            found=f"model.weights: {settings['model']['weights']}",
-            allowed="a comparison that trains networks, or a study of these weights alone",
-        )
-    if settings["keep"] != "all":
-        raise ConfigError(
-            "compare: runs share their registrations, which must be kept until a choice is added",
-            found=f"keep: {settings['keep']}",
-            allowed="keep: all",
-        )
-    _check_question(settings["compare"], settings.get("simulation", {}))
-
-
-#: Settings that must be the same in all runs where maps and their regions are compared with each other.
-ONE_GRID = ("registration.resolution_mm", "registration.grid", "atlas", "heatmaps.methods")
-
-
-def _check_question(compare, simulation):
-    question, choices, repeated = (compare[key] for key in ("question", "choices", "repeated"))
-    if question == "null" and (simulation.get("effect") != 0 or choices or "simulation.seed" not in repeated):
-        raise ConfigError(
-            "compare.question is null, which needs many cohorts without a planted effect",
-            found=f"simulation.effect: {simulation.get('effect', 'no simulation')}, "
-            f"{len(choices)} choices, repeated: {', '.join(repeated)}",
-            allowed="simulation.effect: 0, no choices, and simulation.seed among repeated",
-        )
-    if question == "confounds" and (grid := [setting for setting in choices if setting.startswith(ONE_GRID)]):
-        raise ConfigError(
-            "compare: maps that differ in these settings cannot be compared",
-            found=f"question: confounds, choices: {', '.join(grid)}",
-            allowed="question: choices; or choices that do not change grid, atlas or methods",
-        )
-    if question != "null" and not choices:
-        raise ConfigError("compare: there is nothing to compare", found="no choices", allowed="one choice or more")
-    if not simulation and (question == "confounds" or "simulation.seed" in repeated):
-        raise ConfigError(
-            "compare: this needs a simulated cohort",
-            found=f"question: {question}, repeated: {', '.join(repeated)}, and no simulation",
-            allowed="a section simulation, or question: choices and repeated: [seed]",
-        )
-
-
 CHECKS = (
     _check_cohort,
     _check_confounds,
@@ -381,7 +329,7 @@ CHECKS = (
     _check_guided,
     _check_template,
     _check_gpu,
-    _check_compare,
+    check_compare,
 )
 
 

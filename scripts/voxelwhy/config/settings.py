@@ -242,13 +242,13 @@ def place_people(cohort):
     """Name the dataset that has the diagnoses of derivatives, where these lie in its folder and have no table."""
     if cohort["source"] != "bids" or "participants" in cohort:
         return
-    folder = os.path.abspath(cohort["data_dir"])
-    # As derivatives/fmriprep, or derivatives/<version>/fmriprep; sub-* in between would be a folder of the data.
-    for above in (folder, *map(str, list(Path(folder).parents)[:3])):
-        if os.path.exists(os.path.join(above, "participants.tsv")):
-            if above != folder:
-                cohort["participants"] = above
-            return
+    folder = Path(os.path.abspath(cohort["data_dir"]))
+    if (folder / "participants.tsv").exists() or any(folder.glob("sub-*/sub-*_sessions.tsv")):
+        return
+    # As derivatives/fmriprep, or derivatives/<version>/fmriprep.
+    above = (place for place in list(folder.parents)[:3] if (place / "participants.tsv").exists())
+    if (found := next(above, None)) is not None:
+        cohort["participants"] = str(found)
 
 
 def _below(folder, path):

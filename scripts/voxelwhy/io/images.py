@@ -22,6 +22,8 @@ CENTRE_MM = np.array([0.0, -18.0, 18.0])
 # The field of view of SPM and FSL: centres of the first and of the last voxel, mm.
 MNI_FIRST_MM = np.array([-90.0, -126.0, -72.0])
 MNI_LAST_MM = np.array([90.0, 90.0, 108.0])
+#: How far a voxel may lie from the same voxel of a near grid, in voxels.
+MOST_APART = 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,9 +91,11 @@ class Grid:
         """Return whether `other` has the same shape and, within `tolerance_mm`, the same affine."""
         return self.shape == other.shape and np.allclose(self.affine, other.affine, atol=tolerance_mm)
 
-    def apart(self, other):
-        """Return the largest distance in mm between the same voxel of this grid and of another one of its shape."""
-        return _apart(self.affine, other.affine, self.shape)
+    def near(self, other):
+        """Return whether `other` is this grid but for the digits of a header that programs round differently."""
+        return self.shape == other.shape and (
+            _apart(self.affine, other.affine, self.shape) <= MOST_APART * self.voxel_mm.min()
+        )
 
     def require(self, other, name):
         """Raise ShapeError, describing both grids, unless `other` is this grid."""
@@ -105,6 +109,7 @@ class Grid:
 
 
 def _apart(affine, other, shape):
+    """The largest distance in mm between the same voxel of two affines."""
     corners = np.array(np.meshgrid(*[(0, n - 1) for n in shape])).reshape(3, -1).T
     apart = nib.affines.apply_affine(affine, corners) - nib.affines.apply_affine(other, corners)
     return float(np.linalg.norm(apart, axis=1).max())

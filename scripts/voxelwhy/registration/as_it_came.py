@@ -17,8 +17,6 @@ from voxelwhy.registration.quality import PANELS, blank_quality, failed_quality,
 
 log = logging.getLogger(__name__)
 
-#: How far a scan may lie from the study's grid, in voxels: headers of several programs differ in their last digits.
-MOST_APART = 0.05
 #: Share of the brain's voxels that may lack a value (NaN or infinity), as at the edge of a scanner's field of view.
 MOST_MISSING = 0.05
 #: Of the maximum; above it, a voxel belongs to the foreground of a scan.
@@ -87,7 +85,7 @@ def _on_grid(scan, wanted):
     """The values of a scan (x, y, z), RAS+, if it lies on the study's grid."""
     scan = nib.as_closest_canonical(scan)
     ours = Grid.of(scan)
-    if ours.shape != wanted.shape or ours.apart(wanted) > MOST_APART * wanted.voxel_mm.min():
+    if not wanted.near(ours):
         raise InputError(
             "the scan is not on the study's grid", found=f"{ours.in_words()}; the study's: {wanted.in_words()}"
         )

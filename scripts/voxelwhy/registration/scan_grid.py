@@ -9,7 +9,6 @@ import numpy as np
 
 from voxelwhy.errors import ConfigError, InputError
 from voxelwhy.io.images import Grid
-from voxelwhy.registration.as_it_came import MOST_APART
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +45,7 @@ def find_grid(paths, resolution_mm):
             continue
         if grid is None:
             first, grid = scan, found
-        elif found.shape != grid.shape or found.apart(grid) > MOST_APART * grid.voxel_mm.min():
+        elif not grid.near(found):
             others.append((scan, found))
     if grid is None:
         raise InputError(

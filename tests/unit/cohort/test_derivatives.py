@@ -208,3 +208,15 @@ def test_a_caps_folder_is_recognised_and_others_are_refused(tmp_path):
         parse_tables(settings | {"data_dir": str(tmp_path / "subjects")})
     with pytest.raises(ConfigError, match=r"not T1-weighted[\s\S]*modality: gm"):
         caps_settings(tmp_path, image="t1-volume")
+
+
+def test_a_dataset_whose_sessions_have_the_diagnoses_needs_no_folder_above(tmp_path):
+    """Even if a folder above has a participants.tsv of something else."""
+    write_tsv(tmp_path / "participants.tsv", "participant_id diagnosis", "sub-01 CN")
+    folder = tmp_path / "data"
+    for subject, label in (("sub-01", "AD"), ("sub-02", "CN")):
+        touch(folder, f"{subject}/ses-1/anat/{subject}_ses-1_T1w.nii.gz")
+        write_tsv(folder / subject / f"{subject}_sessions.tsv", "session_id diagnosis", f"ses-1 {label}")
+    settings = settings_of(folder)
+    assert "participants" not in settings
+    assert parse_tables(settings)[0]["label"].tolist() == ["AD", "CN"]
