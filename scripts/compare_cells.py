@@ -8,5 +8,6 @@ from voxelwhy.jobs.doors import door
 
 with door(snakemake) as job:
     out = {name: Path(getattr(job.output, name)[0]).with_suffix("") for name in ("table", "figure")}
-    out |= {"cells": job.output.cells, "methods": job.output.methods, "regions": next(iter(job.output.regions), None)}
+    out |= {name: getattr(job.output, name) for name in ("cells", "methods", "findings")}
+    out["regions"] = next(iter(job.output.regions), None)
     report_comparison([read_cell(path) for path in job.input.cells], job.input.t1, out, job.settings)

@@ -20,6 +20,7 @@ def draw_own(job, out, group):
     if job.input.truth and group == job.settings["classes"]["positive"]:
         log_jacobian = Path(job.input.planted[0], "log_jacobian.nii.gz")
         planted = {"truth": read_table(job.input.truth[0], TRUTH), "log_jacobian_path": log_jacobian}
+        planted["planted"] = job.settings["planted"]
     draw_group_maps(
         {method: Path(folder, f"mean_{group}_scaled.nii.gz") for method, folder in folders.items()},
         job.input.t1,

@@ -36,8 +36,9 @@ def publish_own(job, out, settings):
         publish_regions(tables, out[f"regions_{group}"], group=group, settings=heatmaps, **how)
     if job.input.truth:
         truth = read_table(job.input.truth[0], TRUTH)
-        publish_truth(truth, out["truth"], group=positive, settings=heatmaps, **patients)
+        publish_truth(truth, out["truth"], group=positive, settings=heatmaps, planted=settings["planted"], **patients)
         how = {"threshold": truth["threshold"].iloc[0], "atlas": settings["atlas"], "group": positive}
+        how["planted"] = settings["planted"]
         planted = read_table(job.input.truth_regions[0], SCORED_REGIONS)
         publish_truth_regions(planted, out["truth_regions"], **how)
 

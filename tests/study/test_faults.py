@@ -65,8 +65,6 @@ SAVED = r"os.rename|checkpoints/.*\.pt$|{n}|{action}|{path}"  # the n-th checkpo
 class Disturbed(Study):
     """A copy of the finished study in a folder of its own."""
 
-    warm = False  # what is disturbed starts as on a user's machine
-
     def __init__(self, whole, folder):
         shutil.copytree(whole.folder, folder, symlinks=True)
         self.folder, self.config = folder, whole.config
@@ -80,6 +78,7 @@ class Disturbed(Study):
         """Run Snakemake for targets within the study; returns what it printed."""
         wanted = [f"results/faults/{target}" for target in targets]
         environment = {"PYTHONPATH": self.hook, "OMP_NUM_THREADS": "1"} | ({"FAULT": fault} if fault else {})
+        self.warm = not fault  # what is disturbed starts as on a user's machine
         return super().run(*options, "--", *wanted, code=code, **environment)
 
     def start(self, *targets, fault):

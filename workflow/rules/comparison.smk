@@ -8,6 +8,7 @@ OUT  cells/<run>/                            that study; its config.yaml makes i
      comparison/regions.tsv                  for a null: regions that are among the first of a method too often
      comparison/tables/<question>.*          the table of the comparison
      comparison/figures/<question>.*         its figure
+     comparison/findings.md                  what it found, in sentences
 
 Each run has a Snakemake of its own: it is in every respect the study that its config describes, resumes where it
 ended, and can be inspected by itself. Cohorts and registrations are shared through their stores. On one machine as
@@ -63,6 +64,7 @@ if CELLS:
             cells="<results>/comparison/cells.tsv",
             methods="<results>/comparison/methods.tsv",
             regions=["<results>/comparison/regions.tsv"] if plan.question == "null" else [],
+            findings="<results>/comparison/findings.md",
             table=tables("comparison/tables", [plan.question])[plan.question],
             figure=figure(f"comparison/figures/{plan.question}", "comparison"),
         localrule: True

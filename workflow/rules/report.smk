@@ -45,7 +45,7 @@ rule draw_heatmaps:
     resources:
         **ask.maps,
     params:
-        settings=facts("heatmaps", "n_folds", "shown", "simulated", "of", "classes"),
+        settings=facts("heatmaps", "n_folds", "shown", "simulated", "of", "classes", "planted"),
     script:
         "../../scripts/draw_heatmaps.py"
 
@@ -230,7 +230,7 @@ rule publish_relevance:
     group:
         "results_{split}"
     params:
-        settings=facts("heatmaps", "atlas", "classes", "top", "of"),
+        settings=facts("heatmaps", "atlas", "classes", "top", "of", "planted"),
     script:
         "../../scripts/publish_relevance.py"
 

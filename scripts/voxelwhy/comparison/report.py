@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from voxelwhy.comparison import findings
+from voxelwhy.comparison.detections import detection_table, earlier_claims
 from voxelwhy.comparison.figures.choices import draw_choices
 from voxelwhy.comparison.figures.confounds import draw_confounds
+from voxelwhy.comparison.figures.detections import draw_signals, draw_sizes
 from voxelwhy.comparison.figures.null import draw_null
 from voxelwhy.comparison.summary import (
     cell_table,
@@ -19,7 +22,7 @@ from voxelwhy.comparison.summary import (
     method_table,
     methods_of,
 )
-from voxelwhy.comparison.tables import publish_choices, publish_confounds, publish_null
+from voxelwhy.comparison.tables import publish_choices, publish_confounds, publish_detections, publish_null
 from voxelwhy.io.text import interval
 
 
@@ -30,7 +33,8 @@ def report_comparison(cells, template_path, out, settings):
     ----------
     `cells` : list of dict, of `comparison.cells.gather_study` with choices and repeat
     template_path : path of the template on the study's grid
-    out : dict of paths: `cells`, methods and, for the question null, regions (tables); table, figure (without suffix)
+    out : dict of paths: `cells`, methods and, for the question null, regions (tables); findings (Markdown); table,
+        figure (without suffix)
     settings : dict; question, choices (settings, in their order), refused, repeated, same_scans, classes,
         top, shown, simulated, atlas
     """
@@ -44,9 +48,9 @@ def report_comparison(cells, template_path, out, settings):
         frame.drop(columns="draws", errors="ignore").to_csv(
             out[name], sep="\t", index=False, lineterminator="\n", float_format="%.10g"
         )
-    {"choices": _choices, "null": _null, "confounds": _confounds}[settings["question"]](
-        cells, methods, columns, template_path, out, settings
-    )
+    questions = {"choices": _choices, "null": _null, "confounds": _confounds, "sizes": _sizes, "signals": _signals}
+    sentences = questions[settings["question"]](cells, methods, columns, template_path, out, settings)
+    findings.write_findings(sentences, out["findings"])
 
 
 def _choices(cells, methods, columns, template_path, out, settings):
@@ -58,16 +62,35 @@ def _choices(cells, methods, columns, template_path, out, settings):
     how |= {"repeated": settings["repeated"]}
     publish_choices(combinations, found, columns, out["table"], refused=settings["refused"], **how)
     draw_choices(combinations, found, columns, out["figure"], **how, dpi=settings["shown"]["dpi"])
+    return findings.of_choices(combinations, found, columns)
 
 
 def _null(cells, methods, columns, template_path, out, settings):
-    claims, table = claims_table(methods, columns), cell_table(cells)
+    claims, table = claims_table(methods, columns, earlier_claims(methods)), cell_table(cells)
     regions = false_regions(cells, top=settings["top"])
     regions.to_csv(out["regions"], sep="\t", index=False, lineterminator="\n", float_format="%.10g")
     aucs = (table["auc"].mean(), *mean_interval(table["auc"]))
     how = {"atlas": settings["atlas"], "top": settings["top"], "simulated": settings["simulated"]}
     publish_null(claims, regions, aucs, out["table"], **how)
     draw_null(table, methods, claims, out["figure"], simulated=settings["simulated"], dpi=settings["shown"]["dpi"])
+    return findings.of_null(claims, aucs, regions)
+
+
+def _sizes(cells, methods, columns, template_path, out, settings):
+    combinations, found = _combinations(cells, settings), detection_table(methods, columns)
+    how = {"simulated": settings["simulated"]}
+    publish_detections(combinations, found, columns, out["table"], question="sizes", **how)
+    draw_sizes(combinations, found, columns[0], out["figure"], **how, dpi=settings["shown"]["dpi"])
+    return findings.of_sizes(combinations, found, columns[0])
+
+
+def _signals(cells, methods, columns, template_path, out, settings):
+    combinations = _combinations(cells, settings)
+    found = detection_table(method_table(cells, baseline=True), columns)
+    how = {"simulated": settings["simulated"]}
+    publish_detections(combinations, found, columns, out["table"], question="signals", **how)
+    draw_signals(combinations, found, columns, out["figure"], **how, dpi=settings["shown"]["dpi"])
+    return findings.of_signals(combinations, found, columns)
 
 
 def _confounds(cells, methods, columns, template_path, out, settings):
@@ -87,6 +110,7 @@ def _confounds(cells, methods, columns, template_path, out, settings):
             maps[cell["cell"], method] = path
     place = {"axis": shown["axis"], "slice_mm": shown["slices_mm"][len(shown["slices_mm"]) // 2]}
     draw_confounds(rows, maps, template_path, out["figure"], **place, **how, dpi=shown["dpi"])
+    return findings.of_confounds(combinations, table, columns)
 
 
 def _combinations(cells, settings):

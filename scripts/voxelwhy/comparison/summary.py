@@ -16,7 +16,7 @@ from voxelwhy.registry import METHODS
 
 NOMINAL = 0.05
 #: Kinds of claims in a null: see `claims_table`.
-KINDS = ("permuted", "shuffled", "claims")
+KINDS = ("permuted", "earlier", "shuffled", "claims")
 
 
 def choice_columns(cells):
@@ -43,20 +43,26 @@ def cell_table(cells):
     return pd.DataFrame(rows)
 
 
-def method_table(cells):
-    """Make a table with one row per run and method: choices, repeat, share_outside, and the scores of tables.TRUTH."""
+def method_table(cells, *, baseline=False):
+    """Make a table with one row per run and method: choices, repeat, share_outside, and the scores of tables.TRUTH.
+
+    With `baseline`, the two maps of the baseline follow the methods of each run (without share_outside).
+    """
     rows = []
     for cell in cells:
         truth = {row["method"]: row for row in cell["truth"]}
-        for method in methods_of(cell):
-            facts = cell["methods"][method]
+        maps = [method for method in truth if method not in cell["methods"]] if baseline else []
+        for method in [*methods_of(cell), *maps]:
+            outside = cell["methods"].get(method, {}).get("share_outside", np.nan)
             row = _choices(cell) | {"repeat": cell["repeat"], "method": method}
-            rows.append(row | {"share_outside": facts["share_outside"]} | truth.get(method, {}))
+            rows.append(row | {"share_outside": outside} | truth.get(method, {}))
     return pd.DataFrame(rows)
 
 
 def combination_table(cells, *, same_scans, classes):
     """Make a table with one row per combination: mean AUC over repeats with a 95 % interval, and that of the baseline.
+
+    The baseline's own interval is Student's over the repeats, and NaN if these use the same scans.
 
     Parameters
     ----------
@@ -75,6 +81,8 @@ def combination_table(cells, *, same_scans, classes):
         baseline = [other["auc"]["baseline"]["value"] for other in own if "baseline" in other["auc"]]
         row = _choices(cell) | {"n_repeats": len(own), "auc": values.mean(), "auc_low": low, "auc_high": high}
         row |= {"auc_least": values.min(), "auc_most": values.max(), "auc_baseline": np.mean(baseline or np.nan)}
+        between = (np.nan, np.nan) if same_scans or not baseline else mean_interval(baseline)
+        row |= dict(zip(("auc_baseline_low", "auc_baseline_high"), between, strict=True))
         rows.append(row | {"n_subjects": len({s for other in own for s in other["predictions"]["subject_id"]})})
     return pd.DataFrame(rows)
 
@@ -146,7 +154,7 @@ def confound_table(cells, methods, columns):
     return table
 
 
-def claims_table(methods, columns):
+def claims_table(methods, columns, earlier=None):
     """Count how often each method claims a detection in runs without any planted disease.
 
     Returns
@@ -157,19 +165,31 @@ def claims_table(methods, columns):
     - <kind>_low, <kind>_high: exact 95 % interval of the share
     - p_<kind>: probability of at least as many at the nominal rate
 
-    Kinds are permuted (p of permuted regions of at most 0.05), shuffled (p of at most 0.05 among networks trained on
-    shuffled diagnoses) and claims (detected by the rule of a study, corrected over the methods).
+    Kinds are permuted (p of permuted regions of at most 0.05), earlier (claimed by the earlier rule), shuffled (p of at
+    most 0.05 among networks trained on shuffled diagnoses) and claims (detected by the rule of a study, corrected over
+    the methods).
+
+    Parameters
+    ----------
+    methods : DataFrame of `method_table`
+    columns : names of the choices
+    earlier : Series of bool by the rows of `methods`, of `detections.earlier_claims`; None if there is none
     """
     rows = []
     for method, own in methods.groupby("method", sort=False):
         counts = {"permuted": (own["p_regions"] <= NOMINAL).sum(), "claims": _detects(own).sum()}
+        if earlier is not None:
+            counts["earlier"] = earlier[own.index].sum()
         if own["p"].notna().any():
             counts["shuffled"] = (own["p"] <= NOMINAL).sum()
         auprc = {"region_auprc": own["region_auprc"].mean(), "shuffled_auprc": own["shuffled_auprc"].mean()}
         rows.append(_rates(method, len(own), counts) | auprc | {"region_chance": own["region_chance"].mean()})
-    cells = methods.assign(found=_detects(methods)).groupby([*columns, "repeat"], sort=False)
+    cells = methods.assign(found=_detects(methods), earlier=earlier).groupby([*columns, "repeat"], sort=False)
     # For any method only claims are counted: the smallest of several uncorrected p has no nominal rate of 0.05.
-    rows.append(_rates("any method", cells.ngroups, {"claims": cells["found"].any().sum()}))
+    counts = {"claims": cells["found"].any().sum()}
+    if earlier is not None:
+        counts["earlier"] = cells["earlier"].any().sum()
+    rows.append(_rates("any method", cells.ngroups, counts))
     return pd.DataFrame(rows)
 
 

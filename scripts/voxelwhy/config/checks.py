@@ -8,16 +8,13 @@ from pathlib import Path
 
 from voxelwhy.config.atlas_names import FETCHED, PACKAGED, choices
 from voxelwhy.config.comparison_checks import check_compare
+from voxelwhy.config.simulation_checks import check_confounds, check_signal
 from voxelwhy.errors import ConfigError
 from voxelwhy.io.channels import WARPS, maps_needed
 from voxelwhy.io.images import Grid
 
 RESERVED_NAMES = ("all", "TP", "FP", "TN", "FN")
 GUIDED = ("guided_backprop", "guided_grad_cam")
-#: Years that are reserved for later visits; must equal `cohort.simulation.plan.VISITS_TAKE`.
-LAST_VISIT_YEARS = 2.1
-#: The largest value of simulation.intensity.noise that the schema allows.
-MOST_NOISE = 0.2
 #: What the images of a CAPS folder are, by cohort.image.
 IMAGES_OF_CAPS = {"t1-linear": "t1w", "t1-volume": "gm", "pet-linear": "pet", "pet-volume": "pet"}
 NETWORKS_WITHOUT_RELU = ("small_dataset",)
@@ -58,31 +55,6 @@ def _check_cohort(settings):
             allowed="the path of a scan below data_dir, such as {Subject}/{Image Data ID}.nii.gz",
             hint="give it, or set cohort.images to loni",
         )
-
-
-def _check_confounds(settings):
-    simulation = settings.get("simulation", {})
-    confounds = simulation.get("confounds", {})
-    if older := confounds.get("age", 0):
-        age = simulation["age"]
-        most = (age["highest"] - age["lowest"] - LAST_VISIT_YEARS) / 2
-        if abs(older) > most:
-            raise ConfigError(
-                "simulation.confounds.age is more than half of the age range: patients and controls would hardly "
-                "overlap",
-                found=older,
-                allowed=f"{-most:g} to {most:g} years, where ages are {age['lowest']:g} to {age['highest']:g}",
-                hint="use a smaller value, or a wider range of simulation.age.lowest to highest",
-            )
-    if more := confounds.get("noise", 0):
-        noise = simulation["intensity"]["noise"]
-        if noise == 0 or noise * (1 + more) > MOST_NOISE:
-            raise ConfigError(
-                "simulation.confounds.noise: the noise of patients' scans is out of range",
-                found=f"{1 + more:g} times simulation.intensity.noise {noise:g}",
-                allowed=f"above 0 and at most {MOST_NOISE:g}",
-                hint="it multiplies the noise that all scans have" if noise == 0 else None,
-            )
 
 
 def _check_classes(settings):
@@ -317,7 +289,8 @@ def _check_gpu(settings):
 
 CHECKS = (
     _check_cohort,
-    _check_confounds,
+    check_confounds,
+    check_signal,
     _check_classes,
     _check_registration,
     _check_modality,

@@ -42,6 +42,18 @@ def _check_question(compare, simulation):
             f"{len(choices)} choices, repeated: {', '.join(repeated)}",
             allowed="simulation.effect: 0, no choices, and simulation.seed among repeated",
         )
+    if question == "sizes" and (list(choices) != ["simulation.subjects"] or "simulation.seed" not in repeated):
+        raise ConfigError(
+            "compare.question is sizes, which needs many cohorts of each number of subjects",
+            found=f"choices: {', '.join(choices) or 'none'}, repeated: {', '.join(repeated)}",
+            allowed="simulation.subjects as the only choice, and simulation.seed among repeated",
+        )
+    if question == "signals" and (next(iter(choices), "") != "simulation.signal" or "simulation.seed" not in repeated):
+        raise ConfigError(
+            "compare.question is signals, which needs many cohorts for each structure",
+            found=f"choices: {', '.join(choices) or 'none'}, repeated: {', '.join(repeated)}",
+            allowed="simulation.signal as the first choice, and simulation.seed among repeated",
+        )
     if question == "confounds" and (grid := [setting for setting in choices if setting.startswith(ONE_GRID)]):
         raise ConfigError(
             "compare: maps that differ in these settings cannot be compared",

@@ -365,11 +365,12 @@ CONFOUNDS = _schema(
     | {"difference": _real(nullable=True), "cohens_d": _real(nullable=True)}
 )
 #: The planted disease by region of the simulated atrophy: volume changes as fractions (-0.25 is a loss of a quarter).
+#: If the volume of a structure defines the classes, the difference between them; nothing is wanted then.
 TRUTH_REGIONS = _schema(
     {
         "region": _text(unique=True),
         "volume_mm3": _real(),
-        "wanted": _real(),
+        "wanted": _real(nullable=True),
         "achieved": _real(),
         "source": _text(),
     }

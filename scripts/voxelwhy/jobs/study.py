@@ -117,7 +117,8 @@ class Study:
         self.accuracy = not self.model or "trained_on" in self.model
         self.methods = list(config["heatmaps"]["methods"])
         self.simulated = "simulation" in config
-        self.planted = self.simulated and config["simulation"]["effect"] > 0
+        simulation = config.get("simulation", {})
+        self.planted = simulation.get("signal") or simulation.get("effect", 0) > 0
         # What figures and the report state: true, or the confounds in words.
         self.mark = self.simulated and (confounds or True)
         self.recorded = recorded(config)

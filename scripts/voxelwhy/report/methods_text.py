@@ -24,6 +24,7 @@ from voxelwhy.report.wording import (
     describe_normalisation,
     describe_registration,
     describe_target,
+    name_truth,
 )
 
 WITHIN_FOLDS = (
@@ -69,6 +70,7 @@ def methods_text(settings, *, simulated, n_subjects, n_scans, whole_heads=False)
             draws,
             accuracy=reports_accuracy(settings),
             several_folds=has_several_folds(settings),
+            signal=settings.get("simulation", {}).get("signal"),
         ),
     ]
     return [text for text in paragraphs if text]
@@ -239,7 +241,7 @@ def _heatmaps(settings, atlas, model=None):
     )
 
 
-def _evaluation(settings, simulated, draws, *, accuracy, several_folds):
+def _evaluation(settings, simulated, draws, *, accuracy, several_folds, signal=None):
     permutations = f"{settings.get('permutations', 10_000):,} permutations"
     sentences = []
     if accuracy:
@@ -263,14 +265,16 @@ def _evaluation(settings, simulated, draws, *, accuracy, several_folds):
             "among them, that are at least as extreme; p values are corrected by the maximum over the family (max-T)."
         )
     if simulated:
+        lost, of = ("part of the structure", "between the classes") if signal else ("lost", "of the disease")
+        what = name_truth(signal) if signal else "atrophy"
         sentences.append(
-            "A voxel counts as lost if the log-Jacobian of the disease is below "
+            f"A voxel counts as {lost} if the log-Jacobian {of} is below "
             f"{-settings.get('truth_threshold', 0.02)}, and a region if its mean is. Regions were ranked by enrichment."
         )
         sentences.append(
-            "A method detected the atrophy if p of its regional AUPRC, corrected over the methods, was at most 0.05."
+            f"A method detected the {what} if p of its regional AUPRC, corrected over the methods, was at most 0.05."
             if draws >= LEAST_DRAWS
-            else "No verdict is given on whether a method detected the atrophy, which needs "
+            else f"No verdict is given on whether a method detected the {what}, which needs "
             f"{LEAST_DRAWS} draws of networks trained on shuffled diagnoses."
         )
     return " ".join(sentences)

@@ -13,6 +13,7 @@ from voxelwhy.report.wording import (
     describe_baseline_maps,
     describe_other,
     describe_settings,
+    name_truth,
     of_baseline,
 )
 
@@ -120,7 +121,7 @@ def publish_baseline_regions(relevance, regions, out, *, card, atlas="AAL", top=
     return publish_table(frame, pd.DataFrame(shown), out, title=title, caption=caption, category="regions")
 
 
-def publish_truth(truth, out, *, group, n_subjects, n_scans, settings):
+def publish_truth(truth, out, *, group, n_subjects, n_scans, settings, planted=True):
     """Each method compared with the planted disease, every measure with its value expected by chance.
 
     Parameters
@@ -128,6 +129,7 @@ def publish_truth(truth, out, *, group, n_subjects, n_scans, settings):
     truth : DataFrame by the TRUTH schema
     n_subjects, n_scans : int, over which the maps are averaged
     settings : dict, the study's heatmap settings
+    planted : bool, or str: the structure whose volume defines the classes
     """
     shown = pd.DataFrame(
         {
@@ -145,15 +147,25 @@ def publish_truth(truth, out, *, group, n_subjects, n_scans, settings):
         }
     )
     row = truth.iloc[0]
+    known = (
+        f"{name_truth(planted)}, which defines the classes" if isinstance(planted, str) else "planted loss of volume"
+    )
     caption = (
-        f"Maps of {group} scans ({people(n_subjects, n_scans)}) compared with the planted loss of volume: "
+        f"Maps of {group} scans ({people(n_subjects, n_scans)}) compared with the {known}: "
         f"{row['n_truth_regions']} of {row['n_regions']} regions with a mean log-Jacobian below {-row['threshold']:g}, "
         f"and {row['n_truth_voxels']:,} of {row['n_voxels']:,} brain voxels. Regions are ranked by enrichment, voxels "
         f"by the mean of scaled maps. Chance: {row['n_permutations']:,} permutations of the regions, in which left and "
         f"right move together, and the prevalence for voxels. {describe_reference(truth)} Any change counts gains of "
         f"volume too ({row['n_changed_regions']} regions). {describe_settings(settings)}"
     )
-    return publish_table(truth, shown, out, title="Planted truth", caption=caption, category="truth")
+    return publish_table(
+        truth,
+        shown,
+        out,
+        title="Known truth" if isinstance(planted, str) else "Planted truth",
+        caption=caption,
+        category="truth",
+    )
 
 
 def describe_reference(truth):
@@ -176,7 +188,7 @@ def _draws(row):
     return f"{number(row.shuffled_auprc)} ({number(row.shuffled_low)} to {number(row.shuffled_high)})"
 
 
-def publish_truth_regions(regions, out, *, group, threshold, atlas="AAL"):
+def publish_truth_regions(regions, out, *, group, threshold, atlas="AAL", planted=True):
     """The planted change of volume in each region that counts as lost, with the enrichment by each method.
 
     Parameters
@@ -184,6 +196,7 @@ def publish_truth_regions(regions, out, *, group, threshold, atlas="AAL"):
     regions : DataFrame by the SCORED_REGIONS schema
     group : str, whose enrichment it is
     threshold : float, of the truth
+    planted : bool, or str: the structure whose volume defines the classes
     """
     rows = regions[regions["loss"]]
     methods = list(rows["method"].unique())
@@ -199,6 +212,13 @@ def publish_truth_regions(regions, out, *, group, threshold, atlas="AAL"):
         f"({len(gained)}), since nearby fluid takes up what is lost: {listing(gained['region']) or 'none'}."
     )
     title = "Planted loss of volume by region"
+    if isinstance(planted, str):
+        title = f"The {name_truth(planted)} in the regions of the atlas"
+        caption = (
+            f"The {atlas} regions that count as part of the {name_truth(planted)} (mean log-Jacobian below "
+            f"{-threshold:g}), with the difference in volume between the classes that it makes there and the mean "
+            f"enrichment in {group} scans by each method."
+        )
     return publish_table(regions, shown, out, title=title, caption=caption, category="truth")
 
 

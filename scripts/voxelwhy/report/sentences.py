@@ -6,7 +6,7 @@ import math
 
 from voxelwhy.io.tables import LEAST_DRAWS
 from voxelwhy.io.text import interval, judged_by, listing, method_name, number, p_value, people
-from voxelwhy.report.wording import name_auc, of_baseline
+from voxelwhy.report.wording import name_auc, name_truth, of_baseline
 
 FEW_SUBJECTS = 100
 SIGNIFICANT = 0.05
@@ -36,7 +36,8 @@ def three_sentences(
         training data of the weights are unknown: the first sentence then states why accuracy is not reported
     truth : DataFrame by the TRUTH schema, or None if no disease was planted
     simulated : bool
-    planted : bool; False if `truth` compares maps of a null cohort with what an effect of 1 would have planted
+    planted : bool, or str; False if `truth` compares maps of a null cohort with what an effect of 1 would have planted;
+        a str names the structure whose volume defines the classes
     classes : {"positive": name, "negative": name}
     regions : {method: DataFrame by the REGIONS schema}, used if `truth` or `metrics` is None
     difference : DataFrame by the DIFFERENCES schema, or None if there is no baseline
@@ -54,7 +55,7 @@ def three_sentences(
     if truth is not None and len(truth) and not planted:
         return [first, _claimed(truth), NOTHING_PLANTED]
     if truth is not None and len(truth):
-        return [first, _found(truth), _not_found(truth)]
+        return [first, _found(truth, planted), _not_found(truth)]
     return [first, largest_regions(regions or {}, classes), _caution(metrics, model)]
 
 
@@ -105,17 +106,19 @@ def _no_accuracy(regions, simulated):
     )
 
 
-def _found(truth):
+def _found(truth, planted):
+    what = name_truth(planted)
     if (truth["verdict"] == "no verdict").all():
-        return _agreement(truth, "the planted loss of volume")
+        structure = f"the structure that defines the classes, the {what}"
+        return _agreement(truth, structure if isinstance(planted, str) else "the planted loss of volume")
     found = truth[truth["verdict"] == "detected"]
     if not len(found):
         return (
-            "No method detected the planted atrophy: none ranked its regions significantly better than networks "
+            f"No method detected the {what}: none ranked its regions significantly better than networks "
             "trained on shuffled diagnoses."
         )
     named = [f"{method_name(row.method)} ({_figures(row)})" for row in found.itertuples()]
-    return f"The planted atrophy was detected by {listing(named)}; {_measure(found)}."
+    return f"The {what} was detected by {listing(named)}; {_measure(found)}."
 
 
 def _agreement(truth, reference):

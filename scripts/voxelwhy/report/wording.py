@@ -74,12 +74,14 @@ def describe_repeats(repeated):
 
 
 def describe_disease(simulation):
-    """Describe how the disease was planted in a simulated cohort.
+    """Describe how the disease was planted in a simulated cohort, or what defines the classes instead.
 
     Parameters
     ----------
     simulation : dict, the section `simulation`; keys that it lacks are not described
     """
+    if simulation.get("signal"):
+        return describe_signal(simulation["signal"])
     contrast = simulation.get("contrast", 0) * simulation.get("effect", 1)
     changed = (
         f"in addition, the contrast between grey and white matter changed by {100 * contrast:+g} % at severity 1"
@@ -91,6 +93,25 @@ def describe_disease(simulation):
     whole = sum(subtype["share"] for subtype in subtypes.values())
     named = [f"{name} {100 * subtype['share'] / whole:.0f} %" for name, subtype in subtypes.items()]
     return text + f" It had {len(named)} subtypes ({listing(named)})." * (len(named) > 1)
+
+
+def name_truth(planted):
+    """What the methods of a simulated study are to detect: "planted atrophy"; the structure that defines the classes.
+
+    Parameters
+    ----------
+    planted : bool, or str; a str names the structure whose volume defines the classes
+    """
+    return planted.replace("_", " ") if isinstance(planted, str) else "planted atrophy"
+
+
+def describe_signal(structure):
+    """Describe a simulated cohort whose classes are defined by the volume of a structure."""
+    return (
+        "Nobody has a disease. A subject was classed as small or large by whether the volume of one structure "
+        f"({structure.replace('_', ' ')}), relative to head size and age, lies below the median of the cohort; in "
+        "everything else the classes differ by chance alone."
+    )
 
 
 def describe_planted(choices):

@@ -21,7 +21,7 @@ from voxelwhy.cohort.simulation.cohort import simulate_cohort
 from voxelwhy.cohort.simulation.confounds import describe_confounds
 from voxelwhy.cohort.simulation.constants import load_study
 from voxelwhy.cohort.simulation.deform import sample
-from voxelwhy.config import checks as settings_checks
+from voxelwhy.config import simulation_checks
 from voxelwhy.config.settings import load_settings
 from voxelwhy.errors import ConfigError
 from voxelwhy.evaluation.external.cohort import planted_in_cohort
@@ -224,8 +224,8 @@ def load(**simulation):
 
 def test_limits_that_stand_in_two_places_agree():
     intensity = yaml.safe_load(SCHEMA.read_text())["properties"]["simulation"]["properties"]["intensity"]
-    assert intensity["properties"]["noise"]["maximum"] == settings_checks.MOST_NOISE
-    assert settings_checks.LAST_VISIT_YEARS == plan.VISITS_TAKE
+    assert intensity["properties"]["noise"]["maximum"] == simulation_checks.MOST_NOISE
+    assert simulation_checks.LAST_VISIT_YEARS == plan.VISITS_TAKE
 
 
 def test_settings_have_none_by_default_and_strengths_that_cannot_be_had_are_refused():

@@ -49,13 +49,16 @@ def test_cells_are_the_combinations_that_can_be_had_times_the_repeats():
         assert settings["registration"]["maps"] == wanted
 
 
-@pytest.mark.parametrize("name", ["choices", "null", "confounds"])
+@pytest.mark.parametrize("name", ["choices", "null", "confounds", "sizes", "signals"])
 def test_the_comparisons_that_come_along_can_be_had(name):
     given = yaml.safe_load((ROOT / "config" / f"{name}.yaml").read_text())
     cells, refused = make_cells(given, load)
-    expected = {"choices": (7 * 2 * 2, 4), "null": (20, 0), "confounds": (10, 0)}[name]
-    assert (len(cells), len(refused)) == expected
+    expected = {"choices": (7 * 2 * 2, 4), "null": (40, 0), "confounds": (30, 0), "sizes": (20, 0), "signals": (30, 0)}
+    assert (len(cells), len(refused)) == expected[name]
     assert len({cell.name for cell in cells}) == len(cells)
+    for cell in cells:
+        settings = load(cell.config)
+        assert settings["evaluation"]["shuffled"] == 19 and settings["registration"]["batch"] == 40
 
 
 @pytest.mark.parametrize(
@@ -109,6 +112,8 @@ def test_images_that_the_config_asks_for_are_made_in_all_combinations():
         ({"compare": {"repeats": 0}}, "at least 1"),
         ({"compare": {"repeats": 3}}, "nothing to compare"),
         ({"compare": {"question": "confounds", "choices": {"atlas.name": ["aal"]}}}, "cannot be compared"),
+        ({"compare": {"question": "sizes", "choices": {"simulation.subjects": [40]}}}, "many cohorts of each number"),
+        ({"compare": {"question": "signals", "choices": {"simulation.subjects": [40]}}}, "many cohorts for each str"),
         ({"keep": "results"}, "share their registrations"),
         ({"compare": {"repeated": ["training.seed"]}}, r"seed, simulation\.seed"),
     ],
@@ -143,7 +148,7 @@ SETTINGS = {
 
 def report(cells, folder, **changes):
     out = {name: folder / f"{name}.tsv" for name in ("cells", "methods", "regions")}
-    out |= {"table": folder / "table", "figure": folder / "figure"}
+    out |= {"table": folder / "table", "figure": folder / "figure", "findings": folder / "findings.md"}
     asked = {"question": "choices", "choices": list(cells[0]["choices"])}
     report_comparison(cells, None, out, SETTINGS | asked | changes)
     return pd.read_csv(folder / "table.tsv", sep="\t"), (folder / "table.md").read_text()
@@ -194,7 +199,13 @@ def test_without_draws_no_verdict_is_shown(rng, tmp_path):
     assert "there is no verdict" in caption and "bold" not in caption
 
 
-@pytest.mark.parametrize("question", ["choices", "null", "confounds"])
+OVER_COHORTS = {
+    "sizes": ("simulation.subjects", ["20", "40"]),
+    "signals": ("simulation.signal", ["hippocampus", "insula"]),
+}
+
+
+@pytest.mark.parametrize("question", ["choices", "null", "confounds", "sizes", "signals"])
 def test_each_question_has_its_table_and_figure(question, cells, rng, tmp_path):
     t1, _ = template_on(6)
     nib.save(t1, tmp_path / "t1.nii.gz")
@@ -202,6 +213,10 @@ def test_each_question_has_its_table_and_figure(question, cells, rng, tmp_path):
         cells = [make_cell({}, k, rng) for k in range(1, 6)]
     if question == "confounds":
         cells = cells[::2]
+    if question in OVER_COHORTS:
+        setting, values = OVER_COHORTS[question]
+        draws = np.linspace(0.3, 0.5, 19)
+        cells = [make_cell({setting: value}, k, rng, draws=draws) for value in values for k in (1, 2, 3)]
     for cell in cells:
         cell["folder"] = str(tmp_path / cell["cell"])
         for method in METHODS:
@@ -211,15 +226,20 @@ def test_each_question_has_its_table_and_figure(question, cells, rng, tmp_path):
             nib.save(nib.Nifti1Image(data, t1.affine), place / "mean_AD_scaled.nii.gz")
     out = {name: tmp_path / f"{name}.tsv" for name in ("cells", "methods", "regions")}
     out |= {"table": tmp_path / "tables" / question, "figure": tmp_path / "figures" / question}
-    choices = list(cells[0]["choices"])
-    report_comparison(cells, tmp_path / "t1.nii.gz", out, SETTINGS | {"question": question, "choices": choices})
+    out["findings"] = tmp_path / "findings.md"
+    asked = {"question": question, "choices": list(cells[0]["choices"]), "same_scans": question not in OVER_COHORTS}
+    report_comparison(cells, tmp_path / "t1.nii.gz", out, SETTINGS | asked)
+    sentences = out["findings"].read_text().splitlines()
+    assert len(sentences) >= 3 and all(line.startswith("- ") and line.endswith(".") for line in sentences)
+    assert "nan" not in out["findings"].read_text()
     assert out["regions"].exists() == (question == "null")
     assert len(pd.read_csv(out["cells"], sep="\t")) == len(cells)
     assert len(pd.read_csv(out["methods"], sep="\t")) == len(cells) * len(METHODS)
     caption = json.loads(Path(f"{out['figure']}.json").read_text())["caption"]
-    assert "95 %" in caption and "20 subjects" in caption if question != "confounds" else "AUC" in caption
+    people = {"confounds": "AUC", "sizes": "3 cohorts", "signals": "of 20 healthy"}.get(question, "20 subjects")
+    assert people in caption and ("95 %" in caption or question == "confounds")
     text = Path(f"{out['table']}.md").read_text()
     assert "imulated data" in text
     rows = [line for line in text.splitlines() if line.startswith("|")]
-    assert len(rows) == 2 + {"choices": 4, "null": 3, "confounds": 8}[question]
+    assert len(rows) == 2 + {"choices": 4, "null": 3, "confounds": 8, "sizes": 2, "signals": 2}[question]
     assert "simulated data" in Path(f"{out['figure']}.svg").read_text()

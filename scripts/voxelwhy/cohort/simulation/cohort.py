@@ -14,6 +14,7 @@ import pandas as pd
 from voxelwhy.cohort.simulation.confounds import MEASURED, PATIENTS, confound_table, moves_heads, require_in_view
 from voxelwhy.cohort.simulation.plan import TABLE_COLUMNS, plan_cohort, severity_of
 from voxelwhy.cohort.simulation.scans import SCANNER_MM, head_reach, make_scan, make_world, mean_jacobian
+from voxelwhy.cohort.simulation.signal import class_differences, divide_by_volume
 from voxelwhy.io.images import Grid, save_image
 from voxelwhy.io.tables import CONFOUNDS, TRUTH_REGIONS, write_table
 
@@ -36,10 +37,12 @@ def simulate_cohort(
     table_path, manifest_path : path
         The CSV as in a download, and a TSV of what only the simulation knows, such as state, severity and age.
     confounds_path : path
-        TSV of each confound as measured in patients and controls (tables.CONFOUNDS), whether planted or not.
+        TSV of each confound as measured in patients and controls (tables.CONFOUNDS), whether planted or not; in the
+        classes small and large, if the volume of a structure defines them.
     truth_dir : path
         Folder of `log_jacobian.nii.gz` (+ .json), the logarithm of volume relative to the template under the disease at
-        severity 1 and the mean over its subtypes, on Grid.icbm(working_mm), and of `regions.tsv`.
+        severity 1 and the mean over its subtypes, on Grid.icbm(working_mm), and of `regions.tsv`. If the volume of a
+        structure defines the classes (`signal`), the image is that of `write_structure`.
     workers : int
         Number of processes.
     progress : callable, optional
@@ -53,13 +56,18 @@ def simulate_cohort(
     out_dir, truth_dir = Path(out_dir), Path(truth_dir)
     plan = plan_cohort(settings, seed)
     world = make_world(settings)
+    if world.structure:
+        plan = divide_by_volume(world, seed, plan)
     if moves_heads(settings):
         patients = plan[plan["DX"] == PATIENTS]
         reaches = (head_reach(world, seed, row) for row in patients.to_dict("records"))
         # The outline is accurate to a voxel of the working grid: brains reached 2.3 mm beyond at 2 mm, 4.6 mm at 4 mm.
         clearance = settings["working_mm"] + 1.5
         require_in_view(patients, reaches, SCANNER_MM, settings, clearance_mm=clearance)
-    write_truth(world, truth_dir)
+    if world.structure:
+        write_structure(world, class_differences(plan), truth_dir)
+    else:
+        write_truth(world, truth_dir)
     written = write_scans(world, seed, plan, out_dir, workers=workers, progress=progress)
     remove_stale(out_dir, set(plan.loc[plan["state"] != "missing", "path"]))
     manifest = plan[["path", "state", "RID", "PTID", "Visit", "Image.ID", "DX", "processed", "age", "sex"]].copy()
@@ -67,6 +75,8 @@ def simulate_cohort(
     # Everybody draws a subtype; without the disease it shows in nothing.
     manifest["subtype"] = plan["subtype"].where(manifest["severity"] > 0, "")
     manifest.insert(1, "sha256", [known["sha256"] for known in written])
+    if world.structure:
+        manifest["log_volume"] = plan["log_volume"]
     for name in MEASURED:
         manifest[name] = [round(known[name], 6) if name in known else np.nan for known in written]
     Path(confounds_path).parent.mkdir(parents=True, exist_ok=True)
@@ -119,22 +129,53 @@ def write_truth(world, truth_dir):
     write_table(pd.DataFrame(regions), truth_dir / "regions.tsv", TRUTH_REGIONS)
 
 
+def write_structure(world, differences, truth_dir):
+    """Write the structure whose volume defines the classes, as `write_truth` writes the planted disease.
+
+    In the image, each voxel has the difference between the classes in the logarithm of the structure's volume, times
+    the share of the voxel that the structure fills: it is 0 where the classes differ by chance or as neighbours only.
+
+    Parameters
+    ----------
+    differences : dict, side -> mean log volume in the class `small` minus that in `large`
+    """
+    truth_dir.mkdir(parents=True, exist_ok=True)
+    signal, settings = world.settings["signal"], world.settings
+    logarithm = sum(np.float32(differences[side]) * region for side, region in world.structure.items())
+    words = f"{signal}, whose volume defines the classes: difference of the mean log volumes, small minus large"
+    _write_image(world, logarithm, truth_dir / "log_jacobian.nii.gz", words, signal=signal)
+    rows = [
+        {
+            "region": f"{signal}_{side}",
+            "volume_mm3": float(region.sum(dtype=np.float64)) * settings["working_mm"] ** 3,
+            "wanted": np.nan,
+            "achieved": float(np.expm1(differences[side])),
+            "source": "individual anatomy; nothing is planted",
+        }
+        for side, region in world.structure.items()
+    ]
+    write_table(pd.DataFrame(rows), truth_dir / "regions.tsv", TRUTH_REGIONS)
+
+
 def _write_log_jacobian(world, disease, path, words, effect):
+    words = f"{words}: log-Jacobian of its own deformation at severity 1; mean over the subtypes of the disease"
+    _write_image(world, np.log(mean_jacobian(world, disease)), path, words, effect=effect)
+
+
+def _write_image(world, logarithm, path, words, **facts):
     brain = world.brain
     grid = Grid.icbm(brain.working_mm)
     whole = np.zeros(grid.shape, dtype=np.float32)
     crop = tuple(slice(a, a + n) for a, n in zip(brain.offset, brain.grid.shape, strict=True))
-    whole[crop] = np.log(mean_jacobian(world, disease))
+    whole[crop] = logarithm
     sidecar = {
-        "description": f"{words}: log-Jacobian of its own deformation at severity 1, in template space; mean over the "
-        "subtypes of the disease",
+        "description": f"{words}, in template space",
         "units": "natural logarithm of volume relative to the template; 0 outside the brain",
-        "effect": effect,
         "smallest": float(whole.min()),
         "largest": float(whole.max()),
         "simulated": True,
     }
-    save_image(path, whole, grid.affine, sidecar)
+    save_image(path, whole, grid.affine, sidecar | facts)
 
 
 def _write_scan(world, seed, row, out_dir):

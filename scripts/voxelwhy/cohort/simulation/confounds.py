@@ -98,13 +98,15 @@ def confound_table(settings, manifest):
     Parameters
     ----------
     settings : dict, the section `simulation`
-    manifest : DataFrame of the cohort's scans; only Dementia and CN scans with a complete file count
+    manifest : DataFrame of the cohort's scans; only Dementia and CN scans (small and large ones, if the volume of a
+        structure defines the classes) with a complete file count
     """
     whole = manifest[manifest["state"] == "complete"]
+    classes = {"patients": "small", "controls": "large"} if settings.get("signal") else SIDES
     rows = []
     for name, (unit, column) in CONFOUNDS.items():
         row = {"confound": name, "strength": strength_of(settings, name), "unit": unit, "measured": column}
-        sides = {side: whole.loc[whole["DX"] == dx, column] for side, dx in SIDES.items()}
+        sides = {side: whole.loc[whole["DX"] == dx, column] for side, dx in classes.items()}
         for side, values in sides.items():
             row |= {f"{side}_mean": values.mean(), f"{side}_sd": values.std(), f"{side}_scans": len(values)}
         difference = row["patients_mean"] - row["controls_mean"]

@@ -46,6 +46,7 @@ class World:
     disease: Change
     reference: Change | None  # for a null cohort, the disease that an effect of 1 would plant
     flows: dict  # subtype -> velocity of its disease
+    structure: dict  # "left", "right" -> map of the structure whose volume defines the classes; empty if none does
 
 
 def make_world(settings):
@@ -69,9 +70,11 @@ def make_world(settings):
         return realise(brain, maps, wanted, reach_mm=reach, systems=systems, givers=brain.yielding)
 
     growth = plan_growth(brain, settings["normal"]["hippocampus_labels"], reach)
-    planted, reference = disease(settings["effect"]), None if settings["effect"] else disease(1)
+    signal = settings.get("signal")
+    planted, reference = disease(settings["effect"]), None if settings["effect"] or signal else disease(1)
     flows = {name: flow_of(planted, subtype) for name, subtype in settings["subtypes"].items()}
-    return World(settings, brain, growth, planted, reference, flows)
+    structure = {side: maps[f"{signal}_{side}"] for side in ("left", "right")} if signal else {}
+    return World(settings, brain, growth, planted, reference, flows, structure)
 
 
 def flow_of(disease, multipliers):

@@ -9,7 +9,7 @@ from voxelwhy.errors import InputError
 from voxelwhy.io.text import count, method_title, p_value, people
 from voxelwhy.report.figures import slices as sl
 from voxelwhy.report.figures.style import ACCENT, CYCLE, MUTED, RULE, new_figure, save_figure, styled
-from voxelwhy.report.wording import describe_clipping, describe_method, describe_target, group_title
+from voxelwhy.report.wording import describe_clipping, describe_method, describe_target, group_title, name_truth
 
 LEFT_IS = {"coronal": "the left of the brain", "axial": "the left of the brain", "sagittal": "posterior"}
 #: Title of the column of the planted loss.
@@ -38,6 +38,7 @@ def draw_group_maps(
     of="",
     truth=None,
     log_jacobian_path=None,
+    planted=True,
     axis="coronal",
     slices_mm=sl.DEFAULT_SLICES_MM,
     dpi=150,
@@ -54,6 +55,7 @@ def draw_group_maps(
     of : str, names the cohort if the scans are another study's (io.text.of_cohort)
     truth : DataFrame by tables.TRUTH, optional; the verdict of each method stands over its maps
     log_jacobian_path : path of a NIfTI, optional; the planted loss of volume is drawn in the first column
+    planted : True, or a str: the structure whose volume defines the classes, drawn in place of a loss
 
     Returns
     -------
@@ -67,21 +69,25 @@ def draw_group_maps(
     ----------
     Rieke et al. 2018, figure 2.
     """
-    columns, notes, planted = dict(maps), {}, ""
+    columns, notes, first = dict(maps), {}, ""
     if log_jacobian_path is not None:
-        columns = {PLANTED: planted_loss(log_jacobian_path)} | columns
+        structure = name_truth(planted) if isinstance(planted, str) else None
+        columns = {structure or PLANTED: planted_loss(log_jacobian_path)} | columns
         notes = {row.method: _verdict_note(row) for row in truth.itertuples()}
-        planted = (
-            "First column: the planted loss of volume (negative log-Jacobian of the disease at severity 1, with a "
-            "scale of its own), which the networks have not seen; above each method, its verdict. "
+        what = (
+            f"the {structure}, whose volume defines the classes (with a scale of its own)"
+            if structure
+            else "the planted loss of volume (negative log-Jacobian of the disease at severity 1, with a scale of its "
+            "own)"
         )
+        first = f"First column: {what}, which the networks have not seen; above each method, its verdict. "
     fig = mosaic(columns, template_path, template_path, axis, slices_mm, notes=notes)
     described = [describe_method(name, settings.get("methods", {}).get(name)) for name in maps]
     folds = f"; {count(n_folds, 'fold')}, each scan explained with the network of its own fold" if n_folds else ""
     caption = (
         f"Mean relevance of {group_title(group)} ({people(n_subjects, n_scans, of)}{folds}; mean of maps scaled to a "
         "sum of absolute values of 1, so that no network with large gradients dominates). Relevance explains the "
-        f"{describe_target(settings)}{describe_clipping(settings)}. {planted}Methods: {'; '.join(described)}. "
+        f"{describe_target(settings)}{describe_clipping(settings)}. {first}Methods: {'; '.join(described)}. "
         f"{SCALE_NOTE}{describe_interpolation(next(iter(maps.values())), template_path)}. "
         f"{axis.capitalize()} slices, coordinates in template space; the left of each slice is {LEFT_IS[axis]}. "
         "Relevance outside the brain or the network's mask is not shown."

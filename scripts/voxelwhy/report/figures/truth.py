@@ -9,7 +9,7 @@ from voxelwhy.report.figures import slices as sl
 from voxelwhy.report.figures.relevance import SCALE_NOTE, describe_interpolation, mosaic
 from voxelwhy.report.figures.style import ACCENT, INK, MUTED, RULE, SECOND, new_figure, save_figure, styled
 from voxelwhy.report.relevance_tables import describe_reference
-from voxelwhy.report.wording import describe_target
+from voxelwhy.report.wording import describe_signal, describe_target, name_truth
 
 #: Titles of the columns next to that of Grad-CAM.
 CEILING, CELLWISE = "planted loss on its cells", "cell by cell"
@@ -35,7 +35,8 @@ def draw_truth_map(
     log_jacobian_path : path of a NIfTI in template space
     template_path : path; brain, 0 outside. A map on another grid is interpolated linearly to its grid
     threshold : float; a voxel counts as lost if its log-Jacobian is below -threshold
-    planted : bool; False for a null cohort, for which the disease of an effect of 1 is drawn
+    planted : bool, or str; False for a null cohort, for which the disease of an effect of 1 is drawn. A str names the
+        structure whose volume defines the classes, which is drawn with the difference between them
 
     Returns
     -------
@@ -66,6 +67,7 @@ def draw_truth_map(
     bar.outline.set_visible(False)
     lost, gained = float((change[brain] < -threshold).mean()), float((change[brain] > threshold).mean())
     what = "The planted disease" if planted else "No disease was planted; the disease that an effect of 1 would plant"
+    title = "The planted disease" if planted else "No planted disease: where a detection would be false"
     caption = (
         f"{what}: log volume change relative to the template (−0.29 is a loss of a quarter of the volume). Red, "
         f"outlined: voxels below −{threshold:g}, the loss that heatmaps are compared with ({lost:.1%} of "
@@ -73,7 +75,14 @@ def draw_truth_map(
         f"up the lost volume; they are not part of the truth. {axis.capitalize()} slices; n = 1 planted map, the "
         "mean over the subtypes of the disease; patients differ in its strength and in their subtype."
     )
-    title = "The planted disease" if planted else "No planted disease: where a detection would be false"
+    if isinstance(planted, str):
+        title = f"The structure whose volume defines the classes: {name_truth(planted)}"
+        caption = (
+            f"{describe_signal(planted)} Red, outlined: voxels of the structure below −{threshold:g}, with which "
+            f"heatmaps are compared ({lost:.1%} of {int(brain.sum()):,} brain voxels); the value is the difference of "
+            f"the mean log volumes, small minus large, times the share of the voxel that the structure fills. "
+            f"{axis.capitalize()} slices; n = 1 map."
+        )
     return save_figure(fig, out, simulated=simulated, title=title, caption=caption, category="truth", dpi=dpi)
 
 
@@ -116,9 +125,13 @@ def draw_truth_scores(truth, out, *, settings, n_subjects, n_scans, group, simul
     panels[0].set_yticks(places, [method_title(name) for name in truth["method"]])
     panels[0].set_ylim(-0.6, len(truth) - 0.4)
     row = truth.iloc[0]
+    structure = name_truth(planted) if isinstance(planted, str) else None
     against = "the planted disease" if planted else "the disease that an effect of 1 would plant (none was planted)"
+    against = f"the structure whose volume defines the classes, the {structure}" if structure else against
+    belong = "are part of it" if structure else "lost volume"
     found = [method_title(name) for name in truth.loc[truth["verdict"] == "detected", "method"]]
-    verdict = f"{'atrophy detected' if planted else 'false detection'} ({listing(found) if found else 'no method'})"
+    what = f"{structure or 'atrophy'} detected" if planted else "false detection"
+    verdict = f"{what} ({listing(found) if found else 'no method'})"
     verdict = f" Filled dots: {verdict}." if (truth["verdict"] != "no verdict").any() else ""
     bars = "bars: range of networks trained on shuffled diagnoses, diamonds: their mean"
     bars = f"; {bars}" if row["n_shuffled"] else ""
@@ -126,10 +139,10 @@ def draw_truth_scores(truth, out, *, settings, n_subjects, n_scans, group, simul
         f"Maps of {group} scans ({people(n_subjects, n_scans)}) compared with {against}. Relevance explains the "
         f"{describe_target(settings)}. Dots: the method; ticks: expected by chance. Left: area under the "
         f"precision-recall curve (AUPRC) over {row['n_regions']} atlas regions ranked by enrichment, "
-        f"{row['n_truth_regions']} of which lost volume (mean log-Jacobian below {-row['threshold']:g}){bars}. "
+        f"{row['n_truth_regions']} of which {belong} (mean log-Jacobian below {-row['threshold']:g}){bars}. "
         f"{describe_reference(truth)}{verdict}"
     )
-    title = "Detection of the planted atrophy by method" if planted else "False detections of atrophy by method"
+    title = f"Detection of the {name_truth(planted)} by method" if planted else "False detections of atrophy by method"
     return save_figure(fig, out, simulated=simulated, title=title, caption=caption, category="truth", dpi=dpi)
 
 
