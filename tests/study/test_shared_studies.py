@@ -103,9 +103,9 @@ def alone(data, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def together(data, tmp_path_factory):
-    """Two studies that started at the same time in one folder, with another seed and another name."""
-    study = Study(tmp_path_factory.mktemp("together"), config_of(data, "one"))
-    processes = [start(study, config_of(data, "one")), start(study, config_of(data, "two", seed=5))]
+    """Two studies that started at the same time in one folder, with another seed and another name, in three batches."""
+    study = Study(tmp_path_factory.mktemp("together"), config_of(data, "one", batch=3))
+    processes = [start(study, config_of(data, name, seed=seed, batch=3)) for name, seed in (("one", 0), ("two", 5))]
     for process in processes:
         finish(process)
     return study
@@ -156,7 +156,7 @@ def test_what_a_registration_is_made_of_decides_what_is_registered(together, dat
 
 def test_no_store_or_another_one_runs_nothing_again(together, data):
     for store in ("", "elsewhere"):
-        together.configure(config_of(data, "one", store=store))
+        together.configure(config_of(data, "one", store=store, batch=3))
         assert "Nothing to be done" in together.run("--dry-run", "--until", "select_scans")
 
 
