@@ -9,7 +9,7 @@ READY := $(VENV)/requirements.txt
 CORES ?= all
 
 .PHONY: demo test test-rest test-all test-slurm check docs bench scaling cost coverage cohort-check training
-.PHONY: choices null confounds clean
+.PHONY: choices null confounds sizes signals clean
 
 demo: $(READY)
 	@. $(VENV)/bin/activate && snakemake --cores $(CORES)
@@ -73,11 +73,12 @@ training: $(READY)
 cohort-check: $(READY)
 	@. $(VENV)/bin/activate && PYTHONPATH=scripts:tests python -m bench.cohort_check
 
-# How choices, chance and confounds affect heatmaps (about an hour each; resumes): the figures and tables of
-# docs/trust/choices.md, docs/trust/null.md and docs/trust/confounds.md.
-choices null confounds: $(READY)
+# How choices, chance, confounds, the number of subjects and the place of the signal affect heatmaps (hours each;
+# resumes): figures, tables and findings of docs/trust/.
+choices null confounds sizes signals: $(READY)
 	@. $(VENV)/bin/activate && snakemake --cores $(CORES) --configfile config/$@.yaml \
-		&& cp results/$@/comparison/figures/$@.png results/$@/comparison/tables/$@.md docs/figures/
+		&& cp results/$@/comparison/figures/$@.png results/$@/comparison/tables/$@.md docs/figures/ \
+		&& cp results/$@/comparison/findings.md docs/figures/$@_findings.md
 
 # The stamp is a copy of the pins, so that a checkout that changes only the time of the file sets nothing up again.
 $(READY): requirements.txt

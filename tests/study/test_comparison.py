@@ -123,3 +123,47 @@ def test_a_cell_that_fails_says_why(compared):
     assert "at least 51" in text
     alone = re.search(r"run it alone: snakemake (numbers --cores all --configfile \S+)", text)[1]
     assert "at least 51" in compared.run(*alone.split(), code=1)
+
+
+SIGNALS = COMPARED | {
+    "study": "signals",
+    "compare": {
+        "question": "signals",
+        "choices": {"simulation.signal": ["hippocampus", "precuneus"]},
+        "repeated": ["simulation.seed"],
+    },
+    "simulation": COMPARED["simulation"] | {"effect": 0},
+    "cohort": {
+        "classes": {
+            "positive": {"name": "small", "values": ["small"]},
+            "negative": {"name": "large", "values": ["large"]},
+        }
+    },
+    "registration": {"resolution_mm": 5, "transform": "affine", "batch": 8},
+    "heatmaps": {"methods": {"sensitivity_analysis": {}}},
+}
+
+
+def test_one_cohort_is_classed_by_one_structure_after_another(compared):
+    """The same people and registrations, other classes, and each structure as the truth of its own study."""
+    before = {entry for entry in (compared.folder / "results/.registrations").glob("*/*") if entry.is_dir()}
+    compared.configure(SIGNALS)
+    try:
+        compared.run()
+        classes = {}
+        for structure in ("hippocampus", "precuneus"):
+            cell = f"cells/{structure}-1"
+            rows = compared.rows(f"{cell}/cohort/selected.tsv")
+            classes[structure] = {row["subject_id"]: row["label"] for row in rows}
+            assert sorted(classes[structure].values()) == ["large"] * 4 + ["small"] * 4
+            lost = {r["region"] for r in compared.rows(f"{cell}/splits/holdout/evaluation/truth_regions.tsv")
+                    if r["loss"] == "True"}  # fmt: skip
+            assert {f"{structure.capitalize()}_{side}" for side in "LR"} & lost and len(lost) < 30
+        assert classes["hippocampus"] != classes["precuneus"]
+        new = {entry for entry in (compared.folder / "results/.registrations").glob("*/*") if entry.is_dir()} - before
+        assert len(new) <= 8  # a scan has the same bytes whatever its class
+        methods = {row["method"] for row in compared.rows("comparison/tables/signals.tsv")}
+        assert methods == {"sensitivity_analysis", "baseline_weights", "baseline_pattern"}
+        assert "Precuneus, AUC " in compared.result("comparison/findings.md").read_text()
+    finally:
+        compared.configure(COMPARED)

@@ -184,6 +184,12 @@ CITATIONS = {
         "Adebayo J, Gilmer J, Muelly M, Goodfellow I, Hardt M, Kim B (2018). Sanity checks for saliency maps. NeurIPS.",
         "https://arxiv.org/abs/1810.03292",
     ),
+    "siegel2025": (
+        "Siegel NT, Cole JH, Habes M, Haufe S, Ritter K, Schulz MA (2025). Explainable AI methods for neuroimaging: "
+        "systematic failures of common tools, the need for domain-specific validation, and a proposal for safe "
+        "application. arXiv:2508.02560.",
+        "https://arxiv.org/abs/2508.02560",
+    ),
     "westfall1993": (
         "Westfall PH, Young SS (1993). Resampling-based multiple testing. Wiley, New York.",
         "",
@@ -360,7 +366,7 @@ def choose_citations(settings, *, simulated):
         keys.add("tustison2010")
     keys |= set(_of_baseline(settings))
     if simulated:
-        keys.add("karacali2006")
+        keys |= {"karacali2006"} | ({"siegel2025"} if settings.get("simulation", {}).get("signal") else set())
     if settings.get("evaluation", {}).get("shuffled") and "weights" not in settings.get("model", {}):
         keys |= {"adebayo2018", "westfall1993", "winkler2014"}
     return sorted((CITATIONS | WORKS | STATISTICS | OF_FOLDS)[key] for key in keys)

@@ -6,16 +6,14 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import ndimage
 
-from voxelwhy.errors import InputError
 from voxelwhy.evaluation.agreement import compare_maps
 from voxelwhy.evaluation.metrics import confusion, roc_band, score_predictions
 from voxelwhy.evaluation.truth import PlantedRegions, score_truth
 from voxelwhy.heatmaps.region_sums import relevance_by_region
-from voxelwhy.io.images import Grid, save_image
+from voxelwhy.io.images import save_image
 from voxelwhy.io.tables import REGIONS
-from voxelwhy.report.figures import agreement, baseline, cohort, external, performance, relevance, slices, truth
+from voxelwhy.report.figures import agreement, baseline, cohort, external, performance, relevance, truth
 from voxelwhy.report.figures.style import new_figure, save_figure, styled
 
 CLASSES = {"positive": "AD", "negative": "CN"}
@@ -32,28 +30,6 @@ BASELINE_CARD = {
     "n_scans": 41,
 }
 MODELS = {"cnn": "CNN", "baseline": "Baseline"}
-
-
-@pytest.fixture(scope="module")
-def brain(tmp_path_factory):
-    """A ball of brain on a 6 mm grid, two maps, and a planted change, as files."""
-    folder = tmp_path_factory.mktemp("brain")
-    grid = Grid.icbm(6)
-    axes = [grid.affine[i, 3] + grid.affine[i, i] * np.arange(grid.shape[i]) for i in range(3)]
-    x, y, z = np.meshgrid(*axes, indexing="ij")
-    inside = x**2 + (y + 18) ** 2 + (z - 18) ** 2 < 66**2
-    spot = np.exp(-((abs(x) - 26) ** 2 + (y + 20) ** 2 + (z + 16) ** 2) / 200) * inside
-    noise = np.random.default_rng(0).normal(size=grid.shape) * 0.05
-    arrays = {
-        "t1": inside * (1 + 0.3 * np.sin(x / 9)),
-        "occlusion": spot + noise,
-        "grad_cam": np.abs(noise),
-        "log_jacobian": -0.3 * spot,
-    }
-    for name, values in arrays.items():
-        save_image(folder / f"{name}.nii.gz", values.astype(np.float32), grid.affine)
-    paths = {name: folder / f"{name}.nii.gz" for name in arrays}
-    return {"grid": grid, "inside": inside, "arrays": arrays, "paths": paths}
 
 
 @pytest.fixture(scope="module")
@@ -260,6 +236,22 @@ def test_a_verdict_is_drawn_and_told_only_with_enough_draws(brain, tmp_path):
     assert "none was planted" in caption and "Filled dots: false detection (Occlusion)" in caption
 
 
+def test_figures_of_classes_by_the_volume_of_a_structure_name_it(brain, tmp_path):
+    methods = {name: brain["arrays"][name] for name in ("occlusion", "grad_cam")}
+    scores, _ = truth_and_distances(brain, methods)
+    path, t1 = (brain["paths"][name] for name in ("log_jacobian", "t1"))
+    how = {"simulated": True, "planted": "temporal_horn", "dpi": 60}
+    of = {"group": "AD", "n_subjects": 12, "n_scans": 24, "settings": {"methods": {}}}
+    caption = truth.draw_truth_scores(scores, tmp_path / "t", **of, **how)
+    assert "the structure whose volume defines the classes, the temporal horn" in caption
+    assert "Filled dots: temporal horn detected (Occlusion)" in caption and "planted" not in caption
+    caption = truth.draw_truth_map(path, t1, tmp_path / "m", threshold=0.02, slices_mm=(0,), **how)
+    assert "Nobody has a disease" in caption and "planted" not in caption
+    maps, how = {"occlusion": brain["paths"]["occlusion"]}, how | {"slices_mm": (0,), "truth": scores}
+    caption = relevance.draw_group_maps(maps, t1, tmp_path / "g", log_jacobian_path=path, **of, **how)
+    assert "First column: the temporal horn, whose volume defines the classes" in caption
+
+
 def test_agreement_is_over_scaled_maps_and_regions(brain, tmp_path):
     methods = {name: brain["arrays"][name] for name in ("occlusion", "grad_cam")}
     _, distances = truth_and_distances(brain, methods)
@@ -293,66 +285,6 @@ def test_the_figure_of_the_baseline_says_what_its_maps_are(brain, tmp_path):
     several = BASELINE_CARD | {"baseline": {"kind": "linear_svm"}, "channels": ["t1", "log_jacobian"]}
     caption = baseline.draw_baseline_map(maps, brain["paths"]["t1"], tmp_path / "r", card=several, **options)
     assert "linear SVM of regional means" in caption and "Both are summed over channels, scaled" in caption
-
-
-def test_slices_lie_and_are_labelled_where_the_affine_says(brain):
-    grid = brain["grid"]
-    x_of = grid.affine[:3, 3] + np.diag(grid.affine)[:3] * 10
-    for axis, millimetres in enumerate(x_of):
-        assert slices.slice_index(grid.affine, axis, millimetres + 2.9, grid.shape[axis]) == 10
-        assert slices.slice_label(grid.affine, axis, 10) == f"{'xyz'[axis]} = {millimetres:g} mm"
-    with pytest.raises(InputError, match="outside the image along y"):
-        slices.slice_index(grid.affine, 1, 500, grid.shape[1])
-
-
-def test_the_labels_stand_in_the_figure(brain, tmp_path):
-    maps = {"occlusion": brain["paths"]["occlusion"]}
-    options = {"group": "AD", "n_subjects": 1, "n_scans": 1, "settings": SETTINGS, "simulated": False}
-    relevance.draw_group_maps(maps, brain["paths"]["t1"], tmp_path / "m", slices_mm=(-29, 2), **options)
-    text = (tmp_path / "m.svg").read_text(encoding="utf-8")
-    # The 6 mm grid has slices at -30 and 0 mm: what is drawn is what is written.
-    assert ">y = -30 mm<" in text and ">y = 0 mm<" in text and "-29 mm" not in text
-
-
-def test_left_is_left_and_up_is_up():
-    data = np.zeros((4, 3, 5))
-    data[0, 1, 4] = 1  # left, superior
-    assert slices.take_slice(data, 1, 1)[0, 0] == 1
-    assert slices.take_slice(data, 1, 1).shape == (5, 4)
-
-
-def test_an_image_stored_the_other_way_round_is_drawn_alike(brain, tmp_path):
-    data, affine = slices.load_canonical(brain["paths"]["occlusion"])
-    flip = np.diag([-1.0, 1, 1, 1])
-    flip[0, 3] = data.shape[0] - 1
-    save_image(tmp_path / "las.nii.gz", data[::-1], affine @ flip)
-    turned, turned_affine = slices.load_canonical(tmp_path / "las.nii.gz")
-    np.testing.assert_array_equal(turned, data)
-    np.testing.assert_allclose(turned_affine, affine)
-
-
-def test_the_scale_leaves_the_anatomy_visible():
-    values = np.random.default_rng(0).normal(size=(20, 20, 20))
-    scale = slices.colour_scale(values, np.ones_like(values, bool))
-    assert (values > scale.low).mean() == pytest.approx(0.10, abs=0.01)
-    assert (values > scale.high).mean() == pytest.approx(0.002, abs=0.001)
-    assert slices.colour_scale(-np.abs(values), np.ones_like(values, bool)) is None
-    # One constant patch, as area occlusion gives it: shown whole.
-    patch = np.zeros((10, 10, 10))
-    patch[:4] = 0.5
-    assert slices.colour_scale(patch, np.ones_like(patch, bool)) == slices.Scale(0.0, 0.5)
-
-
-def test_a_map_on_another_grid_is_interpolated_at_the_points_of_the_template(tmp_path):
-    """Against scipy at the millimetres of each voxel; a map on the same grid is not touched."""
-    coarse, fine = np.diag([4.0, 4, 4, 1]), np.diag([1.0, 1, 1, 1])
-    coarse[:3, 3], fine[:3, 3] = (-10, -8, -6), (-9, -7, -5)
-    values, shape = np.random.default_rng(1).random((7, 6, 5)).astype(np.float32), (20, 18, 14)
-    save_image(tmp_path / "map.nii.gz", values, coarse)
-    where = (np.indices(shape).reshape(3, -1) + fine[:3, 3:] - coarse[:3, 3:]) / 4
-    expected = ndimage.map_coordinates(values, where, order=1, mode="constant").reshape(shape)
-    np.testing.assert_allclose(slices.on_grid(tmp_path / "map.nii.gz", shape, fine), expected, atol=1e-5)
-    assert np.array_equal(slices.on_grid(tmp_path / "map.nii.gz", values.shape, coarse), values)
 
 
 def test_patients_maps_stand_beside_what_was_planted_with_their_verdicts(brain, tmp_path):

@@ -203,3 +203,18 @@ def test_the_baseline_is_described_and_cited_where_there_is_one(evaluation, mode
     assert [part for part in absent if part in text] == []
     for name in ("Bron", "Haufe"):
         assert (f"{name} " in works) == (name in parts or any(name in part for part in parts))
+
+
+def test_methods_text_of_classes_by_the_volume_of_a_structure():
+    """Nobody is ill, and nothing was planted."""
+    evaluation = CONFIG["evaluation"] | {"shuffled": 19}
+    settings = CONFIG | {"simulation": {"signal": "temporal_horn", "effect": 0}, "evaluation": evaluation}
+    text = " ".join(methods_text(settings, **PEOPLE | {"simulated": True}))
+    assert (
+        "Nobody has a disease. A subject was classed as small or large by whether the volume of one structure" in text
+    )
+    assert "(temporal horn), relative to head size and age, lies below the median" in text
+    assert "A method detected the temporal horn if p" in text and "counts as part of the structure if" in text
+    assert "planted" not in text and "atrophy" not in text
+    assert "Siegel" in " ".join(work for work, _ in choose_citations(settings, simulated=True))
+    assert "Siegel" not in " ".join(work for work, _ in choose_citations(CONFIG, simulated=True))

@@ -130,3 +130,14 @@ def test_with_draws_only_regions_beyond_shuffled_diagnoses_are_named(metrics):
     )
     few = second(18, occlusion=[0.6, 0.06, 0.06, 0.1, 0.06])
     assert few == "In AD scans, the regions most enriched in relevance were a, b and c (occlusion)."
+
+
+def test_sentences_of_classes_by_the_volume_of_a_structure_name_it(metrics):
+    how = {"simulated": True, "classes": CLASSES, "planted": "temporal_horn"}
+    _, second, third = three_sentences(metrics, truth_table(), **how)
+    assert second.startswith("The temporal horn was detected by occlusion (0.80, ") and third.startswith("It was not")
+    _, second, _ = three_sentences(metrics, truth_table(verdict="not detected"), **how)
+    assert second.startswith("No method detected the temporal horn: none ranked its regions")
+    _, second, _ = three_sentences(metrics, truth_table(verdict="no verdict"), **how)
+    assert second.startswith("Agreement with the structure that defines the classes, the temporal horn, values:")
+    assert "planted" not in second and "atrophy" not in second
