@@ -1,19 +1,37 @@
 """Aggregate relevance by atlas region and group of scans, and compare it with that of shuffled diagnoses."""
 
 from voxelwhy.evaluation.draws import compare_regions, join_folds
+from voxelwhy.evaluation.people import join_properties, known_columns
 from voxelwhy.heatmaps.groups import Groups
-from voxelwhy.io.tables import ATLAS, REGIONS, RELEVANCE, SHUFFLED, read_pieces, read_table, write_table
+from voxelwhy.io.tables import ATLAS, REGIONS, RELEVANCE, SELECTED, SHUFFLED, read_pieces, read_table, write_table
+from voxelwhy.io.trust_tables import CLASS_REGIONS
 from voxelwhy.jobs.doors import door
 from voxelwhy.regions.aggregate import aggregate_regions
+from voxelwhy.regions.class_regions import compare_classes, subjects_by_region
 
 with door(snakemake) as job:
     groups = Groups(*(job.settings[name] for name in ("classes", "judged", "target")))
-    regions = aggregate_regions(
-        read_pieces(job.input.relevance, RELEVANCE),
-        read_table(job.input.regions, ATLAS),
-        groups,
-    )
+    atlas = read_table(job.input.regions, ATLAS)
+    regions = aggregate_regions(read_pieces(job.input.relevance, RELEVANCE), atlas, groups)
     tables = [read_table(path, SHUFFLED) for path in job.input.shuffled]
     draws = join_folds(tables)[job.wildcards.method] if tables else None
     regions = compare_regions(regions, draws, group=groups.classes["positive"])
     write_table(regions, job.output.regions, REGIONS)
+    positive, selected = groups.classes["positive"], read_table(job.input.selected, SELECTED)
+    people, enrichment = subjects_by_region(
+        read_pieces(job.input.relevance, RELEVANCE), atlas["region_id"], target=positive
+    )
+    if job.settings["target"] != "positive":  # maps of patients and of controls answer different questions
+        people, enrichment = people.iloc[:0], enrichment[:0]
+    properties = join_properties(selected[["scan_id", "subject_id"]], selected)
+    people = people.merge(properties.groupby("subject_id")[["age", "female"]].mean(), on="subject_id", how="left")
+    classes = compare_classes(
+        people,
+        enrichment,
+        atlas,
+        classes=groups.classes,
+        covariates=people[known_columns(people, ("age", "female"))],
+        n_permutations=job.settings["permutations"],
+        seed=job.settings["seed"],
+    )
+    write_table(classes, job.output.classes, CLASS_REGIONS)

@@ -2,9 +2,13 @@
 
 import pandas as pd
 
+from voxelwhy.evaluation.clinical import assess_scores, clinical_curves
 from voxelwhy.evaluation.difference import compare_models
 from voxelwhy.evaluation.metrics import roc_band, score_predictions
-from voxelwhy.io.tables import DIFFERENCES, METRICS, PREDICTIONS, ROC, read_table, write_table
+from voxelwhy.evaluation.people import join_people, join_properties
+from voxelwhy.evaluation.shortcuts import audit_shortcuts
+from voxelwhy.io.tables import DIFFERENCES, FOLDS, METRICS, PREDICTIONS, ROC, SELECTED, read_table, write_table
+from voxelwhy.io.trust_tables import CLINICAL, CLINICAL_CURVES, SHORTCUTS
 from voxelwhy.jobs.doors import door
 
 with door(snakemake) as job:
@@ -18,3 +22,11 @@ with door(snakemake) as job:
     n_bootstrap = job.settings["bootstrap"]
     bands = [roc_band(own, model=model, n_bootstrap=n_bootstrap, **how) for model, own in models.items()]
     write_table(pd.concat(bands, ignore_index=True), job.output.roc, ROC)
+    selected, folds = read_table(job.input.selected, SELECTED), read_table(job.input.folds, FOLDS)
+    people = join_people(cnn, selected)
+    asked = {"classes": how["classes"], "prevalence": job.settings["prevalence"]}
+    write_table(assess_scores(people, **asked), job.output.clinical, CLINICAL)
+    write_table(clinical_curves(people, **asked), job.output.curves, CLINICAL_CURVES)
+    # On another cohort nothing was trained, so the properties alone have nothing to learn from.
+    sides = join_properties(folds, selected) if (folds["side"] == "train").any() else None
+    write_table(audit_shortcuts(people, sides=sides, **permuted, **how), job.output.shortcuts, SHORTCUTS)

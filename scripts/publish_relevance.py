@@ -13,6 +13,7 @@ from voxelwhy.io.tables import (
     TRUTH,
     read_table,
 )
+from voxelwhy.io.trust_tables import CLASS_REGIONS
 from voxelwhy.jobs.doors import door
 from voxelwhy.report.relevance_tables import (
     publish_agreement,
@@ -22,6 +23,7 @@ from voxelwhy.report.relevance_tables import (
     publish_truth,
     publish_truth_regions,
 )
+from voxelwhy.report.trust import publish_class_regions
 
 
 def publish_own(job, out, settings):
@@ -34,6 +36,9 @@ def publish_own(job, out, settings):
     for group in settings["classes"].values():
         how = {key: settings[key] for key in ("atlas", "top", "of")}
         publish_regions(tables, out[f"regions_{group}"], group=group, settings=heatmaps, **how)
+    of = {m: read_table(p, CLASS_REGIONS) for m, p in zip(heatmaps["methods"], job.input.class_regions, strict=True)}
+    how = {key: settings[key] for key in ("classes", "atlas", "of", "top")}
+    publish_class_regions(of, out["class_regions"], **how)
     if job.input.truth:
         truth = read_table(job.input.truth[0], TRUTH)
         publish_truth(truth, out["truth"], group=positive, settings=heatmaps, planted=settings["planted"], **patients)

@@ -4,6 +4,9 @@ Evaluation: how accurate the network is, how far the heatmaps agree, and whether
 IN   predictions of the folds and of the baseline; mean maps by method; for the embedded cohort its truth
 OUT  splits/<split>/evaluation/metrics.tsv, roc.tsv    accuracy and AUC (within folds, and pooled) by subject and by scan
      splits/<split>/evaluation/difference.tsv          the network compared with the baseline
+     splits/<split>/trust/clinical.tsv                 calibration, operating points, net benefit, strata
+     splits/<split>/trust/shortcuts.tsv                what else the score follows
+     splits/<split>/trust/trust.tsv                    how far to trust the study, one row for each answer
      splits/<split>/evaluation/agreement.tsv           distances and rank correlations of mean maps
      splits/<split>/shuffled/fold-<k>/<n>-of-<N>.tsv   relevance of networks trained on shuffled diagnoses, part of the draws
      splits/<split>/evaluation/truth.tsv               each method against the planted disease (simulated cohorts only)
@@ -32,14 +35,19 @@ rule evaluate_predictions:
     input:
         cnn=study.predictions,
         baseline="<results>/splits/{split}/baseline/predictions.tsv",
+        selected=selected_of,
+        folds="<results>/splits/{split}/folds.tsv",
     output:
         metrics="<results>/splits/{split}/evaluation/metrics.tsv",
         difference="<results>/splits/{split}/evaluation/difference.tsv",
         roc="<results>/splits/{split}/evaluation/roc.tsv",
+        clinical="<results>/splits/{split}/trust/clinical.tsv",
+        curves="<results>/splits/{split}/trust/clinical_curves.tsv",
+        shortcuts="<results>/splits/{split}/trust/shortcuts.tsv",
     group:
         "results_{split}"
     params:
-        settings=facts("classes", "bootstrap", "permutations", "seed"),
+        settings=facts("classes", "bootstrap", "permutations", "seed", "prevalence"),
     script:
         "../../scripts/evaluate_predictions.py"
 
@@ -134,8 +142,12 @@ rule summarise:
         difference=study.difference,
         regions=study.regions,
         truth=study.truth,
+        clinical=study.of_trust("clinical"),
+        shortcuts=study.of_trust("shortcuts"),
+        class_regions=study.class_regions,
     output:
         summary="<results>/splits/{split}/evaluation/summary.json",
+        trust="<results>/splits/{split}/trust/trust.tsv",
     wildcard_constraints:
         split=one_of(study.own_splits),
     group:

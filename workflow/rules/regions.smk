@@ -5,6 +5,7 @@ IN   splits/<split>/heatmaps/<method>/relevance.tsv
      splits/<split>/shuffled/                    relevance of networks trained on shuffled diagnoses, if there are any
 OUT  atlas/labels.nii.gz, regions.tsv            the atlas on the study's grid
      splits/<split>/regions/<method>.tsv         means over subjects with intervals, ranks, and z and p, by group
+     splits/<split>/trust/class_regions/<method>.tsv    patients against controls, beyond chance
 """
 
 
@@ -35,11 +36,13 @@ rule aggregate_regions:
         relevance="<results>/splits/{split}/heatmaps/{method}/relevance.tsv",
         regions="<results>/atlas/regions.tsv",
         shuffled=once_read(ask.shuffled_parts),
+        selected=selected_of,
     output:
         regions="<results>/splits/{split}/regions/{method}.tsv",
+        classes="<results>/splits/{split}/trust/class_regions/{method}.tsv",
     group:
         "results_{split}"
     params:
-        settings=facts("classes", "judged", "target"),
+        settings=facts("classes", "judged", "target", "permutations", "seed"),
     script:
         "../../scripts/aggregate_regions.py"

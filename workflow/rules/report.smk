@@ -117,12 +117,13 @@ rule draw_regions:
     """Draw the regions with the most relevance, by method, with intervals."""
     input:
         regions=study.regions,
+        class_regions=study.class_regions,
     output:
         **figures("splits/{split}/figures", shown.figures["regions"], "regions"),
     group:
         "results_{split}"
     params:
-        settings=facts("heatmaps", "atlas", "top", "dpi", "simulated", "of"),
+        settings=facts("heatmaps", "atlas", "top", "dpi", "simulated", "of", "classes", "n_models"),
     script:
         "../../scripts/draw_regions.py"
 
@@ -136,6 +137,9 @@ if study.accuracy:
             roc="<results>/splits/{split}/evaluation/roc.tsv",
             predictions=study.predictions,
             histories=study.histories,
+            clinical="<results>/splits/{split}/trust/clinical.tsv",
+            curves="<results>/splits/{split}/trust/clinical_curves.tsv",
+            shortcuts="<results>/splits/{split}/trust/shortcuts.tsv",
         output:
             **figures("splits/{split}/figures", shown.figures["performance"], "performance"),
         wildcard_constraints:
@@ -194,6 +198,9 @@ rule publish_tables:
         table1="<results>/splits/{split}/table1.tsv",
         metrics=study.metrics,
         difference=study.difference,
+        clinical=study.of_trust("clinical"),
+        shortcuts=study.of_trust("shortcuts"),
+        trust="<results>/splits/{split}/trust/trust.tsv",
     output:
         **tables("splits/{split}/tables", shown.split_tables),
     group:
@@ -223,6 +230,7 @@ rule publish_relevance:
         groups=study.groups,
         truth=study.truth,
         truth_regions=study.truth_regions,
+        class_regions=study.class_regions,
     output:
         **tables("splits/{split}/tables", shown.relevance_tables),
     wildcard_constraints:

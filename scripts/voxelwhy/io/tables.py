@@ -6,6 +6,7 @@ import pandas as pd
 import pandera.pandas as pa
 
 from voxelwhy.errors import InputError
+from voxelwhy.io.columns import fraction, real, schema, text, whole
 
 SIDES = ("train", "validation", "test")
 #: A test against shuffled diagnoses has a verdict from this number of draws: with fewer, p cannot be 0.05 or less.
@@ -13,242 +14,222 @@ LEAST_DRAWS = 19
 BASELINE_MAPS = ("weights", "pattern")
 
 
-def _text(**options):
-    return pa.Column(str, coerce=True, **options)
-
-
-def _real(**options):
-    return pa.Column(float, coerce=True, **options)
-
-
-def _whole(**options):
-    return pa.Column(int, coerce=True, **options)
-
-
-def _fraction(**options):
-    return _real(checks=pa.Check.in_range(0, 1), **options)
-
-
-def _schema(columns, unique=None):
-    return pa.DataFrameSchema(columns, strict=True, ordered=True, unique=unique)
-
-
 _SCAN = {
-    "scan_id": _text(unique=True, checks=pa.Check.str_matches(r"^[A-Za-z0-9_.+-]+$")),
-    "subject_id": _text(),
-    "session": _text(nullable=True),
-    "label": _text(),
-    "age": _real(nullable=True, checks=pa.Check.in_range(0, 130)),
-    "sex": _text(nullable=True, checks=pa.Check.isin(["F", "M"])),
-    "scan_date": _text(nullable=True),
-    "image_id": _text(nullable=True),
-    "path": _text(),
+    "scan_id": text(unique=True, checks=pa.Check.str_matches(r"^[A-Za-z0-9_.+-]+$")),
+    "subject_id": text(),
+    "session": text(nullable=True),
+    "label": text(),
+    "age": real(nullable=True, checks=pa.Check.in_range(0, 130)),
+    "sex": text(nullable=True, checks=pa.Check.isin(["F", "M"])),
+    "scan_date": text(nullable=True),
+    "image_id": text(nullable=True),
+    "path": text(),
 }
 _DROPPED = {
-    "table": _text(nullable=True),
+    "table": text(nullable=True),
     "row": pa.Column("Int64", coerce=True, nullable=True, checks=pa.Check.ge(2)),
-    "scan_id": _text(nullable=True),
-    "subject_id": _text(nullable=True),
-    "session": _text(nullable=True),
-    "label": _text(nullable=True),
-    "reason": _text(),
-    "detail": _text(nullable=True),
+    "scan_id": text(nullable=True),
+    "subject_id": text(nullable=True),
+    "session": text(nullable=True),
+    "label": text(nullable=True),
+    "reason": text(),
+    "detail": text(nullable=True),
 }
 
 #: One row for each scan that the study may use; `path` is absolute or relative to the working directory.
-SCANS = _schema(_SCAN)
+SCANS = schema(_SCAN)
 #: One row for each entry of the source that is not used. `table` is the file of the entry and `row` its line (the
 #: header is line 1); both are empty if the source has no table and its entries are files.
-DROPPED = _schema(_DROPPED)
+DROPPED = schema(_DROPPED)
 #: Scans on the template grid. `t1` is the registered image, `voxel_hash` the hash of the voxels of the original scan,
 #: `t1_hash` that of the registered image, `maps_hash` that of the images derived from the registration, if any.
-SELECTED = _schema(
+SELECTED = schema(
     _SCAN
     | {
-        "t1": _text(),
-        "voxel_hash": _text(checks=pa.Check.str_length(64, 64)),
-        "t1_hash": _text(checks=pa.Check.str_length(64, 64)),
-        "maps_hash": _text(nullable=True, checks=pa.Check.str_length(64, 64)),
-        "correlation_brain": _real(nullable=True),
-        "mask_dice": _fraction(nullable=True),
-        "jacobian_min": _real(nullable=True),
-        "jacobian_max": _real(nullable=True),
+        "t1": text(),
+        "voxel_hash": text(checks=pa.Check.str_length(64, 64)),
+        "t1_hash": text(checks=pa.Check.str_length(64, 64)),
+        "maps_hash": text(nullable=True, checks=pa.Check.str_length(64, 64)),
+        "correlation_brain": real(nullable=True),
+        "mask_dice": fraction(nullable=True),
+        "jacobian_min": real(nullable=True),
+        "jacobian_max": real(nullable=True),
     }
 )
 #: Results of a batch of registrations, one row for each scan. `key` identifies scan, settings and code; it is also in
 #: quality.json, and empty for a scan that cannot be read.
-REGISTERED = _schema(
+REGISTERED = schema(
     {
-        "scan_id": _text(unique=True),
-        "status": _text(checks=pa.Check.isin(["ok", "failed"])),
-        "key": _text(nullable=True),
+        "scan_id": text(unique=True),
+        "status": text(checks=pa.Check.isin(["ok", "failed"])),
+        "key": text(nullable=True),
     }
 )
 #: Everything that the study does not use: dropped rows and scans that could not be registered.
-EXCLUDED = _schema({"stage": _text(checks=pa.Check.isin(["parse_tables", "register_scan", "select_scans"]))} | _DROPPED)
+EXCLUDED = schema({"stage": text(checks=pa.Check.isin(["parse_tables", "register_scan", "select_scans"]))} | _DROPPED)
 #: One row for each fold and scan. `fold` counts from 0.
-FOLDS = _schema(
+FOLDS = schema(
     {
-        "fold": _whole(checks=pa.Check.ge(0)),
-        "side": _text(checks=pa.Check.isin(SIDES)),
-        "scan_id": _text(),
-        "subject_id": _text(),
-        "label": _text(),
+        "fold": whole(checks=pa.Check.ge(0)),
+        "side": text(checks=pa.Check.isin(SIDES)),
+        "scan_id": text(),
+        "subject_id": text(),
+        "label": text(),
     },
     unique=["fold", "scan_id"],
 )
 #: Table 1, one row for each fold ("all" or its number), side and class. `age` is "mean (SD)" or "n/a", over subjects.
-TABLE1 = _schema(
+TABLE1 = schema(
     {
-        "fold": _text(),
-        "side": _text(checks=pa.Check.isin(["all", *SIDES])),
-        "class": _text(),
-        "subjects": _whole(),
-        "scans": _whole(),
-        "age": _text(),
-        "age_known": _whole(),
-        "female": _whole(),
-        "male": _whole(),
-        "sex_unknown": _whole(),
+        "fold": text(),
+        "side": text(checks=pa.Check.isin(["all", *SIDES])),
+        "class": text(),
+        "subjects": whole(),
+        "scans": whole(),
+        "age": text(),
+        "age_known": whole(),
+        "female": whole(),
+        "male": whole(),
+        "sex_unknown": whole(),
     },
     unique=["fold", "side", "class"],
 )
 #: One row for each training (`member`, from 0; several if training.seeds is above 1) and epoch, counted from 1.
 #: Validation columns are empty if there are no validation scans.
-HISTORY = _schema(
+HISTORY = schema(
     {
-        "member": _whole(checks=pa.Check.ge(0)),
-        "epoch": _whole(checks=pa.Check.ge(1)),
-        "train_loss": _real(),
-        "train_accuracy": _fraction(),
-        "validation_loss": _real(nullable=True),
-        "validation_accuracy": _fraction(nullable=True),
+        "member": whole(checks=pa.Check.ge(0)),
+        "epoch": whole(checks=pa.Check.ge(1)),
+        "train_loss": real(),
+        "train_accuracy": fraction(),
+        "validation_loss": real(nullable=True),
+        "validation_accuracy": fraction(nullable=True),
     },
     unique=["member", "epoch"],
 )
 #: Out-of-sample predictions, one row for each fold and test scan; `probability` is that of the positive class.
-PREDICTIONS = _schema(
+PREDICTIONS = schema(
     {
-        "fold": _whole(),
-        "scan_id": _text(),
-        "subject_id": _text(),
-        "label": _text(),
-        "logit_negative": _real(),
-        "logit_positive": _real(),
-        "probability": _fraction(),
+        "fold": whole(),
+        "scan_id": text(),
+        "subject_id": text(),
+        "label": text(),
+        "logit_negative": real(),
+        "logit_positive": real(),
+        "probability": fraction(),
     },
     unique=["fold", "scan_id"],
 )
 #: The regions of the atlas on the study's grid.
-ATLAS = _schema(
+ATLAS = schema(
     {
-        "region_id": _whole(unique=True, checks=pa.Check.ge(1)),
-        "region": _text(unique=True),
-        "voxels": _whole(checks=pa.Check.ge(1)),
-        "volume_mm3": _real(checks=pa.Check.gt(0)),
+        "region_id": whole(unique=True, checks=pa.Check.ge(1)),
+        "region": text(unique=True),
+        "voxels": whole(checks=pa.Check.ge(1)),
+        "volume_mm3": real(checks=pa.Check.gt(0)),
     }
 )
 #: One row for each map and region: `total` is the sum of relevance divided by the sum of absolute relevance of the map,
 #: `share` the fraction of its positive relevance (0 to 1), `enrichment` that share divided by the region's share of the
 #: volume. `target` is the class that the map explains.
-RELEVANCE = _schema(
+RELEVANCE = schema(
     {
-        "scan_id": _text(),
-        "subject_id": _text(),
-        "label": _text(),
-        "fold": _whole(),
-        "target": _text(),
-        "probability": _fraction(),
-        "region_id": _whole(),
-        "region": _text(),
-        "total": _real(),
-        "share": _real(nullable=True),
-        "enrichment": _real(nullable=True),
+        "scan_id": text(),
+        "subject_id": text(),
+        "label": text(),
+        "fold": whole(),
+        "target": text(),
+        "probability": fraction(),
+        "region_id": whole(),
+        "region": text(),
+        "total": real(),
+        "share": real(nullable=True),
+        "enrichment": real(nullable=True),
     },
     unique=["scan_id", "fold", "target", "region_id"],
 )
 #: One row for each group and region: means over subjects with intervals, which are empty below 8 subjects; rank 1 is
 #: the largest enrichment. Regions of the positive class are compared with networks trained on shuffled diagnoses, if
 #: there are any; `p_family` corrects over the regions.
-REGIONS = _schema(
+REGIONS = schema(
     {
-        "group": _text(),
-        "region_id": _whole(),
-        "region": _text(),
-        "n_subjects": _whole(),
-        "n_scans": _whole(),
-        "volume_mm3": _real(),
+        "group": text(),
+        "region_id": whole(),
+        "region": text(),
+        "n_subjects": whole(),
+        "n_scans": whole(),
+        "volume_mm3": real(),
     }
     | {
-        f"{figure}{end}": _real(nullable=True)
+        f"{figure}{end}": real(nullable=True)
         for figure in ("enrichment", "share", "total")
         for end in ("", "_low", "_high")
     }
-    | {"rank": _whole(), "n_shuffled": _whole()}
-    | {name: _real(nullable=True) for name in ("shuffled_mean", "shuffled_sd", "z", "p", "p_family")},
+    | {"rank": whole(), "n_shuffled": whole()}
+    | {name: real(nullable=True) for name in ("shuffled_mean", "shuffled_sd", "z", "p", "p_family")},
     unique=["group", "region_id"],
 )
 #: One row for each imported map and region, as RELEVANCE for a scan; a mean map has no interval over subjects.
-IMPORTED = _schema(
+IMPORTED = schema(
     {
-        "name": _text(),
-        "group": _text(),
-        "region_id": _whole(),
-        "region": _text(),
-        "volume_mm3": _real(),
-        "total": _real(),
-        "share": _real(nullable=True),
-        "enrichment": _real(nullable=True),
-        "rank": _whole(),
+        "name": text(),
+        "group": text(),
+        "region_id": whole(),
+        "region": text(),
+        "volume_mm3": real(),
+        "total": real(),
+        "share": real(nullable=True),
+        "enrichment": real(nullable=True),
+        "rank": whole(),
     },
     unique=["name", "group", "region_id"],
 )
 #: One row for each model, level (subject or scan), fold ("all" or its number) and metric. `p` is that of the
 #: permutation test against chance, at the level "subject" and for all folds; sensitivity and specificity have none.
 #: `auc` is within folds and `auc_pooled` over pairs of all folds; they are equal in a single fold.
-METRICS = _schema(
+METRICS = schema(
     {
-        "model": _text(),
-        "level": _text(checks=pa.Check.isin(["scan", "subject"])),
-        "fold": _text(),
-        "metric": _text(),
-        "value": _real(nullable=True),
-        "low": _real(nullable=True),
-        "high": _real(nullable=True),
-        "p": _fraction(nullable=True),
-        "n_scans": _whole(),
-        "n_subjects": _whole(),
+        "model": text(),
+        "level": text(checks=pa.Check.isin(["scan", "subject"])),
+        "fold": text(),
+        "metric": text(),
+        "value": real(nullable=True),
+        "low": real(nullable=True),
+        "high": real(nullable=True),
+        "p": fraction(nullable=True),
+        "n_scans": whole(),
+        "n_subjects": whole(),
     }
 )
 #: The network compared with the baseline, by subject and over all folds: one row for each metric. `low` and `high`
 #: are the limits of `difference`, network minus baseline.
-DIFFERENCES = _schema(
+DIFFERENCES = schema(
     {
-        "metric": _text(unique=True, checks=pa.Check.isin(["auc", "auc_pooled", "accuracy"])),
-        "network": _fraction(nullable=True),
-        "baseline": _fraction(nullable=True),
-        "difference": _real(nullable=True),
-        "low": _real(nullable=True),
-        "high": _real(nullable=True),
-        "p": _fraction(nullable=True),
-        "n_subjects": _whole(),
-        "test": _text(),
+        "metric": text(unique=True, checks=pa.Check.isin(["auc", "auc_pooled", "accuracy"])),
+        "network": fraction(nullable=True),
+        "baseline": fraction(nullable=True),
+        "difference": real(nullable=True),
+        "low": real(nullable=True),
+        "high": real(nullable=True),
+        "p": fraction(nullable=True),
+        "n_subjects": whole(),
+        "test": text(),
     }
 )
 #: Comparison of mean maps: of the two classes by one method (`comparison` "classes", `first` equals `second`), or of
 #: two methods in one group. `distance` is Euclidean over brain voxels, of raw maps or of maps scaled to a sum of
 #: |values| of 1; `spearman` is over voxels or, with the scaling "enrichment", over regions; `n` counts these.
-AGREEMENT = _schema(
+AGREEMENT = schema(
     {
-        "comparison": _text(checks=pa.Check.isin(["classes", "methods"])),
-        "scaling": _text(checks=pa.Check.isin(["raw", "scaled", "enrichment"])),
-        "group": _text(),
-        "first": _text(),
-        "second": _text(),
-        "distance": _real(nullable=True),
-        "spearman": _real(nullable=True),
-        "over": _text(checks=pa.Check.isin(["voxels", "regions"])),
-        "n": _whole(),
+        "comparison": text(checks=pa.Check.isin(["classes", "methods"])),
+        "scaling": text(checks=pa.Check.isin(["raw", "scaled", "enrichment"])),
+        "group": text(),
+        "first": text(),
+        "second": text(),
+        "distance": real(nullable=True),
+        "spearman": real(nullable=True),
+        "over": text(checks=pa.Check.isin(["voxels", "regions"])),
+        "n": whole(),
     },
     unique=["comparison", "scaling", "group", "first", "second"],
 )
@@ -257,123 +238,100 @@ AGREEMENT = _schema(
 #: minus the `threshold`. Columns with `change` count any change, gains of volume among them. `null_95` and `p_regions`
 #: come from permutations of the regions; `shuffled_…`, `z`, `p` and `p_family` from networks trained on shuffled
 #: diagnoses, if there are any.
-TRUTH = _schema(
+TRUTH = schema(
     {
-        "method": _text(unique=True),
-        "region_auprc": _real(nullable=True),
-        "region_chance": _real(nullable=True),
-        "region_ndcg": _real(nullable=True),
-        "ndcg_chance": _real(nullable=True),
-        "region_spearman": _real(nullable=True),
-        "spearman_chance": _real(nullable=True),
-        "voxel_auprc": _real(nullable=True),
-        "voxel_chance": _fraction(),
-        "voxel_ndcg": _real(nullable=True),
-        "voxel_ndcg_chance": _real(nullable=True),
-        "share_inside": _real(nullable=True),
-        "share_chance": _fraction(),
-        "change_auprc": _real(nullable=True),
-        "change_chance": _real(nullable=True),
-        "change_voxel_auprc": _real(nullable=True),
-        "change_voxel_chance": _fraction(),
-        "null_95": _real(nullable=True),
-        "p_regions": _real(nullable=True),
-        "n_shuffled": _whole(),
-        "shuffled_auprc": _real(nullable=True),
-        "shuffled_sd": _real(nullable=True),
-        "shuffled_low": _real(nullable=True),
-        "shuffled_high": _real(nullable=True),
-        "z": _real(nullable=True),
-        "p": _real(nullable=True),
-        "p_family": _real(nullable=True),
-        "verdict": _text(checks=pa.Check.isin(["detected", "not detected", "no verdict"])),
-        "n_regions": _whole(),
-        "n_truth_regions": _whole(),
-        "n_changed_regions": _whole(),
-        "n_voxels": _whole(),
-        "n_truth_voxels": _whole(),
-        "threshold": _real(),
-        "n_permutations": _whole(),
+        "method": text(unique=True),
+        "region_auprc": real(nullable=True),
+        "region_chance": real(nullable=True),
+        "region_ndcg": real(nullable=True),
+        "ndcg_chance": real(nullable=True),
+        "region_spearman": real(nullable=True),
+        "spearman_chance": real(nullable=True),
+        "voxel_auprc": real(nullable=True),
+        "voxel_chance": fraction(),
+        "voxel_ndcg": real(nullable=True),
+        "voxel_ndcg_chance": real(nullable=True),
+        "share_inside": real(nullable=True),
+        "share_chance": fraction(),
+        "change_auprc": real(nullable=True),
+        "change_chance": real(nullable=True),
+        "change_voxel_auprc": real(nullable=True),
+        "change_voxel_chance": fraction(),
+        "null_95": real(nullable=True),
+        "p_regions": real(nullable=True),
+        "n_shuffled": whole(),
+        "shuffled_auprc": real(nullable=True),
+        "shuffled_sd": real(nullable=True),
+        "shuffled_low": real(nullable=True),
+        "shuffled_high": real(nullable=True),
+        "z": real(nullable=True),
+        "p": real(nullable=True),
+        "p_family": real(nullable=True),
+        "verdict": text(checks=pa.Check.isin(["detected", "not detected", "no verdict"])),
+        "n_regions": whole(),
+        "n_truth_regions": whole(),
+        "n_changed_regions": whole(),
+        "n_voxels": whole(),
+        "n_truth_voxels": whole(),
+        "threshold": real(),
+        "n_permutations": whole(),
     }
 )
 #: The regional AUPRC of each draw of networks trained on shuffled diagnoses, by method.
-TRUTH_DRAWS = _schema(
-    {"method": _text(), "draw": _whole(), "region_auprc": _real(nullable=True)}, unique=["method", "draw"]
+TRUTH_DRAWS = schema(
+    {"method": text(), "draw": whole(), "region_auprc": real(nullable=True)}, unique=["method", "draw"]
 )
 #: The planted disease in the regions of the scoring atlas: mean log-Jacobian, and relative change of volume (-0.25 is a
 #: loss of a quarter), over the region's brain voxels; whether the region counts as lost or as changed; and the mean
 #: enrichment in scans of the positive class, one row for each method.
-SCORED_REGIONS = _schema(
+SCORED_REGIONS = schema(
     {
-        "region_id": _whole(),
-        "region": _text(),
-        "log_jacobian": _real(),
-        "volume_change": _real(),
+        "region_id": whole(),
+        "region": text(),
+        "log_jacobian": real(),
+        "volume_change": real(),
         "loss": pa.Column(bool, coerce=True),
         "change": pa.Column(bool, coerce=True),
-        "method": _text(),
-        "enrichment": _real(nullable=True),
+        "method": text(),
+        "enrichment": real(nullable=True),
     },
     unique=["region_id", "method"],
 )
 #: Networks trained on shuffled diagnoses: for each fold, draw and method, mean enrichment of the regions over the test
 #: subjects of the fold that are in the positive class by the shuffled diagnoses.
-SHUFFLED = _schema(
+SHUFFLED = schema(
     {
-        "fold": _whole(),
-        "draw": _whole(),
-        "method": _text(),
-        "region_id": _whole(),
-        "enrichment": _real(nullable=True),
-        "n_subjects": _whole(),
+        "fold": whole(),
+        "draw": whole(),
+        "method": text(),
+        "region_id": whole(),
+        "enrichment": real(nullable=True),
+        "n_subjects": whole(),
     },
     unique=["fold", "draw", "method", "region_id"],
 )
 #: Maps of the baseline by region: `enrichment` is the region's share of the map divided by its share of the brain's
 #: voxels, 1 in a flat map, and empty for a region without a voxel inside the brain. Draw 0 is fitted on the true
 #: diagnoses, the others on permuted ones.
-BASELINE_RELEVANCE = _schema(
+BASELINE_RELEVANCE = schema(
     {
-        "draw": _whole(checks=pa.Check.ge(0)),
-        "map": _text(checks=pa.Check.isin(BASELINE_MAPS)),
-        "region_id": _whole(),
-        "enrichment": _real(nullable=True, checks=pa.Check.ge(0)),
+        "draw": whole(checks=pa.Check.ge(0)),
+        "map": text(checks=pa.Check.isin(BASELINE_MAPS)),
+        "region_id": whole(),
+        "enrichment": real(nullable=True, checks=pa.Check.ge(0)),
     },
     unique=["draw", "map", "region_id"],
 )
 #: ROC curve (mean over folds) of a model by subject at fixed false positive rates, with its pointwise bootstrap band.
-ROC = _schema(
+ROC = schema(
     {
-        "model": _text(),
-        "fpr": _fraction(),
-        "tpr": _fraction(nullable=True),
-        "low": _fraction(nullable=True),
-        "high": _fraction(nullable=True),
+        "model": text(),
+        "fpr": fraction(),
+        "tpr": fraction(nullable=True),
+        "low": fraction(nullable=True),
+        "high": fraction(nullable=True),
     },
     unique=["model", "fpr"],
-)
-#: Confounds of a simulated cohort, one row for each, planted (its `strength` is not 0) or not. `measured` is the column
-#: of the manifest from which mean and standard deviation are computed; patients are the scans of Dementia, controls
-#: those of CN. Figures are undefined for too few scans, and `cohens_d` if nothing varies.
-CONFOUNDS = _schema(
-    {"confound": _text(unique=True), "strength": _real(), "unit": _text(), "measured": _text()}
-    | {
-        f"{side}_{figure}": _whole() if figure == "scans" else _real(nullable=True)
-        for side in ("patients", "controls")
-        for figure in ("mean", "sd", "scans")
-    }
-    | {"difference": _real(nullable=True), "cohens_d": _real(nullable=True)}
-)
-#: The planted disease by region of the simulated atrophy: volume changes as fractions (-0.25 is a loss of a quarter).
-#: If the volume of a structure defines the classes, the difference between them; nothing is wanted then.
-TRUTH_REGIONS = _schema(
-    {
-        "region": _text(unique=True),
-        "volume_mm3": _real(),
-        "wanted": _real(nullable=True),
-        "achieved": _real(),
-        "source": _text(),
-    }
 )
 
 

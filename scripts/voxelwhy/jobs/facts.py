@@ -40,6 +40,7 @@ class Facts:
             "unseen": study.accuracy,
             "bootstrap": evaluation["bootstrap"],
             "permutations": evaluation["permutations"],
+            "prevalence": evaluation.get("prevalence"),
             "threshold": evaluation["truth_threshold"],
             "planted": study.planted,
             "atlas": "bilateral " * config["atlas"]["merge_sides"] + config["atlas"]["name"],

@@ -28,16 +28,18 @@ class Outputs:
     def __init__(self, study):
         self.study, groups = study, list(study.classes.values())
         self.figures = {
-            "performance": ["metrics", "roc", "confusion"] * study.accuracy + ["learning_curves"] * (not study.model),
+            "performance": ["metrics", "roc", "confusion"] * study.accuracy
+            + ["learning_curves"] * (not study.model)
+            + ["clinical", "shortcuts"] * study.accuracy,
             "heatmaps": [f"heatmaps_{group}" for group in groups],
             "baseline": ["baseline_map"] * study.accuracy,
-            "regions": [f"regions_{group}" for group in groups],
+            "regions": [*(f"regions_{group}" for group in groups), "class_regions"],
             "agreement": ["agreement", "saturation"],
             "truth": ["truth_map", "truth_scores"] * study.simulated + ["truth_cam"] * study.examines_cam,
         }
         folder = study.path("splits/{split}/evaluation")
         self.cam = {name: f"{folder}/{file}" for name, file in CAM_FILES.items()} if study.examines_cam else {}
-        self.split_tables = ["table1", *["metrics"] * study.accuracy]
+        self.split_tables = ["table1", "trust", *["metrics", "clinical", "shortcuts"] * study.accuracy]
         self.relevance_tables = ["agreement", *self.figures["regions"], *["truth", "truth_regions"] * study.simulated]
         self.baseline_tables = ["baseline_regions"] * study.accuracy
         self.imported_figures = [f"heatmaps_{group}" for group in study.imported_groups]

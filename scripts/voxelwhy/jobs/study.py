@@ -249,6 +249,17 @@ class Study:
         """The accuracy of a split, where there is one."""
         return [self.path(f"splits/{wildcards.split}/evaluation/metrics.tsv")] if self.accuracy else []
 
+    def of_trust(self, name):
+        """A table of the section Trust that rests on accuracy, as a function of wildcards; none without accuracy."""
+        return lambda wildcards: [self.path(f"splits/{wildcards.split}/trust/{name}.tsv")] if self.accuracy else []
+
+    def class_regions(self, wildcards):
+        """Regions whose relevance differs between the classes, by method."""
+        return [
+            self.path(f"splits/{wildcards.split}/trust/class_regions/{method}.tsv")
+            for method in self.methods_of(wildcards.split)
+        ]
+
     def difference(self, wildcards):
         """The comparison of the network with the baseline, where there is an accuracy."""
         return [self.path(f"splits/{wildcards.split}/evaluation/difference.tsv")] if self.accuracy else []

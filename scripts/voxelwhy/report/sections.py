@@ -35,6 +35,11 @@ SECTIONS = {
     ),
     "regions": ("Regions", "Relevance summed over the regions of an atlas."),
     "agreement": ("Agreement", "Distances between the mean maps of the classes, and between those of the methods."),
+    "trust": (
+        "Trust",
+        "How far the numbers and heatmaps above can be trusted in these data. Each answer is one number, with its "
+        "interval or p, and one sentence.",
+    ),
     "truth": (
         "Planted truth",
         "In simulated data the location of the disease is known, and each method is compared with it.",

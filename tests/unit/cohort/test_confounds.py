@@ -25,7 +25,8 @@ from voxelwhy.config import simulation_checks
 from voxelwhy.config.settings import load_settings
 from voxelwhy.errors import ConfigError
 from voxelwhy.evaluation.external.cohort import planted_in_cohort
-from voxelwhy.io.tables import CONFOUNDS, read_table
+from voxelwhy.io.simulation_tables import CONFOUNDS
+from voxelwhy.io.tables import read_table
 from voxelwhy.report.figures.style import new_figure, save_figure
 from voxelwhy.report.methods_text import methods_text
 from voxelwhy.report.page import write_report

@@ -20,7 +20,8 @@ from voxelwhy.cohort.simulation.cohort import simulate_cohort, write_scans
 from voxelwhy.config.settings import load_settings
 from voxelwhy.errors import ConfigError, InputError
 from voxelwhy.io.images import Grid, read_volume
-from voxelwhy.io.tables import TRUTH_REGIONS, read_table
+from voxelwhy.io.simulation_tables import TRUTH_REGIONS
+from voxelwhy.io.tables import read_table
 from voxelwhy.splits.permute import first_ages
 
 

@@ -16,7 +16,8 @@ from voxelwhy.cohort.simulation.plan import TABLE_COLUMNS, plan_cohort, severity
 from voxelwhy.cohort.simulation.scans import SCANNER_MM, head_reach, make_scan, make_world, mean_jacobian
 from voxelwhy.cohort.simulation.signal import class_differences, divide_by_volume
 from voxelwhy.io.images import Grid, save_image
-from voxelwhy.io.tables import CONFOUNDS, TRUTH_REGIONS, write_table
+from voxelwhy.io.simulation_tables import CONFOUNDS, TRUTH_REGIONS
+from voxelwhy.io.tables import write_table
 
 LOG = logging.getLogger(__name__)
 
@@ -37,8 +38,8 @@ def simulate_cohort(
     table_path, manifest_path : path
         The CSV as in a download, and a TSV of what only the simulation knows, such as state, severity and age.
     confounds_path : path
-        TSV of each confound as measured in patients and controls (tables.CONFOUNDS), whether planted or not; in the
-        classes small and large, if the volume of a structure defines them.
+        TSV of each confound as measured in patients and controls (simulation_tables.CONFOUNDS), whether planted or
+        not; in the classes small and large, if the volume of a structure defines them.
     truth_dir : path
         Folder of `log_jacobian.nii.gz` (+ .json), the logarithm of volume relative to the template under the disease at
         severity 1 and the mean over its subtypes, on Grid.icbm(working_mm), and of `regions.tsv`. If the volume of a

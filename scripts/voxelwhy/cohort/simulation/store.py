@@ -17,13 +17,15 @@ log = logging.getLogger(__name__)
 
 #: Increased when the files of an entry, the columns of its tables or the content of its key change.
 FORMAT = 2
-#: Modules in the job's digest that only store and copy a cohort; changes of `tables` are covered by FORMAT.
+#: Modules in the job's digest that only store and copy a cohort; changes of tables are covered by FORMAT.
 BOOKKEEPING = frozenset(
     {
         "voxelwhy.jobs.doors",
         "voxelwhy.io.provenance",
         "voxelwhy.io.store",
         "voxelwhy.cohort.simulation.store",
+        "voxelwhy.io.columns",
+        "voxelwhy.io.simulation_tables",
         "voxelwhy.io.tables",
     }
 )

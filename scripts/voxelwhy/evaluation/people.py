@@ -1,0 +1,82 @@
+"""Scores and properties of people: one row for each subject that a network has classified out of sample."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+#: Properties of a scan that may tell more about the scanner or the person than about the disease, with their names.
+QUALITY = {"correlation_brain": "similarity to the template", "mask_dice": "overlap with the brain mask"}
+
+
+def join_people(predictions, selected):
+    """Join each subject's out-of-sample score with age, sex and the quality of the scans.
+
+    Parameters
+    ----------
+    predictions : DataFrame by tables.PREDICTIONS
+    selected : DataFrame by tables.SELECTED, of the same scans
+
+    Returns
+    -------
+    DataFrame, one row for each subject, label and fold, sorted
+
+    - subject_id, label, fold, probability, and `score`, the difference of the logits: means over the subject's scans
+    - age (years), female (1 or 0), and the columns of QUALITY: means over the scans, NaN where unknown
+    """
+    rows = predictions.assign(score=predictions["logit_positive"] - predictions["logit_negative"])
+    rows = join_properties(rows, selected)
+    values = ["probability", "score", "age", "female", *QUALITY]
+    return rows.groupby(["subject_id", "label", "fold"], as_index=False, sort=True)[values].mean()
+
+
+def join_properties(rows, selected):
+    """Join rows with a scan_id, as of tables.FOLDS, with age, sex (female, 1 or 0) and QUALITY of the scan."""
+    facts = selected[["scan_id", "age", "sex", *QUALITY]].copy()
+    facts["female"] = facts.pop("sex").map({"F": 1.0, "M": 0.0})
+    return rows.merge(facts, on="scan_id", how="left", validate="many_to_one")
+
+
+def standardise_within_folds(people):
+    """Return the score with mean 0 and SD 1 in each fold; NaN in a fold without spread.
+
+    Networks of different folds have outputs with different zeros and scales.
+    """
+    scores = people.groupby("fold")["score"]
+    spread = scores.transform("std")
+    return (people["score"] - scores.transform("mean")) / spread.where(spread > 0)
+
+
+def one_row_each(people):
+    """Keep one row for each subject of one class, with a score that is comparable over folds.
+
+    Scores are standardised within folds. Where several networks classify the same subject (of another study), its
+    scores are averaged, and all subjects are in one fold. Subjects with scans of both classes are left out.
+    """
+    people = people.assign(score=standardise_within_folds(people))
+    people = people[people.groupby("subject_id")["label"].transform("nunique") == 1]
+    if people["subject_id"].duplicated().any():
+        people = people.groupby(["subject_id", "label"], as_index=False, sort=True).mean(numeric_only=True)
+        people = people.assign(fold=0)
+    return people.reset_index(drop=True)
+
+
+def known_columns(people, columns):
+    """Return those of the columns that vary and are known for everybody: only these can be adjusted for."""
+    return [name for name in columns if people[name].notna().all() and people[name].nunique() > 1]
+
+
+def strata(people):
+    """Yield (name, rows) of strata of sex and of age (at the median), where these are known.
+
+    Returns
+    -------
+    list of (str, boolean Series)
+    """
+    found = []
+    if people["female"].notna().any():
+        found += [("female", people["female"] == 1), ("male", people["female"] == 0)]
+    if people["age"].notna().any():
+        middle = float(pd.Series(people["age"]).median())
+        younger = people["age"] < middle
+        found += [(f"younger than {middle:.0f}", younger), (f"{middle:.0f} or older", people["age"].notna() & ~younger)]
+    return found

@@ -1,0 +1,106 @@
+"""Tables of the section Trust: how far a study's accuracy and heatmaps can be trusted; see `io.tables` for others."""
+
+from __future__ import annotations
+
+import pandera.pandas as pa
+
+from voxelwhy.io.columns import fraction, real, schema, text, whole
+
+#: Measures of CLINICAL in their order, with their titles.
+MEASURES = {
+    "calibration_intercept": "calibration in the large",
+    "calibration_slope": "calibration slope",
+    "brier": "Brier score",
+    "sensitivity_90": "sensitivity at 90 % specificity",
+    "specificity_90": "specificity reached there",
+    "sensitivity_95": "sensitivity at 95 % specificity",
+    "specificity_95": "specificity reached there",
+    "net_benefit": "net benefit at the prevalence",
+    "auc": "AUC",
+}
+#: Checks of SHORTCUTS, with what they say.
+CHECKS = {
+    "follows": "the score follows the property within a class",
+    "nuisances_alone": "the properties alone predict the diagnosis",
+    "given_nuisances": "the score predicts the diagnosis beyond the properties",
+    "matched": "the AUC in pairs of equal sex and about equal age",
+}
+#: What reviewers ask about the scores of a network, one row for each measure and group of subjects ("all", or a stratum
+#: such as "female"); empty if the measure is not defined there.
+CLINICAL = schema(
+    {
+        "measure": text(),
+        "group": text(),
+        "value": real(nullable=True),
+        "low": real(nullable=True),
+        "high": real(nullable=True),
+        "n_subjects": whole(),
+    },
+    unique=["measure", "group"],
+)
+#: Curves behind them: `calibration`, the share of positive subjects (y) by mean probability (x) in groups of equal
+#: size, with its interval; `net_benefit`, of the network, and `treat_all` (y), by threshold probability (x).
+CLINICAL_CURVES = schema(
+    {
+        "curve": text(checks=pa.Check.isin(["calibration", "net_benefit", "treat_all"])),
+        "x": fraction(),
+        "y": real(nullable=True),
+        "low": real(nullable=True),
+        "high": real(nullable=True),
+        "n_subjects": whole(),
+    }
+)
+#: What the score of a network follows besides the diagnosis, one row for each check, property and group of subjects.
+#: `p_family` corrects over the rows of `check` follows (Holm).
+SHORTCUTS = schema(
+    {
+        "check": text(),
+        "property": text(),
+        "group": text(),
+        "measure": text(),
+        "value": real(nullable=True),
+        "low": real(nullable=True),
+        "high": real(nullable=True),
+        "p": fraction(nullable=True),
+        "p_family": fraction(nullable=True),
+        "n_subjects": whole(),
+    },
+    unique=["check", "property", "group"],
+)
+#: Regions in which the relevance of patients differs from that of controls, one row for each: difference of enrichment,
+#: adjusted for covariates, with interval; t, p, and p corrected over regions (max-T); the rank of the region by
+#: enrichment in patients, with its interval, and the share of resamples in which it is among the first ten.
+CLASS_REGIONS = schema(
+    {
+        "region_id": whole(unique=True),
+        "region": text(),
+        "n_positive": whole(),
+        "n_negative": whole(),
+        "covariates": text(nullable=True),
+        "effect": real(nullable=True),
+        "low": real(nullable=True),
+        "high": real(nullable=True),
+        "t": real(nullable=True),
+        "p": fraction(nullable=True),
+        "p_family": fraction(nullable=True),
+        "rank": real(nullable=True),
+        "rank_low": real(nullable=True),
+        "rank_high": real(nullable=True),
+        "among_first": fraction(nullable=True),
+    }
+)
+#: How far to trust a study, in one row for each answer: a number with interval or p, its n, and a plain sentence.
+TRUST = schema(
+    {
+        "part": text(),
+        "of": text(),
+        "measure": text(),
+        "value": real(nullable=True),
+        "low": real(nullable=True),
+        "high": real(nullable=True),
+        "p": fraction(nullable=True),
+        "n_subjects": whole(),
+        "sentence": text(),
+    },
+    unique=["part", "of", "measure"],
+)

@@ -1,0 +1,220 @@
+"""How far to trust a study, for readers: tables, and one plain sentence for each answer."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from voxelwhy.io.text import interval, listing, method_title, number, p_value
+from voxelwhy.io.trust_tables import CHECKS, MEASURES, TRUST
+from voxelwhy.report.tables import publish_table, short_p
+
+SIGNIFICANT = 0.05
+
+
+def publish_clinical(clinical, out, *, of=""):
+    """Calibration, operating points, net benefit and strata, one row for each.
+
+    Parameters
+    ----------
+    clinical : DataFrame by trust_tables.CLINICAL
+    of : str, names the cohort if the scans are another study's (io.text.of_cohort)
+    """
+    shown = pd.DataFrame(
+        {
+            "Measure": clinical["measure"].map(MEASURES),
+            "Subjects": clinical["group"],
+            "n": clinical["n_subjects"],
+            "Value (95 % CI)": [interval(row.value, row.low, row.high) for row in clinical.itertuples()],
+        }
+    )
+    caption = (
+        f"Out-of-sample probabilities of the network, by subject{of}. Calibration: logistic regression of the "
+        "diagnosis on the logit of the probability; right probabilities have an intercept of 0 and a slope of 1. The "
+        "threshold of a fold is a quantile of the scores of controls in the other folds. Net benefit at a threshold "
+        "probability equal to the prevalence."
+    )
+    return publish_table(clinical, shown, out, title="Calibration and use", caption=caption, category="trust")
+
+
+def publish_shortcuts(shortcuts, out, *, of=""):
+    """What else the score follows, one row for each check."""
+    shown = pd.DataFrame(
+        {
+            "Check": shortcuts["check"].map(CHECKS),
+            "Property": shortcuts["property"],
+            "Subjects": shortcuts["group"],
+            "n": shortcuts["n_subjects"],
+            "Measure": shortcuts["measure"],
+            "Value (95 % CI)": [interval(row.value, row.low, row.high) for row in shortcuts.itertuples()],
+            "p": shortcuts["p"].map(short_p),
+            "p (family)": shortcuts["p_family"].map(short_p),
+        }
+    )
+    caption = (
+        f"What else the score of the network follows{of}; the unit is the subject. p: by permutation within folds and "
+        "class (follows), or of the likelihood ratio (beyond the properties); p (family): corrected over all "
+        "properties and classes (Holm). What is not in the table is not known for the scans, such as the scanner or "
+        "motion."
+    )
+    return publish_table(shortcuts, shown, out, title="What else the score follows", caption=caption, category="trust")
+
+
+def publish_class_regions(tables, out, *, classes, atlas, of="", top=10):
+    """The regions whose relevance differs most between patients and controls, by method."""
+    frame = pd.concat([own.assign(method=method) for method, own in tables.items()], ignore_index=True)
+    chosen = pd.concat([own.loc[own["t"].abs().sort_values(ascending=False, kind="stable").index[:top]].assign(method=m)
+                        for m, own in tables.items()], ignore_index=True)  # fmt: skip
+    shown = pd.DataFrame(
+        {
+            "Method": chosen["method"].map(method_title),
+            "Region": chosen["region"],
+            "Difference (95 % CI)": [interval(row.effect, row.low, row.high) for row in chosen.itertuples()],
+            "t": chosen["t"].map(number),
+            "p": chosen["p"].map(short_p),
+            "p (family)": chosen["p_family"].map(short_p),
+            "Rank in patients (95 % CI)": [interval(r.rank, r.rank_low, r.rank_high, 0) for r in chosen.itertuples()],
+            "Among the first ten": chosen["among_first"].map(_percent),
+        }
+    )
+    n = chosen.iloc[0]
+    adjusted = f"given {n['covariates'].replace('female', 'sex')} and fold" if n["covariates"] else "within folds"
+    caption = (
+        f"The {top} {atlas} regions with the largest |t| by method: enrichment in maps that explain "
+        f"{classes['positive']}, {classes['positive']} (n = {n['n_positive']}) minus {classes['negative']} (n = "
+        f"{n['n_negative']}){of}, {adjusted}. p: two-sided, by permutation within folds; p (family): corrected over "
+        "the regions of a method (max-T). Rank by mean enrichment in patients; interval, and share among the first "
+        "ten, over resamples of the patients."
+    )
+    title = f"Relevance by region, {classes['positive']} against {classes['negative']}"
+    return publish_table(frame, shown, out, title=title, caption=caption, category="trust")
+
+
+def _percent(share):
+    return "–" if not np.isfinite(share) else f"{share:.0%}"
+
+
+def publish_trust(trust, out):
+    """How far to trust the study: one row for each answer, with its sentence."""
+    shown = pd.DataFrame(
+        {
+            "Question": trust["part"],
+            "Of": trust["of"],
+            "Measure": trust["measure"],
+            "Value (95 % CI)": [interval(row.value, row.low, row.high) for row in trust.itertuples()],
+            "p": trust["p"].map(short_p),
+            "n": trust["n_subjects"],
+            "In words": trust["sentence"],
+        }
+    )
+    caption = "Each row is one answer; the figures and tables below it give the details. n: subjects."
+    return publish_table(trust, shown, out, title="How far to trust this study", caption=caption, category="trust")
+
+
+def summarise_trust(clinical, shortcuts, class_regions, *, classes):
+    """Put the answers together: one row and one sentence for each.
+
+    Parameters
+    ----------
+    clinical, shortcuts : DataFrames by trust_tables.CLINICAL and SHORTCUTS; None if no accuracy is reported
+    class_regions : {method: DataFrame by trust_tables.CLASS_REGIONS}
+    classes : {"positive": name, "negative": name}
+
+    Returns
+    -------
+    DataFrame by trust_tables.TRUST
+    """
+    rows = []
+    if clinical is not None:
+        rows += _of_probabilities(clinical)
+    if shortcuts is not None:
+        rows += _of_shortcuts(shortcuts)
+    rows += [_of_regions(method, table, classes) for method, table in class_regions.items()]
+    return pd.DataFrame(rows, columns=list(TRUST.columns))
+
+
+def _row(part, of, measure, row, sentence, p=np.nan):
+    value, low, high = (float(row[name]) for name in ("value", "low", "high"))
+    n = int(row["n_subjects"])
+    return {"part": part, "of": of, "measure": measure, "value": value, "low": low, "high": high, "p": p,
+            "n_subjects": n, "sentence": sentence}  # fmt: skip
+
+
+def _of_probabilities(clinical):
+    rows = clinical[clinical["group"] == "all"].set_index("measure")
+    slope, found = rows.loc["calibration_slope"], []
+    said = interval(slope["value"], slope["low"], slope["high"])
+    if not np.isfinite(slope["value"]):
+        words = "Calibration is not defined: the probabilities separate the classes completely, or a class is missing."
+    elif slope["low"] <= 1 <= slope["high"]:
+        words = f"Probabilities are not shown to be too extreme or too timid (slope {said}; 1 is right)."
+    else:
+        words = f"Probabilities are too {'extreme' if slope['value'] < 1 else 'timid'} (slope {said}; 1 is right)."
+    found.append(_row("Are the probabilities right?", "network", "calibration slope", slope, words))
+    sensitivity, reached = rows.loc["sensitivity_90"], rows.loc["specificity_90"]
+    if np.isfinite(sensitivity["value"]):
+        words = (
+            f"At a threshold that 90 % of the controls in other folds do not exceed, the network finds "
+            f"{interval(sensitivity['value'], sensitivity['low'], sensitivity['high'])} of the patients, with a "
+            f"specificity of {interval(reached['value'], reached['low'], reached['high'])}."
+        )
+    else:
+        words = "There is one fold only, so no threshold can be set without its test subjects."
+    measure = MEASURES["sensitivity_90"]
+    return [*found, _row("How many patients are found?", "network", measure, sensitivity, words)]
+
+
+def _of_shortcuts(shortcuts):
+    part, rows = "Does the score follow something else?", []
+    follows = shortcuts[(shortcuts["check"] == "follows") & shortcuts["p_family"].notna()]
+    raised = follows[follows["p_family"] <= SIGNIFICANT]
+    for row in raised.to_dict("records"):
+        said = interval(row["value"], row["low"], row["high"])
+        words = (
+            f"The score follows {row['property']} among {row['group']} subjects: ρ {said}, {p_value(row['p_family'])}."
+        )
+        rows.append(_row(part, f"{row['property']}, {row['group']}", "Spearman", row, words, row["p_family"]))
+    if len(follows) and not len(raised):
+        row = follows.loc[follows["p_family"].idxmin()].to_dict()
+        named = listing(dict.fromkeys(follows["property"]))
+        words = (
+            f"Within a class, the score is not shown to follow {named} (smallest corrected {p_value(row['p_family'])})."
+        )
+        rows.append(_row(part, f"{row['property']}, {row['group']}", "Spearman", row, words, row["p_family"]))
+    for row in shortcuts.to_dict("records"):
+        said = interval(row["value"], row["low"], row["high"])
+        if row["check"] == "nuisances_alone":
+            words = f"Without the brain, {row['property']} tell the classes apart with an AUC of {said}."
+            rows.append(_row(part, "properties alone", "AUC", row, words))
+        elif row["check"] == "given_nuisances":
+            shown = "still tells" if row["p"] <= SIGNIFICANT else "is not shown to tell"
+            words = f"Given {row['property']}, the score {shown} the classes apart ({p_value(row['p'])})."
+            rows.append(_row(part, "score given properties", row["measure"], row, words, row["p"]))
+        elif row["check"] == "matched" and np.isfinite(row["value"]):
+            words = f"In pairs of equal sex and about equal age, the AUC is {said}."
+            rows.append(_row(part, "matched pairs", "AUC", row, words))
+    return rows
+
+
+def _of_regions(method, table, classes):
+    part, measure = "Which regions differ beyond chance?", "largest |t|"
+    n = int(table["n_positive"].iloc[0] + table["n_negative"].iloc[0])
+    tested = table[table["t"].notna()]
+    if not len(tested):
+        words = "Too few subjects, or regions without relevance: no region is tested."
+        row = {"value": np.nan, "low": np.nan, "high": np.nan, "n_subjects": n}
+        return _row(part, method_title(method), measure, row, words)
+    beyond = tested[tested["p_family"] <= SIGNIFICANT].sort_values("p_family", kind="stable")
+    first = tested.loc[tested["t"].abs().idxmax()]
+    row = {"value": first["t"], "low": np.nan, "high": np.nan, "n_subjects": n}
+    if len(beyond):
+        ordered = beyond.loc[beyond["t"].abs().sort_values(ascending=False, kind="stable").index]
+        named = [name.replace("_", " ") for name in ordered["region"].head(3)]
+        words = (
+            f"{method_title(method)}: in {len(beyond)} of {len(tested)} regions {classes['positive']} and "
+            f"{classes['negative']} differ beyond chance, most in {listing(named)}."
+        )
+    else:
+        words = f"{method_title(method)}: no region differs between {classes['positive']} and {classes['negative']}"
+        words += f" beyond chance (smallest corrected {p_value(tested['p_family'].min())})."
+    return _row(part, method_title(method), measure, row, words, float(tested["p_family"].min()))
