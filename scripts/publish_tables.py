@@ -1,10 +1,10 @@
 """Write tables of the cohort, excluded scans and the performance on each cohort, as tsv, md and tex."""
 
 from voxelwhy.io.tables import DIFFERENCES, EXCLUDED, METRICS, TABLE1, read_table
-from voxelwhy.io.trust_tables import CLINICAL, SHORTCUTS, TRUST
+from voxelwhy.io.trust_tables import CLASS_REGIONS, CLINICAL, SHORTCUTS
 from voxelwhy.jobs.doors import door
 from voxelwhy.report.tables import publish_excluded, publish_external, publish_metrics, publish_table1
-from voxelwhy.report.trust import publish_clinical, publish_shortcuts, publish_trust
+from voxelwhy.report.trust import publish_clinical, publish_shortcuts, publish_trust, summarise_trust
 
 with door(snakemake) as job:
     out, settings = job.output.stems(), job.settings
@@ -21,11 +21,18 @@ with door(snakemake) as job:
             difference=read_table(job.input.difference[0], DIFFERENCES),
             of=settings["of"],
         )
-    if "clinical" in out:
-        publish_clinical(read_table(job.input.clinical[0], CLINICAL), out["clinical"], of=settings["of"])
-        publish_shortcuts(read_table(job.input.shortcuts[0], SHORTCUTS), out["shortcuts"], of=settings["of"])
     if "trust" in out:
-        publish_trust(read_table(job.input.trust, TRUST), out["trust"])
+        clinical, shortcuts = (
+            read_table(paths[0], schema) if paths else None
+            for paths, schema in ((job.input.clinical, CLINICAL), (job.input.shortcuts, SHORTCUTS))
+        )
+        if clinical is not None:
+            publish_clinical(clinical, out["clinical"], of=settings["of"])
+            publish_shortcuts(shortcuts, out["shortcuts"], of=settings["of"])
+        methods = zip(settings["explained_methods"], job.input.class_regions, strict=True)
+        regions = {method: read_table(path, CLASS_REGIONS) for method, path in methods}
+        trust = summarise_trust(clinical, shortcuts, regions, classes=settings["classes"])
+        publish_trust(trust, out["trust"])
     if "external" in out:
         publish_external(
             {

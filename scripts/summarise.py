@@ -1,11 +1,9 @@
 """Summarise the results of a split in sentences, for the study's own test scans or for those of another study."""
 
 from voxelwhy.io.images import write_json
-from voxelwhy.io.tables import DIFFERENCES, METRICS, REGIONS, TRUTH, read_table, write_table
-from voxelwhy.io.trust_tables import CLASS_REGIONS, CLINICAL, SHORTCUTS, TRUST
+from voxelwhy.io.tables import DIFFERENCES, METRICS, REGIONS, TRUTH, read_table
 from voxelwhy.jobs.doors import door
 from voxelwhy.report.sentences import external_sentences, three_sentences
-from voxelwhy.report.trust import summarise_trust
 
 with door(snakemake) as job:
     settings = job.settings
@@ -34,10 +32,3 @@ with door(snakemake) as job:
             difference=difference,
         )
     write_json(job.output.summary, {"sentences": sentences})
-    of_regions = {m: read_table(p, CLASS_REGIONS) for m, p in zip(regions, job.input.class_regions, strict=True)}
-    clinical, shortcuts = (
-        read_table(paths[0], schema) if paths else None
-        for paths, schema in ((job.input.clinical, CLINICAL), (job.input.shortcuts, SHORTCUTS))
-    )
-    trust = summarise_trust(clinical, shortcuts, of_regions, classes=settings["classes"])
-    write_table(trust, job.output.trust, TRUST)

@@ -88,7 +88,7 @@ def test_the_scans_are_brains_and_lie_on_the_template(real):
 
 def test_the_report_has_every_section_of_real_scans(real):
     page = real.result("report.html").read_text()
-    for heading in ("Cohort", "Registration", "Performance", "Heatmaps", "Regions", "Agreement", "Methods"):
+    for heading in ("Cohort", "Registration", "Performance", "Heatmaps", "Regions", "Agreement", "Trust", "Methods"):
         assert re.search(rf"<h2[^>]*>\s*{heading}", page), heading
     assert "Planted truth" not in page
     assert "No networks were trained on shuffled diagnoses" in page, "with what 19 draws would take"
@@ -98,7 +98,9 @@ def test_the_report_has_every_section_of_real_scans(real):
 def test_a_split_without_heatmaps_has_its_accuracy_and_nothing_else(real):
     folder = real.result("splits/accuracy")
     assert not (folder / "heatmaps").exists() and not (folder / "regions").exists()
-    assert {path.stem for path in (folder / "tables").glob("*.tsv")} == {"table1", "metrics"}
+    assert {path.stem for path in (folder / "tables").glob("*.tsv")} == {
+        "table1", "metrics", "trust", "clinical", "shortcuts"
+    }  # fmt: skip
     assert (folder / "figures" / "roc.png").exists() and not (folder / "figures" / "agreement.png").exists()
     sentences = json.loads((folder / "evaluation" / "summary.json").read_text())["sentences"]
     assert "6 subjects, 6 scans" in sentences[0]

@@ -6,7 +6,6 @@ OUT  splits/<split>/evaluation/metrics.tsv, roc.tsv    accuracy and AUC (within 
      splits/<split>/evaluation/difference.tsv          the network compared with the baseline
      splits/<split>/trust/clinical.tsv                 calibration, operating points, net benefit, strata
      splits/<split>/trust/shortcuts.tsv                what else the score follows
-     splits/<split>/trust/trust.tsv                    how far to trust the study, one row for each answer
      splits/<split>/evaluation/agreement.tsv           distances and rank correlations of mean maps
      splits/<split>/shuffled/fold-<k>/<n>-of-<N>.tsv   relevance of networks trained on shuffled diagnoses, part of the draws
      splits/<split>/evaluation/truth.tsv               each method against the planted disease (simulated cohorts only)
@@ -142,12 +141,8 @@ rule summarise:
         difference=study.difference,
         regions=study.regions,
         truth=study.truth,
-        clinical=study.of_trust("clinical"),
-        shortcuts=study.of_trust("shortcuts"),
-        class_regions=study.class_regions,
     output:
         summary="<results>/splits/{split}/evaluation/summary.json",
-        trust="<results>/splits/{split}/trust/trust.tsv",
     wildcard_constraints:
         split=one_of(study.own_splits),
     group:

@@ -106,9 +106,6 @@ if study.external:
             difference=study.difference,
             own=study.own_metrics,
             regions=study.regions,
-            clinical=study.of_trust("clinical"),
-            shortcuts=study.of_trust("shortcuts"),
-            class_regions=study.class_regions,
         wildcard_constraints:
             split=one_of(study.external),
         group:

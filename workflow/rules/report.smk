@@ -200,13 +200,13 @@ rule publish_tables:
         difference=study.difference,
         clinical=study.of_trust("clinical"),
         shortcuts=study.of_trust("shortcuts"),
-        trust="<results>/splits/{split}/trust/trust.tsv",
+        class_regions=study.class_regions,
     output:
         **tables("splits/{split}/tables", shown.split_tables),
     group:
         "results_{split}"
     params:
-        settings=facts("titles", "permutations", "of"),
+        settings=facts("titles", "permutations", "of", "explained_methods", "classes"),
     script:
         "../../scripts/publish_tables.py"
 

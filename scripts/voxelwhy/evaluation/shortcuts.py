@@ -6,6 +6,8 @@ zeros and scales.
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import statsmodels.api as sm
@@ -16,6 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from statsmodels.stats.multitest import multipletests
 
 from voxelwhy.evaluation.intervals import Z
+from voxelwhy.evaluation.metrics import subject_weights
 from voxelwhy.evaluation.people import QUALITY, known_columns, one_row_each
 from voxelwhy.evaluation.within_folds import fold_aucs
 from voxelwhy.io.trust_tables import SHORTCUTS
@@ -26,6 +29,8 @@ PROPERTIES = {"age": "age", "female": "sex (female)"} | QUALITY
 YEARS = 2.0
 #: With fewer subjects in a class its scores are not tested.
 LEAST_SUBJECTS = 8
+#: A standard error beyond this means that the classes are separated completely: no odds ratio fits best.
+MOST_ERROR = 50
 BATCH = 500
 
 
@@ -65,7 +70,7 @@ def audit_shortcuts(people, *, classes, sides=None, n_permutations=10_000, seed=
     rng = np.random.default_rng(seed)
     rows = _follows(people, classes, n_permutations, rng)
     rows += [_nuisances_alone(people, positive, sides, classes), _given_nuisances(people, positive)]
-    rows.append(_matched(people, positive, np.random.default_rng(seed)))
+    rows.append(_matched(people, positive, seed))
     table = pd.DataFrame([row for row in rows if row]).reindex(columns=list(SHORTCUTS.columns))
     tested = (table["check"] == "follows") & table["p"].notna()
     if tested.any():
@@ -159,19 +164,21 @@ def _given_nuisances(people, positive):
     without = pd.concat([people[names].astype(float), folds], axis=1)
     without = sm.add_constant((without - without.mean()) / without.std(ddof=0), has_constant="add").to_numpy()
     y = positive.to_numpy(float)
-    smaller, larger = (
-        sm.GLM(y, design, family=sm.families.Binomial()).fit() for design in (without, np.c_[without, score])
-    )
+    designs = (without, np.c_[without, score])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a separation that is complete, which the size of the error shows
+        smaller, larger = (sm.GLM(y, design, family=sm.families.Binomial()).fit() for design in designs)
     ratio = max(2 * (larger.llf - smaller.llf), 0.0)
     beta, error = float(larger.params[-1]), float(larger.bse[-1])
-    with np.errstate(over="ignore"):
+    estimate = (np.nan,) * 3
+    if error < MOST_ERROR:
         estimate = tuple(float(x) for x in np.exp([beta, beta - Z * error, beta + Z * error]))
     titles = ", ".join(PROPERTIES[name] for name in names)
     p = float(stats.chi2.sf(ratio, 1))
     return _row("given_nuisances", titles, "all", "odds ratio for 1 SD", estimate, p, len(people))
 
 
-def _matched(people, positive, rng, n_resamples=2000):
+def _matched(people, positive, seed, n_resamples=2000):
     if people["age"].isna().all() and people["female"].isna().all():
         return None
     pairs = _pairs(people, positive.to_numpy())
@@ -179,14 +186,12 @@ def _matched(people, positive, rng, n_resamples=2000):
     if n < LEAST_SUBJECTS:
         return _row("matched", "age, sex", "all", "AUC", (np.nan,) * 3, np.nan, n)
     first, second, order = pairs[:, 0].astype(int), pairs[:, 1].astype(int), pairs[:, 2]
-    _, subjects = np.unique(people["subject_id"].astype(str), return_inverse=True)
     values = []
-    for _ in range(n_resamples):
-        drawn = np.bincount(rng.integers(subjects.max() + 1, size=subjects.max() + 1), minlength=subjects.max() + 1)
-        weights = drawn[subjects[first]] * drawn[subjects[second]]
-        if weights.sum():
-            values.append(weights @ order / weights.sum())
-    low, high = np.percentile(values, [2.5, 97.5])
+    for drawn in subject_weights(people["subject_id"], n_resamples, seed):
+        weights = drawn[:, first] * drawn[:, second]
+        whole = weights.sum(axis=1)
+        values.append((weights @ order)[whole > 0] / whole[whole > 0])
+    low, high = np.percentile(np.concatenate(values), [2.5, 97.5])
     return _row("matched", "age, sex", "all", "AUC", (float(order.mean()), float(low), float(high)), np.nan, n)
 
 

@@ -11,10 +11,9 @@ import torch
 
 from voxelwhy.errors import ConfigError
 from voxelwhy.explain._shared.gradients import keep_sign
-from voxelwhy.explain._shared.lrp_graph import Operators, exported_graph
-from voxelwhy.explain._shared.lrp_layers import steps_of
+from voxelwhy.explain._shared.lrp_layers import followed_steps, forget_steps
 from voxelwhy.explain._shared.lrp_rules import AlphaBeta, Epsilon, leaves_of
-from voxelwhy.explain._shared.prepare import class_score, each_image, pick_target, run_model
+from voxelwhy.explain._shared.prepare import class_score, each_image, pick_target, run_model, same_logits
 
 log = logging.getLogger(__name__)
 RULES = ("epsilon", "alpha_beta")
@@ -97,13 +96,10 @@ def lrp(
     0.2427
     0.2427
     """
-    rule, walks = _rule(rule, epsilon, alpha, beta), []
+    rule = _rule(rule, epsilon, alpha, beta)
 
     def explain(batch, target):
-        if not walks:  # all images of a batch have the same shape and share one graph
-            walks.append(_Walk(model, batch, rule))
-        walk = walks[0]
-        logits = run_model(walk.forward, batch)
+        walk, logits = _walked(model, batch, rule)
         target = pick_target(logits, target)
         z = class_score(logits, target, False)
         start = z.sign() * class_score(logits, target, True) if apply_softmax else z
@@ -114,6 +110,18 @@ def lrp(
         return keep_sign(found, positive_only)
 
     return each_image(explain, model, image, target_class=target_class, device=device, cuda=cuda, verbose=verbose)
+
+
+def _walked(model, batch, rule):
+    """A walk through the network after its forward pass, and its logits."""
+    for _ in range(2):
+        walk = _Walk(model, batch, rule)
+        logits = run_model(walk.forward, batch)
+        with torch.no_grad():
+            if not walk.cached or same_logits(logits, run_model(model, batch)):
+                return walk, logits
+        forget_steps(model)  # an option of the model changed that its repr does not show
+    return walk, logits
 
 
 def _rule(name, epsilon, alpha, beta):
@@ -144,9 +152,8 @@ class _Walk:
     """
 
     def __init__(self, model, batch, rule):
-        operators = Operators(exported_graph(model, batch))
-        self.image, self.output = operators.image, operators.output
-        self.steps, self.rule = steps_of(operators), rule
+        operators, self.steps, self.cached = followed_steps(model, batch)
+        self.image, self.output, self.rule = operators.image, operators.output, rule
 
     def forward(self, batch):
         """The output of the network. What `backward` needs is kept."""

@@ -1,5 +1,8 @@
 """LRP beside a plain loop over contributions, closed forms, Captum where it has rules, and the naive ways that fail."""
 
+import copy
+import gc
+import weakref
 from contextlib import ExitStack
 
 import numpy as np
@@ -12,6 +15,7 @@ from torch import nn
 
 from helpers.heatmap_cases import CONV, SHAPES, assert_same, network, picture
 from helpers.lrp_cases import RULES, each_case, each_rule, little, relevance_by_loop, residual
+from voxelwhy.explain._shared import lrp_layers
 from voxelwhy.explain.input_x_gradient import input_x_gradient
 from voxelwhy.explain.lrp import lrp
 
@@ -277,3 +281,47 @@ def test_padding_by_the_image_itself_passes_relevance_to_where_it_was_read(mode,
         assert found.sum() == pytest.approx(logit, rel=1e-3)
     exact = input_x_gradient(model, scan, target_class=1, apply_softmax=False)
     np.testing.assert_allclose(lrp(model, scan, target_class=1), exact, rtol=1e-2, atol=1e-3 * np.abs(exact).max())
+
+
+class Switched(nn.Module):
+    """An attribute that no repr shows decides on the sign of the logits."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(2 * 16, 2))
+        self.negative = False
+
+    def forward(self, image):
+        return -self.layers(image) if self.negative else self.layers(image)
+
+
+def test_a_network_is_exported_once_and_again_when_it_has_changed(monkeypatch):
+    exports, export = [], lrp_layers.exported_graph
+    monkeypatch.setattr(lrp_layers, "exported_graph", lambda *given: exports.append(1) or export(*given))
+    torch.manual_seed(0)
+    net, image = Switched().eval(), np.random.default_rng(0).normal(size=(6, 6)).astype(np.float32)
+
+    def maps(network):
+        return [lrp(network, image, 1, rule=rule) for rule in ("epsilon", "alpha_beta")]
+
+    before = maps(net)
+    np.testing.assert_array_equal(maps(net), before)
+    assert len(exports) == 1
+    changes = (
+        lambda net: net.layers[0].weight.copy_(2 * net.layers[0].weight),
+        lambda net: net.layers.__setitem__(1, nn.LeakyReLU(0.5).eval()),
+        lambda net: setattr(net, "negative", True),
+        lambda net: net.load_state_dict(Switched().state_dict()),
+    )
+    for n, change in enumerate(changes, start=2):
+        with torch.no_grad():
+            change(net)
+        found = maps(net)
+        assert len(exports) == n
+        np.testing.assert_allclose(found, maps(copy.deepcopy(net)), atol=1e-6)
+        exports.pop()  # that of the copy
+    assert lrp(net, np.zeros((6, 6), np.float32), 1).shape == (6, 6) and len(exports) == 5
+    gone = weakref.ref(net)
+    del net
+    gc.collect()
+    assert gone() is None

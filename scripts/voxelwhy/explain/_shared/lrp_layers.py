@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as F
 from torch import fx
 
 from voxelwhy.errors import ModelError
-from voxelwhy.explain._shared.lrp_graph import Operators, described, is_part
+from voxelwhy.explain._shared.lrp_graph import Operators, described, exported_graph, is_part
 from voxelwhy.explain._shared.lrp_rules import Linear
 from voxelwhy.explain.incremental.graph import operator_name
+from voxelwhy.explain.incremental.known import key_of
+
+#: Operators and steps of a network, by what they depend on: an export takes longer than the map of a small network.
+_KNOWN = WeakKeyDictionary()
 
 ACTIVATIONS = {
     "relu", "relu6", "leaky_relu", "prelu", "elu", "celu", "selu", "gelu", "silu", "mish", "softplus", "hardswish",
@@ -44,6 +49,30 @@ class Step(NamedTuple):
     sources: list[fx.Node]
     kind: str
     run: Linear | Callable
+
+
+def followed_steps(model, batch) -> tuple[Operators, list[Step], bool]:
+    """The operators of a model and its steps, and whether they are cached from an earlier call.
+
+    They are found again if a weight was replaced or modified, and if a layer or an option in the model's repr changed.
+    Other changes go unnoticed, so callers compare the logits of cached steps with those of the model, and `forget` them
+    if they differ.
+
+    Raises
+    ------
+    ShapeError, ModelError : see `exported_graph` and `steps_of`.
+    """
+    key, found = key_of(model, batch), _KNOWN.get(model)
+    cached = found is not None and found[0] == key
+    if not cached:
+        operators = Operators(exported_graph(model, batch))
+        _KNOWN[model] = found = key, operators, steps_of(operators)
+    return *found[1:], cached
+
+
+def forget_steps(model):
+    """Drop the cached steps of a model."""
+    _KNOWN.pop(model, None)
 
 
 def steps_of(operators: Operators) -> list[Step]:

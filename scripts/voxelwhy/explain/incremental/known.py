@@ -20,7 +20,7 @@ def followed(model, batch) -> tuple[Graph, list]:
     changed, and after `forget`. Other changes go unnoticed, so callers should compare the logits of the graph with
     those of the model.
     """
-    key = _key(model, batch)
+    key = key_of(model, batch)
     found = _KNOWN.get(model)
     if found is None or found[0] != key:
         graph = Graph(model, _program(model, batch))
@@ -54,7 +54,8 @@ def _is_plain(module):
     return type(module).__module__.startswith("torch.nn.modules.") and not hooked
 
 
-def _key(model, batch):
+def key_of(model, batch):
+    """What the graph of a model depends on, as far as it can be seen: shape and type of the image, layers, weights."""
     tensors = chain(model.parameters(), model.buffers())
     versions = tuple((t.data_ptr(), -1 if t.is_inference() else t._version) for t in tensors)
     return tuple(batch.shape), batch.dtype, batch.device, repr(model), versions

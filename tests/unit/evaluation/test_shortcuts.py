@@ -1,0 +1,137 @@
+"""Shortcuts with known answers: a score that follows age, sex or nothing, and what is left of the diagnosis."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import statsmodels.api as sm
+from scipy import stats
+from sklearn.metrics import roc_auc_score
+
+from voxelwhy.evaluation.shortcuts import audit_shortcuts, permute_within
+from voxelwhy.io.tables import write_table
+from voxelwhy.io.trust_tables import SHORTCUTS
+
+CLASSES = {"positive": "AD", "negative": "CN"}
+FAST = {"classes": CLASSES, "n_permutations": 499}
+
+
+def people(rng, n=80, *, folds=2, older=0.0):
+    """Subjects with properties; patients are so many years older. The score is noise."""
+    labels = np.where(np.arange(n) % 2, "AD", "CN")
+    table = pd.DataFrame({"subject_id": [f"s{k:03d}" for k in range(n)], "label": labels})
+    table = table.assign(fold=np.arange(n) // 2 % folds, score=rng.normal(size=n), probability=0.5)
+    table = table.assign(
+        age=rng.normal(72, 6, n) + older * (labels == "AD"), female=rng.integers(0, 2, n).astype(float)
+    )
+    return table.assign(correlation_brain=rng.normal(0.9, 0.02, n), mask_dice=rng.normal(0.97, 0.01, n))
+
+
+def follows(table):
+    rows = table[table["check"] == "follows"]
+    return rows.set_index(["property", "group"])
+
+
+def test_a_network_that_reads_age_is_told_in_both_classes(rng):
+    table = people(rng)
+    table["score"] = table["age"] + rng.normal(0, 4, len(table)) + 50 * table["fold"]
+    rows = follows(audit_shortcuts(table, **FAST))
+    for group in ("AD", "CN"):
+        assert rows.loc[("age", group), "p_family"] <= 0.05 and rows.loc[("age", group), "value"] > 0.5
+        assert (rows.drop(index=[("age", "AD"), ("age", "CN")])["p_family"] > 0.05).all()
+    row = rows.loc[("age", "CN")]
+    assert row["low"] < row["value"] < row["high"] and row["n_subjects"] == 40
+
+
+def test_a_network_that_reads_sex_is_told(rng):
+    table = people(rng)
+    table["score"] = 2 * table["female"] + rng.normal(size=len(table))
+    rows = follows(audit_shortcuts(table, **FAST))
+    assert rows.loc[("sex (female)", "CN"), "p_family"] <= 0.05
+    assert rows.loc[("age", "CN"), "p_family"] > 0.05
+
+
+def test_the_correlation_is_spearmans_and_its_p_that_of_scipy_in_one_fold(rng):
+    table = people(rng, 60, folds=1)
+    table["score"] = 0.05 * table["age"] + table["score"]
+    row = follows(audit_shortcuts(table, classes=CLASSES, n_permutations=9999)).loc[("age", "CN")]
+    own = table[table["label"] == "CN"]
+    expected = stats.spearmanr(own["age"], own["score"])
+    assert row["value"] == pytest.approx(expected.statistic)
+    permuted = stats.permutation_test((own["score"].to_numpy(),), lambda x: stats.spearmanr(own["age"], x).statistic,
+                                      permutation_type="pairings", n_resamples=2000, rng=1)  # fmt: skip
+    assert row["p"] == pytest.approx(permuted.pvalue, abs=0.03)
+
+
+def test_where_the_score_follows_nothing_a_study_is_raised_at_most_at_the_nominal_rate(rng):
+    """100 studies: any of the eight tests, after correction. Folds differ in zero and scale, and in their ages."""
+    raised = 0
+    for k in range(100):
+        table = people(rng, 60, folds=3)
+        table["age"] += 8 * table["fold"]
+        table["score"] = table["score"] * (1 + table["fold"]) + 30 * table["fold"]
+        found = audit_shortcuts(table, classes=CLASSES, n_permutations=199, seed=k)
+        raised += follows(found)["p_family"].min() <= 0.05
+    assert raised <= stats.binom.ppf(0.999, 100, 0.05)
+
+
+def test_of_a_score_that_is_age_nothing_is_left_in_matched_pairs(rng):
+    """Patients are 8 years older and the network reads age alone: its AUC is that of age, and 0.5 in matched pairs."""
+    table = people(rng, 240, older=8.0)
+    table["score"] = table["age"]
+    y = table["label"] == "AD"
+    assert roc_auc_score(y, table["score"]) > 0.75
+    sides = pd.concat([table.assign(side=np.where(table["fold"] == k, "test", "train"), fold=k) for k in range(2)])
+    rows = audit_shortcuts(table, sides=sides.assign(scan_id=sides["subject_id"]), **FAST).set_index("check")
+    assert rows.loc["matched", "low"] < 0.5 < rows.loc["matched", "high"] or rows.loc["matched", "value"] < 0.6
+    assert rows.loc["nuisances_alone", "value"] > 0.7
+    table["score"] = 3 * y + rng.normal(size=len(table))
+    rows = audit_shortcuts(table, **FAST).set_index("check")
+    assert rows.loc["matched", "value"] > 0.9 and rows.loc["given_nuisances", "p"] < 1e-6
+    assert "nuisances_alone" not in rows.index  # nothing to learn from
+
+
+def test_pairs_are_those_of_equal_sex_fold_and_about_equal_age():
+    """By hand: of six pairs, two are alike; one of them is ordered correctly."""
+    ages = {"a": 70, "b": 75, "c": 71.5, "d": 74, "e": 90}
+    rows = [("a", "AD", 1.0, 0, 5.0), ("b", "AD", 0.0, 0, 1.0), ("c", "CN", 1.0, 0, 3.0), ("d", "CN", 0.0, 0, 2.0),
+            ("e", "CN", 1.0, 0, 9.0)]  # fmt: skip
+    rows += [(f"x{k}", "CN", 1.0, 1, 0.0) for k in range(4)]
+    table = pd.DataFrame(rows, columns=["subject_id", "label", "female", "fold", "score"])
+    table = table.assign(age=table["subject_id"].map(ages).fillna(70.0), correlation_brain=0.9, mask_dice=0.9)
+    rows = audit_shortcuts(table, **FAST).set_index("check")
+    assert rows.loc["matched", "n_subjects"] == 4 and np.isnan(rows.loc["matched", "value"])  # too few for an interval
+    many = pd.concat([table.assign(subject_id=table["subject_id"] + str(k)) for k in range(4)])
+    row = audit_shortcuts(many, **FAST).set_index("check").loc["matched"]
+    assert row["value"] == 0.5 and row["n_subjects"] == 16
+
+
+def test_the_score_given_the_properties_is_a_likelihood_ratio_test(rng):
+    table = people(rng, 100, folds=1)
+    table["score"] = table["score"] + 0.8 * (table["label"] == "AD")
+    row = audit_shortcuts(table, **FAST).set_index("check").loc["given_nuisances"]
+    names = ["age", "female", "correlation_brain", "mask_dice"]
+    z = (table[names] - table[names].mean()) / table[names].std()
+    score = (table["score"] - table["score"].mean()) / table["score"].std()
+    y = (table["label"] == "AD").astype(float)
+    small, large = (sm.Logit(y, sm.add_constant(x)).fit(disp=False) for x in (z, z.assign(score=score)))
+    assert row["p"] == pytest.approx(stats.chi2.sf(2 * (large.llf - small.llf), 1), rel=1e-4)
+    assert row["value"] == pytest.approx(np.exp(large.params["score"]), rel=1e-4)
+
+
+def test_what_is_not_known_has_no_row_and_tables_follow_their_schema(rng, tmp_path):
+    table = people(rng, 40).assign(age=np.nan, female=np.nan)
+    found = audit_shortcuts(table, **FAST)
+    assert not set(found["property"]) & {"age", "sex (female)"} and "matched" not in set(found["check"])
+    write_table(found, tmp_path / "s.tsv", SHORTCUTS)
+    few = audit_shortcuts(people(rng, 8), **FAST)
+    assert few.loc[few["check"] == "follows", "value"].isna().all()
+    write_table(few, tmp_path / "f.tsv", SHORTCUTS)
+
+
+def test_permutations_stay_within_their_cell(rng):
+    cells = np.array([0, 1, 0, 1, 2, 0])
+    orders = permute_within(cells, 50, rng)
+    assert (cells[orders] == cells).all() and (np.sort(orders, axis=1) == np.arange(6)).all()
+    assert len({tuple(order) for order in orders}) > 5

@@ -1,0 +1,136 @@
+"""The section Trust: a sentence for each answer, by what the numbers say, and figures and tables with their n."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from voxelwhy.io.tables import write_table
+from voxelwhy.io.trust_tables import MEASURES, TRUST
+from voxelwhy.report.figures.trust import draw_class_regions, draw_clinical, draw_shortcuts
+from voxelwhy.report.trust import (
+    publish_class_regions,
+    publish_clinical,
+    publish_shortcuts,
+    publish_trust,
+    summarise_trust,
+)
+
+CLASSES = {"positive": "AD", "negative": "CN"}
+
+
+def clinical(slope=(0.5, 0.3, 0.7), sensitivity=(0.6, 0.4, 0.8)):
+    found = dict.fromkeys(MEASURES, (0.5, 0.4, 0.6))
+    found |= {"calibration_slope": slope, "sensitivity_90": sensitivity}
+    found.pop("auc")
+    rows = [{"measure": name, "group": "all", "value": v, "low": a, "high": b, "n_subjects": 40}
+            for name, (v, a, b) in found.items()]  # fmt: skip
+    rows += [{"measure": "auc", "group": group, "value": 0.8, "low": 0.6, "high": 0.9, "n_subjects": 20}
+             for group in ("female", "male")]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def curves():
+    rows = [("calibration", x, x, max(x - 0.1, 0), min(x + 0.1, 1)) for x in (0.1, 0.5, 0.9)]
+    rows += [(curve, x, 0.5 - x, np.nan, np.nan) for curve in ("net_benefit", "treat_all") for x in (0.1, 0.5)]
+    return pd.DataFrame(rows, columns=["curve", "x", "y", "low", "high"]).assign(n_subjects=40)
+
+
+def shortcuts(p=0.01):
+    rows = [("follows", "age", group, "Spearman", 0.41, 0.2, 0.6, p, p * 4) for group in ("CN", "AD")]
+    rows.append(("nuisances_alone", "age, sex (female)", "all", "AUC", 0.6, 0.5, 0.7, np.nan, np.nan))
+    rows.append(("given_nuisances", "age, sex (female)", "all", "odds ratio for 1 SD", 3.0, 2.0, 4.0, p, np.nan))
+    rows.append(("matched", "age, sex", "all", "AUC", 0.8, 0.7, 0.9, np.nan, np.nan))
+    names = ["check", "property", "group", "measure", "value", "low", "high", "p", "p_family"]
+    return pd.DataFrame(rows, columns=names).assign(n_subjects=40)
+
+
+def class_regions(p=0.01, t=4.0, covariates="age, female"):
+    names = ["Hippocampus_L", "Insula_R", "Cuneus_L"]
+    table = pd.DataFrame({"region_id": [1, 2, 3], "region": names, "n_positive": 18, "n_negative": 22})
+    table = table.assign(covariates=covariates, effect=[0.5, -0.4, 0.1], low=0.0, high=1.0, t=[t, -0.8 * t, 0.5])
+    ranks = {"rank": [1, 2, 3], "rank_low": 1, "rank_high": 3, "among_first": 1.0}
+    return table.assign(p=[p, p, 0.6], p_family=[p, p, 0.9], **ranks)
+
+
+def sentences(**changes):
+    given = {"clinical": clinical(), "shortcuts": shortcuts(), "regions": class_regions()} | changes
+    trust = summarise_trust(given["clinical"], given["shortcuts"], {"grad_cam": given["regions"]}, classes=CLASSES)
+    return trust, trust["sentence"].tolist()
+
+
+def test_each_answer_has_one_sentence_with_its_number(tmp_path):
+    trust, found = sentences()
+    assert found[0] == "Probabilities are too extreme (slope 0.50 (0.30 to 0.70); 1 is right)."
+    assert found[1].startswith(
+        "At a threshold that 90 % of the controls in other folds do not exceed, the network finds 0.60"
+    )
+    assert found[2] == "The score follows age among CN subjects: ρ 0.41 (0.20 to 0.60), p = 0.040."
+    assert found[3].startswith("The score follows age among AD subjects")
+    assert found[4] == "Without the brain, age, sex (female) tell the classes apart with an AUC of 0.60 (0.50 to 0.70)."
+    assert found[5] == "Given age, sex (female), the score still tells the classes apart (p = 0.010)."
+    assert found[6] == "In pairs of equal sex and about equal age, the AUC is 0.80 (0.70 to 0.90)."
+    assert found[7] == (
+        "Grad-CAM: in 2 of 3 regions AD and CN differ beyond chance, most in Hippocampus L and Insula R."
+    )
+    write_table(trust, tmp_path / "trust.tsv", TRUST)
+    publish_trust(trust, tmp_path / "shown")
+    assert all(sentence in (tmp_path / "shown.md").read_text() for sentence in found)
+
+
+@pytest.mark.parametrize(
+    ("slope", "words"),
+    [
+        ((0.9, 0.7, 1.1), "not shown to be too extreme or too timid (slope 0.90 (0.70 to 1.10)"),
+        ((1.6, 1.2, 2.0), "too timid (slope 1.60"),
+        ((np.nan,) * 3, "Calibration is not defined"),
+    ],
+)
+def test_the_slope_says_whether_probabilities_are_right(slope, words):
+    assert words in sentences(clinical=clinical(slope))[1][0]
+
+
+def test_what_is_not_found_is_said_as_such():
+    found = sentences(
+        shortcuts=shortcuts(0.2), regions=class_regions(0.2), clinical=clinical(sensitivity=(np.nan,) * 3)
+    )[1]
+    assert found[1] == "There is one fold only, so no threshold can be set without its test subjects."
+    assert found[2] == "Within a class, the score is not shown to follow age (smallest corrected p = 0.800)."
+    assert any("the score is not shown to tell the classes apart (p = 0.200)" in line for line in found)
+    assert found[-1] == "Grad-CAM: no region differs between AD and CN beyond chance (smallest corrected p = 0.200)."
+    untested = class_regions().assign(t=np.nan, p_family=np.nan)
+    assert sentences(regions=untested)[1][-1].startswith("Too few subjects")
+
+
+def test_without_accuracy_only_regions_are_answered():
+    trust, found = sentences(clinical=None, shortcuts=None)
+    assert len(found) == 1 and trust["part"].tolist() == ["Which regions differ beyond chance?"]
+    assert len(summarise_trust(None, None, {}, classes=CLASSES)) == 0
+
+
+def test_figures_and_tables_give_their_n_and_the_cohort(tmp_path):
+    of, how = " of the cohort there", {"simulated": True, "dpi": 60}
+    tables = {"grad_cam": class_regions(), "occlusion": class_regions(0.3).assign(t=np.nan)}
+    named = {"classes": CLASSES, "atlas": "AAL", "of": of}
+    captions = {
+        "clinical": draw_clinical(clinical(), curves(), tmp_path / "c", of=of, **how),
+        "shortcuts": draw_shortcuts(shortcuts(), tmp_path / "s", of=of, **how),
+        "regions": draw_class_regions(tables, tmp_path / "r", **named, **how),
+        "table of clinical": publish_clinical(clinical(), tmp_path / "pc", of=of),
+        "table of shortcuts": publish_shortcuts(shortcuts(), tmp_path / "ps", of=of),
+        "table of regions": publish_class_regions(tables, tmp_path / "pr", **named),
+    }
+    assert all(of in caption for caption in captions.values())
+    assert "40 subjects of the cohort there" in captions["clinical"]
+    assert (
+        "AD (n = 18) minus CN (n = 22)" in captions["regions"]
+        and "adjusted for age, sex and fold" in captions["regions"]
+    )
+    assert "(n = 40)" in (tmp_path / "s.svg").read_text() and ">4.0<" in (tmp_path / "r.svg").read_text()
+    assert "each fold's subjects are explained by another one" in captions["regions"]
+    alone = draw_class_regions(tables, tmp_path / "r", **named, **how, several_folds=False)
+    assert "for new subjects of the same network" in alone
+    without = draw_class_regions({"grad_cam": class_regions(covariates=None)}, tmp_path / "r", **named, **how)
+    assert "within folds" in without
+    assert "nan" not in (tmp_path / "pr.md").read_text()
