@@ -1,13 +1,22 @@
-"""Bring the template and its brain mask to the study's grid, and the template to the grid on which maps are drawn."""
+"""Find the grid that all scans share, or bring the template and its brain mask to the study's grid and to a finer one."""
 
 import nibabel as nib
 
 from voxelwhy.io.images import Grid, read_json, write_json
 from voxelwhy.io.provenance import software_versions
 from voxelwhy.jobs.doors import door
+from voxelwhy.registration.scan_grid import find_grid
 from voxelwhy.registration.template import DRAWN_MM, make_template, require_brain
 
-with door(snakemake) as job:
+
+def write_grid(job):
+    paths = dict(zip(job.settings["scans"], job.input.scans, strict=True))
+    grid, first = find_grid(paths, job.settings["resolution_mm"])
+    facts = {"shape": list(grid.shape), "affine": grid.affine.tolist(), "scan": first}
+    write_json(job.output.grid, facts)
+
+
+def write_templates(job):
     resolution, named = job.settings["resolution_mm"], job.settings["grid"]
     grid = Grid.of_facts(read_json(job.input.grid[0])) if job.input.grid else named
     t1, mask = make_template(resolution, grid)
@@ -21,3 +30,7 @@ with door(snakemake) as job:
         nib.save(image, path)
         made = {"resolution_mm": mm, "grid": named, "versions": software_versions(["nilearn"])}
         write_json(sidecar, card | made)
+
+
+with door(snakemake) as job:
+    write_grid(job) if "scans" in job.settings else write_templates(job)

@@ -1,10 +1,29 @@
 """Write tables of the cohort, excluded scans and the performance on each cohort, as tsv, md and tex."""
 
+from voxelwhy.evaluation.faithfulness import join_faithfulness
+from voxelwhy.evaluation.randomised import join_randomised
 from voxelwhy.io.tables import DIFFERENCES, EXCLUDED, METRICS, TABLE1, read_table
 from voxelwhy.io.trust_tables import CLASS_REGIONS, CLINICAL, SHORTCUTS
 from voxelwhy.jobs.doors import door
 from voxelwhy.report.tables import publish_excluded, publish_external, publish_metrics, publish_table1
-from voxelwhy.report.trust import publish_clinical, publish_shortcuts, publish_trust, summarise_trust
+from voxelwhy.report.trust import (
+    publish_clinical,
+    publish_faithfulness,
+    publish_randomised,
+    publish_shortcuts,
+    publish_trust,
+    summarise_trust,
+)
+
+
+def probes(job):
+    """The summaries of the probes of single maps, if there are any."""
+    if not job.input.faithfulness:
+        return {}
+    flips = {"n_flips": job.settings["permutations"], "seed": job.settings["seed"]}
+    _, faithfulness = join_faithfulness(job.input.faithfulness, **flips)
+    return {"faithfulness": faithfulness, "randomised": join_randomised(job.input.randomised)}
+
 
 with door(snakemake) as job:
     out, settings = job.output.stems(), job.settings
@@ -31,8 +50,12 @@ with door(snakemake) as job:
             publish_shortcuts(shortcuts, out["shortcuts"], of=settings["of"])
         methods = zip(settings["explained_methods"], job.input.class_regions, strict=True)
         regions = {method: read_table(path, CLASS_REGIONS) for method, path in methods}
-        trust = summarise_trust(clinical, shortcuts, regions, classes=settings["classes"])
+        trust = summarise_trust(clinical, shortcuts, regions, classes=settings["classes"], **probes(job))
         publish_trust(trust, out["trust"])
+    if "faithfulness" in out:
+        found = probes(job)
+        publish_faithfulness(found["faithfulness"], out["faithfulness"])
+        publish_randomised(found["randomised"], out["randomised"])
     if "external" in out:
         publish_external(
             {

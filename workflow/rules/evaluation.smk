@@ -6,6 +6,7 @@ OUT  splits/<split>/evaluation/metrics.tsv, roc.tsv    accuracy and AUC (within 
      splits/<split>/evaluation/difference.tsv          the network compared with the baseline
      splits/<split>/trust/clinical.tsv                 calibration, operating points, net benefit, strata
      splits/<split>/trust/shortcuts.tsv                what else the score follows
+     splits/<split>/trust/probes/fold-<k>/*.tsv        what blanking and reset weights do to single maps
      splits/<split>/evaluation/agreement.tsv           distances and rank correlations of mean maps
      splits/<split>/shuffled/fold-<k>/<n>-of-<N>.tsv   relevance of networks trained on shuffled diagnoses, part of the draws
      splits/<split>/evaluation/truth.tsv               each method against the planted disease (simulated cohorts only)
@@ -67,6 +68,38 @@ rule compare_maps:
         settings=facts("methods", "classes", "n_models"),
     script:
         "../../scripts/compare_maps.py"
+
+
+if study.probed:
+
+    rule probe_heatmaps:
+        """Blank what the maps of fold {wildcards.fold} of {wildcards.split} mark, and reset the weights behind them."""
+        input:
+            selected="<results>/cohort/selected.tsv",
+            folds="<results>/splits/{split}/folds.tsv",
+            model="<results>/splits/{split}/fold-{fold}/model.pt",
+            predictions="<results>/splits/{split}/fold-{fold}/predictions.tsv",
+            relevance=study.relevance,
+            mask=rules.prepare_template.output.mask,
+            network_mask=rules.prepare_mask.output.mask,
+            labels="<results>/atlas/labels.nii.gz",
+            regions="<results>/atlas/regions.tsv",
+        output:
+            faithfulness="<results>/splits/{split}/trust/probes/fold-{fold}/faithfulness.tsv",
+            randomised="<results>/splits/{split}/trust/probes/fold-{fold}/randomised.tsv",
+        wildcard_constraints:
+            split=one_of(study.probed),
+        threads: config["training"]["threads"]
+        resources:
+            mem_mb=ask.training_mb,
+            runtime=ask.probe_minutes,
+            device=config["training"]["device"],
+            gpu=study.gpus,
+        params:
+            settings=facts("probing", "channels", "classes", "seed"),
+            code=code_digest(SCRIPTS / "probe_heatmaps.py", [study.network_module, *study.method_modules()]),
+        script:
+            "../../scripts/probe_heatmaps.py"
 
 
 if study.draws:

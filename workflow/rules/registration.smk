@@ -33,7 +33,7 @@ if study.grid_of_scans:
         params:
             settings=study.grid_settings,
         script:
-            "../../scripts/find_grid.py"
+            "../../scripts/prepare_template.py"
 
 
 rule prepare_template:

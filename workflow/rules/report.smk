@@ -166,7 +166,7 @@ rule draw_agreement:
     params:
         settings=facts("classes", "dpi", "simulated", "of"),
     script:
-        "../../scripts/draw_agreement.py"
+        "../../scripts/draw_regions.py"
 
 
 if study.simulated:
@@ -201,14 +201,46 @@ rule publish_tables:
         clinical=study.of_trust("clinical"),
         shortcuts=study.of_trust("shortcuts"),
         class_regions=study.class_regions,
+        faithfulness=study.probes("faithfulness"),
+        randomised=study.probes("randomised"),
     output:
         **tables("splits/{split}/tables", shown.split_tables),
     group:
         "results_{split}"
     params:
-        settings=facts("titles", "permutations", "of", "explained_methods", "classes"),
+        settings=facts("titles", "permutations", "of", "explained_methods", "classes", "seed"),
     script:
         "../../scripts/publish_tables.py"
+
+
+if study.probed:
+
+    rule draw_probes:
+        """Draw whether blanking what a map marks changes the score, and whether maps depend on the weights."""
+        input:
+            faithfulness=study.probes("faithfulness"),
+            randomised=study.probes("randomised"),
+        output:
+            **figures("splits/{split}/figures", shown.probes, "trust"),
+        wildcard_constraints:
+            split=one_of(study.probed),
+        group:
+            "results_{split}"
+        params:
+            settings=facts("heatmaps", "permutations", "seed", "dpi", "simulated"),
+        script:
+            "../../scripts/draw_regions.py"
+
+    use rule publish_tables as publish_probes with:
+        input:
+            faithfulness=study.probes("faithfulness"),
+            randomised=study.probes("randomised"),
+        output:
+            **tables("splits/{split}/tables", shown.probes),
+        wildcard_constraints:
+            split=one_of(study.probed),
+        params:
+            settings=facts("permutations", "seed"),
 
 
 use rule publish_tables as publish_excluded with:

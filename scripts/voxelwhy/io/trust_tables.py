@@ -89,6 +89,62 @@ CLASS_REGIONS = schema(
         "among_first": fraction(nullable=True),
     }
 )
+#: Change of the score when regions are blanked in the order of a heatmap, one row for each fold, scan, fill, order and
+#: step: at least the share `step` of the brain's volume is blanked, which is `fraction`. `order` is most or least (of a
+#: method), or random (the mean of all random orders, without a method).
+FAITHFULNESS = schema(
+    {
+        "fold": whole(),
+        "scan_id": text(),
+        "subject_id": text(),
+        "label": text(),
+        "fill": text(),
+        "method": text(nullable=True),
+        "order": text(checks=pa.Check.isin(["most", "least", "random"])),
+        "step": fraction(),
+        "fraction": fraction(),
+        "drop": real(),
+    }
+)
+#: The same by fill and method: mean drops over steps and subjects, and whether the method's order beats random ones.
+FAITHFULNESS_SUMMARY = schema(
+    {"fill": text(), "method": text(), "n_subjects": whole()}
+    | {name: real() for name in ("most", "least", "random", "contrast", "gain")}
+    | {name: real(nullable=True) for name in ("low", "high")}
+    | {name: fraction(nullable=True) for name in ("p", "p_family")},
+    unique=["fill", "method"],
+)
+#: Similarity of a scan's map to that of the same network with `depth` layers reset, the last of them `layer`; depth 0
+#: is the map of another subject by the trained network.
+RANDOMISED = schema(
+    {
+        "fold": whole(),
+        "scan_id": text(),
+        "subject_id": text(),
+        "label": text(),
+        "method": text(),
+        "depth": whole(),
+        "layer": text(nullable=True),
+        "spearman": real(),
+        "spearman_absolute": real(),
+        "ssim": real(),
+    },
+    unique=["fold", "scan_id", "method", "depth"],
+)
+#: The same by method, depth and measure: mean over subjects with its interval.
+RANDOMISED_SUMMARY = schema(
+    {
+        "method": text(),
+        "depth": whole(),
+        "layer": text(nullable=True),
+        "measure": text(),
+        "value": real(),
+        "low": real(nullable=True),
+        "high": real(nullable=True),
+        "n_subjects": whole(),
+    },
+    unique=["method", "depth", "measure"],
+)
 #: How far to trust a study, in one row for each answer: a number with interval or p, its n, and a plain sentence.
 TRUST = schema(
     {

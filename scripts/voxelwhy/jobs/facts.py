@@ -139,6 +139,13 @@ class Facts:
         kept = {key: heatmaps[key] for key in ("methods", "target", "output", "scans")}
         return kept | {"most_subjects": heatmaps.get("most_subjects")}
 
+    def probing(self, split):
+        """Settings of the probes of single maps."""
+        heatmaps, own = self.study.heatmaps, "options" in self.study.network
+        kept = {key: heatmaps[key] for key in ("methods", "output")}
+        network = self.study.network["network"] if own else None
+        return kept | {"subjects": self.study.config["trust"]["subjects"], "network": network}
+
     def shuffling(self, wildcards):
         """Settings of explain_shuffled for a split and a part of its draws."""
         names = ("training", "classes", "seed", "shuffled")

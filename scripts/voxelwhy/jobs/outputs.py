@@ -42,6 +42,7 @@ class Outputs:
         self.split_tables = ["table1", "trust", *["metrics", "clinical", "shortcuts"] * study.accuracy]
         self.relevance_tables = ["agreement", *self.figures["regions"], *["truth", "truth_regions"] * study.simulated]
         self.baseline_tables = ["baseline_regions"] * study.accuracy
+        self.probes = ["faithfulness", "randomised"]
         self.imported_figures = [f"heatmaps_{group}" for group in study.imported_groups]
         self.imported_tables = [f"regions_{group}" for group in study.imported_groups]
 
@@ -57,8 +58,8 @@ class Outputs:
         tables = self.split_tables + (self.relevance_tables + self.baseline_tables) * explained
         if split in study.external:
             return self.external_only(figures), self.external_only(tables)
-        elsewhere = ["external"] * (split in study.tested_elsewhere)
-        return figures + elsewhere, tables + elsewhere
+        more = self.probes * (split in study.probed) + ["external"] * (split in study.tested_elsewhere)
+        return figures + more, tables + more
 
     def report_items(self):
         """Paths of the title and caption of everything that the report shows, in its order within each section."""

@@ -13,6 +13,9 @@ from voxelwhy.io.images import Grid
 from voxelwhy.jobs import costs
 from voxelwhy.jobs.study import read_paths
 
+#: Networks whose maps a probe compares, at most: the trained one, and those with some of its layers reset.
+PROBED_MODELS = 9
+
 #: Minutes of a small job: it takes seconds, but a slow file system can stretch them, and a group adds them up.
 SHORT_MINUTES = 5
 #: The largest share of scans that a holdout is assumed to test: more parts than needed do no harm.
@@ -187,6 +190,13 @@ class Requests:
         total = costs.shuffled_parts(len(self.study.draws), self.shuffled_seconds(split))
         names = [f"fold-{fold}/{n}-of-{total}" for fold in self.study.folds_of(split) for n in range(1, total + 1)]
         return [self.study.path(f"splits/{split}/shuffled/{name}.tsv") for name in names]
+
+    def probe_minutes(self, wildcards, attempt):
+        """Twice the expected time, and an hour: maps at each depth of reset weights, and some 400 passes a scan."""
+        n_scans, network = 2 * self.config["trust"]["subjects"], self.config["training"]["network"]
+        maps = PROBED_MODELS * sum(map(self.heatmap_seconds, self.study.methods))
+        passes = 400 * costs.step_seconds(network, self.megavoxels)
+        return math.ceil(60 + 2 * n_scans * (maps + passes) / 60) * attempt
 
     # --- Heatmaps ---
 

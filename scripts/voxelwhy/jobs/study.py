@@ -19,6 +19,8 @@ from voxelwhy.registry import METHODS, NETWORKS, TRANSFORMS
 
 #: Settings that change no number: where results are shared, how work is cut into jobs, where it runs.
 UNRECORDED = {"training": ("device",), "registration": ("store", "batch"), "simulation": ("store",)}
+#: With `trust.probes: auto`, maps are probed in studies coarser than this, mm: on finer grids it takes hours.
+PROBED_ABOVE_MM = 2.0
 
 
 def recorded(settings):
@@ -151,6 +153,12 @@ class Study:
         self.imported_groups = list(dict.fromkeys(other["group"] for other in config["heatmaps"]["others"]))
         self.own_files = own_files(config)
         self.atlas_is_fetched = config["atlas"]["name"] in FETCHED
+        # Splits whose maps are probed: training scans of the same study are needed, and maps that explain one class.
+        probed = config["trust"]["probes"] == "on" or (
+            config["trust"]["probes"] == "auto" and config["registration"]["resolution_mm"] > PROBED_ABOVE_MM
+        )
+        probed = probed and not self.model and self.heatmaps["target"] == "positive"
+        self.probed = self.own_explained if probed else []
         # Draws of networks trained on shuffled diagnoses. Existing weights cannot be trained on other labels.
         self.draws = range(1, 0 if self.model else config["evaluation"]["shuffled"] + 1)
 
@@ -252,6 +260,21 @@ class Study:
     def of_trust(self, name):
         """A table of the section Trust that rests on accuracy, as a function of wildcards; none without accuracy."""
         return lambda wildcards: [self.path(f"splits/{wildcards.split}/trust/{name}.tsv")] if self.accuracy else []
+
+    def relevance(self, wildcards):
+        """Relevance by scan and region, by method."""
+        folder = f"splits/{wildcards.split}/heatmaps"
+        return [self.path(f"{folder}/{method}/relevance.tsv") for method in self.methods_of(wildcards.split)]
+
+    def probes(self, name):
+        """The probes of the folds of a split, as a function of wildcards; none where maps are not probed."""
+
+        def paths(wildcards):
+            split = wildcards.split
+            folds = self.folds_of(split) if split in self.probed else []
+            return [self.path(f"splits/{split}/trust/probes/fold-{fold}/{name}.tsv") for fold in folds]
+
+        return paths
 
     def class_regions(self, wildcards):
         """Regions whose relevance differs between the classes, by method."""

@@ -343,6 +343,38 @@ def has_several_folds(settings):
     return any(split.get("kind", "kfold") == "kfold" for split in settings.get("splits", []))
 
 
+#: Works behind the section Trust: of scores, where accuracy is reported, and of regions.
+OF_SCORES = {
+    "vancalster2019": (
+        "Van Calster B, McLernon DJ, van Smeden M, Wynants L, Steyerberg EW (2019). Calibration: the Achilles heel of "
+        "predictive analytics. BMC Medicine 17:230.",
+        _DOI + "10.1186/s12916-019-1466-7",
+    ),
+    "vickers2006": (
+        "Vickers AJ, Elkin EB (2006). Decision curve analysis: a novel method for evaluating prediction models. "
+        "Medical Decision Making 26:565-574.",
+        _DOI + "10.1177/0272989X06295361",
+    ),
+    "holm1979": (
+        "Holm S (1979). A simple sequentially rejective multiple test procedure. Scandinavian Journal of Statistics "
+        "6:65-70.",
+        "",
+    ),
+    "bonett2000": (
+        "Bonett DG, Wright TA (2000). Sample size requirements for estimating Pearson, Kendall and Spearman "
+        "correlations. Psychometrika 65:23-28.",
+        _DOI + "10.1007/BF02294183",
+    ),
+}
+OF_REGIONS = {
+    "freedman1983": (
+        "Freedman D, Lane D (1983). A nonstochastic interpretation of reported significance levels. Journal of "
+        "Business & Economic Statistics 1:292-298.",
+        _DOI + "10.1080/07350015.1983.10509354",
+    ),
+}
+
+
 def choose_citations(settings, *, simulated):
     """The works that a study with these settings builds on, alphabetically, as (text, link) pairs.
 
@@ -369,7 +401,16 @@ def choose_citations(settings, *, simulated):
         keys |= {"karacali2006"} | ({"siegel2025"} if settings.get("simulation", {}).get("signal") else set())
     if settings.get("evaluation", {}).get("shuffled") and "weights" not in settings.get("model", {}):
         keys |= {"adebayo2018", "westfall1993", "winkler2014"}
-    return sorted((CITATIONS | WORKS | STATISTICS | OF_FOLDS)[key] for key in keys)
+    keys |= set(OF_SCORES) if reports_accuracy(settings) else set()
+    if compares_regions(settings):
+        keys |= {*OF_REGIONS, "westfall1993", "winkler2014"}
+    return sorted((CITATIONS | WORKS | STATISTICS | OF_FOLDS | OF_SCORES | OF_REGIONS)[key] for key in keys)
+
+
+def compares_regions(settings):
+    """Whether relevance of patients is compared with that of controls: maps of both must explain the same class."""
+    heatmaps = settings.get("heatmaps", {})
+    return bool(heatmaps.get("methods")) and heatmaps.get("target", "positive") == "positive"
 
 
 def _of_baseline(settings):

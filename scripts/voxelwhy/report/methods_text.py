@@ -9,7 +9,7 @@ from voxelwhy.io.channels import MODALITIES, in_words
 from voxelwhy.io.images import Grid
 from voxelwhy.io.tables import LEAST_DRAWS
 from voxelwhy.io.text import count, listing, people
-from voxelwhy.report.citations import has_several_folds, reports_accuracy
+from voxelwhy.report.citations import compares_regions, has_several_folds, reports_accuracy
 from voxelwhy.report.wording import (
     KEPT,
     OPTIMISERS,
@@ -72,6 +72,7 @@ def methods_text(settings, *, simulated, n_subjects, n_scans, whole_heads=False)
             several_folds=has_several_folds(settings),
             signal=settings.get("simulation", {}).get("signal"),
         ),
+        _trust(settings),
     ]
     return [text for text in paragraphs if text]
 
@@ -276,6 +277,25 @@ def _evaluation(settings, simulated, draws, *, accuracy, several_folds, signal=N
             if draws >= LEAST_DRAWS
             else f"No verdict is given on whether a method detected the {what}, which needs "
             f"{LEAST_DRAWS} draws of networks trained on shuffled diagnoses."
+        )
+    return " ".join(sentences)
+
+
+def _trust(settings):
+    sentences = []
+    if reports_accuracy(settings):
+        sentences += [
+            "Calibration (Van Calster et al. 2019), sensitivity at 90 and 95 % specificity, with thresholds from the "
+            "controls of the other folds, and net benefit (Vickers & Elkin 2006) were assessed by subject.",
+            "Within each class, the score was correlated with age, sex and the quality of the registered scan "
+            "(Spearman; intervals of Bonett & Wright 2000), with permutation tests within folds, corrected over "
+            "properties and classes (Holm 1979).",
+        ]
+    if compares_regions(settings):
+        sentences.append(
+            "Relevance by region was compared between the classes with age, sex and fold as covariates where they were "
+            "known, by permutation of residuals within folds (Freedman & Lane 1983), corrected over regions by the "
+            "maximum (Westfall & Young 1993)."
         )
     return " ".join(sentences)
 

@@ -10,6 +10,8 @@ from voxelwhy.io.trust_tables import CHECKS, MEASURES, TRUST
 from voxelwhy.report.tables import publish_table, short_p
 
 SIGNIFICANT = 0.05
+FILLS = {"mean": "mean of training controls", "blur": "the scan, blurred"}
+SIMILARITIES = {"spearman": "Spearman's ρ", "spearman_absolute": "ρ of absolute values", "ssim": "SSIM"}
 
 
 def publish_clinical(clinical, out, *, of=""):
@@ -94,6 +96,55 @@ def _percent(share):
     return "–" if not np.isfinite(share) else f"{share:.0%}"
 
 
+def publish_faithfulness(summary, out):
+    """Whether blanking what a map marks changes the score, one row for each fill and method."""
+    shown = pd.DataFrame(
+        {
+            "Method": summary["method"].map(method_title),
+            "Fill": summary["fill"].map(FILLS),
+            "n": summary["n_subjects"],
+            "Most relevant first": summary["most"].map(number),
+            "Least relevant first": summary["least"].map(number),
+            "Random order": summary["random"].map(number),
+            "Most minus random (95 % CI)": [interval(row.gain, row.low, row.high) for row in summary.itertuples()],
+            "p": summary["p"].map(short_p),
+            "p (family)": summary["p_family"].map(short_p),
+        }
+    )
+    caption = (
+        "Drop of the score (difference of the logits) when regions are blanked in the order of a scan's own map, "
+        "mean over 5, 10, … 50 % of the brain's volume (AOPC, Samek 2017) and over subjects. Fill: what blanked "
+        "voxels become. Random order: mean of 10 orders, the same for all methods. p: one-sided, by sign flips over "
+        "subjects; p (family): corrected over the methods of a fill (max-T)."
+    )
+    title = "Blanking what a map marks"
+    return publish_table(summary, shown, out, title=title, caption=caption, category="trust")
+
+
+def publish_randomised(summary, out):
+    """Whether maps depend on the weights, one row for each method and depth."""
+    wide = summary.pivot(index=["method", "depth", "layer"], columns="measure", values=["value", "low", "high"])
+    wide = wide.reindex(summary.drop_duplicates(["method", "depth"]).set_index(["method", "depth", "layer"]).index)
+    shown = pd.DataFrame(
+        {
+            "Method": [method_title(method) for method, _, _ in wide.index],
+            "Layers reset": [depth or "another subject" for _, depth, _ in wide.index],
+            "Down to": [layer or "–" for _, _, layer in wide.index],
+        }
+        | {
+            title: [interval(*(row[part, measure] for part in ("value", "low", "high"))) for _, row in wide.iterrows()]
+            for measure, title in SIMILARITIES.items()
+        }
+    )
+    caption = (
+        "Similarity of a scan's map to that of the same network with layers reset, from the last one on (Adebayo "
+        f"2018), mean over {int(summary['n_subjects'].max())} subjects with Student's 95 % interval. First row of a "
+        "method: similarity to the map of another subject of the same class by the trained network."
+    )
+    title = "Maps of networks with reset weights"
+    return publish_table(summary, shown, out, title=title, caption=caption, category="trust")
+
+
 def publish_trust(trust, out):
     """How far to trust the study: one row for each answer, with its sentence."""
     shown = pd.DataFrame(
@@ -111,7 +162,7 @@ def publish_trust(trust, out):
     return publish_table(trust, shown, out, title="How far to trust this study", caption=caption, category="trust")
 
 
-def summarise_trust(clinical, shortcuts, class_regions, *, classes):
+def summarise_trust(clinical, shortcuts, class_regions, *, classes, faithfulness=None, randomised=None):
     """Put the answers together: one row and one sentence for each.
 
     Parameters
@@ -119,6 +170,8 @@ def summarise_trust(clinical, shortcuts, class_regions, *, classes):
     clinical, shortcuts : DataFrames by trust_tables.CLINICAL and SHORTCUTS; None if no accuracy is reported
     class_regions : {method: DataFrame by trust_tables.CLASS_REGIONS}
     classes : {"positive": name, "negative": name}
+    faithfulness, randomised : DataFrames by trust_tables.FAITHFULNESS_SUMMARY and RANDOMISED_SUMMARY, where maps were
+        probed
 
     Returns
     -------
@@ -129,6 +182,10 @@ def summarise_trust(clinical, shortcuts, class_regions, *, classes):
         rows += _of_probabilities(clinical)
     if shortcuts is not None:
         rows += _of_shortcuts(shortcuts)
+    if randomised is not None:
+        rows += [_of_weights(*part) for part in randomised.groupby("method", sort=False)]
+    if faithfulness is not None:
+        rows += [_of_blanking(row) for row in faithfulness[faithfulness["fill"] == "mean"].to_dict("records")]
     rows += [_of_regions(method, table, classes) for method, table in class_regions.items()]
     return pd.DataFrame(rows, columns=list(TRUST.columns))
 
@@ -194,6 +251,29 @@ def _of_shortcuts(shortcuts):
             words = f"In pairs of equal sex and about equal age, the AUC is {said}."
             rows.append(_row(part, "matched pairs", "AUC", row, words))
     return rows
+
+
+def _of_weights(method, summary):
+    own = summary[summary["measure"] == "spearman"].set_index("depth")
+    last, other = own.loc[own.index.max()], own.loc[0]
+    words = (
+        f"{method_title(method)}: with all weights reset, maps correlate with those of the trained network at ρ "
+        f"{interval(last['value'], last['low'], last['high'])}; the map of another subject at "
+        f"{interval(other['value'], other['low'], other['high'])}. A map that shows what was learnt has about 0."
+    )
+    return _row("Does the map depend on the weights?", method_title(method), "Spearman, all reset", last, words)
+
+
+def _of_blanking(row):
+    title, said = method_title(row["method"]), interval(row["gain"], row["low"], row["high"])
+    lowers = "lowers" if row["p_family"] <= SIGNIFICANT else "is not shown to lower"
+    words = (
+        f"{title}: blanking what it marks {lowers} the score more than blanking regions at random "
+        f"(difference {said} logits, {p_value(row['p_family'])})."
+    )
+    answer = {"value": row["gain"], **{name: row[name] for name in ("low", "high", "n_subjects")}}
+    return _row("Does blanking what it marks change the score?", title, "AOPC, most minus random", answer, words,
+                row["p_family"])  # fmt: skip
 
 
 def _of_regions(method, table, classes):

@@ -1,0 +1,133 @@
+"""Probes of the heatmaps of one fold: blank what they mark, and reset the weights that they explain."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pandas as pd
+import torch
+
+from voxelwhy.evaluation.faithfulness import blank_regions, blurred, orders_of, scan_rows
+from voxelwhy.evaluation.randomised import layers_of, randomised_models, similarity
+from voxelwhy.heatmaps.explain_scans import Explainer, choose_subjects
+from voxelwhy.io.images import Grid
+from voxelwhy.io.trust_tables import FAITHFULNESS, RANDOMISED
+from voxelwhy.networks.ensemble import members_of
+from voxelwhy.networks.weights import load_model
+from voxelwhy.registry import METHODS, load
+from voxelwhy.training.volumes import counted_voxels
+
+log = logging.getLogger(__name__)
+
+#: Training scans from which statistics of batch normalisation are estimated again, at most, and scans in a batch.
+NORM_SCANS, NORM_BATCH = 64, 8
+#: Depths at which maps of reset networks are computed, at most: a network may have a hundred layers.
+MOST_DEPTHS = 8
+
+
+def probe_fold(model_path, tested, folds, relevance, t1_paths, atlas, network_mask, settings, *, classes, seed,
+               device="auto"):  # fmt: skip
+    """Probe the maps of some test scans of one fold by every method; they explain the positive class.
+
+    Parameters
+    ----------
+    model_path : path of the fold's model
+    tested : DataFrame by tables.PREDICTIONS, of the fold
+    folds : DataFrame by tables.FOLDS, of the fold
+    relevance : {method: DataFrame by tables.RELEVANCE}, rows of this fold that explain the positive class
+    t1_paths : dict, scan_id to path of the registered scan
+    atlas : (label image, table by tables.ATLAS, brain mask image), all on the study's grid
+    network_mask : nibabel image
+    settings : dict; methods with their options, output, subjects (of each class), network (of your own, or None)
+    classes : {"positive": name, "negative": name}
+    seed : int
+
+    Returns
+    -------
+    DataFrames by trust_tables.FAITHFULNESS and RANDOMISED
+    """
+    probe = _Probe(model_path, atlas, network_mask, settings, device)
+    explained = tested[tested["scan_id"].isin(next(iter(relevance.values()))["scan_id"])]
+    chosen = choose_subjects(explained, settings["subjects"], seed=seed).drop_duplicates(["subject_id", "label"])
+    if not len(chosen):
+        return (pd.DataFrame(columns=list(schema.columns)) for schema in (FAITHFULNESS, RANDOMISED))
+    learnt = folds[folds["side"] == "train"]
+    scans = [probe.read(t1_paths[scan]) for scan in learnt.loc[learnt["label"] == classes["negative"], "scan_id"]]
+    fill = np.mean(scans, axis=0, dtype=np.float64).astype(np.float32)
+    faithful, volumes = [], {scan.scan_id: probe.read(t1_paths[scan.scan_id]) for scan in chosen.itertuples()}
+    for number, scan in enumerate(chosen.itertuples()):
+        rng = np.random.default_rng([seed, number])
+        enrichment = {
+            method: own[own["scan_id"] == scan.scan_id].set_index("region_id")["enrichment"].loc[probe.region_ids]
+            for method, own in relevance.items()
+        }
+        orders = orders_of({method: own.to_numpy() for method, own in enrichment.items()}, rng)
+        volume = volumes[scan.scan_id]
+        fills = {"mean": fill, "blur": blurred(volume, probe.mask, probe.voxel_mm)}
+        table = blank_regions(probe.model, volume, fills, probe.regions, orders)
+        faithful.append(scan_rows(table, _facts(scan)))
+        log.info("regions of scan %d of %d blanked", number + 1, len(chosen))
+    sample = learnt["scan_id"].drop_duplicates().sample(frac=1, random_state=seed).head(NORM_SCANS)
+    randomised = _randomise(probe, chosen, volumes, [probe.read(t1_paths[scan]) for scan in sample], settings, seed)
+    faithful = pd.concat(faithful, ignore_index=True)[list(FAITHFULNESS.columns)]
+    return faithful, randomised[list(RANDOMISED.columns)]
+
+
+class _Probe:
+    """A fold's model, how it reads scans, and the regions of the atlas as it sees them."""
+
+    def __init__(self, model_path, atlas, network_mask, settings, device):
+        label_image, table, brain = atlas
+        self.model, self.card = load_model(model_path, device=device, own=settings["network"])
+        self.labels = np.asarray(label_image.dataobj).astype(np.int32)
+        self.network_mask, self.counted = network_mask, counted_voxels(brain, network_mask)
+        reader = self.explainer(*next(iter(settings["methods"].items())), settings, self.model)
+        self.read, box, self.mask = reader.read, reader.volumes.box, reader.volumes.mask
+        self.voxel_mm = Grid.of(network_mask).voxel_mm
+        inside = np.where(self.counted, self.labels, 0)[box]
+        self.region_ids = [number for number in table["region_id"] if (inside == number).any()]
+        self.regions = [inside == number for number in self.region_ids]
+
+    def explainer(self, method, options, settings, model):
+        function = getattr(load(METHODS, method, "heatmap method"), method)
+        asked = {"options": options or {}, "output": settings["output"]}
+        return Explainer(function, model, self.card, self.network_mask, self.labels, asked)
+
+
+def _facts(scan):
+    return {name: getattr(scan, name) for name in ("fold", "scan_id", "subject_id", "label")}
+
+
+def _randomise(probe, chosen, volumes, learnt, settings, seed):
+    """Similarity of each scan's maps to those of another subject, and to those of the network with layers reset."""
+
+    def maps_of(model):
+        explain = {m: probe.explainer(m, options, settings, model) for m, options in settings["methods"].items()}
+        return {(m, scan): own(volume, 1) for m, own in explain.items() for scan, volume in volumes.items()}
+
+    trained, rows = maps_of(probe.model), []
+
+    def compare(found, depth, layer):
+        for scan in chosen.itertuples():
+            for method in settings["methods"]:
+                alike = similarity(trained[method, scan.scan_id], found[method, scan.scan_id], probe.counted)
+                rows.append(_facts(scan) | {"method": method, "depth": depth, "layer": layer} | alike)
+
+    others = {}
+    for _, own in chosen.groupby("label"):
+        names = own["scan_id"].tolist()
+        others |= dict(zip(names, [*names[1:], names[0]], strict=True))
+    compare({(m, scan): trained[m, others[scan]] for m, scan in trained}, 0, None)
+    batches = [torch.from_numpy(np.stack(learnt[k : k + NORM_BATCH])) for k in range(0, len(learnt), NORM_BATCH)]
+    depths = _depths(probe.model)
+    for depth, layer, model in randomised_models(probe.model, batches, seed=seed):
+        if depth in depths:
+            compare(maps_of(model), depth, layer)
+            log.info("maps of the network with %d layers reset, down to %s", depth, layer)
+    return pd.DataFrame(rows)
+
+
+def _depths(model):
+    n = len(layers_of(members_of(model)[0]))
+    return set(np.unique(np.linspace(1, n, min(n, MOST_DEPTHS)).round().astype(int)).tolist())
