@@ -8,10 +8,13 @@ import pytest
 
 from voxelwhy.io.tables import write_table
 from voxelwhy.io.trust_tables import MEASURES, TRUST
+from voxelwhy.report.figures.probes import draw_faithfulness, draw_randomised
 from voxelwhy.report.figures.trust import draw_class_regions, draw_clinical, draw_shortcuts
 from voxelwhy.report.trust import (
     publish_class_regions,
     publish_clinical,
+    publish_faithfulness,
+    publish_randomised,
     publish_shortcuts,
     publish_trust,
     summarise_trust,
@@ -107,6 +110,52 @@ def test_without_accuracy_only_regions_are_answered():
     trust, found = sentences(clinical=None, shortcuts=None)
     assert len(found) == 1 and trust["part"].tolist() == ["Which regions differ beyond chance?"]
     assert len(summarise_trust(None, None, {}, classes=CLASSES)) == 0
+
+
+def faithfulness(p=0.01):
+    table = pd.DataFrame(
+        {"fill": ["mean", "mean", "blur", "blur"], "method": ["grad_cam", "lrp"] * 2, "n_subjects": 12}
+    )
+    table = table.assign(most=2.0, least=0.2, random=1.0, contrast=1.8, gain=1.0, low=0.6, high=1.4)
+    return table.assign(p=p, p_family=[p, 0.4, p, 0.4])
+
+
+def faithfulness_rows():
+    curves = [("", "random"), *((method, order) for method in ("grad_cam", "lrp") for order in ("most", "least"))]
+    rows = [("mean", *curve, step, f"p{k}", 0.1 * k + step)
+            for k in range(3) for step in (0.05, 0.5) for curve in curves]  # fmt: skip
+    return pd.DataFrame(rows, columns=["fill", "method", "order", "step", "subject_id", "drop"])
+
+
+def randomised():
+    rows = [(method, depth, layer, measure, 0.5 - 0.2 * depth, 0.1, 0.8)
+            for method in ("grad_cam", "lrp") for depth, layer in ((0, ""), (1, "dense"), (2, "block.conv"))
+            for measure in ("spearman", "spearman_absolute", "ssim")]  # fmt: skip
+    names = ["method", "depth", "layer", "measure", "value", "low", "high"]
+    return pd.DataFrame(rows, columns=names).assign(n_subjects=12)
+
+
+def test_probes_have_a_sentence_a_figure_and_a_table(tmp_path):
+    trust = summarise_trust(None, None, {}, classes=CLASSES, faithfulness=faithfulness(), randomised=randomised())
+    write_table(trust, tmp_path / "trust.tsv", TRUST)
+    found = trust["sentence"].tolist()
+    assert found[0] == (
+        "Grad-CAM: with all weights reset, maps correlate with those of the trained network at ρ 0.10 (0.10 to "
+        "0.80); the map of another subject at 0.50 (0.10 to 0.80). A map that shows what was learnt has about 0."
+    )
+    assert found[2].startswith("Grad-CAM: blanking what it marks lowers the score more than blanking regions at random")
+    assert found[2].endswith("(difference 1.00 (0.60 to 1.40) logits, p = 0.010).")
+    assert found[3].startswith("LRP: blanking what it marks is not shown to lower the score more")
+    how = {"simulated": True, "dpi": 60}
+    caption = draw_faithfulness(faithfulness_rows(), faithfulness(), tmp_path / "f", **how)
+    assert "12 test subjects" in caption and "Grad-CAM *" in (tmp_path / "f.svg").read_text()
+    assert "LRP *" not in (tmp_path / "f.svg").read_text()
+    assert "12 test subjects" in draw_randomised(randomised(), tmp_path / "r", **how)
+    publish_faithfulness(faithfulness(), tmp_path / "pf")
+    publish_randomised(randomised(), tmp_path / "pr")
+    text = (tmp_path / "pr.md").read_text()
+    assert "another subject" in text and "block.conv" in text and "0.10 (0.10 to 0.80)" in text
+    assert "the scan, blurred" in (tmp_path / "pf.md").read_text()
 
 
 def test_figures_and_tables_give_their_n_and_the_cohort(tmp_path):
