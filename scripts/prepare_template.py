@@ -1,4 +1,4 @@
-"""Find the grid that all scans share, or bring the template and its brain mask to the study's grid and to a finer one."""
+"""Find the grid that all scans share, or bring the template and its brain mask to the grid of the study."""
 
 import nibabel as nib
 

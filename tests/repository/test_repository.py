@@ -97,11 +97,12 @@ def test_no_config_of_readme_and_docs_is_left_out():
         "baseline.md": 1,
         "choices.md": 1,
         "comparisons.md": 1,
-        "embedded_cohort.md": 3,
+        "embedded_cohort.md": 4,
         "existing_weights.md": 2,
         "external.md": 1,
         "large.md": 2,
         "own_data.md": 4,
+        "trust.md": 1,
         "what_the_network_sees.md": 2,
     }
 

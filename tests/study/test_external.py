@@ -170,7 +170,7 @@ def test_every_n_is_that_of_scans_and_people(tested):
     assert [row["scans"] for row in tested.rows(f"{split}/table1.tsv")] == ["4", "2", "2"]
     whose = "of the cohort there, each classified by each of the 2 models of kfold"
     items = [*tested.result(f"{split}/figures").glob("*.json"), *tested.result(f"{split}/tables").glob("*.json")]
-    assert len(items) == 20
+    assert len(items) == 21
     for path in items:
         item = json.loads(path.read_text())
         if path.stem == "trust":  # sentences

@@ -43,7 +43,7 @@ def assess_scores(people, *, classes, prevalence=None):
       timid. Wald's intervals; undefined where the classes are separated completely
     - brier: mean squared error of the probability, with Student's interval
     - sensitivity at 90 and 95 % specificity: the threshold of a fold is that quantile of the scores of the controls in
-      all other folds, so that no subject is judged by a threshold in which it took part. The specificity that is
+      all other folds, so that no subject is classified by a threshold in which it took part. The specificity that is
       reached is given too: it differs from the wanted one if networks of different folds have different zeros.
       Undefined with a single fold
     - net_benefit at a threshold probability equal to the prevalence, where treating everybody has a benefit of 0:

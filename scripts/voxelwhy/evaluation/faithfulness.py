@@ -131,14 +131,18 @@ def summarise_faithfulness(rows, *, n_flips=10_000, seed=0):
     """
     if not len(rows):
         raise InputError("there is no scan whose regions were blanked")
+    rows = rows.assign(method=rows["method"].fillna(""))  # of random orders, in a table that was read
     aopc = rows.groupby(["fill", "method", "order", "subject_id"])["drop"].mean()
-    tables = [_summarise_fill(aopc[fill].unstack("subject_id"), fill, n_flips, seed) for fill in rows["fill"].unique()]
+    methods = [name for name in rows["method"].unique() if name]
+    tables = [
+        _summarise_fill(aopc[fill].unstack("subject_id"), fill, methods, n_flips, seed)
+        for fill in rows["fill"].unique()
+    ]
     return pd.concat(tables, ignore_index=True)[list(FAITHFULNESS_SUMMARY.columns)]
 
 
-def _summarise_fill(aopc, fill, n_flips, seed):
+def _summarise_fill(aopc, fill, methods, n_flips, seed):
     random = aopc.loc[("", "random")]
-    methods = [name for name in aopc.index.get_level_values("method").unique() if name]
     gains = np.stack([(aopc.loc[(name, "most")] - random).to_numpy() for name in methods])
     n = gains.shape[1]
     tested = _flip_test(gains, n_flips, np.random.default_rng(seed))

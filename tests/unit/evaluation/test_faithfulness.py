@@ -14,6 +14,7 @@ from voxelwhy.evaluation.faithfulness import (
     STEPS,
     blank_regions,
     blurred,
+    join_faithfulness,
     orders_of,
     scan_rows,
     summarise_faithfulness,
@@ -86,6 +87,8 @@ def test_the_summary_is_over_subjects_as_by_hand(rng, tmp_path):
     write_table(table, tmp_path / "rows.tsv", FAITHFULNESS)
     summary = summarise_faithfulness(table, n_flips=999).set_index("method")
     write_table(summary.reset_index(), tmp_path / "summary.tsv", FAITHFULNESS_SUMMARY)
+    _, again = join_faithfulness([tmp_path / "rows.tsv"], n_flips=999)
+    pd.testing.assert_frame_equal(again.set_index("method"), summary, rtol=1e-8)
     aopc = table.groupby(["method", "order", "subject_id"])["drop"].mean()
     gain = aopc["good"]["most"] - aopc[""]["random"]
     row = summary.loc["good"]

@@ -92,7 +92,7 @@ def draw_randomised(summary, out, *, simulated, dpi=150):
         names = reset["layer"].str.rsplit(".", n=1).str[-1]
         axes.set_xticks(x, ["trained", *names], rotation=60, ha="right", fontsize=6.5)
         axes.set_title(method_title(method), fontsize=9)
-        axes.set(ylim=(min(-0.35, float(own["value"].min()) - 0.05), 1.05))
+        axes.set(ylim=(min(-0.1, float(summary["value"].min())) - 0.05, 1.05))
         axes.axhline(0, color=MUTED, lw=0.7)
         axes.grid(axis="y", color=RULE, lw=0.6)
     panels[0].set_ylabel("similarity to the trained map")
