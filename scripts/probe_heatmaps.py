@@ -3,23 +3,18 @@
 import nibabel as nib
 
 from voxelwhy.evaluation.probes import probe_fold
-from voxelwhy.io.tables import ATLAS, FOLDS, PREDICTIONS, RELEVANCE, SELECTED, read_table, write_table
+from voxelwhy.io.tables import ATLAS, FOLDS, PREDICTIONS, SELECTED, read_table, write_table
 from voxelwhy.io.trust_tables import FAITHFULNESS, RANDOMISED
 from voxelwhy.jobs.doors import door
 from voxelwhy.training.volumes import registered_paths
 
 with door(snakemake) as job:
-    settings, fold, positive = job.settings["probing"], int(job.wildcards.fold), job.settings["classes"]["positive"]
-    relevance = {}
-    for method, path in zip(settings["methods"], job.input.relevance, strict=True):
-        rows = read_table(path, RELEVANCE)
-        relevance[method] = rows[(rows["fold"] == fold) & (rows["target"] == positive)]
+    settings, fold = job.settings["probing"], int(job.wildcards.fold)
     folds = read_table(job.input.folds, FOLDS)
     faithfulness, randomised = probe_fold(
         job.input.model,
         read_table(job.input.predictions, PREDICTIONS),
         folds[folds["fold"] == fold],
-        relevance,
         registered_paths(read_table(job.input.selected, SELECTED), job.settings["channels"]),
         (nib.load(job.input.labels), read_table(job.input.regions, ATLAS), nib.load(job.input.mask)),
         nib.load(job.input.network_mask),

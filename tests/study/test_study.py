@@ -107,6 +107,25 @@ def test_with_three_draws_of_shuffled_diagnoses_there_are_scores_and_no_verdict(
     assert sentences[2].startswith("With fewer than 19 draws of shuffled diagnoses, no verdict is given")
 
 
+def test_each_method_is_probed_on_test_scans_of_both_classes(small):
+    """Two scans of each class: blanked region by region, and explained by the network with reset layers."""
+    folder = "splits/holdout/trust/probes/fold-0"
+    blanked, reset = small.rows(f"{folder}/faithfulness.tsv"), small.rows(f"{folder}/randomised.tsv")
+    tested = {r["scan_id"] for r in small.rows("splits/holdout/folds.tsv") if r["side"] == "test"}
+    assert {row["scan_id"] for row in blanked} == {row["scan_id"] for row in reset} <= tested
+    assert len({row["subject_id"] for row in blanked}) == 4
+    assert {row["method"] for row in blanked} == {"", *METHODS} and {row["method"] for row in reset} == set(METHODS)
+    # The whole order is shared by the two fills; half of the brain is gone at the last step.
+    assert all(0.5 <= float(row["fraction"]) < 0.65 for row in blanked if row["step"] == "0.5")
+    layers = {row["depth"]: row["layer"] for row in reset}
+    assert layers["0"] == "" and layers["1"] == "dense_2" and len(layers) > 4
+    sentences = [row["sentence"] for row in small.rows("splits/holdout/tables/trust.tsv")]
+    assert sum("with all weights reset" in line for line in sentences) == len(METHODS)
+    assert sum("blanking what it marks" in line for line in sentences) == len(METHODS)
+    assert small.result("splits/holdout/figures/faithfulness.png").exists()
+    assert "Do maps depend on what the network has learnt?" in small.result("report.html").read_text()
+
+
 def test_the_modules_that_a_job_loads_are_those_that_its_digest_names(small):
     assert {job["rule"] for job in small.loaded} >= {"register_scan", "train_fold", "compute_heatmaps", "write_report"}
     for job in small.loaded:

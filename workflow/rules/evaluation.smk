@@ -21,7 +21,7 @@ If the training data of existing weights are unknown, accuracy is not reported: 
 
 
 rule numbers:
-    """Compute all numerical results, without figures, tables or the report."""
+    """Compute the numerical results that a comparison keeps, without figures, tables, probes or the report."""
     input:
         expand("<results>/splits/{split}/evaluation/metrics.tsv", split=study.studied if study.accuracy else []),
         expand("<results>/splits/{split}/regions/{method}.tsv", split=study.explained, method=study.methods),
@@ -79,7 +79,6 @@ if study.probed:
             folds="<results>/splits/{split}/folds.tsv",
             model="<results>/splits/{split}/fold-{fold}/model.pt",
             predictions="<results>/splits/{split}/fold-{fold}/predictions.tsv",
-            relevance=study.relevance,
             mask=rules.prepare_template.output.mask,
             network_mask=rules.prepare_mask.output.mask,
             labels="<results>/atlas/labels.nii.gz",

@@ -11,6 +11,7 @@ import torch
 from voxelwhy.evaluation.faithfulness import blank_regions, blurred, orders_of, scan_rows
 from voxelwhy.evaluation.randomised import layers_of, randomised_models, similarity
 from voxelwhy.heatmaps.explain_scans import Explainer, choose_subjects
+from voxelwhy.heatmaps.region_sums import relevance_by_region
 from voxelwhy.io.images import Grid
 from voxelwhy.io.trust_tables import FAITHFULNESS, RANDOMISED
 from voxelwhy.networks.ensemble import members_of
@@ -26,8 +27,7 @@ NORM_SCANS, NORM_BATCH = 64, 8
 MOST_DEPTHS = 8
 
 
-def probe_fold(model_path, tested, folds, relevance, t1_paths, atlas, network_mask, settings, *, classes, seed,
-               device="auto"):  # fmt: skip
+def probe_fold(model_path, tested, folds, t1_paths, atlas, network_mask, settings, *, classes, seed, device="auto"):
     """Probe the maps of some test scans of one fold by every method; they explain the positive class.
 
     Parameters
@@ -35,7 +35,6 @@ def probe_fold(model_path, tested, folds, relevance, t1_paths, atlas, network_ma
     model_path : path of the fold's model
     tested : DataFrame by tables.PREDICTIONS, of the fold
     folds : DataFrame by tables.FOLDS, of the fold
-    relevance : {method: DataFrame by tables.RELEVANCE}, rows of this fold that explain the positive class
     t1_paths : dict, scan_id to path of the registered scan
     atlas : (label image, table by tables.ATLAS, brain mask image), all on the study's grid
     network_mask : nibabel image
@@ -48,28 +47,24 @@ def probe_fold(model_path, tested, folds, relevance, t1_paths, atlas, network_ma
     DataFrames by trust_tables.FAITHFULNESS and RANDOMISED
     """
     probe = _Probe(model_path, atlas, network_mask, settings, device)
-    explained = tested[tested["scan_id"].isin(next(iter(relevance.values()))["scan_id"])]
-    chosen = choose_subjects(explained, settings["subjects"], seed=seed).drop_duplicates(["subject_id", "label"])
-    if not len(chosen):
-        return (pd.DataFrame(columns=list(schema.columns)) for schema in (FAITHFULNESS, RANDOMISED))
+    chosen = choose_subjects(tested, settings["subjects"], seed=seed).drop_duplicates(["subject_id", "label"])
+    volumes = {scan: probe.read(t1_paths[scan]) for scan in chosen["scan_id"]}
+    trained = probe.maps_of(probe.model, volumes)
     learnt = folds[folds["side"] == "train"]
-    scans = [probe.read(t1_paths[scan]) for scan in learnt.loc[learnt["label"] == classes["negative"], "scan_id"]]
-    fill = np.mean(scans, axis=0, dtype=np.float64).astype(np.float32)
-    faithful, volumes = [], {scan.scan_id: probe.read(t1_paths[scan.scan_id]) for scan in chosen.itertuples()}
+    controls = learnt.loc[learnt["label"] == classes["negative"], "scan_id"]
+    fill = np.mean([probe.read(t1_paths[scan]) for scan in controls], axis=0, dtype=np.float64).astype(np.float32)
+    faithful = []
     for number, scan in enumerate(chosen.itertuples()):
-        rng = np.random.default_rng([seed, number])
-        enrichment = {
-            method: own[own["scan_id"] == scan.scan_id].set_index("region_id")["enrichment"].loc[probe.region_ids]
-            for method, own in relevance.items()
-        }
-        orders = orders_of({method: own.to_numpy() for method, own in enrichment.items()}, rng)
+        enrichment = {method: probe.enrichment(trained[method, scan.scan_id]) for method in settings["methods"]}
+        orders = orders_of(enrichment, np.random.default_rng([seed, number]))
         volume = volumes[scan.scan_id]
         fills = {"mean": fill, "blur": blurred(volume, probe.mask, probe.voxel_mm)}
         table = blank_regions(probe.model, volume, fills, probe.regions, orders)
         faithful.append(scan_rows(table, _facts(scan)))
         log.info("regions of scan %d of %d blanked", number + 1, len(chosen))
     sample = learnt["scan_id"].drop_duplicates().sample(frac=1, random_state=seed).head(NORM_SCANS)
-    randomised = _randomise(probe, chosen, volumes, [probe.read(t1_paths[scan]) for scan in sample], settings, seed)
+    scans = [probe.read(t1_paths[scan]) for scan in sample]
+    randomised = _randomise(probe, chosen, volumes, trained, scans, seed)
     faithful = pd.concat(faithful, ignore_index=True)[list(FAITHFULNESS.columns)]
     return faithful, randomised[list(RANDOMISED.columns)]
 
@@ -82,35 +77,41 @@ class _Probe:
         self.model, self.card = load_model(model_path, device=device, own=settings["network"])
         self.labels = np.asarray(label_image.dataobj).astype(np.int32)
         self.network_mask, self.counted = network_mask, counted_voxels(brain, network_mask)
-        reader = self.explainer(*next(iter(settings["methods"].items())), settings, self.model)
+        self.settings = settings
+        reader = self.explainer(*next(iter(settings["methods"].items())), self.model)
         self.read, box, self.mask = reader.read, reader.volumes.box, reader.volumes.mask
         self.voxel_mm = Grid.of(network_mask).voxel_mm
         inside = np.where(self.counted, self.labels, 0)[box]
-        self.region_ids = [number for number in table["region_id"] if (inside == number).any()]
-        self.regions = [inside == number for number in self.region_ids]
+        # Regions that the network sees, in the order of the atlas.
+        self.table = table[[bool((inside == number).any()) for number in table["region_id"]]]
+        self.regions = [inside == number for number in self.table["region_id"]]
 
-    def explainer(self, method, options, settings, model):
+    def explainer(self, method, options, model):
         function = getattr(load(METHODS, method, "heatmap method"), method)
-        asked = {"options": options or {}, "output": settings["output"]}
+        asked = {"options": options or {}, "output": self.settings["output"]}
         return Explainer(function, model, self.card, self.network_mask, self.labels, asked)
+
+    def maps_of(self, model, volumes):
+        """The map of each scan by each method, {(method, scan_id): array (x, y, z)}."""
+        explain = {m: self.explainer(m, options, model) for m, options in self.settings["methods"].items()}
+        return {(m, scan): own(volume, 1) for m, own in explain.items() for scan, volume in volumes.items()}
+
+    def enrichment(self, heatmap):
+        """Enrichment of the regions in a map, in the order of `regions`."""
+        return relevance_by_region(heatmap, self.labels, self.table, self.counted)["enrichment"].to_numpy()
 
 
 def _facts(scan):
     return {name: getattr(scan, name) for name in ("fold", "scan_id", "subject_id", "label")}
 
 
-def _randomise(probe, chosen, volumes, learnt, settings, seed):
+def _randomise(probe, chosen, volumes, trained, learnt, seed):
     """Similarity of each scan's maps to those of another subject, and to those of the network with layers reset."""
-
-    def maps_of(model):
-        explain = {m: probe.explainer(m, options, settings, model) for m, options in settings["methods"].items()}
-        return {(m, scan): own(volume, 1) for m, own in explain.items() for scan, volume in volumes.items()}
-
-    trained, rows = maps_of(probe.model), []
+    rows = []
 
     def compare(found, depth, layer):
         for scan in chosen.itertuples():
-            for method in settings["methods"]:
+            for method in probe.settings["methods"]:
                 alike = similarity(trained[method, scan.scan_id], found[method, scan.scan_id], probe.counted)
                 rows.append(_facts(scan) | {"method": method, "depth": depth, "layer": layer} | alike)
 
@@ -123,7 +124,7 @@ def _randomise(probe, chosen, volumes, learnt, settings, seed):
     depths = _depths(probe.model)
     for depth, layer, model in randomised_models(probe.model, batches, seed=seed):
         if depth in depths:
-            compare(maps_of(model), depth, layer)
+            compare(probe.maps_of(model, volumes), depth, layer)
             log.info("maps of the network with %d layers reset, down to %s", depth, layer)
     return pd.DataFrame(rows)
 

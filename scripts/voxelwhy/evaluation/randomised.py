@@ -11,7 +11,6 @@ from scipy import stats
 from skimage.metrics import structural_similarity
 from torch import nn
 
-from voxelwhy.errors import ModelError
 from voxelwhy.io.tables import read_table
 from voxelwhy.io.trust_tables import RANDOMISED
 from voxelwhy.networks.ensemble import members_of
@@ -22,18 +21,11 @@ NORMS = nn.modules.batchnorm._BatchNorm
 
 
 def layers_of(model):
-    """Return the layers with weights in the order of their registration, each with the batch norms that follow it.
-
-    Raises
-    ------
-    ModelError : a layer has weights but cannot be reset.
-    """
+    """Return the layers with weights in the order of their registration, each with the batch norms that follow it."""
     blocks = []
     for name, module in model.named_modules():
         if not any(True for _ in module.parameters(recurse=False)):
             continue
-        if not hasattr(module, "reset_parameters"):
-            raise ModelError(f"the layer {name} ({type(module).__name__}) has weights but no reset_parameters")
         if isinstance(module, NORMS) and blocks:
             blocks[-1].append(name)
         else:
@@ -70,9 +62,19 @@ def randomised_models(model, batches, *, seed):
         for depth in range(1, len(blocks[0]) + 1):
             for member, own in zip(members_of(changed), blocks, strict=True):
                 for name in own[-depth]:
-                    member.get_submodule(name).reset_parameters()
+                    reset(member.get_submodule(name))
             estimate_norms(changed, batches)
             yield depth, blocks[0][-depth][0], changed
+
+
+def reset(layer):
+    """Give a layer new initial weights; where it has no `reset_parameters`, its weights are permuted."""
+    if hasattr(layer, "reset_parameters"):
+        layer.reset_parameters()
+        return
+    with torch.no_grad():
+        for weight in layer.parameters(recurse=False):
+            weight.copy_(weight.flatten()[torch.randperm(weight.numel())].reshape(weight.shape))
 
 
 def estimate_norms(model, batches):

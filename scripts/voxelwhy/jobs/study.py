@@ -261,11 +261,6 @@ class Study:
         """A table of the section Trust that rests on accuracy, as a function of wildcards; none without accuracy."""
         return lambda wildcards: [self.path(f"splits/{wildcards.split}/trust/{name}.tsv")] if self.accuracy else []
 
-    def relevance(self, wildcards):
-        """Relevance by scan and region, by method."""
-        folder = f"splits/{wildcards.split}/heatmaps"
-        return [self.path(f"{folder}/{method}/relevance.tsv") for method in self.methods_of(wildcards.split)]
-
     def probes(self, name):
         """The probes of the folds of a split, as a function of wildcards; none where maps are not probed."""
 

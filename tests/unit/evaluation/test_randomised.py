@@ -13,7 +13,6 @@ from skimage.metrics import structural_similarity
 from torch import nn
 
 from voxelwhy import input_x_gradient
-from voxelwhy.errors import ModelError
 from voxelwhy.evaluation.randomised import (
     estimate_norms,
     layers_of,
@@ -75,14 +74,19 @@ def test_each_member_of_an_ensemble_is_reset():
     assert not torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], model.members[0][9].weight)
 
 
-def test_a_layer_that_cannot_be_reset_is_named():
+def test_the_weights_of_a_layer_without_initial_ones_are_permuted():
     class Own(nn.Module):
         def __init__(self):
             super().__init__()
-            self.weight = nn.Parameter(torch.ones(3))
+            self.weight = nn.Parameter(torch.arange(512.0))
 
-    with pytest.raises(ModelError, match="the layer 0 \\(Own\\) has weights but no reset_parameters"):
-        layers_of(nn.Sequential(Own()))
+        def forward(self, image):
+            return torch.stack([0 * image.flatten(1)[:, 0], image.flatten(1) @ self.weight], dim=1)
+
+    model = nn.Sequential(Own()).eval()
+    ((_, name, found),) = randomised_models(model, batches(), seed=1)
+    assert name == "0" and torch.equal(found[0].weight.sort().values, model[0].weight)
+    assert not torch.equal(found[0].weight, model[0].weight)
 
 
 def test_similarity_is_that_of_scipy_and_scikit_image(rng):
