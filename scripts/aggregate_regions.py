@@ -7,7 +7,7 @@ from voxelwhy.io.tables import ATLAS, REGIONS, RELEVANCE, SELECTED, SHUFFLED, re
 from voxelwhy.io.trust_tables import CLASS_REGIONS
 from voxelwhy.jobs.doors import door
 from voxelwhy.regions.aggregate import aggregate_regions
-from voxelwhy.regions.class_regions import compare_classes, subjects_by_region
+from voxelwhy.regions.class_regions import compare_classes, no_subjects, subjects_by_region
 
 with door(snakemake) as job:
     groups = Groups(*(job.settings[name] for name in ("classes", "judged", "target")))
@@ -18,11 +18,11 @@ with door(snakemake) as job:
     regions = compare_regions(regions, draws, group=groups.classes["positive"])
     write_table(regions, job.output.regions, REGIONS)
     positive, selected = groups.classes["positive"], read_table(job.input.selected, SELECTED)
-    people, enrichment = subjects_by_region(
-        read_pieces(job.input.relevance, RELEVANCE), atlas["region_id"], target=positive
-    )
-    if job.settings["target"] != "positive":  # maps of patients and of controls answer different questions
-        people, enrichment = people.iloc[:0], enrichment[:0]
+    if job.settings["target"] == "positive":
+        pieces = read_pieces(job.input.relevance, RELEVANCE)
+        people, enrichment = subjects_by_region(pieces, atlas["region_id"], target=positive)
+    else:  # maps of patients and of controls answer different questions
+        people, enrichment = no_subjects(len(atlas))
     properties = join_properties(selected[["scan_id", "subject_id"]], selected)
     people = people.merge(properties.groupby("subject_id")[["age", "female"]].mean(), on="subject_id", how="left")
     classes = compare_classes(

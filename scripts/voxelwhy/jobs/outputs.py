@@ -66,8 +66,9 @@ class Outputs:
         items = [f"figures/{name}" for name in COHORT_FIGURES] + ["tables/excluded"]
         for split in self.study.studied:
             figures, tables = self.of_split(split)
+            items.append(f"splits/{split}/tables/trust")  # the answers come before the figures behind them
             items += [f"splits/{split}/figures/{name}" for name in figures]
-            items += [f"splits/{split}/tables/{name}" for name in tables]
+            items += [f"splits/{split}/tables/{name}" for name in tables if name != "trust"]
         for figure, table in zip(self.imported_figures, self.imported_tables, strict=True):
             items += [f"imported_maps/figures/{figure}", f"imported_maps/tables/{table}"]
         return [self.study.path(f"{item}.json") for item in items]

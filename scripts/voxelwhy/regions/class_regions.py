@@ -52,6 +52,11 @@ def subjects_by_region(pieces, region_ids, *, target):
     return mean.index.to_frame(index=False), mean.to_numpy(float)
 
 
+def no_subjects(n_regions):
+    """What `subjects_by_region` gives where nobody has a map to compare: regions are then listed, and not tested."""
+    return pd.DataFrame(columns=["subject_id", "label", "fold"]), np.empty((0, n_regions))
+
+
 def compare_classes(people, enrichment, regions, *, classes, covariates=None, n_permutations=10_000, n_resamples=2_000,
                     seed=0):  # fmt: skip
     """Test each region: does the relevance of patients differ from that of controls, given covariates and fold?

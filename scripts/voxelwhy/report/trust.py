@@ -216,7 +216,7 @@ def _of_probabilities(clinical):
             f"specificity of {interval(reached['value'], reached['low'], reached['high'])}."
         )
     else:
-        words = "There is one fold only, so no threshold can be set without its test subjects."
+        words = "No threshold can be set without the subjects that it classifies: each is in all test sets."
     measure = MEASURES["sensitivity_90"]
     return [*found, _row("How many patients are found?", "network", measure, sensitivity, words)]
 

@@ -12,7 +12,7 @@ from scipy import stats
 from voxelwhy.errors import InputError
 from voxelwhy.io.tables import write_table
 from voxelwhy.io.trust_tables import CLASS_REGIONS
-from voxelwhy.regions.class_regions import compare_classes, subjects_by_region
+from voxelwhy.regions.class_regions import compare_classes, no_subjects, subjects_by_region
 
 CLASSES = {"positive": "AD", "negative": "CN"}
 REGIONS = pd.DataFrame({"region_id": [3, 5, 8, 9], "region": ["A", "B", "C", "D"]})
@@ -86,7 +86,8 @@ def test_few_subjects_are_not_tested_and_a_region_without_a_value_is_left_out(rn
     values[3, 2] = np.nan
     table = compare_classes(people(20), values, REGIONS, classes=CLASSES, n_permutations=19)
     assert table["t"].isna().tolist() == [False, False, True, False]
-    empty = compare_classes(people(0), np.empty((0, 4)), REGIONS, classes=CLASSES)
+    empty = compare_classes(*no_subjects(4), REGIONS, classes=CLASSES)
+    write_table(empty, tmp_path / "none.tsv", CLASS_REGIONS)
     assert empty[["t", "rank"]].isna().all(axis=None) and (empty["n_positive"] == 0).all()
 
 

@@ -98,7 +98,7 @@ def test_what_is_not_found_is_said_as_such():
     found = sentences(
         shortcuts=shortcuts(0.2), regions=class_regions(0.2), clinical=clinical(sensitivity=(np.nan,) * 3)
     )[1]
-    assert found[1] == "There is one fold only, so no threshold can be set without its test subjects."
+    assert found[1] == "No threshold can be set without the subjects that it classifies: each is in all test sets."
     assert found[2] == "Within a class, the score is not shown to follow age (smallest corrected p = 0.800)."
     assert any("the score is not shown to tell the classes apart (p = 0.200)" in line for line in found)
     assert found[-1] == "Grad-CAM: no region differs between AD and CN beyond chance (smallest corrected p = 0.200)."
