@@ -2,9 +2,10 @@
 
 from voxelwhy.evaluation.faithfulness import join_faithfulness
 from voxelwhy.evaluation.randomised import join_randomised
-from voxelwhy.io.tables import DIFFERENCES, EXCLUDED, METRICS, TABLE1, read_table
+from voxelwhy.io.tables import DIFFERENCES, EXCLUDED, METRICS, SELECTED, TABLE1, read_table
 from voxelwhy.io.trust_tables import CLASS_REGIONS, CLINICAL, SHORTCUTS
 from voxelwhy.jobs.doors import door
+from voxelwhy.report.checklist import fill_checklist, publish_checklist
 from voxelwhy.report.tables import publish_excluded, publish_external, publish_metrics, publish_table1
 from voxelwhy.report.trust import (
     publish_clinical,
@@ -29,6 +30,8 @@ with door(snakemake) as job:
     out, settings = job.output.stems(), job.settings
     if "excluded" in out:
         publish_excluded(read_table(job.input.excluded, EXCLUDED), out["excluded"], classes=settings["classes"])
+        selected, simulated = read_table(job.input.selected, SELECTED), bool(settings["simulated"])
+        publish_checklist(fill_checklist(settings["config"], selected, simulated=simulated), out["checklist"])
     if "table1" in out:
         publish_table1(read_table(job.input.table1, TABLE1), out["table1"], of=settings["of"])
     if "metrics" in out:

@@ -246,12 +246,13 @@ if study.probed:
 use rule publish_tables as publish_excluded with:
     input:
         excluded="<results>/cohort/excluded.tsv",
+        selected="<results>/cohort/selected.tsv",
     output:
-        **tables("tables", ["excluded"]),
+        **tables("tables", ["excluded", "checklist"]),
     group:
         "cohort"
     params:
-        settings=facts("classes"),
+        settings=facts("classes", "config", "simulated"),
 
 
 rule publish_relevance:

@@ -350,6 +350,11 @@ OF_SCORES = {
         "predictive analytics. BMC Medicine 17:230.",
         _DOI + "10.1186/s12916-019-1466-7",
     ),
+    "collins2024": (
+        "Collins GS, Moons KGM, Dhiman P, et al. (2024). TRIPOD+AI statement: updated guidance for reporting clinical "
+        "prediction models that use regression or machine learning methods. BMJ 385:e078378.",
+        _DOI + "10.1136/bmj-2023-078378",
+    ),
     "vickers2006": (
         "Vickers AJ, Elkin EB (2006). Decision curve analysis: a novel method for evaluating prediction models. "
         "Medical Decision Making 26:565-574.",

@@ -1,0 +1,149 @@
+"""The reporting checklist TRIPOD+AI, filled in from the settings where they answer an item."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from voxelwhy.io.channels import in_words
+from voxelwhy.io.text import count, listing, people
+from voxelwhy.report.citations import has_several_folds, reports_accuracy
+from voxelwhy.report.tables import publish_table
+from voxelwhy.report.wording import describe_normalisation, describe_registration
+
+AUTHORS = "for the authors"
+
+
+def fill_checklist(settings, selected, *, simulated):
+    """Fill in TRIPOD+AI for one study.
+
+    Parameters
+    ----------
+    settings : dict, the whole config with its defaults filled in
+    selected : DataFrame by tables.SELECTED
+    simulated : bool
+
+    Returns
+    -------
+    DataFrame with item, topic, stated (what the study says of it; empty if only the authors can), and place (where the
+        report or the results have it)
+
+    References
+    ----------
+    Collins 2024 (BMJ 385:e078378).
+    """
+    n = people(selected["subject_id"].nunique(), len(selected))
+    classes, training = settings["cohort"]["classes"], settings["training"]
+    splits = listing(_split(split) for split in settings["splits"])
+    outside = listing(settings["evaluate_on"])
+    accuracy = reports_accuracy(settings)
+    rows = [
+        ("1", "title", "", ""),
+        ("2", "abstract", "", ""),
+        ("3", "context, intended population and use, health inequalities", "", ""),
+        ("4", "objectives", "development and evaluation" if accuracy else "explanation of a given model", "Summary"),
+        ("5a", "source of data", _source(settings, simulated), "Cohort"),
+        ("5b", "dates", _dates(selected), ""),
+        ("6a", "setting", "", ""),
+        ("6b", "eligibility", _eligibility(classes), "Cohort: excluded rows and scans, each with its reason"),
+        ("6c", "treatments", "", ""),
+        ("7", "preparation of data", _preparation(settings), "Methods; Registration"),
+        ("8a", "outcome", f"{_values(classes['positive'])} against {_values(classes['negative'])}", "Cohort"),
+        ("8b", "who assessed the outcome, and blinding", "", ""),
+        ("9", "predictors", f"the registered image: {in_words(training['channels'])}", "Methods"),
+        ("10", "sample size", f"all eligible scans: {n}; no calculation", "Cohort"),
+        ("11", "missing data", "rows without a scan or diagnosis are excluded", "Cohort: excluded rows and scans"),
+        ("12a", "use of data", splits, "Cohort: Table 1"),
+        ("12b", "handling of predictors", f"normalisation: {describe_normalisation(training)}", "Methods"),
+        ("12c", "model and its building", f"network {training['network']}", "Methods; Training"),
+        ("12d", "heterogeneity between clusters", "", ""),
+        ("12e", "measures of performance", _measures(accuracy), "Performance; Trust"),
+        ("12f", "model updating", _updating(training), "Methods"),
+        ("12g", "calculation of predictions", "mean probability over the scans of a subject", "Methods"),
+        ("13", "class imbalance", f"class weights: {training['class_weights']}", "Methods"),
+        ("14", "fairness", "strata of sex and age, where they are known" if accuracy else "", "Trust"),
+        (
+            "15",
+            "output and thresholds",
+            "probability; 0.5, and thresholds at 90 and 95 % specificity",
+            "Performance; Trust",
+        ),
+        (
+            "16",
+            "development against evaluation data",
+            f"tested on {outside}" if outside else "one cohort",
+            "Other cohorts",
+        ),
+        ("17", "ethical approval", "", ""),
+        ("18a-e", "funding, conflicts of interest, protocol, registration, data sharing", "", ""),
+        ("18f", "code sharing", "voxelwhy; its version and all settings are in the report", "Methods"),
+        ("19", "involvement of patients and the public", "", ""),
+        ("20", "participants: flow and characteristics", n, "Cohort: flow, Table 1"),
+        ("21", "participants and outcomes in each analysis", "by fold and side", "Cohort: Table 1"),
+        (
+            "22",
+            "full specification of the model",
+            "weights, normalisation and settings",
+            "splits/<split>/fold-<k>/model.pt",
+        ),
+        ("23a", "performance with intervals", "95 % intervals over subjects" if accuracy else "", "Performance"),
+        ("23b", "performance by cluster or subgroup", "strata of sex and age" if accuracy else "", "Trust"),
+        ("24", "results of model updating", "", ""),
+        ("25", "interpretation", "", ""),
+        ("26", "limitations", "", ""),
+        ("27", "use of the model in practice", "", ""),
+    ]
+    if has_several_folds(settings) and accuracy:
+        rows = [(i, t, f"{s}; AUC within folds" if i == "12e" else s, p) for i, t, s, p in rows]
+    return pd.DataFrame(rows, columns=["item", "topic", "stated", "place"])
+
+
+def publish_checklist(checklist, out):
+    """The checklist as a table; what only the authors can state is named as such."""
+    shown = checklist.rename(columns=str.capitalize)
+    shown["Stated"] = shown["Stated"].where(shown["Stated"] != "", AUTHORS)
+    shown["Place"] = shown["Place"].where(checklist["stated"] != "", "")
+    open_items = int((checklist["stated"] == "").sum())
+    caption = (
+        "Items of TRIPOD+AI (Collins et al. 2024), in our words, filled in from the settings of this study. "
+        f"{count(open_items, 'row')} of {len(checklist)} can be stated by the authors only."
+    )
+    return publish_table(checklist, shown, out, title="Reporting checklist", caption=caption, category="checklist")
+
+
+def _split(split):
+    if split["kind"] == "kfold":
+        return f"{split['folds']} folds ({split['name']}), subjects never in two of them"
+    return f"{split['name']} (holdout of {count(split.get('test_subjects', 0), 'subject')} of each class)"
+
+
+def _source(settings, simulated):
+    if simulated:
+        return "simulated cohort"
+    cohort = settings["cohort"]
+    tables = cohort.get("table") or cohort.get("data_dir", "")
+    return f"{cohort['source']}: {listing([tables] if isinstance(tables, str) else tables)}"
+
+
+def _dates(selected):
+    dates = sorted(date for date in selected["scan_date"].dropna() if date)
+    return f"scans from {dates[0]} to {dates[-1]}" if dates else ""
+
+
+def _values(side):
+    return f"{side['name']} ({', '.join(map(str, side['values']))})"
+
+
+def _eligibility(classes):
+    return f"{_values(classes['positive'])} or {_values(classes['negative'])}, with a scan that could be registered"
+
+
+def _preparation(settings):
+    return f"registered {describe_registration(settings['registration'])}"
+
+
+def _measures(accuracy):
+    return "accuracy, sensitivity, specificity, AUC, calibration, net benefit" if accuracy else ""
+
+
+def _updating(training):
+    return "temperature scaling on validation scans" if training["calibrate"] == "temperature" else "none"
