@@ -118,7 +118,7 @@ def _walked(model, batch, rule):
         walk = _Walk(model, batch, rule)
         logits = run_model(walk.forward, batch)
         with torch.no_grad():
-            if not walk.cached or same_logits(logits, run_model(model, batch)):
+            if not walk.cached or same_logits(logits, run_model(model, batch.clone())):
                 return walk, logits
         forget_steps(model)  # an option of the model changed that its repr does not show
     return walk, logits
