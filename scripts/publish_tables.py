@@ -31,7 +31,7 @@ with door(snakemake) as job:
     if "excluded" in out:
         publish_excluded(read_table(job.input.excluded, EXCLUDED), out["excluded"], classes=settings["classes"])
         selected, simulated = read_table(job.input.selected, SELECTED), bool(settings["simulated"])
-        publish_checklist(fill_checklist(settings["config"], selected, simulated=simulated), out["checklist"])
+        publish_checklist(fill_checklist(settings["stated"], selected, simulated=simulated), out["checklist"])
     if "table1" in out:
         publish_table1(read_table(job.input.table1, TABLE1), out["table1"], of=settings["of"])
     if "metrics" in out:

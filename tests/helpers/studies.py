@@ -50,7 +50,7 @@ def small_study(name, *, subjects=4, **sections):
     config = SMALL | {"study": name, "simulation": SMALL["simulation"] | cohort}
     config["registration"] = SMALL["registration"] | {"batch": 2 * subjects}
     config["evaluation"] = SMALL["evaluation"] | {"shuffled": 0}
-    config["trust"] = {"probes": "off"}
+    config["trust"] = {"probes": "false"}
     return config | sections
 
 

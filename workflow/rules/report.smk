@@ -252,7 +252,7 @@ use rule publish_tables as publish_excluded with:
     group:
         "cohort"
     params:
-        settings=facts("classes", "config", "simulated"),
+        settings=facts("classes", "stated", "simulated"),
 
 
 rule publish_relevance:

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
-from statsmodels.stats.proportion import proportion_confint
 
-from voxelwhy.comparison.summary import NOMINAL, mean_interval
+from voxelwhy.comparison.summary import NOMINAL
+from voxelwhy.evaluation.intervals import exact_interval, student_interval
 
 #: Draws of shuffled diagnoses by which the earlier rule decided.
 EARLIER_DRAWS = 5
@@ -35,7 +35,7 @@ def detection_table(methods, columns):
     for key, own in methods.groupby([*columns, "method"], sort=False):
         n, found = len(own), int((own["verdict"] == "detected").sum())
         low, high = exact_interval(found, n)
-        mean_low, mean_high = mean_interval(own["region_auprc"])
+        mean_low, mean_high = student_interval(own["region_auprc"])
         rows.append(
             dict(zip([*columns, "method"], key, strict=True))
             | {"n_cohorts": n, "region_auprc": own["region_auprc"].mean(skipna=False)}
@@ -45,12 +45,6 @@ def detection_table(methods, columns):
             | {"found_low": low, "found_high": high}
         )
     return pd.DataFrame(rows)
-
-
-def exact_interval(k, n):
-    """Return the exact 95 % interval of a share (Clopper & Pearson 1934)."""
-    low, high = proportion_confint(k, n, method="beta")
-    return (0.0 if k == 0 else float(low)), (1.0 if k == n else float(high))
 
 
 def earlier_claims(methods):

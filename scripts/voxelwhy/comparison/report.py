@@ -18,11 +18,11 @@ from voxelwhy.comparison.summary import (
     confound_table,
     false_regions,
     found_table,
-    mean_interval,
     method_table,
     methods_of,
 )
 from voxelwhy.comparison.tables import publish_choices, publish_confounds, publish_detections, publish_null
+from voxelwhy.evaluation.intervals import student_interval
 from voxelwhy.io.text import interval
 
 
@@ -69,7 +69,7 @@ def _null(cells, methods, columns, template_path, out, settings):
     claims, table = claims_table(methods, columns, earlier_claims(methods)), cell_table(cells)
     regions = false_regions(cells, top=settings["top"])
     regions.to_csv(out["regions"], sep="\t", index=False, lineterminator="\n", float_format="%.10g")
-    aucs = (table["auc"].mean(), *mean_interval(table["auc"]))
+    aucs = (table["auc"].mean(), *student_interval(table["auc"]))
     how = {"atlas": settings["atlas"], "top": settings["top"], "simulated": settings["simulated"]}
     publish_null(claims, regions, aucs, out["table"], **how)
     draw_null(table, methods, claims, out["figure"], simulated=settings["simulated"], dpi=settings["shown"]["dpi"])

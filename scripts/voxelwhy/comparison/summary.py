@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
-from statsmodels.stats.proportion import proportion_confint
 
 from voxelwhy.comparison.combinations import short_names
 from voxelwhy.evaluation.chance import compare_with_draws, verdicts
+from voxelwhy.evaluation.intervals import exact_interval, student_interval
 from voxelwhy.evaluation.metrics import by_subject
 from voxelwhy.evaluation.within_folds import average, fold_aucs
 from voxelwhy.registry import METHODS
@@ -77,11 +77,11 @@ def combination_table(cells, *, same_scans, classes):
         if same_scans:
             low, high = _interval_over_subjects(own, values.mean(), classes)
         else:
-            low, high = mean_interval(values)
+            low, high = student_interval(values)
         baseline = [other["auc"]["baseline"]["value"] for other in own if "baseline" in other["auc"]]
         row = _choices(cell) | {"n_repeats": len(own), "auc": values.mean(), "auc_low": low, "auc_high": high}
         row |= {"auc_least": values.min(), "auc_most": values.max(), "auc_baseline": np.mean(baseline or np.nan)}
-        between = (np.nan, np.nan) if same_scans or not baseline else mean_interval(baseline)
+        between = (np.nan, np.nan) if same_scans or not baseline else student_interval(baseline)
         row |= dict(zip(("auc_baseline_low", "auc_baseline_high"), between, strict=True))
         rows.append(row | {"n_subjects": len({s for other in own for s in other["predictions"]["subject_id"]})})
     return pd.DataFrame(rows)
@@ -223,15 +223,6 @@ def false_regions(cells, *, top):
     return table.sort_values(["method", "p", "region"], kind="stable", ignore_index=True)
 
 
-def mean_interval(values):
-    """Return Student's 95 % interval of a mean; NaN for fewer than two values."""
-    values = np.asarray(values, dtype=float)
-    if len(values) < 2:
-        return np.nan, np.nan
-    half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
-    return values.mean() - half, values.mean() + half
-
-
 def _interval_over_subjects(cells, mean, classes):
     """Compute the interval of the mean AUC over repeats in which different networks classify the same subjects."""
     rows = pd.concat([by_subject(pd.DataFrame(cell["predictions"])).assign(repeat=k) for k, cell in enumerate(cells)])
@@ -251,10 +242,9 @@ def _rates(method, n, counts):
     row = {"method": method, "n": n}
     for kind in KINDS:
         k = int(counts[kind]) if kind in counts else None
-        low, high = (np.nan, np.nan) if k is None else proportion_confint(k, n, method="beta")
-        # For a share of 0 or 1, the exact interval is one-sided.
+        low, high = (np.nan, np.nan) if k is None else exact_interval(k, n)
         row |= {f"n_{kind}": np.nan if k is None else k, f"share_{kind}": np.nan if k is None else k / n}
-        row |= {f"{kind}_low": 0.0 if k == 0 else low, f"{kind}_high": 1.0 if k == n else high}
+        row |= {f"{kind}_low": low, f"{kind}_high": high}
         row |= {f"p_{kind}": np.nan if k is None else float(stats.binom.sf(k - 1, n, NOMINAL))}
     return row
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from voxelwhy.config.atlas_names import FETCHED, PACKAGED, choices
 from voxelwhy.config.comparison_checks import check_compare
+from voxelwhy.config.probes import check_probes
 from voxelwhy.config.simulation_checks import check_confounds, check_signal
 from voxelwhy.errors import ConfigError
 from voxelwhy.io.channels import WARPS, maps_needed
@@ -302,6 +303,7 @@ CHECKS = (
     _check_guided,
     _check_template,
     _check_gpu,
+    check_probes,
     check_compare,
 )
 

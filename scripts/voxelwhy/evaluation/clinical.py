@@ -10,7 +10,7 @@ import statsmodels.api as sm
 from scipy.special import expit, logit
 from statsmodels.tools.sm_exceptions import PerfectSeparationError
 
-from voxelwhy.evaluation.intervals import Z, effective_subjects, proportion_interval
+from voxelwhy.evaluation.intervals import Z, effective_subjects, proportion_interval, student_interval
 from voxelwhy.evaluation.people import strata
 from voxelwhy.evaluation.within_folds import fold_aucs
 from voxelwhy.io.trust_tables import CLINICAL
@@ -74,11 +74,10 @@ def _calibration(people, positive):
     probability = np.clip(people["probability"].to_numpy(float), LEAST, 1 - LEAST)
     given, ones = logit(probability), np.ones((len(people), 1))
     errors = pd.Series((probability - positive) ** 2).groupby(people["subject_id"].to_numpy()).mean()
-    limits = sm.stats.DescrStatsW(errors).tconfint_mean() if len(errors) > 1 else (np.nan, np.nan)
     return [
         _row("calibration_intercept", _coefficient(positive, ones, people, offset=given), n),
         _row("calibration_slope", _coefficient(positive, sm.add_constant(given), people), n),
-        _row("brier", (float(errors.mean()), *limits), n),
+        _row("brier", (float(errors.mean()), *student_interval(errors)), n),
     ]
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import torch
-from scipy import ndimage, stats
+from scipy import ndimage
 
 from voxelwhy.errors import InputError
+from voxelwhy.evaluation.intervals import student_interval
 from voxelwhy.io.tables import read_table
 from voxelwhy.io.trust_tables import FAITHFULNESS, FAITHFULNESS_SUMMARY
 from voxelwhy.networks.ensemble import two_logits
@@ -15,7 +16,6 @@ from voxelwhy.networks.ensemble import two_logits
 #: Shares of the brain's volume that are blanked, at least.
 STEPS = tuple(np.round(np.arange(0.05, 0.501, 0.05), 2))
 RANDOM_ORDERS = 10
-FILLS = ("mean", "blur")
 #: Standard deviation of the Gaussian that blurs a scan for the second fill, mm.
 BLUR_MM = 8.0
 BATCH = 16
@@ -103,9 +103,24 @@ def scan_rows(table, facts):
 
 
 def join_faithfulness(paths, *, n_flips=10_000, seed=0):
-    """Read the probes of all folds: the rows, and their summary (`summarise_faithfulness`)."""
+    """Read the probes of all folds: their curves (`curves_of`), and their summary (`summarise_faithfulness`)."""
     rows = pd.concat([read_table(path, FAITHFULNESS) for path in paths], ignore_index=True)
-    return rows, summarise_faithfulness(rows, n_flips=n_flips, seed=seed)
+    return curves_of(rows), summarise_faithfulness(rows, n_flips=n_flips, seed=seed)
+
+
+def curves_of(rows):
+    """Average the drops over subjects, with Student's 95 % interval.
+
+    Returns
+    -------
+    DataFrame with fill, method ("" for random orders), order, step, mean, low, high
+    """
+    keys = ["fill", "method", "order", "step"]
+    rows = rows.assign(method=rows["method"].fillna(""))  # of random orders, in a table that was read
+    by_subject = rows.groupby([*keys, "subject_id"], sort=False)["drop"].mean()
+    curves = by_subject.groupby(keys, sort=False).agg([("mean", "mean"), ("limits", student_interval)]).reset_index()
+    low, high = zip(*curves.pop("limits"), strict=True)
+    return curves.assign(low=low, high=high)
 
 
 def summarise_faithfulness(rows, *, n_flips=10_000, seed=0):
@@ -146,10 +161,9 @@ def _summarise_fill(aopc, fill, methods, n_flips, seed):
     gains = np.stack([(aopc.loc[(name, "most")] - random).to_numpy() for name in methods])
     n = gains.shape[1]
     tested = _flip_test(gains, n_flips, np.random.default_rng(seed))
-    half = stats.t.ppf(0.975, n - 1) * gains.std(axis=1, ddof=1) / np.sqrt(n) if n >= LEAST_SUBJECTS else np.nan
-    mean = gains.mean(axis=1)
-    table = pd.DataFrame({"fill": fill, "method": methods, "n_subjects": n, "gain": mean, "low": mean - half})
-    table = table.assign(high=mean + half, random=float(random.mean()), **tested)
+    limits = [student_interval(own) if n >= LEAST_SUBJECTS else (np.nan, np.nan) for own in gains]
+    table = pd.DataFrame(limits, columns=["low", "high"]).assign(fill=fill, method=methods, n_subjects=n)
+    table = table.assign(gain=gains.mean(axis=1), random=float(random.mean()), **tested)
     for order in ("most", "least"):
         table[order] = [float(aopc.loc[(name, order)].mean()) for name in methods]
     return table.assign(contrast=table["most"] - table["least"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.optimize import brentq
 from scipy.stats import norm
+from scipy.stats import t as student
 from statsmodels.stats.proportion import proportion_confint
 
 Z = float(norm.ppf(0.975))
@@ -51,6 +52,21 @@ def proportion_interval(share, n):
     known = np.isfinite(share) & (n > 0)
     low, high = proportion_confint(np.where(known, share * n, 0), np.where(known, n, 1), method="wilson")
     return np.where(known, np.clip(low, 0, share), np.nan)[()], np.where(known, np.clip(high, share, 1), np.nan)[()]
+
+
+def exact_interval(k, n):
+    """Compute the exact interval of a proportion, k of n (Clopper & Pearson 1934); one-sided for 0 and for n of n."""
+    low, high = proportion_confint(k, n, method="beta")
+    return (0.0 if k == 0 else float(low)), (1.0 if k == n else float(high))
+
+
+def student_interval(values):
+    """Compute Student's interval of the mean of values, (n,); NaN for fewer than two values."""
+    values = np.asarray(values, dtype=float)
+    if len(values) < 2:
+        return np.nan, np.nan
+    half = student.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    return values.mean() - half, values.mean() + half
 
 
 def mean_of_two_interval(first, second):

@@ -11,6 +11,7 @@ from scipy import stats
 from skimage.metrics import structural_similarity
 from torch import nn
 
+from voxelwhy.evaluation.intervals import student_interval
 from voxelwhy.io.tables import read_table
 from voxelwhy.io.trust_tables import RANDOMISED
 from voxelwhy.networks.ensemble import members_of
@@ -148,8 +149,7 @@ def summarise_randomised(rows):
     for (method, depth, layer), own in by_subject.groupby(keys, sort=False):
         for measure in MEASURES:
             values = own[measure].to_numpy()
-            n = len(values)
-            half = stats.t.ppf(0.975, n - 1) * values.std(ddof=1) / np.sqrt(n) if n > 1 else np.nan
+            low, high = student_interval(values)
             row = {"method": method, "depth": depth, "layer": layer, "measure": measure, "value": values.mean()}
-            summary.append(row | {"low": values.mean() - half, "high": values.mean() + half, "n_subjects": n})
+            summary.append(row | {"low": low, "high": high, "n_subjects": len(values)})
     return pd.DataFrame(summary)

@@ -22,6 +22,7 @@ from voxelwhy.evaluation.metrics import subject_weights
 from voxelwhy.evaluation.people import QUALITY, known_columns, one_row_each
 from voxelwhy.evaluation.within_folds import fold_aucs
 from voxelwhy.io.trust_tables import SHORTCUTS
+from voxelwhy.splits.permute import permute_within
 
 #: Properties whose relation to the score is tested, with their names.
 PROPERTIES = {"age": "age", "female": "sex (female)"} | QUALITY
@@ -123,15 +124,6 @@ def _unit_ranks(values):
     ranks = ranks - ranks.mean()
     length = np.linalg.norm(ranks)
     return ranks / length if length > 0 else None
-
-
-def permute_within(cells, n, rng):
-    """Return orders (n, rows) that move rows within their cell only."""
-    orders = np.tile(np.arange(len(cells)), (n, 1))
-    for cell in np.unique(cells):
-        own = np.flatnonzero(cells == cell)
-        orders[:, own] = rng.permuted(np.tile(own, (n, 1)), axis=1)
-    return orders
 
 
 def _nuisances_alone(people, positive, sides, classes):

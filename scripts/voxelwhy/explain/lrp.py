@@ -114,14 +114,13 @@ def lrp(
 
 def _walked(model, batch, rule):
     """A walk through the network after its forward pass, and its logits."""
-    for _ in range(2):
-        walk = _Walk(model, batch, rule)
-        logits = run_model(walk.forward, batch)
-        with torch.no_grad():
-            if not walk.cached or same_logits(logits, run_model(model, batch.clone())):
-                return walk, logits
-        forget_steps(model)  # an option of the model changed that its repr does not show
-    return walk, logits
+    walk = _Walk(model, batch, rule)
+    logits = run_model(walk.forward, batch)
+    with torch.no_grad():
+        if not walk.cached or same_logits(logits, run_model(model, batch.clone())):
+            return walk, logits
+    forget_steps(model)  # an option of the model changed that its repr does not show
+    return _walked(model, batch, rule)
 
 
 def _rule(name, epsilon, alpha, beta):

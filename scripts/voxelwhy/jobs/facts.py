@@ -6,6 +6,9 @@ from voxelwhy.config.splits import ALL_SCANS
 from voxelwhy.io.text import BASELINE_TITLES, of_cohort
 from voxelwhy.jobs.study import UNRECORDED, joined_marks
 
+#: Sections of the settings that the reporting checklist states.
+STATED = ("cohort", "registration", "splits", "training", "model", "evaluate_on")
+
 
 class Facts:
     """Facts of a study by name.
@@ -50,6 +53,8 @@ class Facts:
             "titles": {"cnn": training["network"], "baseline": BASELINE_TITLES[evaluation["baseline"]]},
             "cohorts": [f"{study.name} (test scans)", *config["evaluate_on"]],
             "config": study.recorded,
+            # What the checklist states; a figure does not run it again.
+            "stated": {name: study.recorded[name] for name in STATED if name in study.recorded},
             "splits": list(study.studied),
             "explained": study.own_explained,
         }

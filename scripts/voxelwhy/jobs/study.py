@@ -11,6 +11,7 @@ from pathlib import Path
 
 from voxelwhy.config.atlas_names import FETCHED
 from voxelwhy.config.model import MASKS
+from voxelwhy.config.probes import probes_maps
 from voxelwhy.config.splits import reported_splits
 from voxelwhy.io.channels import maps_needed
 from voxelwhy.io.tables import BASELINE_MAPS
@@ -19,8 +20,6 @@ from voxelwhy.registry import METHODS, NETWORKS, TRANSFORMS
 
 #: Settings that change no number: where results are shared, how work is cut into jobs, where it runs.
 UNRECORDED = {"training": ("device",), "registration": ("store", "batch"), "simulation": ("store",)}
-#: With `trust.probes: auto`, maps are probed in studies coarser than this, mm: on finer grids it takes hours.
-PROBED_ABOVE_MM = 2.0
 
 
 def recorded(settings):
@@ -153,12 +152,7 @@ class Study:
         self.imported_groups = list(dict.fromkeys(other["group"] for other in config["heatmaps"]["others"]))
         self.own_files = own_files(config)
         self.atlas_is_fetched = config["atlas"]["name"] in FETCHED
-        # Splits whose maps are probed: training scans of the same study are needed, and maps that explain one class.
-        probed = config["trust"]["probes"] == "on" or (
-            config["trust"]["probes"] == "auto" and config["registration"]["resolution_mm"] > PROBED_ABOVE_MM
-        )
-        probed = probed and not self.model and self.heatmaps["target"] == "positive"
-        self.probed = self.own_explained if probed else []
+        self.probed = self.own_explained if probes_maps(config) else []
         # Draws of networks trained on shuffled diagnoses. Existing weights cannot be trained on other labels.
         self.draws = range(1, 0 if self.model else config["evaluation"]["shuffled"] + 1)
 

@@ -8,9 +8,9 @@ from scipy import stats
 
 from voxelwhy.errors import InputError
 from voxelwhy.io.trust_tables import CLASS_REGIONS
+from voxelwhy.regions.intervals import LEAST_SUBJECTS
+from voxelwhy.splits.permute import permute_within
 
-#: With fewer subjects in a class nothing is tested.
-LEAST_SUBJECTS = 8
 #: Among how many first regions a region is counted in the resamples.
 FIRST = 10
 BATCH = 200
@@ -129,7 +129,7 @@ def _test(positive, values, basis, folds, n_permutations, rng):
     larger, largest = np.ones(len(t)), np.ones(len(t))
     for start in range(0, n_permutations, BATCH):
         n = min(BATCH, n_permutations - start)
-        drawn = np.abs(_permuted_t(left, group, basis, whole, scale, free, _orders(folds, n, rng)))
+        drawn = np.abs(_permuted_t(left, group, basis, whole, scale, free, permute_within(folds, n, rng)))
         # Equal values may differ in their last bit: a tie counts as at least as large.
         larger += (drawn >= np.abs(t) - 1e-9).sum(axis=0)
         largest += (drawn.max(axis=1)[:, None] >= np.abs(t) - 1e-9).sum(axis=0)
@@ -151,14 +151,6 @@ def _permuted_t(left, group, basis, whole, scale, free, orders):
         explained += (moved @ left) ** 2
     rest = np.maximum(whole - explained - effect**2 * scale, 1e-300)
     return effect / np.sqrt(rest / free / scale)
-
-
-def _orders(folds, n, rng):
-    orders = np.tile(np.arange(len(folds)), (n, 1))
-    for fold in np.unique(folds):
-        own = np.flatnonzero(folds == fold)
-        orders[:, own] = rng.permuted(np.tile(own, (n, 1)), axis=1)
-    return orders
 
 
 def _ranks(values, n_resamples, rng):

@@ -79,3 +79,12 @@ def first_ages(scans):
     """Return age at the first scan and sex of each subject, indexed by subject_id, from a table by tables.SCANS."""
     ordered = scans.sort_values(["subject_id", "age", "scan_id"])
     return ordered.groupby("subject_id", sort=True)[["age", "sex"]].first()
+
+
+def permute_within(cells, n, rng):
+    """Return orders (n, rows) that move rows within their cell only."""
+    orders = np.tile(np.arange(len(cells)), (n, 1))
+    for cell in np.unique(cells):
+        own = np.flatnonzero(cells == cell)
+        orders[:, own] = rng.permuted(np.tile(own, (n, 1)), axis=1)
+    return orders

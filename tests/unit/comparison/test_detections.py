@@ -9,8 +9,9 @@ from scipy import stats
 
 from helpers.comparison_cells import CLASSES, make_cell, truth_row
 from voxelwhy.comparison import findings
-from voxelwhy.comparison.detections import detection_table, earlier_claims, exact_interval
+from voxelwhy.comparison.detections import detection_table, earlier_claims
 from voxelwhy.comparison.summary import claims_table, combination_table, method_table
+from voxelwhy.evaluation.intervals import exact_interval
 
 SIZES = ("40", "160")
 DRAWS = np.linspace(0.2, 0.4, 19)

@@ -16,9 +16,9 @@ from voxelwhy.comparison.summary import (
     confound_table,
     false_regions,
     found_table,
-    mean_interval,
     method_table,
 )
+from voxelwhy.evaluation.intervals import student_interval
 
 COLUMNS = ["transform", "network"]
 
@@ -51,10 +51,10 @@ def test_the_mean_auc_has_the_interval_of_subjects_who_are_the_same_in_all_repea
 def test_repeats_with_other_cohorts_have_students_interval(cells):
     values = [cell["auc"]["cnn"]["value"] for cell in cells[:2]]
     expected = stats.t.interval(0.95, 1, loc=np.mean(values), scale=stats.sem(values))
-    np.testing.assert_allclose(mean_interval(values), expected)
+    np.testing.assert_allclose(student_interval(values), expected)
     table = combination_table(cells, same_scans=False, classes=CLASSES)
     np.testing.assert_allclose(table.loc[0, ["auc_low", "auc_high"]].astype(float), expected)
-    assert np.isnan(mean_interval([0.5])).all()
+    assert np.isnan(student_interval([0.5])).all()
 
 
 # What a combination detects.

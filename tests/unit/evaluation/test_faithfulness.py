@@ -87,7 +87,11 @@ def test_the_summary_is_over_subjects_as_by_hand(rng, tmp_path):
     write_table(table, tmp_path / "rows.tsv", FAITHFULNESS)
     summary = summarise_faithfulness(table, n_flips=999).set_index("method")
     write_table(summary.reset_index(), tmp_path / "summary.tsv", FAITHFULNESS_SUMMARY)
-    _, again = join_faithfulness([tmp_path / "rows.tsv"], n_flips=999)
+    curves, again = join_faithfulness([tmp_path / "rows.tsv"], n_flips=999)
+    half = table[(table["method"] == "good") & (table["order"] == "most") & (table["step"] == 0.5)]["drop"]
+    band = curves[(curves["method"] == "good") & (curves["order"] == "most") & (curves["step"] == 0.5)].iloc[0]
+    limits = stats.t.interval(0.95, 11, half.mean(), stats.sem(half))
+    assert (band["mean"], band["low"], band["high"]) == pytest.approx((half.mean(), *limits))
     pd.testing.assert_frame_equal(again.set_index("method"), summary, rtol=1e-8)
     aopc = table.groupby(["method", "order", "subject_id"])["drop"].mean()
     gain = aopc["good"]["most"] - aopc[""]["random"]

@@ -9,9 +9,10 @@ import statsmodels.api as sm
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from voxelwhy.evaluation.shortcuts import audit_shortcuts, permute_within
+from voxelwhy.evaluation.shortcuts import audit_shortcuts
 from voxelwhy.io.tables import write_table
 from voxelwhy.io.trust_tables import SHORTCUTS
+from voxelwhy.splits.permute import permute_within
 
 CLASSES = {"positive": "AD", "negative": "CN"}
 FAST = {"classes": CLASSES, "n_permutations": 499}

@@ -120,11 +120,10 @@ def faithfulness(p=0.01):
     return table.assign(p=p, p_family=[p, 0.4, p, 0.4])
 
 
-def faithfulness_rows():
-    curves = [("", "random"), *((method, order) for method in ("grad_cam", "lrp") for order in ("most", "least"))]
-    rows = [("mean", *curve, step, f"p{k}", 0.1 * k + step)
-            for k in range(3) for step in (0.05, 0.5) for curve in curves]  # fmt: skip
-    return pd.DataFrame(rows, columns=["fill", "method", "order", "step", "subject_id", "drop"])
+def curves_of_blanking():
+    orders = [("", "random"), *((method, order) for method in ("grad_cam", "lrp") for order in ("most", "least"))]
+    rows = [("mean", *order, step, step, step - 0.1, step + 0.1) for order in orders for step in (0.05, 0.5)]
+    return pd.DataFrame(rows, columns=["fill", "method", "order", "step", "mean", "low", "high"])
 
 
 def randomised():
@@ -147,7 +146,7 @@ def test_probes_have_a_sentence_a_figure_and_a_table(tmp_path):
     assert found[2].endswith("(difference 1.00 (0.60 to 1.40) logits, p = 0.010).")
     assert found[3].startswith("LRP: blanking what it marks is not shown to lower the score more")
     how = {"simulated": True, "dpi": 60}
-    caption = draw_faithfulness(faithfulness_rows(), faithfulness(), tmp_path / "f", **how)
+    caption = draw_faithfulness(curves_of_blanking(), faithfulness(), tmp_path / "f", **how)
     assert "12 test subjects" in caption and "Grad-CAM *" in (tmp_path / "f.svg").read_text()
     assert "LRP *" not in (tmp_path / "f.svg").read_text()
     assert "12 test subjects" in draw_randomised(randomised(), tmp_path / "r", **how)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from voxelwhy.comparison.summary import NOMINAL, mean_interval
+from voxelwhy.comparison.summary import NOMINAL
+from voxelwhy.evaluation.intervals import student_interval
 from voxelwhy.io.text import interval, method_title
 from voxelwhy.report.figures.style import ACCENT, MUTED, RULE, SECOND, WARN, new_figure, save_figure, styled
 
@@ -27,7 +28,7 @@ def draw_null(cells, methods, claims, out, *, simulated, dpi=150):
         1, 3, figsize=(9.6, 0.42 * max(len(names) + 1, 6) + 1.5), layout="constrained", width_ratios=(1.2, 1.4, 1.2)
     )
     mean = cells["auc"].mean()
-    low, high = mean_interval(cells["auc"])
+    low, high = student_interval(cells["auc"])
     _aucs(panels[0], cells, mean, low, high)
     places = np.arange(len(names))[::-1]
     for place, name in zip(places, names, strict=True):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from itertools import cycle
 
 import numpy as np
-from scipy import stats
 
 from voxelwhy.io.text import method_title
 from voxelwhy.report.figures.style import CYCLE, MUTED, RULE, new_figure, save_figure, styled
@@ -17,29 +16,30 @@ MEASURES = {"spearman": "Spearman's ρ", "spearman_absolute": "ρ of absolute va
 
 
 @styled
-def draw_faithfulness(rows, summary, out, *, simulated, dpi=150):
+def draw_faithfulness(curves, summary, out, *, simulated, dpi=150):
     """Drop of the score as regions are blanked, with one panel per method.
 
     Parameters
     ----------
-    rows, summary : DataFrames by trust_tables.FAITHFULNESS and FAITHFULNESS_SUMMARY
+    curves : DataFrame of `evaluation.faithfulness.curves_of`
+    summary : DataFrame by trust_tables.FAITHFULNESS_SUMMARY
 
     Returns
     -------
     str, the caption
     """
-    own = rows[rows["fill"] == "mean"].assign(method=rows["method"].fillna(""))
-    curves = own.groupby(["method", "order", "step", "subject_id"])["drop"].mean()
+    own = curves[curves["fill"] == "mean"]
     methods = [name for name in dict.fromkeys(own["method"]) if name]
-    random = _band(curves.loc["", "random"])
+    bands = dict(iter(own.groupby(["method", "order"])))
+    random = bands["", "random"]
     fig, panels = _grid(len(methods))
     by_method = summary[summary["fill"] == "mean"].set_index("method")
     for axes, method in zip(panels, methods, strict=False):
-        axes.plot(100 * random.index, random["mean"], color=MUTED, lw=1.3, ls="--", label="random order")
+        axes.plot(100 * random["step"], random["mean"], color=MUTED, lw=1.3, ls="--", label="random order")
         for order, (colour, label) in ORDERS.items():
-            band = _band(curves.loc[method, order])
-            axes.plot(100 * band.index, band["mean"], color=colour, lw=1.6, label=label)
-            axes.fill_between(100 * band.index, band["low"], band["high"], color=colour, alpha=0.15, lw=0)
+            band = bands[method, order]
+            axes.plot(100 * band["step"], band["mean"], color=colour, lw=1.6, label=label)
+            axes.fill_between(100 * band["step"], band["low"], band["high"], color=colour, alpha=0.15, lw=0)
         found = by_method.loc[method, "p_family"]
         axes.set_title(method_title(method) + (" *" if found <= 0.05 else ""), fontsize=9)
         axes.set(xlim=(0, 52))
@@ -57,13 +57,6 @@ def draw_faithfulness(rows, summary, out, *, simulated, dpi=150):
     )
     title = "Does blanking what a map marks change the score?"
     return save_figure(fig, out, simulated=simulated, title=title, caption=caption, category="trust", dpi=dpi)
-
-
-def _band(values):
-    """Mean over subjects by step, with Student's interval."""
-    table = values.groupby("step").agg(["mean", "std", "size"])
-    half = stats.t.ppf(0.975, np.maximum(table["size"] - 1, 1)) * table["std"].fillna(0) / np.sqrt(table["size"])
-    return table.assign(low=table["mean"] - half, high=table["mean"] + half)
 
 
 @styled
