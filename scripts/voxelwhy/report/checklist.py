@@ -31,12 +31,16 @@ def fill_checklist(settings, selected, *, simulated):
     ----------
     Collins 2024 (BMJ 385:e078378).
     """
-    n = people(selected["subject_id"].nunique(), len(selected))
-    classes, training = settings["cohort"]["classes"], settings["training"]
-    splits = listing(_split(split) for split in settings["splits"])
-    outside = listing(settings["evaluate_on"])
-    accuracy = reports_accuracy(settings)
-    rows = [
+    n, accuracy = people(selected["subject_id"].nunique(), len(selected)), reports_accuracy(settings)
+    rows = [*_people_and_data(settings, selected, n, accuracy, simulated), *_methods(settings, accuracy)]
+    rows += _results(n, accuracy)
+    return pd.DataFrame(rows, columns=["item", "topic", "stated", "place"])
+
+
+def _people_and_data(settings, selected, n, accuracy, simulated):
+    """Items 1 to 11."""
+    classes = settings["cohort"]["classes"]
+    return [
         ("1", "title", "", ""),
         ("2", "abstract", "", ""),
         ("3", "context, intended population and use, health inequalities", "", ""),
@@ -49,14 +53,23 @@ def fill_checklist(settings, selected, *, simulated):
         ("7", "preparation of data", _preparation(settings), "Methods; Registration"),
         ("8a", "outcome", f"{_values(classes['positive'])} against {_values(classes['negative'])}", "Cohort"),
         ("8b", "who assessed the outcome, and blinding", "", ""),
-        ("9", "predictors", f"the registered image: {in_words(training['channels'])}", "Methods"),
+        ("9", "predictors", f"the registered image: {in_words(settings['training']['channels'])}", "Methods"),
         ("10", "sample size", f"all eligible scans: {n}; no calculation", "Cohort"),
         ("11", "missing data", "rows without a scan or diagnosis are excluded", "Cohort: excluded rows and scans"),
+    ]
+
+
+def _methods(settings, accuracy):
+    """Items 12 to 16."""
+    training, outside = settings["training"], listing(settings["evaluate_on"])
+    splits = listing(_split(split) for split in settings["splits"])
+    measures = _measures(accuracy) + "; AUC within folds" * (accuracy and has_several_folds(settings))
+    return [
         ("12a", "use of data", splits, "Cohort: Table 1"),
         ("12b", "handling of predictors", f"normalisation: {describe_normalisation(training)}", "Methods"),
         ("12c", "model and its building", f"network {training['network']}", "Methods; Training"),
         ("12d", "heterogeneity between clusters", "", ""),
-        ("12e", "measures of performance", _measures(accuracy), "Performance; Trust"),
+        ("12e", "measures of performance", measures, "Performance; Trust"),
         ("12f", "model updating", _updating(training), "Methods"),
         ("12g", "calculation of predictions", "mean probability over the scans of a subject", "Methods"),
         ("13", "class imbalance", f"class weights: {training['class_weights']}", "Methods"),
@@ -73,6 +86,12 @@ def fill_checklist(settings, selected, *, simulated):
             f"tested on {outside}" if outside else "one cohort",
             "Other cohorts",
         ),
+    ]
+
+
+def _results(n, accuracy):
+    """Items 17 to 27."""
+    return [
         ("17", "ethical approval", "", ""),
         ("18a-e", "funding, conflicts of interest, protocol, registration, data sharing", "", ""),
         ("18f", "code sharing", "voxelwhy; its version and all settings are in the report", "Methods"),
@@ -92,9 +111,6 @@ def fill_checklist(settings, selected, *, simulated):
         ("26", "limitations", "", ""),
         ("27", "use of the model in practice", "", ""),
     ]
-    if has_several_folds(settings) and accuracy:
-        rows = [(i, t, f"{s}; AUC within folds" if i == "12e" else s, p) for i, t, s, p in rows]
-    return pd.DataFrame(rows, columns=["item", "topic", "stated", "place"])
 
 
 def publish_checklist(checklist, out):
