@@ -112,6 +112,8 @@ if workflow.is_main_process:
     try:
         # Snakemake keeps its own records here: without them it does nothing at all, not even a dry run.
         require_writable(".snakemake")
+        if not workflow.output_settings.dryrun:
+            require_writable(study.path(""))
     except VoxelwhyError as error:
         sys.exit(f"\n{error}\n")
     if not workflow.output_settings.dryrun:
@@ -125,13 +127,6 @@ if workflow.is_main_process:
             cluster=lambda: not workflow.local_exec,
             job_of=lambda number: next((job for job in workflow.dag.jobs if job.jobid == number), None),
         )
-
-
-onstart:
-    try:
-        require_writable(study.path(""))
-    except VoxelwhyError as error:
-        sys.exit(f"\n{error}\n")
 
 
 onerror:

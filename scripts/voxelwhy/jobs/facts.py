@@ -7,7 +7,7 @@ from voxelwhy.io.text import BASELINE_TITLES, of_cohort
 from voxelwhy.jobs.study import UNRECORDED, joined_marks
 
 #: Sections of the settings that the reporting checklist states.
-STATED = ("cohort", "registration", "splits", "training", "model", "evaluate_on")
+STATED = ("cohort", "scans", "registration", "splits", "training", "model", "evaluate_on")
 
 
 class Facts:
