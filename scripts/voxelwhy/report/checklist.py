@@ -40,6 +40,7 @@ def fill_checklist(settings, selected, *, simulated):
 def _people_and_data(settings, selected, n, accuracy, simulated):
     """Items 1 to 11."""
     classes = settings["cohort"]["classes"]
+    image = in_words(settings["training"]["channels"], settings["scans"]["modality"])
     return [
         ("1", "title", "", ""),
         ("2", "abstract", "", ""),
@@ -53,7 +54,7 @@ def _people_and_data(settings, selected, n, accuracy, simulated):
         ("7", "preparation of data", _preparation(settings), "Methods; Registration"),
         ("8a", "outcome", f"{_values(classes['positive'])} against {_values(classes['negative'])}", "Cohort"),
         ("8b", "who assessed the outcome, and blinding", "", ""),
-        ("9", "predictors", f"the registered image: {in_words(settings['training']['channels'], settings['scans']['modality'])}", "Methods"),
+        ("9", "predictors", f"the registered image: {image}", "Methods"),
         ("10", "sample size", f"all eligible scans: {n}; no calculation", "Cohort"),
         ("11", "missing data", "rows without a scan or diagnosis are excluded", "Cohort: excluded rows and scans"),
     ]
