@@ -48,8 +48,8 @@ def why_not_compared(settings):
     if reason := _obstacle(settings):
         return f"it needs networks that the study trains and heatmaps.target: positive, and this study has {reason}"
     return (
-        f"on grids of {PROBED_ABOVE_MM:g} mm or finer, training each fold again takes hours (trust.seeds: 2 asks for one "
-        "further training of each fold)"
+        f"on grids of {PROBED_ABOVE_MM:g} mm or finer, training each fold again takes hours (trust.seeds: 2 asks for "
+        "one further training of each fold)"
     )
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
+from voxelwhy.errors import InputError
 from voxelwhy.evaluation.reliability import icc_interval, jackknife_interval
 from voxelwhy.heatmaps.region_sums import rank_regions
 from voxelwhy.io.tables import read_table
@@ -78,13 +79,23 @@ def summarise_stability(of_maps, of_regions, *, classes, seed=0):
       stepped up to all subjects (Spearman-Brown): no other table can be expected to agree better
     - regions, "methods": tables of two methods of the same networks and subjects
 
-    Correlations are Spearman's, means over all pairs; `first_ten` is the share of the first ten regions that both tables
-    have. Intervals: `reliability.jackknife_interval`.
+    Correlations are Spearman's, means over all pairs; `first_ten` is the share of the first ten regions that both
+    tables have. Intervals: `reliability.jackknife_interval`.
+
+    Raises
+    ------
+    InputError : no subject of the positive class is in the tables.
     """
     n_trainings = int(of_regions["training"].max()) + 1
     methods = list(dict.fromkeys(of_regions["method"]))
     names = of_regions.drop_duplicates("region_id")[["region_id", "region"]].reset_index(drop=True)
     patients = of_regions[of_regions["label"] == classes["positive"]]
+    if not len(patients):
+        raise InputError(
+            "no map of the positive class was compared between trainings",
+            found=sorted(set(of_regions["label"])),
+            allowed=classes["positive"],
+        )
     tables = _Tables(patients, methods, names["region_id"])
     found = _summarise_maps(of_maps, n_trainings)
     for method in methods:
@@ -139,7 +150,10 @@ def _summarise_maps(rows, n_trainings):
 class _Tables:
     """Tables of regions by method and training, of all subjects and without each of them in turn.
 
-    `weights` (1 + subjects, subjects) has one row for each table: all subjects, then all but one.
+    `weights` (tables, subjects) has one row for each table: all subjects; all but one; all but a group of a fold.
+    Leaving one out overrates the variance of a statistic that changes in steps, as an overlap does; groups of about the
+    square root of the subjects do so less (Shao & Wu 1989, A general theory for jackknife variance estimation).
+    `strata` has the places of these rows by measure and fold.
     """
 
     def __init__(self, rows, methods, region_ids):
@@ -153,9 +167,17 @@ class _Tables:
         for own in self.values.values():
             self.seen &= np.isfinite(own).any(axis=(0, 1))
         self.first = min(FIRST, max(int(self.seen.sum()) // 2, 1))
-        alone = self.n >= LEAST_SUBJECTS
-        self.weights = np.vstack([np.ones(self.n), *(1 - np.eye(self.n)) * alone][: 1 + self.n * alone])
-        self.strata = [1 + np.flatnonzero(self.folds == fold) for fold in np.unique(self.folds)] if alone else []
+        rows, self.strata = [np.ones(self.n)], {measure: [] for measure in MEASURES}
+        for fold in np.unique(self.folds) if self.n >= LEAST_SUBJECTS else ():
+            own = np.flatnonzero(self.folds == fold)
+            groups = {
+                "spearman": own[:, None],
+                "first_ten": np.array_split(own, -(-len(own) // round(len(own) ** 0.5))),
+            }
+            for measure, left_out in groups.items():
+                self.strata[measure].append(np.arange(len(rows), len(rows) + len(left_out)))
+                rows += [1.0 - np.isin(np.arange(self.n), group) for group in left_out]
+        self.weights = np.stack(rows)
 
     def _array(self, rows, region_ids):
         """Enrichment, (subjects, trainings, regions)."""
@@ -202,7 +224,7 @@ class _Tables:
         found = []
         for name, (values, without_training) in compared.items():
             for measure, own, dropped in zip(MEASURES, values, without_training, strict=True):
-                by_fold = [own[places] for places in self.strata]
+                by_fold = [own[places] for places in self.strata[measure]]
                 used = dropped if self.n_trainings >= LEAST_TRAININGS else None
                 low, high = _limits(own[0], by_fold, used, self.n, measure)
                 found.append({"method": method, "of": "regions", "comparison": name, "measure": measure,

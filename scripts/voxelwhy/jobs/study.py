@@ -275,7 +275,7 @@ class Study:
         return [f"{folder}/fold-{wildcards.fold}/model.pt", *map(again.format, range(1, self.n_trainings))]
 
     def stability(self, name):
-        """The comparisons of trainings of the folds of a split, as a function of wildcards; none where there are none."""
+        """The comparisons of trainings of the folds of a split, as a function of wildcards; none without any."""
 
         def paths(wildcards):
             split = wildcards.split

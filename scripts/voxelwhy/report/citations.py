@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from voxelwhy.config.atlas_names import FETCHED, PACKAGED
+from voxelwhy.config.probes import trainings_compared
 
 _DOI = "https://doi.org/"
 #: The works that describe the atlases, as (text, link).
@@ -378,6 +379,18 @@ OF_REGIONS = {
         _DOI + "10.1080/07350015.1983.10509354",
     ),
 }
+#: Works behind the comparison of several trainings.
+OF_STABILITY = {
+    "shrout1979": (
+        "Shrout PE, Fleiss JL (1979). Intraclass correlations: uses in assessing rater reliability. Psychological "
+        "Bulletin 86:420-428.",
+        _DOI + "10.1037/0033-2909.86.2.420",
+    ),
+    "efron1981": (
+        "Efron B, Stein C (1981). The jackknife estimate of variance. The Annals of Statistics 9:586-596.",
+        _DOI + "10.1214/aos/1176345462",
+    ),
+}
 
 
 def choose_citations(settings, *, simulated):
@@ -409,7 +422,10 @@ def choose_citations(settings, *, simulated):
     keys |= set(OF_SCORES) if reports_accuracy(settings) else set()
     if compares_regions(settings):
         keys |= {*OF_REGIONS, "westfall1993", "winkler2014"}
-    return sorted((CITATIONS | WORKS | STATISTICS | OF_FOLDS | OF_SCORES | OF_REGIONS)[key] for key in keys)
+    if "trust" in settings and trainings_compared(settings):
+        keys |= set(OF_STABILITY)
+    works = CITATIONS | WORKS | STATISTICS | OF_FOLDS | OF_SCORES | OF_REGIONS | OF_STABILITY
+    return sorted(works[key] for key in keys)
 
 
 def compares_regions(settings):

@@ -60,7 +60,7 @@ def _answer(of, row, sentence):
 def _share(share, regions):
     if len(regions) >= MANY:
         return f"{number(10 * share, 1)} of the first ten regions"
-    return f"{share:.0%} of the first half of the regions"
+    return f"{100 * share:.0f} % of the first half of the regions"
 
 
 def _median(regions):

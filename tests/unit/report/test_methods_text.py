@@ -205,6 +205,15 @@ def test_the_baseline_is_described_and_cited_where_there_is_one(evaluation, mode
         assert (f"{name} " in works) == (name in parts or any(name in part for part in parts))
 
 
+def test_methods_text_and_citations_name_the_trainings_that_were_compared():
+    for seeds, words in ((3, "over subjects and trainings"), (2, "over subjects, given these trainings"), (0, "")):
+        settings = CONFIG | {"trust": {"seeds": seeds, "subjects": 8}}
+        text = " ".join(methods_text(settings, **PEOPLE))
+        works = " ".join(work for work, _ in choose_citations(settings, simulated=False))
+        assert ("Shrout" in works) == ("Efron" in works) == ("ICC(2,1)" in text) == (f"{seeds} times in all" in text)
+        assert words in text and ("Shrout" in works) == (seeds > 0)
+
+
 def test_methods_text_of_classes_by_the_volume_of_a_structure():
     """Nobody is ill, and nothing was planted."""
     evaluation = CONFIG["evaluation"] | {"shuffled": 19}

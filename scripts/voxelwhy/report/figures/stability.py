@@ -45,10 +45,10 @@ def draw_stability(summary, regions, matrices, ranks, out, *, atlas, simulated, 
     bar.outline.set_visible(False)
     rank = f"the {SHOWN} {atlas} regions with the lowest mean rank by enrichment in the positive class"
     caption = (
-        f"Agreement of {n_trainings} trainings of each fold that differ in initial weights and order of scans; training "
-        f"1 is that of the study. Matrices: above the diagonal, the correlation of maps of the same scan, mean over "
-        f"{n_subjects} test subjects; below it, that of the tables of regions. Strips: ranks of {rank}, one dot for each "
-        "training (orange: training 1), with the line from the lowest to the highest."
+        f"Agreement of {n_trainings} trainings of each fold that differ in initial weights and order of scans; "
+        "training 1 is that of the study. Matrices: above the diagonal, the correlation of maps of the same scan, mean "
+        f"over {n_subjects} test subjects; below it, that of the tables of regions. Strips: ranks of {rank}, one dot "
+        "for each training (orange: training 1), with a line from the lowest to the highest."
     )
     title = "Does another training give the same map?"
     return save_figure(fig, out, simulated=simulated, title=title, caption=caption, category="trust", dpi=dpi)
