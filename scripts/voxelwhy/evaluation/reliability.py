@@ -7,6 +7,8 @@ from scipy.stats import t as student
 
 #: Correlations closer to 1 than this have no transform of Fisher.
 ALMOST_ONE = 1 - 1e-12
+#: With fewer subjects no interval is given, and with fewer trainings it is over subjects alone.
+LEAST_SUBJECTS, LEAST_TRAININGS = 8, 3
 
 
 def icc_agreement(blocks):
@@ -72,7 +74,7 @@ def icc_interval(blocks):
 
     value = icc_agreement(blocks)
     factors = [[without(place, 0) for place, block in enumerate(blocks) if len(block) > 1]]
-    if min(block.shape[1] for block in blocks) > 2:
+    if min(block.shape[1] for block in blocks) >= LEAST_TRAININGS:
         factors.append([without(place, 1) for place in range(len(blocks))])
     return value, *jackknife_interval(value, factors)
 

@@ -6,21 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
 
 from voxelwhy.errors import InputError
-from voxelwhy.evaluation.reliability import icc_interval, jackknife_interval
+from voxelwhy.evaluation.region_tables import MEASURES, RegionTables
+from voxelwhy.evaluation.reliability import LEAST_SUBJECTS, LEAST_TRAININGS, icc_interval, jackknife_interval
 from voxelwhy.heatmaps.region_sums import rank_regions
 from voxelwhy.io.tables import read_table
 from voxelwhy.io.trust_tables import STABILITY, STABILITY_REGIONS, TRAININGS_MAPS, TRAININGS_REGIONS
-
-#: Among how many first regions an overlap is counted; half of the regions where there are fewer than twice as many.
-FIRST = 10
-#: Random divisions of the subjects into halves.
-HALVES = 20
-#: With fewer subjects no interval is given, and with fewer trainings it is over subjects alone.
-LEAST_SUBJECTS, LEAST_TRAININGS = 8, 3
-MEASURES = ("spearman", "first_ten")
 
 
 @dataclass(frozen=True)
@@ -66,7 +58,7 @@ def summarise_stability(of_maps, of_regions, *, classes, seed=0):
     ----------
     of_maps, of_regions : DataFrames by trust_tables.TRAININGS_MAPS and TRAININGS_REGIONS, of all folds
     classes : {"positive": name, "negative": name}
-    seed : int, of the halves
+    seed : int, of the halves and of the intervals of overlaps
 
     Returns
     -------
@@ -80,7 +72,7 @@ def summarise_stability(of_maps, of_regions, *, classes, seed=0):
     - regions, "methods": tables of two methods of the same networks and subjects
 
     Correlations are Spearman's, means over all pairs; `first_ten` is the share of the first ten regions that both
-    tables have. Intervals: `reliability.jackknife_interval`.
+    tables have. Intervals: `reliability.jackknife_interval`, `region_tables.RegionTables.interval`.
 
     Raises
     ------
@@ -96,14 +88,19 @@ def summarise_stability(of_maps, of_regions, *, classes, seed=0):
             found=sorted(set(of_regions["label"])),
             allowed=classes["positive"],
         )
-    tables = _Tables(patients, methods, names["region_id"])
+    tables = RegionTables(patients, methods, names["region_id"], seed)
     found = _summarise_maps(of_maps, n_trainings)
     for method in methods:
-        found += tables.rows(method, np.random.default_rng(seed))
+        for comparison, own in tables.agreements(method).items():
+            for measure in MEASURES:
+                low, high = tables.interval(own, measure)
+                found.append({"method": method, "of": "regions", "comparison": comparison, "measure": measure,
+                              "value": getattr(own, measure), "low": low, "high": high, "n_subjects": tables.n,
+                              "n_trainings": n_trainings})  # fmt: skip
     regions, matrices, ranks = [], {}, {}
     for method in methods:
         own = of_maps[(of_maps["method"] == method) & (of_maps["averaged"] == 1)]
-        matrices[method] = _matrix(own, tables.gram(method)[0, 0])
+        matrices[method] = _matrix(own, tables.between_trainings(method))
         means = pd.DataFrame(tables.whole(method).T)
         ranks[method] = means.apply(rank_regions).to_numpy().T
         rows = of_regions[of_regions["method"] == method]
@@ -112,15 +109,6 @@ def summarise_stability(of_maps, of_regions, *, classes, seed=0):
     summary = summary.assign(place=summary["method"].map(methods.index)).sort_values("place", kind="stable")
     regions = pd.concat(regions, ignore_index=True)[list(STABILITY_REGIONS.columns)]
     return Stability(summary.drop(columns="place").reset_index(drop=True), regions, matrices, ranks)
-
-
-def _limits(value, without_subject, without_training, n_subjects, measure):
-    """The interval of a mean, from the means without each subject and without each training, both by stratum."""
-    if n_subjects < LEAST_SUBJECTS:
-        return np.nan, np.nan
-    fisher = measure == "spearman"
-    low, high = jackknife_interval(value, [without_subject, without_training or []], fisher=fisher)
-    return (float(low), float(high)) if fisher else (max(float(low), 0.0), min(float(high), 1.0))
 
 
 def _summarise_maps(rows, n_trainings):
@@ -133,164 +121,20 @@ def _summarise_maps(rows, n_trainings):
         by_subject, n = values.mean(axis=1), len(values)
         strata = [np.flatnonzero(folds == fold) for fold in np.unique(folds)]
         without_subject = [(by_subject.sum() - by_subject[own]) / max(n - 1, 1) for own in strata]
-        without_training = None
+        without_training = []
         if n_trainings >= LEAST_TRAININGS and all(k.any() for k in kept):
             without_training = [
                 np.array([(by_subject.sum() + (values[own][:, k].mean(axis=1) - by_subject[own]).sum()) / n
                           for k in kept]) for own in strata
             ]  # fmt: skip
         value = float(by_subject.mean())
-        low, high = _limits(value, without_subject, without_training, n, "spearman")
+        low, high = np.nan, np.nan
+        if n >= LEAST_SUBJECTS:
+            low, high = map(float, jackknife_interval(value, [without_subject, without_training]))
         name = "trainings" if averaged == 1 else f"means of {averaged}"
         found.append({"method": method, "of": "maps", "comparison": name, "measure": "spearman", "value": value,
                       "low": low, "high": high, "n_subjects": n, "n_trainings": n_trainings})  # fmt: skip
     return found
-
-
-class _Tables:
-    """Tables of regions by method and training, of all subjects and without each of them in turn.
-
-    `weights` (tables, subjects) has one row for each table: all subjects; all but one; all but a group of a fold.
-    Leaving one out overrates the variance of a statistic that changes in steps, as an overlap does; groups of about the
-    square root of the subjects do so less (Shao & Wu 1989, A general theory for jackknife variance estimation).
-    `strata` has the places of these rows by measure and fold.
-    """
-
-    def __init__(self, rows, methods, region_ids):
-        people = rows.drop_duplicates(["fold", "subject_id"])[["fold", "subject_id"]]
-        self.index = pd.MultiIndex.from_frame(people)
-        self.folds, self.n = people["fold"].to_numpy(), len(people)
-        self.methods = methods
-        self.values = {method: self._array(rows[rows["method"] == method], region_ids) for method in methods}
-        self.n_trainings = next(iter(self.values.values())).shape[1]
-        self.seen = np.isfinite(next(iter(self.values.values()))).any(axis=(0, 1))
-        for own in self.values.values():
-            self.seen &= np.isfinite(own).any(axis=(0, 1))
-        self.first = min(FIRST, max(int(self.seen.sum()) // 2, 1))
-        rows, self.strata = [np.ones(self.n)], {measure: [] for measure in MEASURES}
-        for fold in np.unique(self.folds) if self.n >= LEAST_SUBJECTS else ():
-            own = np.flatnonzero(self.folds == fold)
-            groups = {
-                "spearman": own[:, None],
-                "first_ten": np.array_split(own, -(-len(own) // round(len(own) ** 0.5))),
-            }
-            for measure, left_out in groups.items():
-                self.strata[measure].append(np.arange(len(rows), len(rows) + len(left_out)))
-                rows += [1.0 - np.isin(np.arange(self.n), group) for group in left_out]
-        self.weights = np.stack(rows)
-
-    def _array(self, rows, region_ids):
-        """Enrichment, (subjects, trainings, regions)."""
-        keys = ["fold", "subject_id", "training"]
-        wide = rows.groupby([*keys, "region_id"])["enrichment"].mean().unstack("region_id").reindex(columns=region_ids)
-        every = [wide.xs(training, level="training").reindex(self.index) for training in sorted(set(rows["training"]))]
-        return np.stack([own.to_numpy(float) for own in every], axis=1)
-
-    def whole(self, method):
-        """The table of all subjects by each training, (trainings, regions); NaN where no subject has a value."""
-        return self._means(method, self.weights[:1], everywhere=True)[0]
-
-    def _means(self, method, weights, *, everywhere=False):
-        values = self.values[method] if everywhere else self.values[method][:, :, self.seen]
-        known = np.isfinite(values)
-        sums, counts = (np.tensordot(weights, own, 1) for own in (np.where(known, values, 0), known.astype(float)))
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return np.where(counts > 0, sums / counts, np.nan if everywhere else 0.0)
-
-    def _marks(self, method, weights):
-        """What the two measures compare, (2, tables, trainings, regions): scaled ranks, and the first regions."""
-        means = np.round(self._means(method, weights), 9)
-        ranks = rankdata(means, axis=-1)
-        ranks -= ranks.mean(axis=-1, keepdims=True)
-        length = np.linalg.norm(ranks, axis=-1, keepdims=True)
-        first = np.zeros_like(means)
-        np.put_along_axis(first, np.argsort(-means, axis=-1, kind="stable")[..., : self.first], 1.0, axis=-1)
-        return np.stack([ranks / np.where(length > 0, length, 1), first / np.sqrt(self.first)])
-
-    def gram(self, method):
-        """Both measures between all trainings, (2, tables, trainings, trainings)."""
-        marks = self._marks(method, self.weights)
-        return np.einsum("qumr,qunr->qumn", marks, marks)
-
-    def rows(self, method, rng):
-        """Rows of trust_tables.STABILITY of one method."""
-        compared = {"trainings": self._trainings(method)}
-        if len(np.unique(self.folds)) > 1:
-            compared["folds"] = self._folds(method)
-        if self.n > 1:
-            compared["halves"] = self._halves(method, rng)
-        if len(self.methods) > 1:
-            compared["methods"] = self._others(method)
-        found = []
-        for name, (values, without_training) in compared.items():
-            for measure, own, dropped in zip(MEASURES, values, without_training, strict=True):
-                by_fold = [own[places] for places in self.strata[measure]]
-                used = dropped if self.n_trainings >= LEAST_TRAININGS else None
-                low, high = _limits(own[0], by_fold, used, self.n, measure)
-                found.append({"method": method, "of": "regions", "comparison": name, "measure": measure,
-                              "value": float(own[0]), "low": low, "high": high, "n_subjects": self.n,
-                              "n_trainings": self.n_trainings})  # fmt: skip
-        return found
-
-    def _trainings(self, method):
-        every = np.arange(self.n_trainings)
-        values, without = self._over_pairs(self.gram(method), every[:, None] < every[None])
-        return values, [[own] for own in without]
-
-    def _folds(self, method):
-        names = np.unique(self.folds)
-        marks = np.concatenate([self._marks(method, self.weights * (self.folds == fold)) for fold in names], axis=2)
-        of = np.repeat(names, self.n_trainings)
-        values, without = self._over_pairs(np.einsum("qumr,qunr->qumn", marks, marks), of[:, None] < of[None])
-        return values, [[own[of == fold] for fold in names] for own in without]
-
-    def _over_pairs(self, gram, pairs):
-        """Means over pairs of tables, (2, tables), and those of all subjects without each training, (2, trainings)."""
-        without = np.full((2, len(pairs)), np.nan)
-        for k in range(len(pairs)) if self.n_trainings >= LEAST_TRAININGS else ():
-            kept = np.arange(len(pairs)) != k
-            without[:, k] = gram[:, 0][:, pairs & kept[:, None] & kept[None]].mean(axis=-1)
-        return gram[..., pairs].mean(axis=-1), without
-
-    def _halves(self, method, rng):
-        total = 0.0
-        for _ in range(HALVES):
-            half = self._half(rng)
-            one, other = (self._marks(method, self.weights * side) for side in (half, ~half))
-            total = total + np.einsum("qumr,qumr->qum", one, other)
-        return self._of_each_training(total / HALVES, stepped=True)
-
-    def _half(self, rng):
-        """Half of the subjects of each fold, at random; the odd ones of the folds go alternately to both."""
-        half, turn = np.zeros(self.n, dtype=bool), bool(rng.integers(2))
-        for fold in np.unique(self.folds):
-            own = rng.permutation(np.flatnonzero(self.folds == fold))
-            half[own[: (len(own) + turn) // 2]] = True
-            turn ^= bool(len(own) % 2)
-        return half
-
-    def _others(self, method):
-        own = self._marks(method, self.weights)
-        others = [self._marks(other, self.weights) for other in self.methods if other != method]
-        return self._of_each_training(np.mean([np.einsum("qumr,qumr->qum", own, it) for it in others], axis=0))
-
-    def _of_each_training(self, found, *, stepped=False):
-        """Means over trainings of (2, tables, trainings), and those without each training."""
-
-        def mean(values):
-            values = values.mean(axis=-1)
-            if stepped:
-                values = np.stack([step_up(values[0]), values[1]])
-            return values
-
-        without = np.stack([mean(np.delete(found[:, 0], k, axis=-1)) for k in range(self.n_trainings)], axis=-1)
-        return mean(found), [[own] for own in without]
-
-
-def step_up(correlation):
-    """Reliability of a whole from the correlation of its halves (Spearman 1910; Brown 1910); negative ones stay."""
-    correlation = np.asarray(correlation, dtype=float)
-    return np.where(correlation > 0, 2 * correlation / (1 + np.maximum(correlation, 0)), correlation)
 
 
 def _matrix(rows, of_tables):

@@ -10,7 +10,8 @@ import pytest
 from scipy import stats
 
 from voxelwhy.errors import InputError
-from voxelwhy.evaluation.stability import join_stability, step_up, summarise_stability
+from voxelwhy.evaluation.region_tables import step_up
+from voxelwhy.evaluation.stability import join_stability, summarise_stability
 from voxelwhy.evaluation.trainings import compare_maps
 from voxelwhy.io.tables import write_table
 from voxelwhy.io.trust_tables import STABILITY, STABILITY_REGIONS, TRAININGS_MAPS, TRAININGS_REGIONS
