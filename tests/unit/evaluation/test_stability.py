@@ -137,7 +137,7 @@ def test_halves_of_the_subjects_are_stepped_up_to_all(rng):
     assert step_up(0.5) == pytest.approx(2 / 3) and step_up(-0.2) == pytest.approx(-0.2)
     regions = rng.normal(size=(2, REGIONS))
     values, twice = [], []
-    for _ in range(12):
+    for _ in range(6):
         pair = [study(rng, trainings=2, of_training=0, error=0, folds=2, regions=regions) for _ in range(2)]
         found = [by_name(summarise_stability(*tables, classes=CLASSES)) for tables in pair]
         values += [rows.loc[("regions", "halves", "spearman"), "value"] for rows in found]
@@ -150,12 +150,12 @@ def test_halves_of_the_subjects_are_stepped_up_to_all(rng):
 def test_coverage_over_subjects_and_trainings(rng):
     """Studies of one model; the true values are means over all of them."""
     regions = rng.normal(size=(2, REGIONS))
-    found = [summarise_stability(*study(rng, subjects=12, regions=regions), classes=CLASSES).summary for _ in range(24)]
+    found = [summarise_stability(*study(rng, regions=regions), classes=CLASSES).summary for _ in range(16)]
     keys = ["method", "of", "comparison", "measure"]
     found = pd.concat(found).set_index(keys)
     truth = found.groupby(level=keys)["value"].mean().reindex(found.index)
     held = ((found["low"] <= truth) & (truth <= found["high"])).groupby(level=keys[1:]).mean()
-    assert (held >= 0.85).all() and 0.94 < held.mean() < 1
+    assert (held >= 0.8).all() and 0.93 < held.mean() < 1
 
 
 def test_few_subjects_have_no_interval_and_a_single_fold_no_comparison_of_folds(rng):

@@ -30,10 +30,9 @@ def draw_stability(summary, regions, matrices, ranks, out, *, atlas, simulated, 
     n_trainings, n_subjects = (int(summary[name].max()) for name in ("n_trainings", "n_subjects"))
     rows, columns = -(-len(methods) // COLUMNS), min(len(methods), COLUMNS)
     fig, panels = new_figure(
-        rows, 2 * columns, squeeze=False, layout="constrained", figsize=(4.9 * columns, 2.35 * rows + 0.5),
-        width_ratios=[1, 1.05] * columns,
+        rows, 2 * columns, squeeze=False, layout="constrained", figsize=(5.3 * columns, 2.35 * rows + 0.5),
+        width_ratios=[1, 1.25] * columns,
     )  # fmt: skip
-    drawn = None
     for place, method in enumerate(methods):
         matrix, strip = panels.flat[2 * place : 2 * place + 2]
         drawn = _matrix(matrix, matrices[method], method)
@@ -69,7 +68,7 @@ def _matrix(axes, values, method):
     for spine in axes.spines.values():
         spine.set_visible(False)
     axes.set_title(method_title(method), fontsize=9)
-    axes.set_xlabel("training: maps above, regions below", fontsize=7)
+    axes.set_xlabel("training", fontsize=7)
     return drawn
 
 
