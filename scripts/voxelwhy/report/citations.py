@@ -390,6 +390,11 @@ OF_STABILITY = {
         "Efron B, Stein C (1981). The jackknife estimate of variance. The Annals of Statistics 9:586-596.",
         _DOI + "10.1214/aos/1176345462",
     ),
+    "owen2012": (
+        "Owen AB, Eckles D (2012). Bootstrapping data arrays of arbitrary order. The Annals of Applied Statistics "
+        "6:895-927.",
+        _DOI + "10.1214/12-AOAS547",
+    ),
 }
 
 

@@ -305,7 +305,8 @@ def _trust(settings):
             f"{count(settings['trust']['subjects'], 'test subject')} of each class and fold were compared between "
             "these trainings: Spearman's correlation of the maps of the same scan and of the tables of regions, the "
             "overlap of the first ten regions, and ICC(2,1) of the enrichment of each region (Shrout & Fleiss 1979). "
-            f"The 95 % intervals are {over}, by the jackknife (Efron & Stein 1981)."
+            f"The 95 % intervals are {over}, by the jackknife (Efron & Stein 1981) and, for the overlap, by random "
+            "weights (Owen & Eckles 2012)."
         )
     return " ".join(sentences)
 

@@ -89,7 +89,7 @@ def publish_stability(summary, out, *, atlas):
         f"{atlas} regions (mean enrichment over subjects of the positive class; n: subjects). Spearman's ρ, mean over "
         "all pairs. Halves: two halves of the subjects of each fold by the same networks, stepped up to all subjects "
         "(Spearman-Brown); other methods cannot be expected to agree better than a method agrees with itself. "
-        f"Intervals: {_intervals(n_trainings)}, by the jackknife."
+        f"Intervals: {_intervals(n_trainings)}, by the jackknife (correlations) and by random weights (shares)."
     )
     title = "Stability of maps and regions"
     return publish_table(summary, pd.DataFrame(rows), out, title=title, caption=caption, category="trust")
