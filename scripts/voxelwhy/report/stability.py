@@ -42,6 +42,8 @@ def stability_row(summary, regions):
     if ("regions", "halves", "spearman") in found.index:
         words += f" (halves of the subjects: {number(found.loc[('regions', 'halves', 'spearman'), 'value'])})"
     words += f"; the median ICC of a region is {number(_median(regions))}."
+    if of_maps["n_trainings"] == 2:
+        words += " All this holds for these two trainings; others may differ."
     return _answer(title, of_maps, words)
 
 

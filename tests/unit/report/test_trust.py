@@ -233,6 +233,7 @@ def test_stability_of_two_trainings_few_subjects_and_few_regions(tmp_path):
     trust = summarise_trust(None, None, {}, classes=CLASSES, stability=(summary, regions))
     (sentence,) = trust["sentence"]
     assert "by two trainings correlate at ρ 0.50. Tables of regions share 72 % of the first half of the" in sentence
+    assert sentence.endswith("All this holds for these two trainings; others may differ.")
     assert "over subjects, given these two trainings" in publish_stability(summary, tmp_path / "t", atlas="AAL")
 
 

@@ -11,6 +11,8 @@ from voxelwhy.report.figures.style import ACCENT, INK, MUTED, RULE, SECOND, new_
 COLUMNS, SHOWN = 2, 10
 #: A matrix of more trainings has no numbers in it.
 NUMBERED = 6
+#: Titles of more characters have two lines, and names of regions are cut.
+LONG, LONG_NAME = 18, 26
 
 
 @styled
@@ -67,7 +69,8 @@ def _matrix(axes, values, method):
     axes.tick_params(length=0)
     for spine in axes.spines.values():
         spine.set_visible(False)
-    axes.set_title(method_title(method), fontsize=9)
+    title = method_title(method)
+    axes.set_title(title.replace(" ", "\n", 1) if len(title) > LONG else title, fontsize=9)
     axes.set_xlabel("training", fontsize=7)
     return drawn
 
@@ -81,7 +84,9 @@ def _strips(axes, regions, ranks):
     axes.plot(ranks[0, order], places, "o", color=SECOND, ms=4, mew=0)
     axes.axvline(SHOWN + 0.5, color=MUTED, lw=0.7, ls=":")
     names = [name.replace("_", " ") for name in regions["region"].iloc[order]]
-    axes.set_yticks(places, [name if len(name) <= 24 else f"{name[:23]}…" for name in names], fontsize=6.5)
+    axes.set_yticks(
+        places, [name if len(name) <= LONG_NAME else f"{name[: LONG_NAME - 1]}…" for name in names], fontsize=6.5
+    )
     axes.set_ylim(len(order) - 0.4, -0.6)
     axes.set_xlim(0, max(2 * SHOWN, float(ranks[:, order].max()) + 1))
     axes.set_xlabel("rank", fontsize=7)
