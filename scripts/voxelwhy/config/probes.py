@@ -21,7 +21,7 @@ def check_probes(settings):
                 f"trust.{key}: {words[key]}",
                 found=reason,
                 allowed="networks that the study trains, and heatmaps.target: positive",
-                hint=f"leave trust.{key} out, or set it to {'false' if key == 'probes' else 0}",
+                hint=f"omit trust.{key}, or set it to {'false' if key == 'probes' else 0}",
             )
 
 
@@ -59,6 +59,6 @@ def _is_coarse(settings):
 
 def _obstacle(settings):
     if "weights" in settings.get("model", {}):
-        return "model.weights, whose training scans are not at hand"
+        return "model.weights, whose training scans are not available"
     target = settings["heatmaps"]["target"]
     return "" if target == "positive" else f"heatmaps.target: {target}"
