@@ -21,7 +21,9 @@ _PICTURES = {
     "average_over_dataset": "voxelwhy.explain.plotting.averages",
     "heatmap_distance": "voxelwhy.explain.plotting.averages",
 }
-_EXPORTS = METHODS | {"by_slice": "voxelwhy.explain.by_slice"} | _PICTURES | _LOADERS
+#: Those whose result is not a map of the voxels, so that they are not methods of a study.
+_OF_REGIONS = {name: f"voxelwhy.explain.{name}" for name in ("region_shapley", "deletion_curve")}
+_EXPORTS = METHODS | _OF_REGIONS | {"by_slice": "voxelwhy.explain.by_slice"} | _PICTURES | _LOADERS
 __all__ = ["__version__", *_EXPORTS]
 
 
