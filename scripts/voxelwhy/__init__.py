@@ -5,7 +5,7 @@ The explanation methods are imported on use: `from voxelwhy import occlusion` lo
 
 import importlib
 
-from voxelwhy.registry import METHODS
+from voxelwhy.registry import METHODS, REGION_METHODS
 
 __version__ = "0.1.0"
 
@@ -21,9 +21,7 @@ _PICTURES = {
     "average_over_dataset": "voxelwhy.explain.plotting.averages",
     "heatmap_distance": "voxelwhy.explain.plotting.averages",
 }
-#: Those whose result is not a map of the voxels, so that they are not methods of a study.
-_OF_REGIONS = {name: f"voxelwhy.explain.{name}" for name in ("region_shapley", "deletion_curve")}
-_EXPORTS = METHODS | _OF_REGIONS | {"by_slice": "voxelwhy.explain.by_slice"} | _PICTURES | _LOADERS
+_EXPORTS = METHODS | REGION_METHODS | {"by_slice": "voxelwhy.explain.by_slice"} | _PICTURES | _LOADERS
 __all__ = ["__version__", *_EXPORTS]
 
 

@@ -136,6 +136,16 @@ def test_areas_are_those_of_captum(tiny, rng):
     assert plan.extra_memory > 0
 
 
+@pytest.mark.parametrize(("full", "run"), [(False, "5 of 39 steps"), (True, "39 of 39 steps")])
+def test_deletion_curves_are_those_of_whole_passes(tiny, rng, full, run):
+    model, batch = tiny
+    labels = rng.integers(0, 40, SHAPE)
+    options = {"batch": batch, "model": model, "labels": labels, "steps_run": 5}
+    (line,) = heatmap_rows.deletion("tiny", 1, 30, repeats=2, full=full, **options)
+    assert (line.run, line.against) == (run, "one by one")
+    assert line.top > 0.01 and line.difference < 1e-4
+
+
 @pytest.mark.usefixtures("no_child")
 def test_a_plan_is_held_against_the_whole_networks_multiply_adds(tiny):
     """Torch's own counter knows what the plain loop costs; blank windows count as parts and cost nothing."""

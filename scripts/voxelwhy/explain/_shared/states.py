@@ -21,7 +21,6 @@ from voxelwhy.explain._shared.blanking import (
 from voxelwhy.explain._shared.prepare import bare, class_score, pick_target, progress
 from voxelwhy.explain.incremental.engine import MAX_BYTES
 from voxelwhy.explain.incremental.graph import NotExportable
-from voxelwhy.explain.incremental.plan import Plan
 
 log = logging.getLogger(__name__)
 
@@ -135,7 +134,7 @@ class Walk:
     def _plan(self, part):
         lo, hi = (np.array([[getattr(axis, end) for axis in part.box]]) for end in ("start", "stop"))
         mask = None if part.mask is None else torch.as_tensor(part.mask, device=self.image.device)
-        return Plan(self.engine.graph, self.engine.steps, lo, hi), lo, hi, mask
+        return self.engine.plan_of(lo, hi), lo, hi, mask
 
     def saves(self, route) -> bool:
         """Whether a route takes less work than whole images, by multiply-adds and a fixed cost of each change."""

@@ -24,6 +24,10 @@ LARGEST = {"cpu": 12_000_000}
 LARGEST_ELSEWHERE = 256_000_000
 
 
+#: Plans of single parts that are kept with a graph: about 10 kB and a millisecond each.
+MOST_PLANS = 2_000
+
+
 class TooLarge(NotExportable):
     """The layers of an image together with a single part take more memory than `max_bytes` allows."""
 
@@ -112,6 +116,15 @@ class Incremental:
         values = {self.graph.image: self._change(plan, slice(0, 1), lo, hi, [mask], value)}
         self._take_over(self.graph.image, plan, values)
         return self._replayed(plan, slice(0, 1), values, 1, self._take_over)
+
+    def plan_of(self, lo, hi) -> Plan:
+        """The plan of one part in this box, (1, axes); cached with the graph, since images share an atlas."""
+        key, known = (lo.tobytes(), hi.tobytes()), self.graph.plans
+        if key not in known:
+            if len(known) >= MOST_PLANS:
+                known.clear()
+            known[key] = Plan(self.graph, self.steps, lo, hi)
+        return known[key]
 
     def own_layers(self, copies=1, others=0):
         """Copy the kept layers, which may share memory with the batch and with each other.
