@@ -20,6 +20,7 @@ STEPS = tuple(np.round(np.arange(0.05, 0.501, 0.05), 2))
 RANDOM_ORDERS = 10
 #: Standard deviation of the Gaussian that blurs a scan for the second fill, mm.
 BLUR_MM = 8.0
+#: Images of a pass on small grids.
 BATCH = 16
 #: Voxels of an image from which the incremental engine is tried; below, a pass takes about as long as a region.
 LEAST_VOXELS = 200_000
@@ -69,8 +70,8 @@ def _steps(orders, sizes):
 def _scores(model, volume, values, parts, states):
     """Scores of the image and of each set of parts replaced by `values`."""
     batch, fill = (torch.from_numpy(own).to(next(model.parameters()).device) for own in (volume[None], values))
-    engine = "auto" if fill[0].numel() >= LEAST_VOXELS else "plain"
-    logits = logits_of_states(model, batch, parts, states, value=fill, batch_size=BATCH, engine=engine)
+    how = {"engine": "auto"} if fill[0].numel() >= LEAST_VOXELS else {"engine": "plain", "batch_size": BATCH}
+    logits = logits_of_states(model, batch, parts, states, value=fill, **how)
     logits = two_logits(logits).float().cpu().numpy()
     return logits[:, 1] - logits[:, 0]
 

@@ -12,6 +12,7 @@ from voxelwhy.explain._shared.areas import areas_of
 from voxelwhy.explain._shared.states import Walk, logits_of_states, route_through
 from voxelwhy.explain.incremental.engine import Incremental, TooLarge
 from voxelwhy.networks import compact, rieke2018, small
+from voxelwhy.networks.ensemble import Ensemble
 
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}
 
@@ -53,6 +54,7 @@ CASES = {
     "rieke2018": (lambda: rieke2018.build((78,) * 3), (1, 78, 78, 78)),
     "small": (lambda: small.build((49, 57, 48)), (1, 49, 57, 48)),
     "compact": (lambda: compact.build((49, 57, 48), first_pool=2), (1, 49, 57, 48)),
+    "ensemble": (lambda: Ensemble([small.build((33, 40, 36)) for _ in range(2)]), (1, 33, 40, 36)),
     "resnet": (lambda: ResNet(3, (8, 12, 16, 24)), (1, 48, 52, 44)),
 }
 
