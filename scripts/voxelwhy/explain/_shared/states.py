@@ -70,12 +70,7 @@ def logits_of_states(
     with torch.inference_mode():
         if engine != "plain":
             try:
-                walk = Walk(model, batch, parts, value, max_bytes)
-                look(walk.engine.whole)
-                route = route_through(states)
-                if engine == "incremental" or walk.saves(route):
-                    return walk(route)
-                log.info("the whole network is run for each image: the parts reach most of its layers")
+                return _walked(model, batch, parts, states, value, max_bytes, look, must=engine == "incremental")
             except NotExportable as error:
                 if engine == "incremental":
                     raise
@@ -83,6 +78,16 @@ def logits_of_states(
         loop = PlainLoop(model, batch, value, batch_size)
         look(loop.whole)
         return torch.cat([loop.whole, loop(_Unions(parts, states, tuple(batch.shape[2:])))[0]])
+
+
+def _walked(model, batch, parts, states, value, max_bytes, look, must):
+    """The logits by the incremental engine; NotExportable, unless it `must`, if that would not save work."""
+    walk = Walk(model, batch, parts, value, max_bytes)
+    route = route_through(states)
+    if not must and not walk.saves(route):
+        raise NotExportable("the parts reach most of its layers")
+    look(walk.engine.whole)
+    return walk(route)
 
 
 def scores_of_states(model, batch, parts, states, *, target_class, apply_softmax, **options) -> np.ndarray:
