@@ -5,7 +5,7 @@ The explanation methods are imported on use: `from voxelwhy import occlusion` lo
 
 import importlib
 
-from voxelwhy.registry import METHODS
+from voxelwhy.registry import METHODS, REGION_METHODS
 
 __version__ = "0.1.0"
 
@@ -21,7 +21,7 @@ _PICTURES = {
     "average_over_dataset": "voxelwhy.explain.plotting.averages",
     "heatmap_distance": "voxelwhy.explain.plotting.averages",
 }
-_EXPORTS = METHODS | {"by_slice": "voxelwhy.explain.by_slice"} | _PICTURES | _LOADERS
+_EXPORTS = METHODS | REGION_METHODS | {"by_slice": "voxelwhy.explain.by_slice"} | _PICTURES | _LOADERS
 __all__ = ["__version__", *_EXPORTS]
 
 

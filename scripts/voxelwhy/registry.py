@@ -23,6 +23,8 @@ METHODS = {
         "grad_cam_plusplus",
     )
 }
+#: Those whose result is one number for each region or step: functions of the package, not methods of a study.
+REGION_METHODS = {name: f"voxelwhy.explain.{name}" for name in ("region_shapley", "deletion_curve")}
 NETWORKS = {
     name: f"voxelwhy.networks.{name}"
     for name in ("rieke2018", "compact", "small", "korolev2017", "small_dataset", "sfcn", "resnet18", "densenet121")

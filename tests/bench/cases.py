@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from voxelwhy.config.recipes import POOLED_MM
 from voxelwhy.io.images import Grid
 from voxelwhy.networks.build import build_network
 from voxelwhy.regions.atlases import atlas_on_grid, load_atlas
@@ -22,39 +23,43 @@ GAP, MOST_CHANGE = 0.3, 1.5
 
 
 @lru_cache
-def template():
+def template(resolution=RESOLUTION_MM):
     """The ICBM152 template and its brain mask as nibabel images."""
-    return make_template(RESOLUTION_MM)
+    return make_template(resolution)
 
 
 @lru_cache
-def brain() -> torch.Tensor:
+def brain(resolution=RESOLUTION_MM) -> torch.Tensor:
     """One image as a network sees it, (1, 1, x, y, z): z-scored inside the brain, 0 outside."""
-    t1, mask = template()
+    t1, mask = template(resolution)
     inside, values = np.asarray(mask.dataobj) > 0, np.asarray(t1.dataobj)
     scored = np.where(inside, (values - values[inside].mean()) / values[inside].std(), 0)
     return torch.from_numpy(scored.astype(np.float32))[None, None]
 
 
 @lru_cache
-def areas() -> np.ndarray:
+def areas(resolution=RESOLUTION_MM) -> np.ndarray:
     """The 116 regions of AAL as a label image on the grid of `brain`, inside the brain."""
-    _, mask = template()
+    _, mask = template(resolution)
     labels, _ = atlas_on_grid(load_atlas({"name": "AAL"}), Grid.of(mask), mask=np.asarray(mask.dataobj) > 0)
     return labels
 
 
 @lru_cache
-def network(name) -> nn.Module:
-    """A network by name, on the grid of `brain`: rieke2018, korolev2017, or MONAI's 3D resnet18 (stem of stride 2)."""
+def network(name, resolution=RESOLUTION_MM) -> nn.Module:
+    """A network by name, on the grid of `brain`: one of the package, or MONAI's 3D resnet18 (stem of stride 2).
+
+    `compact` averages to cells of 6 to 8 mm first, as in a study.
+    """
     torch.manual_seed(2018)
     if name == "resnet18":
         from monai.networks.nets import resnet18
 
         model = resnet18(spatial_dims=3, n_input_channels=1, num_classes=2, conv1_t_stride=2)
     else:
-        model = build_network(name, tuple(brain().shape[2:]))
-    return unsure(model, brain())
+        own = {"first_pool": max(1, round(POOLED_MM / resolution))} if name == "compact" else {}
+        model = build_network(name, tuple(brain(resolution).shape[2:]), **own)
+    return unsure(model, brain(resolution))
 
 
 def unsure(model, batch) -> nn.Module:

@@ -14,7 +14,7 @@ from bench.plan_rows import plan
 from bench.results import LEAST_TOP, as_long, compare, faster
 from bench.timing import in_turn, timed
 from bench.window_rows import ENGINE
-from voxelwhy import registry
+from voxelwhy import deletion_curve, registry
 
 AREAS_RUN = 16  # of 116, by a peer that would take minutes for all of them
 BY_STEP = ("integrated_gradients", "smoothgrad")
@@ -56,6 +56,24 @@ def areas(network, least, *, repeats, full, batch=None, model=None, labels=None)
     masks = [labels[box] == name for box, name in zip(boxes, names, strict=True)]
     options |= {"area_masks": labels}
     return [line, plan(work, model, batch, boxes, masks, seconds["ours"], "area_occlusion", **options)]
+
+
+def deletion(network, resolution, least, *, repeats, full, batch=None, model=None, labels=None, steps_run=AREAS_RUN):
+    """The deletion curve of the regions in a random order against a pass for each step."""
+    batch = cases.brain(resolution) if batch is None else batch
+    model = cases.network(network, resolution) if model is None else model
+    labels = cases.areas(resolution) if labels is None else labels
+    order = np.random.default_rng(0).permutation(np.unique(labels[labels > 0]))
+    steps = np.unique(np.linspace(1, len(order), len(order) if full else min(steps_run, len(order))).astype(int))
+    options = {"target_class": TARGET, "engine": ENGINE, "device": "cpu"}
+    ours = timed(lambda: deletion_curve(model, batch[0], labels, order, **options))
+    theirs = partial(peers.deletion_one_by_one, model, batch, TARGET, labels, order, steps)
+    work = f"deletion curve, {len(order)} regions, {network}" + (f" at {resolution} mm" if resolution > 1 else "")
+    found = ours().values
+    top, difference = compare(found[0] - found[steps], theirs().values, f"{work} and one by one", LEAST_TOP)
+    seconds = in_turn({"ours": ours, "theirs": theirs}, 1 if full else repeats)
+    part = f"{len(steps)} of {len(order)} steps"
+    return [faster(work, "one by one", seconds["ours"], seconds["theirs"], least, top, difference, part)]
 
 
 def gradients(name, network, most, *, repeats, full, batch=None, model=None):

@@ -56,6 +56,20 @@ def one_by_one(model, batch, target, lattice: Lattice, numbers, value=0.0) -> Ou
     return Outcome(np.array(drops), _scaled(seconds, n_windows(numbers), n_windows(lattice.all())))
 
 
+def deletion_one_by_one(model, batch, target, labels, order, steps, value=0.0) -> Outcome:
+    """The probability with the first regions of `order` blanked, a pass each, for the numbers of regions in `steps`."""
+    score, found = probability(model, target), []
+    started = time.perf_counter()
+    with torch.inference_mode():
+        whole = float(score(batch)[0])
+        for step in steps:
+            blanked = batch.clone()
+            blanked[..., torch.from_numpy(np.isin(labels, order[:step]))] = value
+            found.append(whole - float(score(blanked)[0]))
+    seconds = time.perf_counter() - started
+    return Outcome(np.array(found), _scaled(seconds, len(steps), len(order)))
+
+
 def captum_occlusion(model, batch, target, lattice: Lattice, numbers, value=0.0, at_once=1) -> Outcome:
     """Captum's Occlusion on the windows `numbers` (evenly spaced): the drop of the probability, averaged at each voxel.
 

@@ -16,7 +16,7 @@ import torch
 
 from bench.timing import Spread, ratios
 from voxelwhy.jobs.code_digest import code_digest
-from voxelwhy.registry import METHODS, NETWORKS
+from voxelwhy.registry import METHODS, NETWORKS, REGION_METHODS
 from voxelwhy.training.bfloat16 import has_bfloat16
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -121,9 +121,10 @@ def code_of(name) -> str:
 
     The page is made of rows that measured what is there now.
     """
-    methods = [method for method in METHODS if re.match(f"(fine_)?{method.removesuffix('_analysis')}_", name)]
+    known = METHODS | REGION_METHODS
+    methods = [method for method in known if re.match(f"(fine_)?{method.removesuffix('_analysis')}_", name)]
     if not methods and not name.startswith(("training", "accuracy")):
         raise KeyError(name)
-    modules = [METHODS[method] for method in methods] + [NETWORKS[net] for net in NETWORKS if name.endswith(net)]
+    modules = [known[method] for method in methods] + [NETWORKS[net] for net in NETWORKS if name.endswith(net)]
     script = ROOT / "scripts" / ("compute_heatmaps.py" if methods else "train_fold.py")
     return hashlib.sha256(json.dumps(code_digest(script, modules)).encode()).hexdigest()[:12]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, replace
 
 import nibabel as nib
@@ -18,6 +19,11 @@ from bench.memory import extra_memory
 from bench.results import Different, Line
 from bench.rows import ONLY_WHEN_ASKED, ROWS
 from bench.timing import Outcome, Spread, in_turn, ratios
+from helpers.paths import ROOT
+from voxelwhy.explain._shared.areas import areas_of
+from voxelwhy.explain.incremental.known import followed
+from voxelwhy.explain.incremental.plan import Plan
+from voxelwhy.networks.build import build_network
 
 pytestmark = pytest.mark.slow
 SHAPE = (23, 29, 23)
@@ -134,6 +140,30 @@ def test_areas_are_those_of_captum(tiny, rng):
     assert line.difference < 1e-4
     assert plan.parts == plan.changing == 39
     assert plan.extra_memory > 0
+
+
+@pytest.mark.parametrize(("full", "run"), [(False, "5 of 39 steps"), (True, "39 of 39 steps")])
+def test_deletion_curves_are_those_of_whole_passes(tiny, rng, full, run):
+    model, batch = tiny
+    labels = rng.integers(0, 40, SHAPE)
+    options = {"batch": batch, "model": model, "labels": labels, "steps_run": 5}
+    (line,) = heatmap_rows.deletion("tiny", 1, 30, repeats=2, full=full, **options)
+    assert (line.run, line.against) == (run, "one by one")
+    assert line.top > 0.01 and line.difference < 1e-4
+
+
+@pytest.mark.parametrize(("name", "resolution"), [("rieke2018", 1), ("small", 3), ("compact", 3)])
+def test_the_docs_state_what_multiply_adds_allow_for_deletion_curves(name, resolution):
+    """One region after the other, compared with a pass each; the plan needs the layers and no run of the network."""
+    batch, pool = cases.brain(resolution), {"first_pool": 2} if name == "compact" else {}
+    graph, steps = followed(build_network(name, tuple(batch.shape[2:]), **pool).eval(), batch)
+    boxes = [part.box for part in areas_of(cases.areas(resolution), tuple(batch.shape[2:])).values()]
+    ends = (np.array([[getattr(axis, end) for axis in box] for box in boxes]) for end in ("start", "stop"))
+    plans = [Plan(graph, steps, lo[None], hi[None]) for lo, hi in zip(*ends, strict=True)]
+    allowed = len(plans) * plans[0].full_multiply_adds / sum(plan.multiply_adds for plan in plans)
+    text = (ROOT / "docs" / "explaining" / "incremental_occlusion.md").read_text()
+    (row,) = re.findall(rf"^\| `{name}`.*{resolution} mm \| ([\d.]+) times \|", text, re.M)
+    assert len(plans) == 116 and row == f"{allowed:.2g}"
 
 
 @pytest.mark.usefixtures("no_child")

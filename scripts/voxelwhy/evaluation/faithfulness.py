@@ -9,6 +9,8 @@ from scipy import ndimage
 
 from voxelwhy.errors import InputError
 from voxelwhy.evaluation.intervals import student_interval
+from voxelwhy.explain._shared.areas import part_of
+from voxelwhy.explain._shared.states import logits_of_states
 from voxelwhy.io.tables import read_table
 from voxelwhy.io.trust_tables import FAITHFULNESS, FAITHFULNESS_SUMMARY
 from voxelwhy.networks.ensemble import two_logits
@@ -18,7 +20,10 @@ STEPS = tuple(np.round(np.arange(0.05, 0.501, 0.05), 2))
 RANDOM_ORDERS = 10
 #: Standard deviation of the Gaussian that blurs a scan for the second fill, mm.
 BLUR_MM = 8.0
+#: Images of a pass on small grids.
 BATCH = 16
+#: Voxels of an image from which the incremental engine is tried; below, a pass takes about as long as a region.
+LEAST_VOXELS = 200_000
 #: With fewer subjects no interval and no test is given.
 LEAST_SUBJECTS = 8
 
@@ -40,31 +45,35 @@ def blank_regions(model, volume, fills, regions, orders):
     share `step` of the volume of all regions are blanked, which is the share `fraction`; `drop` is the score of the
     whole image (logit of the positive class minus that of the negative class) minus that of the blanked one
     """
-    sizes = np.array([own.sum() for own in regions], dtype=float)
-    rows, images = [], []
+    rows, states = _steps(orders, np.array([own.sum() for own in regions], dtype=float))
+    parts = [part_of(own) for own in regions]
+    tables = []
     for fill, values in fills.items():
-        for name, order in orders.items():
-            shares = np.cumsum(sizes[list(order)]) / sizes.sum()
-            blanked, done = volume.copy(), 0
-            for step in STEPS:
-                n = int(np.searchsorted(shares, step - 1e-9)) + 1
-                for place in order[done:n]:
-                    blanked[:, regions[place]] = values[:, regions[place]]
-                done = max(done, n)
-                rows.append({"fill": fill, "order": name, "step": step, "fraction": float(shares[done - 1])})
-                images.append(blanked.copy())
-    scores = _scores(model, [volume, *images])
-    return pd.DataFrame(rows).assign(drop=scores[0] - scores[1:])
+        scores = _scores(model, volume, values, parts, states)
+        tables.append(rows.assign(drop=scores[0] - scores[1:]))
+        tables[-1].insert(0, "fill", fill)
+    return pd.concat(tables, ignore_index=True)
 
 
-def _scores(model, images):
-    device, found = next(model.parameters()).device, []
-    with torch.inference_mode():
-        for start in range(0, len(images), BATCH):
-            batch = torch.from_numpy(np.stack(images[start : start + BATCH])).to(device)
-            logits = two_logits(model(batch)).float().cpu().numpy()
-            found.append(logits[:, 1] - logits[:, 0])
-    return np.concatenate(found)
+def _steps(orders, sizes):
+    """The orders and steps as a table, and which regions are blanked at each step, bool (steps, regions)."""
+    rows, states = [], []
+    for name, order in orders.items():
+        shares = np.cumsum(sizes[list(order)]) / sizes.sum()
+        for step in STEPS:
+            n = int(np.searchsorted(shares, step - 1e-9)) + 1
+            rows.append({"order": name, "step": step, "fraction": float(shares[n - 1])})
+            states.append(np.isin(np.arange(len(sizes)), order[:n]))
+    return pd.DataFrame(rows), np.array(states)
+
+
+def _scores(model, volume, values, parts, states):
+    """Scores of the image and of each set of parts replaced by `values`."""
+    batch, fill = (torch.from_numpy(own).to(next(model.parameters()).device) for own in (volume[None], values))
+    how = {"engine": "auto"} if fill[0].numel() >= LEAST_VOXELS else {"engine": "plain", "batch_size": BATCH}
+    logits = logits_of_states(model, batch, parts, states, value=fill, **how)
+    logits = two_logits(logits).float().cpu().numpy()
+    return logits[:, 1] - logits[:, 0]
 
 
 def blurred(volume, mask, voxel_mm):

@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
-from scipy import ndimage
 
-from voxelwhy.errors import InputError, ShapeError
-from voxelwhy.explain._shared.blanking import MAX_BYTES, Part, drops
-from voxelwhy.explain._shared.inputs import is_nibabel
+from voxelwhy.explain._shared.areas import areas_of, require_one_space
+from voxelwhy.explain._shared.blanking import MAX_BYTES, drops
 from voxelwhy.explain._shared.prepare import each_image
-
-#: Labels above this are renumbered, which takes seconds: otherwise a box is listed for each number up to the largest.
-LARGEST_LABEL = 1_000_000
 
 
 def area_occlusion(
@@ -87,10 +81,10 @@ def area_occlusion(
     ['0.180', '0.000']
     """
 
-    _require_one_space(area_masks, image)
+    require_one_space(area_masks, image)
 
     def explain(batch, target):
-        areas = _areas(area_masks, tuple(batch.shape[2:]))
+        areas = list(areas_of(area_masks, tuple(batch.shape[2:])).values())
         values = drops(
             model,
             batch,
@@ -108,66 +102,3 @@ def area_occlusion(
         return np.maximum(heatmap, 0) if positive_only else heatmap
 
     return each_image(explain, model, image, target_class=target_class, device=device, cuda=cuda, verbose=verbose)
-
-
-def _areas(area_masks, shape):
-    """The areas as parts: each area's bounding box and the mask inside it."""
-    if isinstance(area_masks, (list, tuple)):
-        masks = [_numbers(mask) for mask in area_masks]
-    else:
-        masks = _numbers(area_masks)
-        if masks.ndim == len(shape):
-            return _areas_of_labels(masks, shape)
-    if not len(masks):
-        raise InputError("there is no area to blank: the list of masks is empty")
-    parts = []
-    for number, mask in enumerate(masks):
-        _check_shape(mask, shape, f"area mask {number}")
-        inside = mask == 1
-        if not (inside | (mask == 0)).all():
-            raise InputError(f"area mask {number} is not binary", found=np.unique(mask)[:5].tolist(), allowed="0 and 1")
-        if inside.any():
-            box = ndimage.find_objects(inside.astype(np.uint8))[0]
-            parts.append(Part(box, inside[box].copy()))
-    return parts
-
-
-def _areas_of_labels(labels, shape):
-    _check_shape(labels, shape, "the label image")
-    if not np.isfinite(labels).all() or (labels < 0).any() or (labels != np.round(labels)).any():
-        found = np.unique(labels)[:5].tolist()
-        raise InputError(
-            "the label image has invalid labels", found=found, allowed="whole numbers of at least 0; 0 is background"
-        )
-    largest = labels.max()
-    if not largest:
-        raise InputError("there is no area to blank: the label image is 0 throughout")
-    if largest > LARGEST_LABEL:
-        labels = np.unique(labels, return_inverse=True)[1].reshape(shape) + (labels.min() != 0)
-    labels = labels.astype(np.int32)
-    boxes = enumerate(ndimage.find_objects(labels), start=1)
-    return [Part(box, labels[box] == label) for label, box in boxes if box is not None]
-
-
-def _numbers(values):
-    if is_nibabel(values):
-        return np.asanyarray(values.dataobj)
-    return values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
-
-
-def _require_one_space(masks, image):
-    """Raise ShapeError if an atlas or a mask and the image are nibabel images with different affines."""
-    placed = [one for one in (image if isinstance(image, (list, tuple)) else [image]) if is_nibabel(one)]
-    for mask in masks if isinstance(masks, (list, tuple)) else [masks]:
-        if is_nibabel(mask):
-            for one in placed:
-                if not np.allclose(mask.affine, one.affine, atol=1e-3):
-                    raise ShapeError(
-                        f"the atlas has the affine {mask.affine.tolist()}, the image {one.affine.tolist()}; nothing is "
-                        "resampled here"
-                    )
-
-
-def _check_shape(mask, shape, name):
-    if mask.shape != shape:
-        raise ShapeError(f"{name} has shape {mask.shape}, the image {shape}; nothing is resampled here")

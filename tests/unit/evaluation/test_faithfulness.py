@@ -10,6 +10,7 @@ from scipy import stats
 from torch import nn
 
 from voxelwhy.errors import InputError
+from voxelwhy.evaluation import faithfulness
 from voxelwhy.evaluation.faithfulness import (
     STEPS,
     blank_regions,
@@ -19,6 +20,7 @@ from voxelwhy.evaluation.faithfulness import (
     scan_rows,
     summarise_faithfulness,
 )
+from voxelwhy.explain._shared import states
 from voxelwhy.io.tables import write_table
 from voxelwhy.io.trust_tables import FAITHFULNESS, FAITHFULNESS_SUMMARY
 
@@ -49,6 +51,34 @@ def test_the_drop_is_that_of_the_blanked_regions_by_hand():
         assert table.loc[("most|m", step), "fraction"] == pytest.approx(n / 10)
         assert table.loc[("most|m", step), "drop"] == pytest.approx(1.5 * WEIGHT[:n].sum(), abs=1e-4)
         assert table.loc[("least|m", step), "drop"] == pytest.approx(1.5 * WEIGHT[-n:].sum(), abs=1e-4)
+
+
+@pytest.mark.parametrize("engine", ["plain", "incremental"])
+def test_the_drops_of_a_network_are_those_of_whole_passes(engine, rng, monkeypatch):
+    """By either engine: a pass for each blanked image, made by hand."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv3d(1, 6, 3, padding=1), nn.ReLU(), nn.MaxPool3d(2), nn.Flatten(), nn.Linear(120, 1))
+    volume, fill = rng.normal(size=(2, 1, *SHAPE)).astype(np.float32)
+    walks, walk = [], states.Walk.__call__
+    monkeypatch.setattr(states.Walk, "__call__", lambda self, route: walks.append(1) or walk(self, route))
+    if engine == "incremental":
+        monkeypatch.setattr(faithfulness, "LEAST_VOXELS", 0)
+        monkeypatch.setattr(states, "WORTH_IT", 0)
+        monkeypatch.setattr(states, "BESIDE", 0)
+    orders = orders_of({"a": rng.normal(size=10)}, rng)
+    table = blank_regions(net.eval(), volume, {"mean": fill, "blur": 0 * fill}, REGIONS, orders)
+    assert len(walks) == (2 if engine == "incremental" else 0) and len(table) == 2 * 12 * len(STEPS)
+
+    def score(image):
+        with torch.inference_mode():
+            return float(net(torch.from_numpy(image[None]))[0, 0])
+
+    for row in table.sample(40, random_state=0).itertuples():
+        blank = np.isin(np.arange(10), orders[row.order][: round(10 * row.fraction)])
+        where = np.any([region for region, own in zip(REGIONS, blank, strict=True) if own], axis=0)
+        replaced = np.where(where, fill if row.fill == "mean" else 0, volume).astype(np.float32)
+        assert row.drop == pytest.approx(score(volume) - score(replaced), abs=1e-5)
+    assert table["drop"].abs().max() > 0.1
 
 
 def test_orders_follow_the_enrichment_and_random_ones_are_shared(rng):

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from helpers.examples import examples
 from helpers.random_networks import Several, networks
 from voxelwhy.explain.incremental.engine import Incremental
+from voxelwhy.explain.incremental.plan import Plan
 
 TOLERANCE = 1e-10  # of the largest change that any part makes
 GRIDS = {2: [(9, 12), (14, 7), (11, 11)], 3: [(7, 6, 8), (9, 5, 6), (6, 6, 6)]}
@@ -58,9 +59,31 @@ def check(nets, image, lo, hi, masks, value, batch_size=None):
     return told
 
 
+def check_moves(nets, image, lo, hi, masks, value):
+    """The same with parts that stay blank one after the other."""
+    with torch.inference_mode():
+        engine = Incremental(Several(nets).eval(), image)
+        engine.own_layers()
+        copy, told = image.clone(), 0
+        for first, last, mask in zip(lo, hi, masks, strict=True):
+            way = Plan(engine.graph, engine.steps, first[None], last[None])
+            found = engine.move(way, first[None], last[None], mask, value) - engine.whole
+            copy = blanked(copy, first[None], last[None], [mask], value)
+            for number, net in enumerate(nets):
+                whole = net(image.clone())
+                wanted = net(copy.clone()) - whole
+                largest = float(wanted.abs().max())
+                if largest >= 1e-4 * float(whole.abs().max()):
+                    mine = found[:, 3 * number : 3 * number + 3]
+                    assert float((mine - wanted).abs().max()) <= TOLERANCE * largest, net
+                    told += 1
+    return told
+
+
 @pytest.mark.random
+@pytest.mark.parametrize("compare", [check, check_moves], ids=["each part", "parts that stay"])
 @pytest.mark.parametrize("axes", [2, 3])
-def test_random_networks_equal_the_plain_loop(axes):
+def test_random_networks_equal_the_plain_loop(axes, compare):
     compared = []
 
     @settings(
@@ -77,7 +100,8 @@ def test_random_networks_equal_the_plain_loop(axes):
         nets = [data.draw(networks(shape, channels)) for _ in range(AT_ONCE)]
         image = torch.randn(1, channels, *shape, dtype=torch.float64)
         value = data.draw(st.sampled_from([0.0, -1.5, 3.0]))
-        told = check(nets, image, *data.draw(parts(shape)), value, data.draw(st.sampled_from([None, 1, 3])))
+        batch_size = {"batch_size": data.draw(st.sampled_from([None, 1, 3]))} if compare is check else {}
+        told = compare(nets, image, *data.draw(parts(shape)), value, **batch_size)
         assume(told)
         compared.append(told)
 

@@ -24,7 +24,7 @@ from voxelwhy.explain._shared.prepare import (
     two_axes,
 )
 from voxelwhy.explain.incremental.engine import MAX_BYTES, Incremental
-from voxelwhy.explain.incremental.gathering import FORMATS
+from voxelwhy.explain.incremental.gathering import FORMATS, fill_part
 from voxelwhy.explain.incremental.graph import NotExportable
 from voxelwhy.explain.incremental.known import forget
 
@@ -47,8 +47,9 @@ class Part(NamedTuple):
     mask: np.ndarray | None = None
 
 
-def _check_options(value, batch_size):
-    if not isinstance(value, Real) or not math.isfinite(value):
+def check_options(value, batch_size):
+    """Raise ConfigError unless `value` is a finite number (or a tensor) and `batch_size` a whole number or None."""
+    if not isinstance(value, torch.Tensor) and (not isinstance(value, Real) or not math.isfinite(value)):
         raise ConfigError("occlusion_value must be a finite number", found=value)
     if batch_size is not None:
         check_count("batch_size", batch_size, least=1)
@@ -56,6 +57,8 @@ def _check_options(value, batch_size):
 
 class PlainLoop:
     """Logits of an image with parts of it blanked, computed by the whole network on batches of blanked copies.
+
+    Blanked voxels become `value`: a number, or those of another image, a tensor (channels, *spatial).
 
     A single buffer holds the copies, and each copy is reset after use, so memory does not grow with the number of
     parts. Parts that already have the constant `value` are not run.
@@ -67,9 +70,10 @@ class PlainLoop:
     """
 
     def __init__(self, model, batch, value, batch_size=None):
-        _check_options(value, batch_size)
+        check_options(value, batch_size)
         size = int(batch_size) if batch_size else BATCH_SIZE.get(batch.device.type, BATCH_SIZE_ELSEWHERE)
-        self.model, self.image, self.value = model, batch[0], float(value)
+        self.model, self.image = model, batch[0]
+        self.value = value if isinstance(value, torch.Tensor) else float(value)
         if size > 1 and not images_are_separate(model, batch):
             size = 1  # otherwise the other parts would influence the result of each part
         self.buffer = batch.repeat(size, *[1] * (batch.ndim - 1))
@@ -97,15 +101,13 @@ class PlainLoop:
     def _blank(self, slot, part):
         """Blank `part` in one copy; return False if that would not change the image."""
         region = self.buffer[slot][(slice(None), *part.box)]
-        if part.mask is None:
-            if bool((region == self.value).all()):
-                return False
-            region.fill_(self.value)
-            return True
-        mask = torch.as_tensor(part.mask, device=region.device)
-        if bool(((region == self.value) | ~mask).all()):
+        value = self.value[(slice(None), *part.box)] if isinstance(self.value, torch.Tensor) else self.value
+        changes = region != value
+        if part.mask is not None:
+            changes &= torch.as_tensor(part.mask, device=region.device)
+        if not bool(changes.any()):
             return False
-        region.masked_fill_(mask, self.value)
+        fill_part(region, part.mask, value)
         return True
 
     def _run(self, waiting, rows):
@@ -126,30 +128,15 @@ class IncrementalLoop:
     """
 
     def __init__(self, model, batch, value, batch_size=None, max_bytes=MAX_BYTES):
-        _check_options(value, batch_size)
+        check_options(value, batch_size)
         self.value, self.batch_size = float(value), batch_size
         self.differs = (batch[0] != self.value).any(dim=0).cpu().numpy()
-        self.whole = _logits(model, batch)
-        for _ in range(2):
-            self.engine = Incremental(model, batch, max_bytes)
-            if self._agrees():
-                if not images_are_separate(model, batch):
-                    raise NotExportable("its logits for an image depend on the other images of the batch")
-                self.whole = self.engine.whole
-                return
-            forget(model)  # the cached graph is outdated: an option of the model changed that its repr does not show
-        raise NotExportable("its graph gives other logits than the network itself")
-
-    def _agrees(self):
-        found = two_axes(self.engine.whole)
-        if found.shape != self.whole.shape:
-            return False
-        self.engine.whole = found
-        return same_logits(found, self.whole)
+        self.engine = faithful_engine(model, batch, max_bytes)
+        self.whole = self.engine.whole
 
     def __call__(self, parts: list[Part]):
         """Logits of each part (n, classes), and whether it was run (n,); otherwise they are those of the image."""
-        cut = [self._cut(part) for part in parts]
+        cut = [cut_part(part, self.differs) for part in parts]
         was_run = np.array([part is not None for part in cut], dtype=bool)
         logits = self.whole.expand(len(parts), -1).clone()
         run = [part for part in cut if part is not None]
@@ -157,22 +144,43 @@ class IncrementalLoop:
             lo, hi = (np.array([[getattr(s, end) for s in part.box] for part in run]) for end in ("start", "stop"))
             masks = [part.mask for part in run]
             found = self.engine(lo, hi, masks, self.value, self.batch_size, partial(progress, what="occlusion"))
-            logits[torch.as_tensor(was_run, device=logits.device)] = _checked(found)
+            logits[torch.as_tensor(was_run, device=logits.device)] = checked(found)
         return logits, was_run
 
-    def _cut(self, part):
-        """The part, cropped to the box of the voxels that it changes; None if it changes none."""
-        changes = self.differs[part.box] if part.mask is None else self.differs[part.box] & part.mask
-        if not changes.any():
-            return None
-        if changes.all():
-            return part
-        others = [tuple(a for a in range(changes.ndim) if a != axis) for axis in range(changes.ndim)]
-        along = [np.flatnonzero(changes.any(axis=axes)) for axes in others]
-        inside = tuple(slice(int(places[0]), int(places[-1]) + 1) for places in along)
-        starts = [whole.start or 0 for whole in part.box]
-        box = tuple(slice(start + s.start, start + s.stop) for start, s in zip(starts, inside, strict=True))
-        return Part(box, None if part.mask is None else part.mask[inside])
+
+def faithful_engine(model, batch, max_bytes=MAX_BYTES) -> Incremental:
+    """The incremental engine of an image, after comparing its logits with those of the network.
+
+    Raises
+    ------
+    NotExportable : torch.export cannot follow the network, its graph gives other logits than the network, or the
+        network mixes the images of a batch.
+    """
+    whole = _logits(model, batch)
+    for _ in range(2):
+        engine = Incremental(model, batch, max_bytes)
+        engine.whole = two_axes(engine.whole)
+        if engine.whole.shape == whole.shape and same_logits(engine.whole, whole):
+            if not images_are_separate(model, batch):
+                raise NotExportable("its logits for an image depend on the other images of the batch")
+            return engine
+        forget(model)  # the cached graph is outdated: an option of the model changed that its repr does not show
+    raise NotExportable("its graph gives other logits than the network itself")
+
+
+def cut_part(part, differs) -> Part | None:
+    """The part, cropped to the box of the voxels that it changes, those where `differs`; None if it changes none."""
+    changes = differs[part.box] if part.mask is None else differs[part.box] & part.mask
+    if not changes.any():
+        return None
+    if changes.all():
+        return part
+    others = [tuple(a for a in range(changes.ndim) if a != axis) for axis in range(changes.ndim)]
+    along = [np.flatnonzero(changes.any(axis=axes)) for axes in others]
+    inside = tuple(slice(int(places[0]), int(places[-1]) + 1) for places in along)
+    starts = [whole.start or 0 for whole in part.box]
+    box = tuple(slice(start + s.start, start + s.stop) for start, s in zip(starts, inside, strict=True))
+    return Part(box, None if part.mask is None else part.mask[inside])
 
 
 def _logits(model, batch):
@@ -183,7 +191,8 @@ def _logits(model, batch):
         return run_model(model, batch.clone())
 
 
-def _checked(logits):
+def checked(logits) -> torch.Tensor:
+    """The logits (n, classes), or ModelError if they are not finite."""
     if not bool(torch.isfinite(logits).all()):
         raise ModelError("the network returns NaN or infinite logits for the image with a part blanked")
     return two_axes(logits)

@@ -77,6 +77,20 @@ def each_image(
     ModelError : the model is not a torch module, or is partly or wholly in training mode; the heatmap contains NaN.
     ShapeError : the image does not fit the model, or contains NaN or infinity.
     """
+    options = {"device": device, "cuda": cuda, "verbose": verbose, "three_d": three_d}
+    maps, is_batch = each_result(
+        lambda batch, target: as_map(explain(batch, target), batch), model, image, target_class=target_class, **options
+    )
+    return np.stack(maps) if is_batch else maps[0]
+
+
+def each_result(
+    explain: Callable, model, image, *, target_class, device, cuda, verbose, three_d=None
+) -> tuple[list, bool]:
+    """What `explain(batch, target)` returns for each image, whatever that is, and whether a batch was given.
+
+    Checks and arguments are those of `each_image`.
+    """
     check_model(model)
     first = next((t for t in chain(model.parameters(), model.buffers()) if t.is_floating_point()), None)
     home = first.device if first is not None else torch.device("cpu")
@@ -91,11 +105,10 @@ def each_image(
             require_steady(model, images[:1].to(work))
             pairs = progress(zip(images, targets, strict=True), total=len(images), what="images", least=2)
             batches = ((one[None].to(work), target) for one, target in pairs)
-            maps = [as_map(explain(batch, target), batch) for batch, target in batches]
+            return [explain(batch, target) for batch, target in batches], is_batch
         finally:
             if work != home:
                 model.to(home)
-    return np.stack(maps) if is_batch else maps[0]
 
 
 def check_count(name, value, *, least):
@@ -134,7 +147,7 @@ def _device(device, cuda, home):
         raise ConfigError("both `cuda` and `device` are given", found=f"cuda={cuda}, device={device}", allowed="one")
     if cuda and not torch.cuda.is_available():
         warnings.warn(
-            "cuda=True, but this machine has no CUDA device: computing on the CPU, with the same result", stacklevel=4
+            "cuda=True, but this machine has no CUDA device: computing on the CPU, with the same result", stacklevel=5
         )
         return pick_device("cpu")
     return pick_device("cuda" if cuda else "cpu")

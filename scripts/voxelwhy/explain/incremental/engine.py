@@ -8,7 +8,7 @@ import math
 import numpy as np
 import torch
 
-from voxelwhy.explain.incremental.gathering import FORMATS, complete, crop, gather
+from voxelwhy.explain.incremental.gathering import FORMATS, complete, crop, fill_part, gather
 from voxelwhy.explain.incremental.graph import NotExportable, evaluate, module_of, operator_name
 from voxelwhy.explain.incremental.known import followed
 from voxelwhy.explain.incremental.plan import Plan, alike, image_bytes, last_uses, readable, spans
@@ -22,6 +22,10 @@ MAX_BYTES = 2_000_000_000
 #: time, and the fresh pages cost more than the arithmetic on them. A GPU needs more to be busy.
 LARGEST = {"cpu": 12_000_000}
 LARGEST_ELSEWHERE = 256_000_000
+
+
+#: Plans of single parts that are kept with a graph: about 10 kB and a millisecond each.
+MOST_PLANS = 2_000
 
 
 class TooLarge(NotExportable):
@@ -96,6 +100,51 @@ class Incremental:
             logits[torch.as_tensor(numbers, device=logits.device)] = self._replayed(plan, some, values, len(numbers))
         return logits
 
+    def move(self, plan, lo, hi, mask, value) -> torch.Tensor:
+        """Logits (1, classes) of the image with one part replaced, which from then on is the image.
+
+        All kept layers take over the cells that changed. They must be the engine's own (see `own_layers`). Each cell
+        is computed from its present input, so that rounding errors do not add up over many calls.
+
+        Parameters
+        ----------
+        plan : Plan of this one part
+        lo, hi : integer arrays (1, axes): its box
+        mask : None, or a boolean array of the shape of the box: the voxels that change
+        value : what they become: a number, or a tensor (channels, *box)
+        """
+        values = {self.graph.image: self._change(plan, slice(0, 1), lo, hi, [mask], value)}
+        self._take_over(self.graph.image, plan, values)
+        return self._replayed(plan, slice(0, 1), values, 1, self._take_over)
+
+    def plan_of(self, lo, hi) -> Plan:
+        """The plan of one part in this box, (1, axes); cached with the graph, since images share an atlas."""
+        key, known = (lo.tobytes(), hi.tobytes()), self.graph.plans
+        if key not in known:
+            if len(known) >= MOST_PLANS:
+                known.clear()
+            known[key] = Plan(self.graph, self.steps, lo, hi)
+        return known[key]
+
+    def own_layers(self, copies=1, others=0):
+        """Copy the kept layers, which may share memory with the batch and with each other.
+
+        Raises
+        ------
+        TooLarge : `copies` of them, and `others` bytes, are more than `max_bytes`.
+        """
+        self._check_room(copies * sum(layer.nbytes for layer in self.base.values()) + others)
+        for node, layer in self.base.items():
+            self.base[node] = layer.clone()
+
+    def _take_over(self, node, plan, values):
+        if node in self.base:
+            boxes, layer = plan.boxes.get(node), self.base[node]
+            if boxes is not None:
+                spots = zip(boxes.lo[0].tolist(), boxes.extent, strict=True)
+                layer = layer[(..., *(slice(start, start + cells) for start, cells in spots))]
+            layer.copy_(values[node])
+
     def plans(self, lo, hi) -> list[tuple[Plan, np.ndarray]]:
         """The plans for parts in these boxes, each with the indices of its parts."""
         groups = alike(lo, hi, spans(self.graph, self.steps, lo, hi))
@@ -161,22 +210,22 @@ class Incremental:
         cells = crop(image, boxes)
         for one, start, first, last, mask in zip(cells, boxes.lo, lo, hi, masks, strict=True):
             inside = one[(slice(None), *(slice(a - s, b - s) for a, b, s in zip(first, last, start, strict=True)))]
-            if mask is None:
-                inside.fill_(value)
-            else:
-                inside.masked_fill_(torch.as_tensor(mask, device=one.device), value)
+            fill_part(inside, mask, value)
         return cells
 
-    def _replayed(self, plan, some, values, count):
+    def _replayed(self, plan, some, values, count, take=None):
         try:
-            return self._run(plan, some, values, count)
+            return self._run(plan, some, values, count, take)
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
             raise NotExportable(f"its graph does not run with {count} image(s): {error}") from error
 
-    def _run(self, plan, some, values, count):
-        """Logits of one batch of parts, from the changed crops in `values`; each value is freed after its last use."""
+    def _run(self, plan, some, values, count, take):
+        """Logits of one batch of parts, from the changed crops in `values`; each value is freed after its last use.
+
+        `take`, if there is one, is called with each node, the plan and the values, once that of the node is known.
+        """
         sized = self._of_size(count)
         for step in self.steps:
             boxes = plan.boxes.get(step.node)
@@ -186,6 +235,8 @@ class Incremental:
                 values[step.node] = self._run_window(step, plan, some, values, boxes.of(some))
             else:
                 values[step.node] = self._run_cells(step, plan, some, values, sized, boxes.of(some))
+            if take:
+                take(step.node, plan, values)
             for node in step.inputs:
                 if self.last_use.get(node) is step:
                     del values[node]

@@ -65,6 +65,18 @@ def complete(layer, changed, boxes: Boxes) -> torch.Tensor:
     return cells
 
 
+def fill_part(cells, mask, value):
+    """Set cells (channels, *box) to a number or to a tensor of their shape; with a mask, only where that is True."""
+    if mask is None:
+        cells.copy_(value) if isinstance(value, torch.Tensor) else cells.fill_(value)
+        return
+    mask = torch.as_tensor(mask, device=cells.device)
+    if isinstance(value, torch.Tensor):
+        cells.copy_(torch.where(mask, value, cells))
+    else:
+        cells.masked_fill_(mask, value)
+
+
 def _meet(start, size, lo, extent):
     """First cell and end of the intersection of both boxes of each part; equal if the intersection is empty."""
     first = np.maximum(start, lo)

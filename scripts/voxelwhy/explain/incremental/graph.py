@@ -34,6 +34,7 @@ class Graph:
     nodes : list of fx.Node, without weights, image and output
     constants : dict of fx.Node to tensor: weights, buffers, and everything computed from these alone
     output : the node of the logits
+    plans : dict, the plans that engines keep for the next image
     dependent : set of the fx.Nodes whose value depends on the image (not only on the number of images)
 
     Parameters
@@ -64,6 +65,7 @@ class Graph:
                 self.nodes.append(node)
             elif node.op != "output":
                 raise NotExportable(f"its graph contains a {node.op} ({node.name})")
+        self.plans = {}
         self.output = by_name[signature.user_outputs[0]]
         self.dependent = self._depending()
         for node in self.nodes:
