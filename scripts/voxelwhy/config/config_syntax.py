@@ -113,7 +113,8 @@ def _located(error, text, path):
     if "\t" in line[: len(line) - len(line.lstrip())]:
         hint = "replace the tabs at the start of the line by spaces: YAML allows no tabs there"
     else:
-        hint = f"correct this line or the one before it; YAML: {', '.join(filter(None, (error.context, error.problem)))}"
+        reason = ", ".join(filter(None, (error.context, error.problem)))
+        hint = f"correct this line or the one before it; YAML: {reason}"
     return ConfigError("the config file is not valid YAML", file=path, row=row, found=line, hint=hint)
 
 
