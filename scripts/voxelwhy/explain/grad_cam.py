@@ -57,9 +57,9 @@ def grad_cam(
     Raises
     ------
     ModelError : the network has no convolution with a grid (in a TorchScript model none can be reached); the layer does
-        not exist, has no grid, or does not affect the class; the network moves the image before the layer (it resamples,
-        flips or rolls it, or swaps its axes), or the cells are no regular grid (`resize=False` then works); the model is
-        in training mode, or the class does not exist.
+        not exist, has no grid, or does not affect the class; the network moves the image before the layer (it
+        resamples, flips or rolls it, or swaps its axes), or the cells are no regular grid (`resize=False` then works);
+        the model is in training mode, or the class does not exist.
     ShapeError : the image does not fit the model, its shape is ambiguous, or it contains NaN.
     ConfigError : `interpolation` is unknown.
 
