@@ -156,6 +156,22 @@ def test_a_missing_table_is_named(tmp_path):
     assert "Traceback" not in text
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("study: other\ncohort:\n\tsource: folder\n", r"not valid YAML\n.*file other.yaml, row 3"),
+        ("# later\n", r"the config file is empty\n.*file other.yaml"),
+        (None, r"there is no such config file\n.*file other.yaml"),
+    ],
+)
+def test_a_config_that_snakemake_cannot_read_is_refused_by_the_profile_first(tmp_path, text, message):
+    if text is not None:
+        (tmp_path / "other.yaml").write_text(text)
+    code, said = snakemake(tmp_path, "--dry-run", "--configfile", "other.yaml")
+    assert code == 1 and re.search(message, said), said
+    assert "Traceback" not in said and "WorkflowError" not in said
+
+
 @pytest.mark.slow
 def test_a_network_that_cannot_work_on_the_grid_says_so_before_anything_runs(tmp_path):
     minimal(tmp_path, registration={"resolution_mm": 3}, training={"network": "rieke2018"})

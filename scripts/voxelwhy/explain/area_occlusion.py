@@ -38,7 +38,7 @@ def area_occlusion(
     occlusion_value : the value of blanked voxels, on the intensity scale that the network sees.
     positive_only : True, as in the original package, sets negative relevance to 0; False keeps the sign.
     engine : "incremental" recomputes only what each change reaches, which is exact and many times faster; "plain" runs
-        the whole network each time; "auto" uses "incremental" for large jobs if torch.export can follow the network.
+        the whole network each time; "auto" takes the one that is expected to be faster (see `occlusion`).
     max_bytes : approximate extra memory of the incremental engine, in bytes.
     batch_size : areas per batch; None chooses a suitable number.
     apply_softmax : True explains the probability, False the logit.

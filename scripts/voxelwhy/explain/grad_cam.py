@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from voxelwhy.explain._shared.cam import channel_weights, draw, look, positive_sum
+from voxelwhy.explain._shared.cam import channel_weights, draw, look, place_cells, positive_sum
 from voxelwhy.explain._shared.placement import check_interpolation
 from voxelwhy.explain._shared.prepare import class_score, each_image
 
@@ -33,11 +33,13 @@ def grad_cam(
         class 0. It is not modified.
     image : one image or a batch (numpy, torch or nibabel), 2D or 3D, (channels, *spatial) or channels last.
     target_class : the class to explain, or one class per image of a batch; None explains the predicted class.
-    last_conv_layer : the layer to use: a module of the model (of any kind) or its name. None uses the last convolution
-        to run on which the class depends. Convolutions on a single cell are in effect dense layers and are not
-        considered. If the network ends in parallel branches, None uses only one of them: name the module that joins
-        them.
+    last_conv_layer : the layer to use: a module of the model (of any kind, also with channels last) or its name. None
+        uses the last convolution to run on which the class depends. Convolutions on a single cell are in effect dense
+        layers and are not considered. If the network ends in parallel branches, None uses only one of them: name the
+        module that joins them. In a transformer whose only convolution makes the patches, name its last block.
     resize : True draws each cell at the centre of its receptive field; False returns the layer's own grid, (*cells).
+        Behind attention, and behind operators that are not followed, cells are drawn on a regular grid over the image,
+        with a warning that names the operator.
     interpolation : "linear" between the centres, or "nearest", where each voxel takes the value of the nearest centre.
     apply_softmax : True explains the probability, False the logit.
     cuda, device : device is "auto", "cpu", "cuda" or "cuda:N"; cuda=True selects the first CUDA device.
@@ -55,8 +57,9 @@ def grad_cam(
     Raises
     ------
     ModelError : the network has no convolution with a grid (in a TorchScript model none can be reached); the layer does
-        not exist, has no grid, does not affect the class, or its receptive fields are unknown (`resize=False` then
-        works); the model is in training mode, or the class does not exist.
+        not exist, has no grid, or does not affect the class; the network moves the image before the layer (it
+        resamples, flips or rolls it, or swaps its axes), or the cells are no regular grid (`resize=False` then works);
+        the model is in training mode, or the class does not exist.
     ShapeError : the image does not fit the model, its shape is ambiguous, or it contains NaN.
     ConfigError : `interpolation` is unknown.
 
@@ -114,7 +117,9 @@ def grad_cam_cells(model, image, target_class, last_conv_layer=None, apply_softm
     def describe(batch, target):
         seen = look(model, batch, target, last_conv_layer, lambda *of: class_score(*of, apply_softmax))
         mean, size = channel_weights(seen.gradient).abs().sum(), channel_weights(seen.gradient.abs()).sum()
-        found.append(Cells(seen.field.centres(seen.output.shape[2:]), float(mean / size) if size > 0 else np.nan))
+        found.append(
+            Cells(place_cells(seen).centres(seen.output.shape[2:]), float(mean / size) if size > 0 else np.nan)
+        )
         return np.zeros(batch.shape[2:], np.float32)
 
     each_image(describe, model, image, target_class=target_class, device=device, cuda=None, verbose=False)

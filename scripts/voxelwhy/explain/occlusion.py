@@ -52,7 +52,9 @@ def occlusion(
     three_d : True or False states whether images are 3D; None infers it from the model.
     positive_only : True, as in the original package, sets negative relevance to 0; False keeps the sign.
     engine : "incremental" recomputes only what each change reaches, which is exact and many times faster; "plain" runs
-        the whole network each time; "auto" uses "incremental" for large jobs if torch.export can follow the network.
+        the whole network each time; "auto" takes the one that is expected to be faster, for all images of a batch
+        together, from multiply-adds: torch.export has to follow the network first, which takes seconds once, and
+        spares little behind operators that need a whole layer (group normalisation, squeeze-and-excitation).
     max_bytes : approximate extra memory of the incremental engine, in bytes.
     batch_size : windows per batch; None chooses a suitable number.
     apply_softmax : True explains the probability, False the logit.

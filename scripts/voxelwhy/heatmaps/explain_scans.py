@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from voxelwhy.errors import ConfigError
+from voxelwhy.explain._shared.prepare import expecting
 from voxelwhy.heatmaps.groups import Groups
 from voxelwhy.heatmaps.region_sums import relevance_by_region
 from voxelwhy.heatmaps.sums import MapSums, method_card
@@ -29,6 +30,9 @@ SATURATED = 0.999
 #: Arguments of a method that the study sets itself; the config cannot set them.
 OF_THE_STUDY = {"model", "image", "target_class", "apply_softmax", "cuda", "verbose", "three_d", "device"}
 OF_THE_STUDY |= {"engine", "max_bytes"}
+#: Images for which a method does once what pays off only for several: the same for every study, so that one more scan
+#: changes the bytes of no other map.
+MANY = 1000
 
 
 def method_options(function, options, *, voxel_mm, labels):
@@ -222,7 +226,8 @@ class Explainer:
 
         The map of an ensemble is the mean of the maps of its members.
         """
-        maps = [self.function(own, volume, target_class=target, **self.options) for own in members_of(self.model)]
+        with expecting(MANY):
+            maps = [self.function(own, volume, target_class=target, **self.options) for own in members_of(self.model)]
         return self.volumes.uncrop(np.mean(maps, axis=0) if len(maps) > 1 else maps[0])
 
 

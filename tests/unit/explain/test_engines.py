@@ -78,8 +78,10 @@ def test_it_is_really_the_incremental_engine(monkeypatch):
     assert runs.count(False) > 20  # little to do: not worth following the network
     runs.clear()
     monkeypatch.setattr(blanking, "WORTH_IT", 1000)
-    assert np.array_equal(occlusion(net, image, **options(3)), found)
-    assert runs.count(False) == 1
+    for times in (2, 1):  # once more the first time: what a window spares is estimated from one pass
+        assert np.array_equal(occlusion(net, image, **options(3)), found)
+        assert runs.count(False) == times
+        runs.clear()
 
 
 @pytest.mark.parametrize("ndim", [2, 3])
@@ -189,6 +191,7 @@ def test_a_network_that_cannot_be_followed_is_run_whole_and_that_is_said(make, m
     net, image = make().eval(), picture(2)
     wanted = occlusion(network(2), image, **options(2, engine="plain"))
     monkeypatch.setattr(blanking, "WORTH_IT", 0)
+    monkeypatch.setattr(blanking, "is_worth_following", lambda *_: True)
     assert_same(occlusion(net, image, **options(2, verbose=True)), wanted)
     assert "the whole network is run for each part: " in capsys.readouterr().out
     with pytest.raises(ModelError, match=r"torch.export cannot follow it|TorchScript"):

@@ -16,6 +16,7 @@ from voxelwhy.explain._shared.prepare import (
     bare,
     check_count,
     class_score,
+    expected,
     images_are_separate,
     pick_target,
     progress,
@@ -27,12 +28,12 @@ from voxelwhy.explain.incremental.engine import MAX_BYTES, Incremental
 from voxelwhy.explain.incremental.gathering import FORMATS, fill_part
 from voxelwhy.explain.incremental.graph import NotExportable
 from voxelwhy.explain.incremental.known import forget
+from voxelwhy.explain.incremental.worth import is_worth_following, miss
 
 log = logging.getLogger(__name__)
 
 ENGINES = ("auto", "incremental", "plain")
-#: Parts times voxels above which the incremental engine pays off, from the second image on at the latest: torch.export
-#: takes half a second, and two the first time.
+#: Parts times voxels below which a job is small: to follow the network, or to estimate what that spares, takes longer.
 WORTH_IT = 5_000_000
 
 # Two images at a time were fastest on a CPU (see PlainLoop); a GPU needs more to be busy.
@@ -215,7 +216,8 @@ def drops(
     Parameters
     ----------
     engine : "incremental" recomputes only what a part reaches; "plain" runs the whole network for each part; "auto" is
-        "incremental", but "plain" for small jobs and for networks that torch.export cannot follow.
+        the one that is expected to be faster (incremental/worth.py), and "plain" for networks that torch.export cannot
+        follow.
 
     Raises
     ------
@@ -224,10 +226,10 @@ def drops(
     """
     if engine not in ENGINES:
         raise ConfigError("there is no such engine", found=engine, allowed=ENGINES)
-    if engine == "auto" and len(parts) * batch[0].numel() < WORTH_IT:
-        engine = "plain"
     model = bare(model)
     with torch.inference_mode():
+        if engine == "auto" and not _pays_off(model, batch, parts):
+            engine = "plain"
         if engine != "plain":
             try:
                 loop = IncrementalLoop(model, batch, value, batch_size, max_bytes)
@@ -237,6 +239,24 @@ def drops(
                     raise
                 log.info("the whole network is run for each part: %s", error)
         return _drops(PlainLoop(model, batch, value, batch_size), parts, target_class, apply_softmax)
+
+
+def _pays_off(model, batch, parts):
+    """Whether the incremental engine is expected to be faster for these parts."""
+    if len(parts) * batch[0].numel() < WORTH_IT:
+        return False
+    lo, hi = (np.array([[getattr(side, end) for side in part.box] for part in parts]) for end in ("start", "stop"))
+    try:
+        worth = is_worth_following(model, batch, lo, hi, expected())
+        if not worth:
+            miss(model, batch, lo, hi)
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        # The network itself reports what is wrong with it, or runs only outside of such a count.
+        log.info("what parts of the image spare cannot be estimated: %s", error)
+        return True
+    if not worth:
+        log.info("the whole network is run for each part: little is spared, or less than torch.export takes")
+    return worth
 
 
 def _drops(loop, parts, target_class, apply_softmax):

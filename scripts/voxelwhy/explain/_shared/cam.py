@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import warnings
 import weakref
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -14,10 +15,11 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from voxelwhy.errors import ModelError
+from voxelwhy.explain._shared.cell_numbers import Field, Lost
 from voxelwhy.explain._shared.gradients import as_written, gradients_of
 from voxelwhy.explain._shared.placement import draw_at_centres
 from voxelwhy.explain._shared.prepare import pick_target, run_model
-from voxelwhy.explain._shared.receptive_fields import Field, ReceptiveFields
+from voxelwhy.explain._shared.receptive_fields import ReceptiveFields
 
 log = logging.getLogger(__name__)
 
@@ -27,13 +29,13 @@ CONVOLUTIONS = {"conv1d", "conv2d", "conv3d", "convolution", "_convolution"}
 class Seen(NamedTuple):
     """The selected layer: its output and the gradient of the score, both (1, channels, *cells).
 
-    `field` holds the receptive fields of its cells, or None if they are unknown; `score` is the score of class
-    `target`, (1,).
+    `field` holds the receptive fields of its cells, or why they are unknown; `score` is the score of class `target`,
+    (1,).
     """
 
     output: torch.Tensor
     gradient: torch.Tensor
-    field: Field | None
+    field: Field | Lost
     score: torch.Tensor
     target: int
 
@@ -65,7 +67,7 @@ class _Cuts(TorchFunctionMode):
         if not torch.is_grad_enabled():
             return output
         leaf = output.detach().requires_grad_()
-        self.cuts.append((weakref.ref(leaf), self.fields.of(output)))
+        self.cuts.append((weakref.ref(leaf), self.fields.grid_of(output)))
         return leaf.clone()
 
     def hook(self, module, inputs, output):
@@ -76,8 +78,8 @@ class _Cuts(TorchFunctionMode):
             )
         if output.ndim != self.axes + 2:
             raise ModelError(
-                f"the layer {type(module).__name__} returns shape {tuple(output.shape)}; (1, channels, *cells) with "
-                f"{self.axes} spatial axes is expected"
+                f"the layer {type(module).__name__} returns shape {tuple(output.shape)}; (1, channels, *cells) or "
+                f"(1, *cells, channels) with {self.axes} spatial axes is expected"
             )
         return self.cut(output)
 
@@ -140,7 +142,7 @@ def _layer(model, wanted):
 
 
 def _last_that_counts(score, cuts):
-    """Output, gradient and receptive fields of the last cut on which the score depends.
+    """Output, gradient and receptive fields of the last cut on which the score depends, with the channels first.
 
     If the outputs of several heads are joined, the gradient of the other heads is 0 rather than None. If all gradients
     are 0 (no ReLU passes anything), the last one that is not None is used, and the map is 0.
@@ -150,15 +152,15 @@ def _last_that_counts(score, cuts):
             "Grad-CAM needs a convolution, and the model has none with a grid and a gradient; name a layer that has a "
             "grid as last_conv_layer"
         )
-    alive = [(leaf, field) for reference, field in cuts if (leaf := reference()) is not None]
+    alive = [(leaf, grid) for reference, grid in cuts if (leaf := reference()) is not None]
     gradients = gradients_of(score, [leaf for leaf, _ in alive])
-    found = [(leaf, gradient, field) for (leaf, field), gradient in zip(alive, gradients, strict=True)]
+    found = [(leaf, gradient, grid) for (leaf, grid), gradient in zip(alive, gradients, strict=True)]
     found = [one for one in found if one[1] is not None]
     if not found:
         raise ModelError("the class does not depend on the selected convolution; name another layer")
-    leaf, gradient, field = ([one for one in found if bool(one[1].any())] or found)[-1]
-    dtype = torch.promote_types(leaf.dtype, torch.float32)
-    return leaf.detach().to(dtype), gradient.to(dtype), field
+    leaf, gradient, (field, axes) = ([one for one in found if bool(one[1].any())] or found)[-1]
+    dtype, grid = torch.promote_types(leaf.dtype, torch.float32), tuple(range(2, leaf.ndim))
+    return leaf.detach().movedim(axes, grid).to(dtype), gradient.movedim(axes, grid).to(dtype), field
 
 
 def channel_weights(gradient) -> torch.Tensor:
@@ -174,13 +176,30 @@ def positive_sum(weights, seen) -> torch.Tensor:
 def draw(cells, seen, batch, interpolation) -> np.ndarray:
     """The cells drawn on the grid of the image, each at the centre of its receptive field.
 
+    Where receptive fields could not be followed but the cells can lie on a regular grid over the image, they are drawn
+    on that, with a warning.
+
     Raises
     ------
-    ModelError : the centres are unknown, because an operator before this layer does not preserve positions.
+    ModelError : the centres are unknown: the network moved the image before this layer, or the cells are no grid.
     """
-    if seen.field is None:
-        raise ModelError(
-            "the positions of this layer's cells in the image are unknown; resize=False returns the cells themselves"
-        )
     values = cells.cpu().double().numpy()
-    return draw_at_centres(values, seen.field.centres(values.shape), batch.shape[2:], interpolation)
+    return draw_at_centres(values, place_cells(seen).centres(values.shape), batch.shape[2:], interpolation)
+
+
+def place_cells(seen) -> Field:
+    """The receptive fields of the selected layer; a warning tells where they are assumed. Errors as in `draw`."""
+    field = seen.field
+    if isinstance(field, Field):
+        if field.assumed:
+            warnings.warn(
+                f"receptive fields are not followed through {field.assumed}: its cells are taken to lie on a regular "
+                "grid over the image",
+                stacklevel=2,
+            )
+        return field
+    if field.moved:
+        reason = f"the network moves the image before this layer ({field.operator}), so its cells have no known place"
+    else:
+        reason = f"the cells of this layer are no regular grid over the image, and {field.operator} is not followed"
+    raise ModelError(f"{reason}; resize=False returns the cells themselves")

@@ -8,7 +8,7 @@ import re
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from itertools import chain
 from numbers import Integral
@@ -28,6 +28,7 @@ from voxelwhy.networks.ensemble import Ensemble
 
 log = logging.getLogger(__name__)
 VERBOSE = ContextVar("verbose", default=False)
+_EXPECTED = ContextVar("images", default=1)
 #: Largest relative difference of logits that counts as rounding.
 ROUNDED = {torch.float64: 1e-9, torch.float32: 1e-4}
 #: What Python says of a network with a second input, and the network that fixes it.
@@ -95,8 +96,9 @@ def each_result(
     first = next((t for t in chain(model.parameters(), model.buffers()) if t.is_floating_point()), None)
     home = first.device if first is not None else torch.device("cpu")
     work = _device(device, cuda, home)
-    with torch.inference_mode(False), _telling(verbose):
+    with torch.inference_mode(False), _telling(verbose), ExitStack() as stack:
         images, is_batch = read_images(image, model, three_d)
+        stack.enter_context(expecting(max(len(images), expected())))
         targets = _targets(target_class, len(images), is_batch)
         images = images.to(_dtype(first, images))
         try:
@@ -109,6 +111,21 @@ def each_result(
         finally:
             if work != home:
                 model.to(home)
+
+
+@contextmanager
+def expecting(images) -> Iterator[None]:
+    """State inside this block how many images of one shape will be explained: what is done once pays off sooner."""
+    token = _EXPECTED.set(max(1, int(images)))
+    try:
+        yield
+    finally:
+        _EXPECTED.reset(token)
+
+
+def expected() -> int:
+    """The number of images stated by `expecting`; 1 elsewhere."""
+    return _EXPECTED.get()
 
 
 def check_count(name, value, *, least):

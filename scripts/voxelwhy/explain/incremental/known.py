@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import chain
 from weakref import WeakKeyDictionary
 
-from voxelwhy.explain.incremental.graph import Graph, export
+from voxelwhy.explain.incremental.graph import Graph, NotExportable, export
 from voxelwhy.explain.incremental.steps import steps_of
 
 _KNOWN = WeakKeyDictionary()
@@ -19,13 +19,29 @@ def followed(model, batch) -> tuple[Graph, list]:
     The graph is exported again if a weight was replaced or modified, if a layer or an option in the model's repr has
     changed, and after `forget`. Other changes go unnoticed, so callers should compare the logits of the graph with
     those of the model.
+
+    Raises
+    ------
+    NotExportable : the network cannot be followed; this is cached, too.
     """
     key = key_of(model, batch)
     found = _KNOWN.get(model)
     if found is None or found[0] != key:
-        graph = Graph(model, _program(model, batch))
-        _KNOWN[model] = found = key, graph, steps_of(graph)
-    return found[1:]
+        try:
+            graph = Graph(model, _program(model, batch))
+            found = key, (graph, steps_of(graph))
+        except NotExportable as error:
+            found = key, error.with_traceback(None)
+        _KNOWN[model] = found
+    if isinstance(found[1], NotExportable):
+        raise found[1]
+    return found[1]
+
+
+def is_followed(model, batch) -> bool:
+    """Whether the answer of `followed` is cached for a model and images of this shape and type."""
+    found = _KNOWN.get(model)
+    return found is not None and found[0] == key_of(model, batch)
 
 
 def forget(model):
