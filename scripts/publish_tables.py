@@ -2,6 +2,7 @@
 
 from voxelwhy.evaluation.faithfulness import join_faithfulness
 from voxelwhy.evaluation.randomised import join_randomised
+from voxelwhy.evaluation.shortcut_probes import with_probes
 from voxelwhy.io.tables import DIFFERENCES, EXCLUDED, METRICS, SELECTED, TABLE1, read_table
 from voxelwhy.io.trust_tables import CLASS_REGIONS, CLINICAL, SHORTCUTS
 from voxelwhy.jobs.doors import door
@@ -49,6 +50,7 @@ with door(snakemake) as job:
             for paths, schema in ((job.input.clinical, CLINICAL), (job.input.shortcuts, SHORTCUTS))
         )
         if clinical is not None:
+            shortcuts = with_probes(shortcuts, job.input.probed, classes=settings["classes"])
             publish_clinical(clinical, out["clinical"], of=settings["of"])
             publish_shortcuts(shortcuts, out["shortcuts"], of=settings["of"])
         methods = zip(settings["explained_methods"], job.input.class_regions, strict=True)

@@ -53,11 +53,12 @@ def blank_regions(model, volume, fills, regions, orders):
                 done = max(done, n)
                 rows.append({"fill": fill, "order": name, "step": step, "fraction": float(shares[done - 1])})
                 images.append(blanked.copy())
-    scores = _scores(model, [volume, *images])
+    scores = score_images(model, [volume, *images])
     return pd.DataFrame(rows).assign(drop=scores[0] - scores[1:])
 
 
-def _scores(model, images):
+def score_images(model, images):
+    """Return the score (logit of the positive class minus that of the negative class) of each image, as an array."""
     device, found = next(model.parameters()).device, []
     with torch.inference_mode():
         for start in range(0, len(images), BATCH):
