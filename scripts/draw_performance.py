@@ -11,7 +11,8 @@ from voxelwhy.io.trust_tables import CLINICAL, CLINICAL_CURVES, SHORTCUTS
 from voxelwhy.jobs.doors import door
 from voxelwhy.report.figures.external import draw_external
 from voxelwhy.report.figures.performance import draw_confusion, draw_learning_curves, draw_metrics, draw_roc
-from voxelwhy.report.figures.trust import draw_clinical, draw_shortcuts
+from voxelwhy.report.figures.shortcuts import draw_shortcuts
+from voxelwhy.report.figures.trust import draw_clinical
 
 
 def draw_cohort(job, out, settings):

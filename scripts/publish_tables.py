@@ -7,12 +7,12 @@ from voxelwhy.io.tables import DIFFERENCES, EXCLUDED, METRICS, SELECTED, TABLE1,
 from voxelwhy.io.trust_tables import CLASS_REGIONS, CLINICAL, SHORTCUTS
 from voxelwhy.jobs.doors import door
 from voxelwhy.report.checklist import fill_checklist, publish_checklist
+from voxelwhy.report.shortcuts import publish_shortcuts
 from voxelwhy.report.tables import publish_excluded, publish_external, publish_metrics, publish_table1
 from voxelwhy.report.trust import (
     publish_clinical,
     publish_faithfulness,
     publish_randomised,
-    publish_shortcuts,
     publish_trust,
     summarise_trust,
 )

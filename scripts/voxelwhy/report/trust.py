@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 
 from voxelwhy.io.text import interval, listing, method_title, number, p_value
-from voxelwhy.io.trust_tables import CHECKS, MEASURES, TRUST
+from voxelwhy.io.trust_tables import MEASURES, TRUST
+from voxelwhy.report.shortcuts import SHORTCUT_PART, answer_shortcut, shortcut_answers
 from voxelwhy.report.tables import publish_table, short_p
 
 SIGNIFICANT = 0.05
@@ -37,29 +38,6 @@ def publish_clinical(clinical, out, *, of=""):
         "probability equal to the prevalence."
     )
     return publish_table(clinical, shown, out, title="Calibration and use", caption=caption, category="trust")
-
-
-def publish_shortcuts(shortcuts, out, *, of=""):
-    """What else the score follows, one row for each check."""
-    shown = pd.DataFrame(
-        {
-            "Check": shortcuts["check"].map(CHECKS),
-            "Property": shortcuts["property"],
-            "Subjects": shortcuts["group"],
-            "n": shortcuts["n_subjects"],
-            "Measure": shortcuts["measure"],
-            "Value (95 % CI)": [interval(row.value, row.low, row.high) for row in shortcuts.itertuples()],
-            "p": shortcuts["p"].map(short_p),
-            "p (family)": shortcuts["p_family"].map(short_p),
-        }
-    )
-    caption = (
-        f"What else the score of the network follows{of}; the unit is the subject. p: by permutation within folds and "
-        "class (follows), or of the likelihood ratio (beyond the properties); p (family): corrected over all "
-        "properties and classes (Holm). What is not in the table is not known for the scans, such as the scanner or "
-        "motion."
-    )
-    return publish_table(shortcuts, shown, out, title="What else the score follows", caption=caption, category="trust")
 
 
 def publish_class_regions(tables, out, *, classes, atlas, of="", top=10):
@@ -181,7 +159,8 @@ def summarise_trust(clinical, shortcuts, class_regions, *, classes, faithfulness
     if clinical is not None:
         rows += _of_probabilities(clinical)
     if shortcuts is not None:
-        rows += _of_shortcuts(shortcuts)
+        said = [(row, answer_shortcut(row)) for row in shortcut_answers(shortcuts)]
+        rows += [_row(SHORTCUT_PART, *answer[:2], row, answer[2], answer[3]) for row, answer in said]
     if randomised is not None:
         rows += [_of_weights(*part) for part in randomised.groupby("method", sort=False)]
     if faithfulness is not None:
@@ -219,38 +198,6 @@ def _of_probabilities(clinical):
         words = "No threshold can be set without the subjects that it classifies: each is in all test sets."
     measure = MEASURES["sensitivity_90"]
     return [*found, _row("How many patients are found?", "network", measure, sensitivity, words)]
-
-
-def _of_shortcuts(shortcuts):
-    part, rows = "Does the score follow something else?", []
-    follows = shortcuts[(shortcuts["check"] == "follows") & shortcuts["p_family"].notna()]
-    raised = follows[follows["p_family"] <= SIGNIFICANT]
-    for row in raised.to_dict("records"):
-        said = interval(row["value"], row["low"], row["high"])
-        words = (
-            f"The score follows {row['property']} among {row['group']} subjects: ρ {said}, {p_value(row['p_family'])}."
-        )
-        rows.append(_row(part, f"{row['property']}, {row['group']}", "Spearman", row, words, row["p_family"]))
-    if len(follows) and not len(raised):
-        row = follows.loc[follows["p_family"].idxmin()].to_dict()
-        named = listing(dict.fromkeys(follows["property"]))
-        words = (
-            f"Within a class, the score is not shown to follow {named} (smallest corrected {p_value(row['p_family'])})."
-        )
-        rows.append(_row(part, f"{row['property']}, {row['group']}", "Spearman", row, words, row["p_family"]))
-    for row in shortcuts.to_dict("records"):
-        said = interval(row["value"], row["low"], row["high"])
-        if row["check"] == "nuisances_alone":
-            words = f"Without the brain, {row['property']} tell the classes apart with an AUC of {said}."
-            rows.append(_row(part, "properties alone", "AUC", row, words))
-        elif row["check"] == "given_nuisances":
-            shown = "still tells" if row["p"] <= SIGNIFICANT else "is not shown to tell"
-            words = f"Given {row['property']}, the score {shown} the classes apart ({p_value(row['p'])})."
-            rows.append(_row(part, "score given properties", row["measure"], row, words, row["p"]))
-        elif row["check"] == "matched" and np.isfinite(row["value"]):
-            words = f"In pairs of equal sex and about equal age, the AUC is {said}."
-            rows.append(_row(part, "matched pairs", "AUC", row, words))
-    return rows
 
 
 def _of_weights(method, summary):

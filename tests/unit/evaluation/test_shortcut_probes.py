@@ -1,4 +1,4 @@
-"""Networks whose answers are known, one that reads the background, the outline, age, a region or nothing: each is told."""
+"""Networks whose answers are known: one that reads the background, the outline, age, a region or nothing is told."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def cohort(tmp_path_factory):
         image[MASKS["region"]] -= 20 * patient
         image[MASKS["age"]] -= age - 55
         head = image + np.where(MASKS["background"], 15 * patient, 0)
-        outline = AWAY < (5.5 if patient else 6.3) + rng.uniform(-0.2, 0.2)
+        outline = (5.5 if patient else 6.3) + rng.uniform(-0.2, 0.2) > AWAY
         for kind, values in (("heads", head), ("brains", np.where(outline, image, 0))):
             path = folder / f"{kind}{scan}.nii"
             nib.save(nib.Nifti1Image(values.astype(np.float32), np.diag([*MM, 1])), path)
@@ -104,13 +104,13 @@ def reader_of(seen, kind="none", learnt=()):
     return reader
 
 
-def probed(model, cohort, kind, *, seen=np.ones_like(BRAIN), normalisation="none"):
+def probed(model, cohort, kind, *, normalisation="none"):
     """Rows of the probes of a network, and their summary by check and property."""
     folds, paths, properties = cohort
     rows = []
     for _, own in folds.groupby("fold"):
         sample = own.loc[own["side"] == "train", "scan_id"]
-        reader = reader_of(seen, normalisation, [paths[kind][scan] for scan in sample])
+        reader = reader_of(np.ones_like(BRAIN), normalisation, [paths[kind][scan] for scan in sample])
         found, _ = probe_outlines(reader, model, own, paths[kind], BRAIN, sample, MM)
         controls = own[own["label"] == "CN"]
         rows += found + probe_features(reader, model, controls, paths[kind], LABELS, [1, 2, 3], properties)
