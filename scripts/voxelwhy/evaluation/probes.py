@@ -10,7 +10,7 @@ import torch
 
 from voxelwhy.evaluation.faithfulness import blank_regions, blurred, orders_of, scan_rows
 from voxelwhy.evaluation.randomised import layers_of, randomised_models, similarity
-from voxelwhy.evaluation.shortcut_probes import outside_rows, probe_features, probe_outlines
+from voxelwhy.evaluation.shortcut_probes import outside_rows, probe_features, probe_silhouettes
 from voxelwhy.heatmaps.explain_scans import Explainer, choose_subjects
 from voxelwhy.heatmaps.region_sums import relevance_by_region
 from voxelwhy.io.images import Grid
@@ -110,7 +110,7 @@ def _shortcuts(probe, chosen, trained, folds, t1_paths, sample, classes, propert
     """What the network makes of images without a brain, and of people; see `shortcut_probes`."""
     brain = probe.brain[probe.reader.volumes.box]
     how = (folds, t1_paths, brain, sample, probe.voxel_mm)
-    rows, reason = probe_outlines(probe.reader, probe.model, *how)
+    rows, reason = probe_silhouettes(probe.reader, probe.model, *how)
     if not reason:
         rows += outside_rows(trained, chosen, probe.brain)
     if properties is not None:

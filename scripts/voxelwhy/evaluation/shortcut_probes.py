@@ -47,7 +47,7 @@ def signal_of(volume, mask):
     values = np.abs(volume[0])
     inside = values[mask]
     least = SIGNAL * np.percentile(inside[inside > 0], 99) if (inside > 0).any() else np.inf
-    # Dark fluid inside the brain is no part of its outline.
+    # Dark fluid inside the brain is no part of its silhouette.
     return ndimage.binary_fill_holes((values > least) & mask) & mask
 
 
@@ -76,7 +76,7 @@ class Typical:
         self.signal = counts / n
 
     def silhouette(self, volume, mask):
-        """Return the outline of a scan alone: typical values where it has signal, and 0 elsewhere."""
+        """Return the silhouette of a scan alone: typical values where it has signal, and 0 elsewhere."""
         return np.where(signal_of(volume, mask), self.values, np.float32(0))
 
     def background(self, volume, brain):
@@ -168,8 +168,8 @@ def decoded_properties(properties):
     return found
 
 
-def probe_outlines(reader, model, folds, t1_paths, brain, sample, voxel_mm):
-    """Score the fold's test scans by their outlines alone, and by their background alone if they have one.
+def probe_silhouettes(reader, model, folds, t1_paths, brain, sample, voxel_mm):
+    """Score the fold's test scans by their silhouettes alone, and by their background alone if they have one.
 
     Parameters
     ----------
@@ -220,7 +220,7 @@ def probe_features(reader, model, controls, t1_paths, labels, region_ids, proper
 
     Parameters
     ----------
-    reader, model, t1_paths : as in `probe_outlines`
+    reader, model, t1_paths : as in `probe_silhouettes`
     controls : DataFrame by tables.FOLDS, controls of the fold; those of the side train are learnt from
     labels : int array (x, y, z), the atlas in the box of the reader
     region_ids : sequence of int

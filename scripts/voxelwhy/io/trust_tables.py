@@ -24,7 +24,7 @@ CHECKS = {
     "nuisances_alone": "the properties alone predict the diagnosis",
     "given_nuisances": "the score predicts the diagnosis beyond the properties",
     "matched": "the AUC in pairs that are alike in these properties",
-    "silhouette": "the network on the outline of each scan alone",
+    "silhouette": "the network on the silhouette of each scan alone",
     "background": "the network on the background of each scan alone",
     "decoded_network": "features of the network tell the property of controls",
     "decoded_regions": "region means tell the property of controls",

@@ -371,6 +371,19 @@ OF_SCORES = {
         _DOI + "10.1007/BF02294183",
     ),
 }
+#: Works behind the tests of covariates.
+OF_COVARIATES = {
+    "kruskal1952": (
+        "Kruskal WH, Wallis WA (1952). Use of ranks in one-criterion variance analysis. Journal of the American "
+        "Statistical Association 47:583-621.",
+        _DOI + "10.1080/01621459.1952.10483441",
+    ),
+    "steiger2004": (
+        "Steiger JH (2004). Beyond the F test: effect size confidence intervals and tests of close fit in the analysis "
+        "of variance and contrast analysis. Psychological Methods 9:164-182.",
+        _DOI + "10.1037/1082-989X.9.2.164",
+    ),
+}
 OF_REGIONS = {
     "freedman1983": (
         "Freedman D, Lane D (1983). A nonstochastic interpretation of reported significance levels. Journal of "
@@ -378,6 +391,8 @@ OF_REGIONS = {
         _DOI + "10.1080/07350015.1983.10509354",
     ),
 }
+
+WORKS_BY_KEY = CITATIONS | WORKS | STATISTICS | OF_FOLDS | OF_SCORES | OF_COVARIATES | OF_REGIONS
 
 
 def choose_citations(settings, *, simulated):
@@ -407,9 +422,11 @@ def choose_citations(settings, *, simulated):
     if settings.get("evaluation", {}).get("shuffled") and "weights" not in settings.get("model", {}):
         keys |= {"adebayo2018", "westfall1993", "winkler2014"}
     keys |= set(OF_SCORES) if reports_accuracy(settings) else set()
+    if reports_accuracy(settings) and settings.get("cohort", {}).get("covariates"):
+        keys |= set(OF_COVARIATES)
     if compares_regions(settings):
         keys |= {*OF_REGIONS, "westfall1993", "winkler2014"}
-    return sorted((CITATIONS | WORKS | STATISTICS | OF_FOLDS | OF_SCORES | OF_REGIONS)[key] for key in keys)
+    return sorted(WORKS_BY_KEY[key] for key in keys)
 
 
 def compares_regions(settings):

@@ -37,7 +37,7 @@ def publish_shortcuts(shortcuts, out, *, of=""):
     caption = (
         f"What else the score of the network follows{of}; the unit is the subject. p: by permutation within folds and "
         "class (follows), or of the likelihood ratio (beyond the properties); p (family): corrected over all "
-        "properties and classes (Holm). η²: share of the ranks' sum of squares between categories. Outlines and "
+        "properties and classes (Holm). η²: share of the ranks' sum of squares between categories. Silhouettes and "
         "backgrounds: out-of-sample scores of images in which everything else has the mean of training scans."
     )
     return publish_table(shortcuts, shown, out, title="What else the score follows", caption=caption, category="trust")
@@ -127,7 +127,7 @@ def _of_pairs(row, said):
     return "matched pairs", f"In pairs {' and '.join(words).replace('and of', 'and')}, the AUC is {said}."
 
 
-def _of_outline(row, said):
+def _of_silhouette(row, said):
     if row["low"] > 0.5:
         return "silhouettes", f"On silhouettes alone, the network tells the classes apart with an AUC of {said}."
     return "silhouettes", f"On silhouettes alone, the network is not shown to tell the classes apart: AUC {said}."
@@ -170,7 +170,7 @@ def _of_unknown(row, said):
 ANSWERS = {
     "nuisances_alone": _of_nuisances,
     "matched": _of_pairs,
-    "silhouette": _of_outline,
+    "silhouette": _of_silhouette,
     "background": _of_background,
     "decoded_network": _of_features,
     "decoded_regions": _of_features,

@@ -88,18 +88,18 @@ def test_the_floor_is_the_map_of_another_subject_of_the_class(probed):
 
 
 def test_a_silhouette_is_scored_by_the_network_of_the_fold(probed):
-    """Noise fills the whole grid: all outlines are that of the mask, and there is no background to read."""
+    """Noise fills the whole grid: all silhouettes are that of the mask, and there is no background to read."""
     folder, paths, fold, _, brain, (_, _, shortcuts) = probed
     write_table(shortcuts, folder / "shortcuts.tsv", SHORTCUT_PROBES)
     tested = fold.loc[fold["side"] == "test", "scan_id"]
-    outlines = shortcuts[shortcuts["probe"] == "silhouette"]
-    assert sorted(outlines["scan_id"]) == sorted(tested)
+    silhouettes = shortcuts[shortcuts["probe"] == "silhouette"]
+    assert sorted(silhouettes["scan_id"]) == sorted(tested)
     learnt = fold.loc[fold["side"] == "train", "scan_id"]
     mean = np.mean([np.where(brain, nib.load(paths[scan]).get_fdata(), 0) for scan in learnt], axis=0)
     model, _ = load_model(folder / "model.pt")
     with torch.no_grad():
         logits = model(torch.from_numpy(mean[None, None].astype(np.float32)))[0]
-    np.testing.assert_allclose(outlines["value"], float(logits[1] - logits[0]), atol=1e-4)
+    np.testing.assert_allclose(silhouettes["value"], float(logits[1] - logits[0]), atol=1e-4)
     assert set(shortcuts.loc[shortcuts["probe"] == "background", "of"]) == {UNSEEN}
     # Four training controls are too few to learn age from.
     assert set(shortcuts["probe"]) == {"silhouette", "background"}

@@ -1,4 +1,4 @@
-"""Networks whose answers are known: one that reads the background, the outline, age, a region or nothing is told."""
+"""Networks whose answers are known: one that reads the background, the silhouette, age, a region or nothing is told."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from voxelwhy.evaluation.shortcut_probes import (
     missing_background,
     outside_rows,
     probe_features,
-    probe_outlines,
+    probe_silhouettes,
     signal_of,
 )
 from voxelwhy.io.tables import write_table
@@ -41,7 +41,12 @@ BRAIN, HEAD = AWAY < 6, AWAY < 9
 #: Regions of the brain: one that atrophies, one that fades with age, and the rest.
 LABELS = np.where(BRAIN, 3, 0)
 LABELS[7:10, 7:10, 7:10], LABELS[11:14, 11:14, 11:14] = 1, 2
-MASKS = {"region": LABELS == 1, "age": LABELS == 2, "background": HEAD & (AWAY > 8), "outline": (AWAY > 5) & (AWAY < 7)}
+MASKS = {
+    "region": LABELS == 1,
+    "age": LABELS == 2,
+    "background": HEAD & (AWAY > 8),
+    "silhouette": (AWAY > 5) & (AWAY < 7),
+}
 
 
 class Reads(nn.Module):
@@ -66,7 +71,7 @@ class Reads(nn.Module):
 def cohort(tmp_path_factory):
     """Heads and brains of 24 subjects a class: the disease, age, the background and the size of the brain in turn.
 
-    Patients have a darker region, a brighter background (heads) and a smaller outline (brains); age is no difference
+    Patients have a darker region, a brighter background (heads) and a smaller silhouette (brains); age is no difference
     between the classes.
     """
     folder, rng = tmp_path_factory.mktemp("heads"), np.random.default_rng(5)
@@ -78,8 +83,8 @@ def cohort(tmp_path_factory):
         image[MASKS["region"]] -= 20 * patient
         image[MASKS["age"]] -= age - 55
         head = image + np.where(MASKS["background"], 15 * patient, 0)
-        outline = (5.5 if patient else 6.3) + rng.uniform(-0.2, 0.2) > AWAY
-        for kind, values in (("heads", head), ("brains", np.where(outline, image, 0))):
+        silhouette = (5.5 if patient else 6.3) + rng.uniform(-0.2, 0.2) > AWAY
+        for kind, values in (("heads", head), ("brains", np.where(silhouette, image, 0))):
             path = folder / f"{kind}{scan}.nii"
             nib.save(nib.Nifti1Image(values.astype(np.float32), np.diag([*MM, 1])), path)
             paths[kind][scan] = str(path)
@@ -111,7 +116,7 @@ def probed(model, cohort, kind, *, normalisation="none"):
     for _, own in folds.groupby("fold"):
         sample = own.loc[own["side"] == "train", "scan_id"]
         reader = reader_of(np.ones_like(BRAIN), normalisation, [paths[kind][scan] for scan in sample])
-        found, _ = probe_outlines(reader, model, own, paths[kind], BRAIN, sample, MM)
+        found, _ = probe_silhouettes(reader, model, own, paths[kind], BRAIN, sample, MM)
         controls = own[own["label"] == "CN"]
         rows += found + probe_features(reader, model, controls, paths[kind], LABELS, [1, 2, 3], properties)
     rows = pd.DataFrame(rows)[list(SHORTCUT_PROBES.columns)]
@@ -121,7 +126,7 @@ def probed(model, cohort, kind, *, normalisation="none"):
 def test_a_network_that_reads_the_background_is_told(cohort, tmp_path):
     rows, found = probed(Reads("background"), cohort, "heads")
     assert found.loc[("background", "background"), "low"] > 0.8
-    # All heads have one outline.
+    # All heads have one silhouette.
     assert found.loc[("silhouette", "silhouette"), "value"] == 0.5
     assert found.loc[("background", "background"), "n_subjects"] == 48
     write_table(rows, tmp_path / "p.tsv", SHORTCUT_PROBES)
@@ -133,7 +138,7 @@ def test_a_network_that_reads_the_background_is_told(cohort, tmp_path):
     assert with_probes(first, [], classes=CLASSES) is first
 
 
-def test_a_network_that_reads_a_region_sees_nothing_in_outline_and_background(cohort):
+def test_a_network_that_reads_a_region_sees_nothing_in_silhouette_and_background(cohort):
     found = probed(Reads("region", slope=-1), cohort, "heads")[1]
     for check in ("silhouette", "background"):
         assert found.loc[(check, check), "value"] == 0.5
@@ -143,14 +148,14 @@ def test_a_network_that_reads_a_region_sees_nothing_in_outline_and_background(co
 
 
 @pytest.mark.parametrize("normalisation", ["none", "scan", "voxelwise"])
-def test_a_network_that_reads_the_outline_is_told(cohort, normalisation):
-    found = probed(Reads("outline", slope=-1), cohort, "brains", normalisation=normalisation)[1]
+def test_a_network_that_reads_the_silhouette_is_told(cohort, normalisation):
+    found = probed(Reads("silhouette", slope=-1), cohort, "brains", normalisation=normalisation)[1]
     assert found.loc[("silhouette", "silhouette"), "low"] > 0.8
     assert ("background", EMPTY) in found.index and np.isnan(found.loc[("background", EMPTY), "value"])
 
 
 @pytest.mark.parametrize("normalisation", ["none", "voxelwise"])
-def test_a_network_that_reads_a_region_does_not_see_the_outline(cohort, normalisation):
+def test_a_network_that_reads_a_region_does_not_see_the_silhouette(cohort, normalisation):
     found = probed(Reads("region", slope=-1), cohort, "brains", normalisation=normalisation)[1]
     assert found.loc[("silhouette", "silhouette"), "value"] == 0.5
 
@@ -186,7 +191,7 @@ def test_relevance_outside_the_brain_is_that_of_the_map(cohort):
         assert found["n_subjects"].tolist() == [12, 12]
 
 
-def test_the_outline_is_filled_and_typical_values_are_means_over_scans_with_signal(rng):
+def test_the_silhouette_is_filled_and_typical_values_are_means_over_scans_with_signal(rng):
     mask = np.ones((6, 6, 6), bool)
     one, two = (np.zeros((1, 6, 6, 6), np.float32) for _ in range(2))
     one[0, 1:5, 1:5, 1:5], two[0, 1:4, 1:5, 1:5] = 10, 30
@@ -195,8 +200,8 @@ def test_the_outline_is_filled_and_typical_values_are_means_over_scans_with_sign
     typical = Typical([one, two], mask)
     assert typical.values[0, 1, 1, 1] == 20 and typical.values[0, 4, 1, 1] == 10
     assert typical.signal[4, 1, 1] == 0.5 and typical.signal[0, 0, 0] == 0
-    outline = typical.silhouette(two, mask)
-    assert outline[0, 4, 1, 1] == 0 and outline[0, 1, 1, 1] == 20
+    silhouette = typical.silhouette(two, mask)
+    assert silhouette[0, 4, 1, 1] == 0 and silhouette[0, 1, 1, 1] == 20
     back = typical.background(one, signal_of(two, mask))
     assert back[0, 1, 1, 1] == 20 and back[0, 4, 1, 1] == 10
 

@@ -16,7 +16,7 @@ DECODED = ("decoded_network", "decoded_regions")
 NAMES = {
     "nuisances_alone": "properties alone",
     "matched": "network, matched pairs",
-    "silhouette": "network on outlines alone",
+    "silhouette": "network on silhouettes alone",
     "background": "network on background alone",
     "decoded_network": "features of the network",
     "decoded_regions": "region means",
@@ -57,7 +57,9 @@ def draw_shortcuts(shortcuts, out, *, simulated, of="", dpi=150):
         "alike."
     )
     if shortcuts["check"].isin(["silhouette", "background"]).any():
-        caption += " Outlines and background: scores of images in which everything else has the mean of training scans."
+        caption += (
+            " Silhouettes and background: scores of images in which everything else has the mean of training scans."
+        )
     if shortcuts["check"].isin(DECODED).any():
         caption += (
             " Features: a property of test controls, predicted from the last features of the network, and from "
