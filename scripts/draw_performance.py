@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from voxelwhy.evaluation.metrics import by_subject, confusion
-from voxelwhy.evaluation.shortcut_probes import with_probes
+from voxelwhy.evaluation.probed_shortcuts import with_probes
 from voxelwhy.io.tables import HISTORY, METRICS, PREDICTIONS, ROC, read_table
 from voxelwhy.io.trust_tables import CLINICAL, CLINICAL_CURVES, SHORTCUTS
 from voxelwhy.jobs.doors import door
