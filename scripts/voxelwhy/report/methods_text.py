@@ -285,23 +285,23 @@ def _evaluation(settings, simulated, draws, *, accuracy, several_folds, signal=N
 
 def _trust(settings):
     sentences, covariates = [], settings.get("cohort", {}).get("covariates", {})
-    further = "".join(f"{name.replace('_', ' ')}, " for name in covariates) + "and " * bool(covariates)
+    further = [name.replace("_", " ") for name in covariates]
     if reports_accuracy(settings):
         sentences += [
             "Calibration (Van Calster et al. 2019), sensitivity at 90 and 95 % specificity, with thresholds from the "
             "controls of the other folds, and net benefit (Vickers & Elkin 2006) were assessed by subject.",
-            f"Within each class, the score was related to age, sex, {further}the quality of the registered scan "
-            "(Spearman, with the intervals of Bonett & Wright 2000; AUC for two values"
+            f"Within each class, the score was related to {listing(['age', 'sex', *further])} and to the quality of "
+            "the registered scan (Spearman, with the intervals of Bonett & Wright 2000; AUC for two values"
             + ("; η² of ranks for more categories, Kruskal & Wallis 1952, Steiger 2004" if further else "")
             + "), with permutation tests within folds, corrected over properties and classes (Holm 1979).",
         ]
         sentences += _probed(settings)
     if compares_regions(settings):
-        site = next((f"{name}, " for name in CATEGORIES if name in covariates), "")
+        known = ["age", "sex", *[name for name in CATEGORIES if name in covariates][:1], "fold"]
         sentences.append(
-            f"Relevance by region was compared between the classes with age, sex, {site}and fold as covariates where "
-            "they were known, by permutation of residuals within folds (Freedman & Lane 1983), corrected over regions by the "
-            "maximum (Westfall & Young 1993)."
+            f"Relevance by region was compared between the classes with {listing(known)} as covariates where they "
+            "were known, by permutation of residuals within folds (Freedman & Lane 1983), corrected over regions "
+            "by the maximum (Westfall & Young 1993)."
         )
     return " ".join(sentences)
 
