@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from voxelwhy.splits.covariates import CATEGORIES, mean_by, wide_covariates
+from voxelwhy.splits.covariates import CATEGORIES, design_columns, mean_by, wide_covariates
 
 #: Properties of a scan that may tell more about the scanner or the person than about the disease, with their names.
 QUALITY = {"correlation_brain": "similarity to the template", "mask_dice": "overlap with the brain mask"}
@@ -89,8 +89,12 @@ def one_row_each(people):
 
 
 def known_columns(people, columns):
-    """Return those of the columns that vary and are known for everybody: only these can be adjusted for."""
-    return [name for name in columns if people[name].notna().all() and people[name].nunique() > 1]
+    """Return those of the columns that vary and are known for everybody: only these can be adjusted for.
+
+    A category varies if it has two values of at least 5 people, or one and others (`splits.covariates.design_columns`).
+    """
+    known = [name for name in columns if len(people) and people[name].notna().all()]
+    return [name for name in known if design_columns(people[[name]]).shape[1]]
 
 
 def strata(people):

@@ -47,6 +47,9 @@ def summarise_probes(rows, *, classes):
     """
     keys = ["probe", "of", "source", "fold", "subject_id", "label"]
     rows = rows.assign(of=rows["of"].fillna(""), source=rows["source"].fillna(""))
+    missing = (rows["probe"] == "background") & rows["value"].isna()
+    if ((rows["probe"] == "background") & ~missing).any():  # scans of some folds have one
+        rows = rows[~missing]
     people = rows.groupby(keys, as_index=False, sort=False)[["value", "truth"]].mean()
     found = []
     for (probe, of, source), own in people.groupby(["probe", "of", "source"], sort=False):

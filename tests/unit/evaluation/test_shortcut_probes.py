@@ -138,6 +138,15 @@ def test_a_network_that_reads_the_background_is_told(cohort, tmp_path):
     assert with_probes(first, [], classes=CLASSES) is first
 
 
+def test_a_background_that_only_some_folds_have_is_one_row(cohort):
+    rows, _ = probed(Reads("background"), cohort, "heads")
+    own = (rows["probe"] == "background") & (rows["fold"] == 1)
+    rows.loc[own, ["value", "of"]] = np.nan, EMPTY
+    found = summarise_probes(rows, classes=CLASSES)
+    found = found[found["check"] == "background"]
+    assert found["property"].tolist() == ["background"] and found["n_subjects"].tolist() == [24]
+
+
 def test_a_network_that_reads_a_region_sees_nothing_in_silhouette_and_background(cohort):
     found = probed(Reads("region", slope=-1), cohort, "heads")[1]
     for check in ("silhouette", "background"):

@@ -98,6 +98,15 @@ def test_a_network_that_reads_one_of_many_sites_is_told(rng):
     assert (follows(noise)["p_family"] > 0.05).all()
 
 
+def test_sites_of_a_few_people_each_are_no_adjustment(rng):
+    table = people(rng, 60).assign(site=pd.Series([f"s{k // 2}" for k in range(60)], dtype=object))
+    rows = audit_shortcuts(table, covariates=("site",), **FAST).set_index("check")
+    assert "site" not in rows.loc["given_nuisances", "property"]
+    table["site"] = pd.Series(["a"] * 40 + [f"s{k}" for k in range(20)], dtype=object)
+    rows = audit_shortcuts(table, covariates=("site",), **FAST).set_index("check")
+    assert "site" in rows.loc["given_nuisances", "property"]
+
+
 def test_what_reviewers_ask_for_and_the_table_does_not_give_is_named(rng):
     table = people(rng, 40).assign(age=np.nan)
     row = audit_shortcuts(table, **FAST).set_index("check").loc["unknown"]

@@ -222,7 +222,7 @@ def test_methods_text_of_classes_by_the_volume_of_a_structure():
 
 def test_methods_text_names_covariates_and_probes_of_shortcuts():
     cohort = {"covariates": {"site": "SITEID", "intracranial_volume": "eTIV"}}
-    explained = CONFIG | {"heatmaps": CONFIG.get("heatmaps", {}) | {"output": "logit", "methods": {"grad_cam": {}}}}
+    explained = CONFIG | {"heatmaps": CONFIG.get("heatmaps", {}) | {"target": "positive", "methods": {"grad_cam": {}}}}
     settings = explained | {"cohort": CONFIG.get("cohort", {}) | cohort}
     text = " ".join(methods_text(settings, **PEOPLE))
     assert "related to age, sex, site and intracranial volume and to the quality of the registered scan" in text
