@@ -115,7 +115,7 @@ def _titles(names, properties):
 
 
 def _nuisances_alone(sides, properties, classes):
-    names = [] if sides is None else known_columns(sides, properties)
+    names = [] if sides is None else known_columns(sides.drop_duplicates("scan_id"), properties)
     if not names:
         return None
     design, parts = design_columns(sides.drop_duplicates("scan_id").set_index("scan_id")[names]), []
