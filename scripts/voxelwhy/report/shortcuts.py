@@ -118,7 +118,11 @@ def _of_property(row, said):
 
 
 def _of_nuisances(row, said):
-    return "properties alone", f"Without the brain, {row['property']} tell the classes apart with an AUC of {said}."
+    if row["low"] > 0.5:
+        words = f"Without the brain, {row['property']} tell the classes apart with an AUC of {said}."
+    else:
+        words = f"Without the brain, {row['property']} are not shown to tell the classes apart: AUC {said}."
+    return "properties alone", words
 
 
 def _of_pairs(row, said):

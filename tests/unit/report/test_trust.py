@@ -90,7 +90,11 @@ def test_each_answer_has_one_sentence_with_its_number(tmp_path):
     )
     assert found[2] == "The score follows age among CN subjects: ρ 0.41 (0.20 to 0.60), p = 0.040."
     assert found[3].startswith("The score follows age among AD subjects")
-    assert found[4] == "Without the brain, age, sex (female) tell the classes apart with an AUC of 0.60 (0.50 to 0.70)."
+    assert found[4] == (
+        "Without the brain, age, sex (female) are not shown to tell the classes apart: AUC 0.60 (0.50 to 0.70)."
+    )
+    alone = shortcuts().assign(low=0.55)
+    assert "tell the classes apart with an AUC of 0.60 (0.55 to 0.70)." in sentences(shortcuts=alone)[1][4]
     assert found[5] == "Given age, sex (female), the score still tells the classes apart (p = 0.010)."
     assert found[6] == "In pairs of equal sex and about equal age, the AUC is 0.80 (0.70 to 0.90)."
     assert found[7] == (
