@@ -7,7 +7,7 @@ from voxelwhy.io.images import Grid, save_image
 from voxelwhy.io.tables import ATLAS, write_table
 from voxelwhy.jobs.doors import door
 from voxelwhy.regions.atlases import atlas_on_grid, load_atlas
-from voxelwhy.report.citations import WORKS, works_of
+from voxelwhy.report.atlas_works import WORKS, works_of
 
 with door(snakemake) as job:
     grid = Grid.of(job.input.mask)

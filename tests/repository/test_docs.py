@@ -132,6 +132,17 @@ def test_the_words_of_the_glossary_are_defined_once():
     assert len({word.lower() for word in words}) == len(words)
 
 
+def test_every_paper_that_a_page_cites_is_in_the_references():
+    listed = re.split(r"\n(?=- )", (DOCS / "reference" / "references.md").read_text())
+    papers = {(entry.split()[1].strip(",."), year) for entry in listed[1:] for year in re.findall(r"\d{4}", entry)}
+    cited = set()
+    for page in set(PAGES) - {DOCS / "reference" / "references.md"}:
+        text = " ".join(page.read_text().split())
+        cited |= set(re.findall(r"(?<![-\w])([A-Z][a-zà-ÿ][-\w]+)(?: & [A-Z]\w+| et al\.)? \(?((?:19|20)\d\d)\b", text))
+    assert len(cited) > 40
+    assert sorted(cited - papers - {("October", "2024")}) == []
+
+
 def test_the_page_on_the_house_has_every_room_on_its_floor():
     """The rooms, from the top floor down, are those of the contract in pyproject.toml."""
     layers = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"][0]["layers"]

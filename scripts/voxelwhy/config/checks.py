@@ -96,7 +96,7 @@ def _check_registration(settings):
         )
     if registration["transform"] == "none" and registration["n4"]:
         raise ConfigError(
-            "registration.n4: images that are already registered are used as they are",
+            "registration.n4: N4 is not applied to images that are already registered",
             found="transform: none, n4: true",
             allowed="n4: false, or another transform",
         )

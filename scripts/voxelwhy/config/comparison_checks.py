@@ -26,7 +26,7 @@ def check_compare(settings):
         )
     if settings["keep"] != "all":
         raise ConfigError(
-            "compare: runs share their registrations, which must be kept until a choice is added",
+            "compare: runs share their registrations, which must be kept for choices that are added later",
             found=f"keep: {settings['keep']}",
             allowed="keep: all",
         )

@@ -26,7 +26,7 @@ def check_model(settings):
     for split in settings["splits"]:
         if split["name"] in (*STATELESS, ALL_SCANS):
             raise ConfigError(
-                "splits: with a section model this name has another meaning",
+                "splits: in a config with a section model, this name has another meaning",
                 found=split["name"],
                 allowed="another name",
             )
@@ -49,7 +49,7 @@ def check_model(settings):
         )
     if trained_on not in (None, normalisation):
         raise ConfigError(
-            "model.normalisation would be fitted to scans that the split of model.trained_on may test",
+            "model.normalisation would be computed from scans that the split of model.trained_on may test",
             found=normalisation,
             allowed=trained_on,
         )

@@ -15,7 +15,7 @@ def check_probes(settings):
             "trust.probes: the maps of this study cannot be probed",
             found=reason,
             allowed="networks that the study trains, and heatmaps.target: positive",
-            hint="leave trust.probes out, or set it to false",
+            hint="omit trust.probes, or set it to false",
         )
 
 
@@ -28,6 +28,6 @@ def probes_maps(settings):
 
 def _obstacle(settings):
     if "weights" in settings.get("model", {}):
-        return "model.weights, whose training scans are not at hand"
+        return "model.weights, whose training scans are not available"
     target = settings["heatmaps"]["target"]
     return "" if target == "positive" else f"heatmaps.target: {target}"

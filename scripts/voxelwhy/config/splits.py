@@ -52,7 +52,7 @@ def check_external(settings):
         seen[name.lower()] = "named twice"
     if ALL_SCANS in studied_splits(settings):
         raise ConfigError(
-            "evaluate_on: the training data of model.weights are unknown, so that any cohort may overlap with them",
+            "evaluate_on: the training data of model.weights are unknown, so any cohort may overlap with them",
             found=names,
             allowed="evaluate_on together with model.trained_on, or no evaluate_on",
             hint="name the split that they were trained on; or run a study of that cohort with these weights: all its "

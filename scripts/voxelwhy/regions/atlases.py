@@ -74,7 +74,7 @@ def load_atlas(settings):
 
     References
     ----------
-    Listed by atlas in `atlas_names.works_of`.
+    Listed by atlas in `report.atlas_works`.
     """
     name = settings["name"]
     if settings.get("image"):

@@ -46,7 +46,7 @@ def fetch_atlas(name):
 
     References
     ----------
-    Listed by atlas in `atlas_names.works_of`.
+    Listed by atlas in `report.atlas_works`.
     """
     from nilearn import datasets
 

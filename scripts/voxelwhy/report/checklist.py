@@ -115,14 +115,14 @@ def _results(n, accuracy):
 
 
 def publish_checklist(checklist, out):
-    """The checklist as a table; what only the authors can state is named as such."""
+    """The checklist as a table; what only the authors can state is marked as such."""
     shown = checklist.rename(columns=str.capitalize)
     shown["Stated"] = shown["Stated"].where(shown["Stated"] != "", AUTHORS)
     shown["Place"] = shown["Place"].where(checklist["stated"] != "", "")
     open_items = int((checklist["stated"] == "").sum())
     caption = (
-        "Items of TRIPOD+AI (Collins et al. 2024), in our words, filled in from the settings of this study. "
-        f"{count(open_items, 'row')} of {len(checklist)} can be stated by the authors only."
+        "Items of TRIPOD+AI (Collins et al. 2024), paraphrased and filled in from the settings of this study. "
+        f"{open_items} of {count(len(checklist), 'row')} can be stated only by the authors."
     )
     return publish_table(checklist, shown, out, title="Reporting checklist", caption=caption, category="checklist")
 

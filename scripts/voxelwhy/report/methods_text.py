@@ -254,18 +254,19 @@ def _evaluation(settings, simulated, draws, *, accuracy, several_folds, signal=N
             "Confidence intervals (95 %) are Wilson's for accuracy, sensitivity and specificity (Wilson 1927), "
             "combined by squaring and adding for balanced accuracy (Newcombe 1998), and score-like for the AUC, with a "
             "variance between those of Newcombe (2006) and DeLong et al. (1988).",
-            "They are conditional on the trained networks.",
+            "These intervals are conditional on the trained networks.",
             f"Whether a network is better than chance was tested by {permutations} of the subjects' diagnoses within "
             "folds (Phipson & Smyth 2010).",
-            "Network and baseline were compared on the same subjects, in AUC by the test of DeLong et al. (1988) and "
+            "Network and baseline were compared on the same subjects: in AUC by the test of DeLong et al. (1988) and "
             "in accuracy by the exact test of McNemar (1947), with the interval of Newcombe (1998).",
         ]
     if draws:
         sentences.append(
-            f"As a reference, all networks were trained on shuffled diagnoses ({count(draws, 'draw')}) and explained "
-            "in the same way. A draw is one permutation of the diagnoses over all subjects, within strata of age and "
-            "sex where these are known, and is shared by all folds. p is the share of labellings, the observed one "
-            "among them, that are at least as extreme; p values are corrected by the maximum over the family (max-T)."
+            f"As a reference, all networks were also trained on shuffled diagnoses ({count(draws, 'draw')}) and "
+            "explained in the same way. A draw is one permutation of the diagnoses over all subjects, within strata of "
+            "age and sex where these are known, and is shared by all folds. p is the share of labellings, the observed "
+            "one among them, that are at least as extreme; p values are corrected by the maximum over the family "
+            "(max-T)."
         )
     if simulated:
         lost, of = ("part of the structure", "between the classes") if signal else ("lost", "of the disease")

@@ -177,8 +177,9 @@ def describe_reference(truth):
     few = "" if draws >= LEAST_DRAWS else f" With fewer than {LEAST_DRAWS} draws, no verdict is given."
     return (
         f"Shuffled diagnoses: mean and range of {count(draws, 'draw')} of the same networks trained on shuffled "
-        f"diagnoses; p is the share of draws at least as good, p (family) that of the best of {len(own)} methods in "
-        f"each draw (max-T){', and of the two maps of the baseline for these' * (len(own) < len(truth))}.{few}"
+        f"diagnoses. p: share of labellings, the true one included, that are at least as good; p (family): the same "
+        f"for the best of {len(own)} methods in each labelling (max-T)"
+        f"{'; the two maps of the baseline are a family of their own' * (len(own) < len(truth))}.{few}"
     )
 
 

@@ -48,7 +48,7 @@ SECTIONS = {
         "Single scans",
         "Relevance maps of single scans, which may differ from the mean map of their group.",
     ),
-    "checklist": ("Checklist", "What this study states of the items that a report of a prediction model needs."),
+    "checklist": ("Checklist", "How this study answers the items that a report of a prediction model needs."),
 }
 METHODS = "methods"
 

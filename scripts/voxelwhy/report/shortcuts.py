@@ -72,7 +72,7 @@ def verdict(row):
         return f"{value:.0%} of the relevance"
     shown = row["low"] > (0.0 if row["measure"] == "Spearman" else 0.5)
     if check in OF_CLASSES:
-        return "tells the classes apart" if shown else "not shown to tell the classes apart"
+        return "separates the classes" if shown else "not shown to separate the classes"
     return "can be read" if shown else "not shown to be readable"
 
 
@@ -102,8 +102,9 @@ def answer_shortcut(row):
         of, measure = f"{row['property']}, {row['group']}", row["measure"]
         return of, measure, _of_property(row, said), row["p_family"]
     if row["check"] == "given_nuisances":
-        words = "still tells" if row["p"] <= SIGNIFICANT else "is not shown to tell"
-        words = f"Given {row['property']}, the score {words} the classes apart ({p_value(row['p'])})."
+        words = "still separates" if row["p"] <= SIGNIFICANT else "is not shown to separate"
+        named = listing(row["property"].split(", "))
+        words = f"Given {named}, the score {words} the classes ({p_value(row['p'])})."
         return "score given properties", row["measure"], words, row["p"]
     of, words = ANSWERS[row["check"]](row, said)
     return of, row["measure"], words, np.nan
@@ -118,11 +119,8 @@ def _of_property(row, said):
 
 
 def _of_nuisances(row, said):
-    if row["low"] > 0.5:
-        words = f"Without the brain, {row['property']} tell the classes apart with an AUC of {said}."
-    else:
-        words = f"Without the brain, {row['property']} are not shown to tell the classes apart: AUC {said}."
-    return "properties alone", words
+    named = listing(row["property"].split(", "))
+    return "properties alone", f"A logistic regression on {named} alone has an AUC of {said}."
 
 
 def _of_pairs(row, said):
@@ -133,8 +131,8 @@ def _of_pairs(row, said):
 
 def _of_silhouette(row, said):
     if row["low"] > 0.5:
-        return "silhouettes", f"On silhouettes alone, the network tells the classes apart with an AUC of {said}."
-    return "silhouettes", f"On silhouettes alone, the network is not shown to tell the classes apart: AUC {said}."
+        return "silhouettes", f"On silhouettes alone, the network separates the classes with an AUC of {said}."
+    return "silhouettes", f"On silhouettes alone, the network is not shown to separate the classes: AUC {said}."
 
 
 def _of_background(row, said):
@@ -143,9 +141,9 @@ def _of_background(row, said):
     if row["low"] > 0.5:
         return (
             "background",
-            f"On what lies outside the brain, the network tells the classes apart with an AUC of {said}.",
+            f"On what lies outside the brain, the network separates the classes with an AUC of {said}.",
         )
-    words = f"On what lies outside the brain, the network is not shown to tell the classes apart: AUC {said}."
+    words = f"On what lies outside the brain, the network is not shown to separate the classes: AUC {said}."
     return "background", words
 
 

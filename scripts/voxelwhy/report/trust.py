@@ -33,9 +33,9 @@ def publish_clinical(clinical, out, *, of=""):
     )
     caption = (
         f"Out-of-sample probabilities of the network, by subject{of}. Calibration: logistic regression of the "
-        "diagnosis on the logit of the probability; right probabilities have an intercept of 0 and a slope of 1. The "
-        "threshold of a fold is a quantile of the scores of controls in the other folds. Net benefit at a threshold "
-        "probability equal to the prevalence."
+        "diagnosis on the logit of the probability; calibrated probabilities have an intercept of 0 and a slope of 1. "
+        "The threshold of a fold is a quantile of the scores of controls in the other folds. Net benefit at a "
+        "threshold probability equal to the prevalence."
     )
     return publish_table(clinical, shown, out, title="Calibration and use", caption=caption, category="trust")
 
@@ -63,8 +63,8 @@ def publish_class_regions(tables, out, *, classes, atlas, of="", top=10):
         f"The {top} {atlas} regions with the largest |t| by method: enrichment in maps that explain "
         f"{classes['positive']}, {classes['positive']} (n = {n['n_positive']}) minus {classes['negative']} (n = "
         f"{n['n_negative']}){of}, {adjusted}. p: two-sided, by permutation within folds; p (family): corrected over "
-        "the regions of a method (max-T). Rank by mean enrichment in patients; interval, and share among the first "
-        "ten, over resamples of the patients."
+        "the regions of a method (max-T). The rank is by mean enrichment in patients; its interval, and the share "
+        "among the first ten, are over resamples of the patients."
     )
     title = f"Relevance by region, {classes['positive']} against {classes['negative']}"
     return publish_table(frame, shown, out, title=title, caption=caption, category="trust")
@@ -183,21 +183,22 @@ def _of_probabilities(clinical):
     if not np.isfinite(slope["value"]):
         words = "Calibration is not defined: the probabilities separate the classes completely, or a class is missing."
     elif slope["low"] <= 1 <= slope["high"]:
-        words = f"Probabilities are not shown to be too extreme or too timid (slope {said}; 1 is right)."
+        words = f"Probabilities are not shown to be too extreme or too moderate (calibration slope {said}; 1 is ideal)."
     else:
-        words = f"Probabilities are too {'extreme' if slope['value'] < 1 else 'timid'} (slope {said}; 1 is right)."
+        kind = "extreme" if slope["value"] < 1 else "moderate"
+        words = f"Probabilities are too {kind} (calibration slope {said}; 1 is ideal)."
     found.append(_row("Are the probabilities right?", "network", "calibration slope", slope, words))
     sensitivity, reached = rows.loc["sensitivity_90"], rows.loc["specificity_90"]
     if np.isfinite(sensitivity["value"]):
         words = (
-            f"At a threshold that 90 % of the controls in other folds do not exceed, the network finds "
+            f"At a threshold that 90 % of the controls in other folds do not exceed, the network detects "
             f"{interval(sensitivity['value'], sensitivity['low'], sensitivity['high'])} of the patients, with a "
             f"specificity of {interval(reached['value'], reached['low'], reached['high'])}."
         )
     else:
         words = "No threshold can be set without the subjects that it classifies: each is in all test sets."
     measure = MEASURES["sensitivity_90"]
-    return [*found, _row("How many patients are found?", "network", measure, sensitivity, words)]
+    return [*found, _row("How many patients are detected?", "network", measure, sensitivity, words)]
 
 
 def _of_weights(method, summary):
@@ -206,7 +207,8 @@ def _of_weights(method, summary):
     words = (
         f"{method_title(method)}: with all weights reset, maps correlate with those of the trained network at ρ "
         f"{interval(last['value'], last['low'], last['high'])}; the map of another subject at "
-        f"{interval(other['value'], other['low'], other['high'])}. A map that shows what was learnt has about 0."
+        f"{interval(other['value'], other['low'], other['high'])}. The first value is "
+        "about 0 if maps show what was learnt."
     )
     return _row("Does the map depend on the weights?", method_title(method), "Spearman, all reset", last, words)
 

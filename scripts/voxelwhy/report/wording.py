@@ -92,7 +92,7 @@ def describe_disease(simulation):
     subtypes = simulation.get("subtypes", {})
     whole = sum(subtype["share"] for subtype in subtypes.values())
     named = [f"{name} {100 * subtype['share'] / whole:.0f} %" for name, subtype in subtypes.items()]
-    return text + f" It had {len(named)} subtypes ({listing(named)})." * (len(named) > 1)
+    return text + f" The disease had {len(named)} subtypes ({listing(named)})." * (len(named) > 1)
 
 
 def name_truth(planted):
@@ -109,8 +109,8 @@ def describe_signal(structure):
     """Describe a simulated cohort whose classes are defined by the volume of a structure."""
     return (
         "Nobody has a disease. A subject was classed as small or large by whether the volume of one structure "
-        f"({structure.replace('_', ' ')}), relative to head size and age, lies below the median of the cohort; in "
-        "everything else the classes differ by chance alone."
+        f"({structure.replace('_', ' ')}), relative to head size and age, lies below the median of the cohort; apart "
+        "from this, the classes differ by chance alone."
     )
 
 

@@ -159,7 +159,7 @@ def test_names_that_are_not_those_of_their_folders(tmp_path):
         (tmp_path / place).touch()
     scans, dropped, _ = parse_tables(settings)
     assert len(scans) == 2
-    other = "the name of the file is not that of its folders"
+    other = "the file name does not match its folders"
     assert dropped["reason"].tolist() == [other, other, "a label has characters that BIDS does not allow"]
 
 

@@ -133,7 +133,7 @@ def test_the_class_may_follow_what_the_pattern_begins_with(tmp_path):
     touch(tmp_path, "mri/mwp1AD_001.nii", "mri/mwp1CN_001.nii.gz", "AD_001.nii", "mri/mwp1x.nii")
     scans, dropped, _ = parse_tables(CAT12 | {"data_dir": str(tmp_path)})
     assert dict(zip(scans["subject_id"], scans["label"], strict=True)) == {"AD_001": "AD", "CN_001": "CN"}
-    assert sorted(dropped["reason"]) == ["not chosen by cohort.pattern", "the name begins with no class"]
+    assert sorted(dropped["reason"]) == ["not chosen by cohort.pattern", "the name does not begin with a class"]
     with pytest.raises(InputError, match=r"no folder is named like a class[\s\S]*pattern smwc1\*"):
         parse_tables(CAT12 | {"data_dir": str(tmp_path), "pattern": "smwc1*"})
 
@@ -204,7 +204,7 @@ def test_a_caps_folder_is_recognised_and_others_are_refused(tmp_path):
     assert recognise_source(settings)[0] == "caps"
     with pytest.raises(InputError, match=r"no image of pet-volume[\s\S]*images of t1-linear, t1-volume, pet-linear"):
         parse_tables(caps_settings(tmp_path, "pet", image="pet-volume"))
-    with pytest.raises(InputError, match=r"no CAPS folder[\s\S]*no folder subjects/"):
+    with pytest.raises(InputError, match=r"not a CAPS folder[\s\S]*no folder subjects/"):
         parse_tables(settings | {"data_dir": str(tmp_path / "subjects")})
     with pytest.raises(ConfigError, match=r"not T1-weighted[\s\S]*modality: gm"):
         caps_settings(tmp_path, image="t1-volume")

@@ -146,7 +146,7 @@ def test_names_that_begin_with_a_class(tmp_path, caplog):
         "CN-001": ("CN_001", None, "CN"),
         "CN-7-ses-M12-T1w": ("CN_7", "M12", "CN"),
     }
-    nameless = "the name begins with no class"
+    nameless = "the name does not begin with a class"
     assert by_name(dropped) == {"MCI-001": "label MCI is not studied", "ADNI-9": nameless, "x": nameless}
     assert dropped.set_index("scan_id").loc["x", "detail"] == str(tmp_path / "x.nii")
     assert (counts["rows"], counts["scans"], counts["subjects"]) == (9, 6, 5)
@@ -171,8 +171,8 @@ def test_one_folder_a_class(tmp_path, caplog):
     }
     assert by_name(dropped) == {
         "MCI-y": "label MCI is not studied",
-        "other-AD-z": "in no folder of a class",
-        "AD-z": "in no folder of a class",
+        "other-AD-z": "not in the folder of a class",
+        "AD-z": "not in the folder of a class",
     }
     assert counts["rows"] == 8
     assert "8 images; the class of each is given by the name of its folder" in caplog.text
@@ -186,7 +186,7 @@ def test_a_class_in_folder_and_name_is_read_once_and_must_be_the_same(tmp_path):
         "CN_003": "CN",
         "CN_7": "CN",
     }
-    other = "the folder says another class than the name"
+    other = "folder and file name give different classes"
     assert by_name(dropped) == {"AD-NC-002": other, "CN-AD-4": other}
 
 
@@ -200,7 +200,7 @@ def test_numbers_as_classes_are_not_mixed_up_with_longer_ones(tmp_path):
     settings = write_named(tmp_path, "1_01.nii", "0_01.nii", "10_01.nii", "100_01.nii") | {"classes": classes}
     scans, dropped, _ = parse_tables(settings)
     assert scans["subject_id"].tolist() == ["0_01", "1_01"]
-    assert by_name(dropped) == {"10-01": "label 10 is not studied", "100-01": "the name begins with no class"}
+    assert by_name(dropped) == {"10-01": "label 10 is not studied", "100-01": "the name does not begin with a class"}
     folders = write_named(tmp_path / "b", "1/0_a.nii", "0/1_b.nii") | {"classes": classes}
     assert parse_tables(folders)[0]["label"].tolist() == ["CN", "AD"]
 

@@ -133,7 +133,10 @@ def test_the_methods_name_subtypes_and_a_change_of_contrast():
         methods_text({"simulation": settings(**own)}, **counts)[0]
         for own in ({}, {"contrast": -0.1, "effect": 2}, {"subtypes": ONE_FIELD})
     )
-    assert "no image intensity was reduced. It had 3 subtypes (typical 75 %, limbic 14 % and cortical 11 %)." in plain
+    assert (
+        "no image intensity was reduced. The disease had 3 subtypes (typical 75 %, limbic 14 % and cortical 11 %)."
+        in plain
+    )
     assert "the contrast between grey and white matter changed by -20 % at severity 1." in changed
     assert "intensity was reduced" not in changed and "subtypes" not in one
 

@@ -174,7 +174,7 @@ def test_a_misspelt_key_names_the_nearest_right_one(text, match):
         ("registration: {grid: mni152}", r"registration.grid cannot.*\n.*'mni152'\n.*icbm, mni"),
         ("training: [1]", r"setting training cannot.*\n.*\[1\]\n.*settings"),
         ("registration: {resolution_mm: 0.1}", r"resolution_mm cannot.*\n.*0.1\n.*at least 0.5, at most 8.*mm"),
-        ("registration: {transform: none, n4: true}", r"n4: images that are already registered[\s\S]*n4: false"),
+        ("registration: {transform: none, n4: true}", r"n4: N4 is not applied to images[\s\S]*n4: false"),
         (
             "registration: {transform: affine, limits: {jacobian_min: 0.1}}",
             r"limits.jacobian_min: only a deformable transform has a Jacobian[\s\S]*found.*affine[\s\S]*syn_quick",

@@ -22,7 +22,8 @@ from voxelwhy.io.tables import ATLAS, read_table, write_table
 from voxelwhy.regions import fetched_atlases
 from voxelwhy.regions.atlases import atlas_on_grid, load_atlas, merge_sides
 from voxelwhy.regions.fetched_atlases import tidy_name
-from voxelwhy.report.citations import WORKS, choose_citations, works_of
+from voxelwhy.report.atlas_works import WORKS, works_of
+from voxelwhy.report.citations import choose_citations
 from voxelwhy.report.methods_text import methods_text
 
 PAIRED = [name for name, spec in FETCHED.items() if not spec.unpaired]

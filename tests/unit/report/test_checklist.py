@@ -45,7 +45,7 @@ def test_the_table_says_what_is_left_to_the_authors(tmp_path):
     table = checklist().reset_index()
     caption = publish_checklist(table, tmp_path / "checklist")
     open_items = (table["stated"] == "").sum()
-    assert f"{open_items} rows of {len(table)} can be stated by the authors only" in caption
+    assert f"{open_items} of {len(table)} rows can be stated only by the authors" in caption
     text = (tmp_path / "checklist.md").read_text()
     assert text.count(AUTHORS) == open_items
     assert len(pd.read_csv(tmp_path / "checklist.tsv", sep="\t")) == len(table)

@@ -105,21 +105,6 @@ def test_methods_text_and_citations_follow_the_settings():
 
 
 @pytest.mark.parametrize(
-    ("network", "names"),
-    [
-        ("sfcn", {"Peng H"}),
-        ("resnet18", {"He K", "Cardoso"}),
-        ("densenet121", {"Huang G", "Cardoso"}),
-        ("small", set()),
-        ("compact", set()),
-    ],
-)
-def test_the_paper_of_the_network_is_cited(network, names):
-    works = " ".join(work for work, _ in choose_citations({"training": {"network": network}}, simulated=False))
-    assert {name for name in ("Peng H", "He K", "Huang G", "Cardoso") if name in works} == names
-
-
-@pytest.mark.parametrize(
     ("changes", "words"),
     [
         (

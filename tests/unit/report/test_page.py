@@ -60,7 +60,11 @@ def items(metrics, difference, tmp_path):
     for name, category in (("curve", "training"), ("flow", "cohort")):
         fig, axes = new_figure(figsize=(2, 1))
         axes.plot([0, 1])
-        words = {"title": f"Title {name}", "caption": f"Caption <{name}> & n = 20", "category": category}
+        words = {
+            "title": f"Title {name}" + "?" * (name == "flow"),
+            "caption": f"Caption <{name}> & n = 20",
+            "category": category,
+        }
         save_figure(fig, tmp_path / name, simulated=True, **words)
     how = {"group": "AD", "n_subjects": 9, "n_scans": 12, "settings": HEATMAPS}
     relevance.publish_truth(truth_table(), tmp_path / "truth", **how)
@@ -104,6 +108,7 @@ def test_sections_come_in_the_reports_order(items, tmp_path):
 def test_captions_are_escaped_and_travel_with_their_items(items, tmp_path):
     text = render(items, tmp_path)
     assert "Caption &lt;flow&gt; &amp; n = 20" in text and "<flow>" not in text
+    assert "<b>Title flow?</b> Caption" in text and "<b>Title curve.</b> Caption" in text, "a question ends in one mark"
     assert "<td>0.80 (0.10)</td>" in text
 
 
@@ -197,7 +202,7 @@ def test_the_table_of_truth_has_the_verdict_and_says_what_it_rests_on(tmp_path):
     for part in (
         "planted loss of volume: 21 of 134 regions with a mean log-Jacobian below -0.02",
         "mean and range of 19 draws",
-        "the best of 2 methods in each draw (max-T), and of the two maps of the baseline for these.",
+        "the best of 2 methods in each labelling (max-T); the two maps of the baseline are a family of their own.",
         "Any change counts gains of volume too (47 regions)",
     ):
         assert part in caption, part

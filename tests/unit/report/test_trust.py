@@ -84,18 +84,14 @@ def sentences(**changes):
 
 def test_each_answer_has_one_sentence_with_its_number(tmp_path):
     trust, found = sentences()
-    assert found[0] == "Probabilities are too extreme (slope 0.50 (0.30 to 0.70); 1 is right)."
+    assert found[0] == "Probabilities are too extreme (calibration slope 0.50 (0.30 to 0.70); 1 is ideal)."
     assert found[1].startswith(
-        "At a threshold that 90 % of the controls in other folds do not exceed, the network finds 0.60"
+        "At a threshold that 90 % of the controls in other folds do not exceed, the network detects 0.60"
     )
     assert found[2] == "The score follows age among CN subjects: ρ 0.41 (0.20 to 0.60), p = 0.040."
     assert found[3].startswith("The score follows age among AD subjects")
-    assert found[4] == (
-        "Without the brain, age, sex (female) are not shown to tell the classes apart: AUC 0.60 (0.50 to 0.70)."
-    )
-    alone = shortcuts().assign(low=0.55)
-    assert "tell the classes apart with an AUC of 0.60 (0.55 to 0.70)." in sentences(shortcuts=alone)[1][4]
-    assert found[5] == "Given age, sex (female), the score still tells the classes apart (p = 0.010)."
+    assert found[4] == "A logistic regression on age and sex (female) alone has an AUC of 0.60 (0.50 to 0.70)."
+    assert found[5] == "Given age and sex (female), the score still separates the classes (p = 0.010)."
     assert found[6] == "In pairs of equal sex and about equal age, the AUC is 0.80 (0.70 to 0.90)."
     assert found[7] == (
         "Grad-CAM: in 2 of 3 regions AD and CN differ beyond chance, most in Hippocampus L and Insula R."
@@ -108,8 +104,8 @@ def test_each_answer_has_one_sentence_with_its_number(tmp_path):
 @pytest.mark.parametrize(
     ("slope", "words"),
     [
-        ((0.9, 0.7, 1.1), "not shown to be too extreme or too timid (slope 0.90 (0.70 to 1.10)"),
-        ((1.6, 1.2, 2.0), "too timid (slope 1.60"),
+        ((0.9, 0.7, 1.1), "not shown to be too extreme or too moderate (calibration slope 0.90 (0.70 to 1.10)"),
+        ((1.6, 1.2, 2.0), "too moderate (calibration slope 1.60"),
         ((np.nan,) * 3, "Calibration is not defined"),
     ],
 )
@@ -123,7 +119,7 @@ def test_what_is_not_found_is_said_as_such():
     )[1]
     assert found[1] == "No threshold can be set without the subjects that it classifies: each is in all test sets."
     assert found[2] == "Within a class, the score is not shown to follow age (smallest corrected p = 0.800)."
-    assert any("the score is not shown to tell the classes apart (p = 0.200)" in line for line in found)
+    assert any("the score is not shown to separate the classes (p = 0.200)" in line for line in found)
     assert found[-1] == "Grad-CAM: no region differs between AD and CN beyond chance (smallest corrected p = 0.200)."
     untested = class_regions().assign(t=np.nan, p_family=np.nan)
     assert sentences(regions=untested)[1][-1].startswith("Too few subjects")
@@ -139,10 +135,10 @@ def test_each_shortcut_has_a_sentence_a_verdict_and_a_line_of_the_figure(tmp_pat
     )
     assert found["site, AD"] == "The score follows site among AD subjects: η² 0.25 (0.05 to 0.40), p = 0.010."
     assert found["silhouettes"] == (
-        "On silhouettes alone, the network is not shown to tell the classes apart: AUC 0.55 (0.44 to 0.66)."
+        "On silhouettes alone, the network is not shown to separate the classes: AUC 0.55 (0.44 to 0.66)."
     )
     assert found["background"] == (
-        "On what lies outside the brain, the network tells the classes apart with an AUC of 0.90 (0.80 to 0.96)."
+        "On what lies outside the brain, the network separates the classes with an AUC of 0.90 (0.80 to 0.96)."
     )
     assert found["age, network"] == (
         "In CN subjects, age is not shown to be readable from the last features of the network: ρ 0.10 (-0.20 to 0.40)."
@@ -168,7 +164,7 @@ def test_each_shortcut_has_a_sentence_a_verdict_and_a_line_of_the_figure(tmp_pat
     verdicts = {(row["check"], row["property"], row["group"]): verdict(row) for row in table.to_dict("records")}
     assert verdicts["follows", "age", "CN"] == "not shown to follow it (p = 0.800)"
     assert verdicts["follows", "site", "AD"] == "follows it (p = 0.010)"
-    assert verdicts["silhouette", "silhouette", "all"] == "not shown to tell the classes apart"
+    assert verdicts["silhouette", "silhouette", "all"] == "not shown to separate the classes"
     assert verdicts["outside", "grad_cam", "AD"] == "30% of the relevance"
 
 
@@ -230,7 +226,8 @@ def test_probes_have_a_sentence_a_figure_and_a_table(tmp_path):
     found = trust["sentence"].tolist()
     assert found[0] == (
         "Grad-CAM: with all weights reset, maps correlate with those of the trained network at ρ 0.10 (0.10 to "
-        "0.80); the map of another subject at 0.50 (0.10 to 0.80). A map that shows what was learnt has about 0."
+        "0.80); the map of another subject at 0.50 (0.10 to 0.80). The first value is about 0 if maps "
+        "show what was learnt."
     )
     assert found[2].startswith("Grad-CAM: blanking what it marks lowers the score more than blanking regions at random")
     assert found[2].endswith("(difference 1.00 (0.60 to 1.40) logits, p = 0.010).")

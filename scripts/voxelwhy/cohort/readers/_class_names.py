@@ -72,12 +72,12 @@ def begins_with(name, values):
 def _by_folder(parts, values):
     found = [number for number, part in enumerate(parts[:-1]) if part in values]
     if not found:
-        return None, None, "in no folder of a class"
+        return None, None, "not in the folder of a class"
     value, rest = parts[found[-1]], parts[found[-1] + 1 :]
     # A number at the beginning of a file name is not taken for a class: 0/1_scan.
     token = begins_with(rest[-1], [value for value in values if re.search("[A-Za-z]", value)])
     if len({values[parts[number]] for number in found} | ({values[token]} if token else set())) > 1:
-        return None, None, "the folder says another class than the name"
+        return None, None, "folder and file name give different classes"
     if token and len(rest) == 1:
         rest = [rest[0][len(token) :].strip("_- ") or rest[0]]
     return value, rest, None
@@ -87,4 +87,4 @@ def _by_token(parts, values):
     for number in reversed(range(len(parts))):
         if value := begins_with(parts[number], values):
             return value, [parts[number][len(value) :].strip("_- "), *parts[number + 1 :]], None
-    return None, None, "the name begins with no class"
+    return None, None, "the name does not begin with a class"

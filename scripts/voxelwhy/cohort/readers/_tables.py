@@ -157,7 +157,7 @@ def _require_closed_quotes(cells, separator, path, first, last):
     for cell in cells:
         if "\n" in cell and separator in cell:
             raise InputError(
-                "a quote is opened in one row and closed in another, and what lies between counts as one cell",
+                "a quote is opened in one row and closed in another, so that the text between them is one cell",
                 file=path,
                 row=f"{first} to {last}",
                 found=cell[:80],

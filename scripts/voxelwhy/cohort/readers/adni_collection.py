@@ -90,7 +90,7 @@ def _require_some_t1(records, prefer):
         near = difflib.get_close_matches(comparable(name), [comparable(one) for one in prefer], n=1, cutoff=0)
         kept = next(one for one in prefer if comparable(one) == near[0])
         raise InputError(
-            f"none of the {len(described)} images is T1-weighted by cohort.prefer",
+            f"none of the {len(described)} images is T1-weighted according to cohort.prefer",
             file=first["table"],
             row=first["row"],
             column="Description",

@@ -191,7 +191,7 @@ def _drop_unnamed(records):
         same_subject = subject == record["subject_id"] == f"sub-{name.get('subject')}"
         sessions = {tables.comparable(entities.get("session")) for entities in (name, folders)}
         if not same_subject or len(sessions) > 1:
-            reading.drop([record], "the name of the file is not that of its folders", detail="path")
+            reading.drop([record], "the file name does not match its folders", detail="path")
 
 
 def _require_files(records, folder):

@@ -42,8 +42,8 @@ def read_cohort(settings):
     Raises
     ------
     InputError
-        The folder does not exist or is no CAPS folder, the pipeline has no image there, no table has the label column,
-        a label belongs to no class, a participant or session occurs twice; and what `read_rows` raises.
+        The folder does not exist or is not a CAPS folder, the pipeline has no image there, no table has the label
+        column, a label belongs to no class, a participant or session occurs twice; and what `read_rows` raises.
     """
     folder, pipeline = settings["data_dir"], settings["image"]
     images = _find_images(folder, pipeline)
@@ -65,7 +65,7 @@ def _find_images(folder, pipeline):
     below = Path(folder, "subjects")
     if not below.is_dir():
         raise InputError(
-            "this is no CAPS folder",
+            "this is not a CAPS folder",
             file=folder,
             found="no folder subjects/" if os.path.isdir(folder) else "no such folder",
             allowed="the folder in which clinica wrote, which contains subjects/sub-*/ses-*",
@@ -116,5 +116,5 @@ def _record(image, people):
     if f"sub-{name.get('subject')}" != record["subject_id"] or tables.comparable(
         name.get("session")
     ) != tables.comparable(record["session"]):
-        reading.drop([record], "the name of the file is not that of its folders", detail="path")
+        reading.drop([record], "the file name does not match its folders", detail="path")
     return record

@@ -96,8 +96,8 @@ def draw_randomised(summary, out, *, simulated, dpi=150):
         "Similarity of a scan's map to that of the same network after its layers were reset one after the other, "
         f"from the last to the first ({n} test subjects; bands: Student's 95 % interval). Statistics of batch "
         "normalisation are estimated again on training scans. Dotted: similarity to the map of another subject of "
-        "the same class by the trained network. A map that shows what was learnt falls; one that stays shows the "
-        "image or the architecture (Adebayo 2018)."
+        "the same class by the trained network. If the similarity falls, maps show what was learnt; if it stays, they "
+        "show the image or the architecture (Adebayo 2018)."
     )
     title = "Do maps depend on what the network has learnt?"
     return save_figure(fig, out, simulated=simulated, title=title, caption=caption, category="trust", dpi=dpi)

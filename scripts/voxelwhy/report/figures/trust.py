@@ -60,7 +60,7 @@ def draw_clinical(clinical, curves, out, *, simulated, of="", dpi=150):
     n = int(by_measure.loc["brier", "n_subjects"])
     caption = (
         f"Out-of-sample probabilities of the network, {count(n, 'subject')}{of}. Left: share of patients in groups of "
-        f"equal size by mean probability, with Wilson's 95 % intervals; dotted: right probabilities ({said}). Middle: "
+        f"equal size by mean probability, with Wilson's 95 % intervals; dotted: perfect calibration ({said}). Middle: "
         "net benefit (Vickers & Elkin 2006) by the probability from which a person would be treated, compared with "
         "treating everybody or nobody. Right: AUC within folds of strata of sex and of age at its median, with 95 % "
         "intervals."
