@@ -4,12 +4,14 @@ import pandas as pd
 
 from voxelwhy.evaluation.faithfulness import join_faithfulness
 from voxelwhy.evaluation.randomised import join_randomised
+from voxelwhy.evaluation.stability import join_stability
 from voxelwhy.io.tables import AGREEMENT, REGIONS, read_table
 from voxelwhy.io.trust_tables import CLASS_REGIONS
 from voxelwhy.jobs.doors import door
 from voxelwhy.report.figures.agreement import draw_agreement
 from voxelwhy.report.figures.probes import draw_faithfulness, draw_randomised
 from voxelwhy.report.figures.relevance import draw_region_ranking, draw_saturation
+from voxelwhy.report.figures.stability import draw_stability
 from voxelwhy.report.figures.trust import draw_class_regions
 
 
@@ -37,12 +39,18 @@ def draw_maps(job, out, settings):
 
 def draw_probes(job, out, settings):
     how = {key: settings[key] for key in ("simulated", "dpi")}
-    flips = {"n_flips": settings["permutations"], "seed": settings["seed"]}
-    draw_faithfulness(*join_faithfulness(job.input.faithfulness, **flips), out["faithfulness"], **how)
-    draw_randomised(join_randomised(job.input.randomised), out["randomised"], **how)
+    if "faithfulness" in out:
+        flips = {"n_flips": settings["permutations"], "seed": settings["seed"]}
+        draw_faithfulness(*join_faithfulness(job.input.faithfulness, **flips), out["faithfulness"], **how)
+        draw_randomised(join_randomised(job.input.randomised), out["randomised"], **how)
+    if "stability" in out:
+        paths, of = (job.input.trainings_maps, job.input.trainings_regions), {"classes": settings["classes"]}
+        found = join_stability(*paths, seed=settings["seed"], **of)
+        shown = found.summary, found.regions, found.matrices, found.ranks
+        draw_stability(*shown, out["stability"], atlas=settings["atlas"], **how)
 
 
 with door(snakemake) as job:
     out = job.output.stems()
-    draw = draw_maps if "agreement" in out else draw_probes if "faithfulness" in out else draw_regions
+    draw = draw_maps if "agreement" in out else draw_regions if "class_regions" in out else draw_probes
     draw(job, out, job.settings)

@@ -3,11 +3,13 @@
 from voxelwhy.evaluation.faithfulness import join_faithfulness
 from voxelwhy.evaluation.probed_shortcuts import with_probes
 from voxelwhy.evaluation.randomised import join_randomised
+from voxelwhy.evaluation.stability import join_stability
 from voxelwhy.io.tables import DIFFERENCES, EXCLUDED, METRICS, SELECTED, TABLE1, read_table
 from voxelwhy.io.trust_tables import CLASS_REGIONS, CLINICAL, SHORTCUTS
 from voxelwhy.jobs.doors import door
 from voxelwhy.report.checklist import fill_checklist, publish_checklist
 from voxelwhy.report.shortcuts import publish_shortcuts
+from voxelwhy.report.stability import publish_stability, publish_stability_regions
 from voxelwhy.report.tables import publish_excluded, publish_external, publish_metrics, publish_table1
 from voxelwhy.report.trust import (
     publish_clinical,
@@ -25,6 +27,15 @@ def probes(job):
     flips = {"n_flips": job.settings["permutations"], "seed": job.settings["seed"]}
     _, faithfulness = join_faithfulness(job.input.faithfulness, **flips)
     return {"faithfulness": faithfulness, "randomised": join_randomised(job.input.randomised)}
+
+
+def stability(job):
+    """How far maps come out again with another training, if trainings were compared."""
+    paths = job.input.trainings_maps, job.input.trainings_regions
+    if not paths[0]:
+        return None
+    found = join_stability(*paths, classes=job.settings["classes"], seed=job.settings["seed"])
+    return found.summary, found.regions
 
 
 with door(snakemake) as job:
@@ -55,12 +66,18 @@ with door(snakemake) as job:
             publish_shortcuts(shortcuts, out["shortcuts"], of=settings["of"])
         methods = zip(settings["explained_methods"], job.input.class_regions, strict=True)
         regions = {method: read_table(path, CLASS_REGIONS) for method, path in methods}
-        trust = summarise_trust(clinical, shortcuts, regions, classes=settings["classes"], **probes(job))
+        more = probes(job) | {"stability": stability(job), "not_compared": settings["not_compared"]}
+        trust = summarise_trust(clinical, shortcuts, regions, classes=settings["classes"], **more)
         publish_trust(trust, out["trust"])
     if "faithfulness" in out:
         found = probes(job)
         publish_faithfulness(found["faithfulness"], out["faithfulness"])
         publish_randomised(found["randomised"], out["randomised"])
+    if "stability" in out:
+        summary, by_region = stability(job)
+        publish_stability(summary, out["stability"], atlas=settings["atlas"])
+        how = {"atlas": settings["atlas"], "top": settings["top"]}
+        publish_stability_regions(by_region, out["stability_regions"], **how)
     if "external" in out:
         publish_external(
             {

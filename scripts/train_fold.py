@@ -1,4 +1,4 @@
-"""Train the network of one fold and predict its test scans."""
+"""Train the network of one fold and predict its test scans; or train it again, for the section Trust."""
 
 import shutil
 from pathlib import Path
@@ -12,10 +12,12 @@ from voxelwhy.training.fold import train_fold
 from voxelwhy.training.volumes import registered_paths
 
 # results/<study>/checkpoints/<split>/fold-<k>, outside the declared outputs, which are deleted when a job dies.
-model_path = Path(snakemake.output.model)
-checkpoints = model_path.parents[3] / "checkpoints" / Path(*model_path.parts[-3:-1])
+place = Path(snakemake.output.model).parent
+study = Path(*place.parts[:2])
+checkpoints = study / "checkpoints" / place.relative_to(study / "splits")
 
 with door(snakemake) as job:
+    repeat = int(job.wildcards.get("repeat", 0))
     selected = read_table(job.input.selected, SELECTED)
     model, card, history, predictions = train_fold(
         read_table(job.input.folds, FOLDS),
@@ -27,10 +29,12 @@ with door(snakemake) as job:
         seed=job.settings["seed"],
         code=dict(job.code),
         checkpoints=checkpoints,
+        repeat=repeat,
         device=snakemake.resources.device,
     )
     save_model(job.output.model, model, card)
-    write_table(history, job.output.history, HISTORY)
-    write_table(predictions, job.output.predictions, PREDICTIONS)
+    if not repeat:
+        write_table(history, job.output.history, HISTORY)
+        write_table(predictions, job.output.predictions, PREDICTIONS)
 
 shutil.rmtree(checkpoints, ignore_errors=True)

@@ -35,12 +35,12 @@ SMALL = {
         },
     },
     "evaluation": {"bootstrap": 100, "permutations": 200, "shuffled": 3},
-    "trust": {"subjects": 2},
+    "trust": {"subjects": 2, "seeds": 3},
 }
 
 
 def small_study(name, *, subjects=4, **sections):
-    """SMALL with so many subjects of each class, scanned once and registered in one job; no draws and no probes."""
+    """SMALL with so many subjects of each class, scanned once and registered in one job; every fold is trained once."""
     cohort = {
         "subjects": {"Dementia": subjects, "CN": subjects, "MCI": 0, "converter": 0},
         "visits": [["Screening"]],
@@ -50,7 +50,7 @@ def small_study(name, *, subjects=4, **sections):
     config = SMALL | {"study": name, "simulation": SMALL["simulation"] | cohort}
     config["registration"] = SMALL["registration"] | {"batch": 2 * subjects}
     config["evaluation"] = SMALL["evaluation"] | {"shuffled": 0}
-    config["trust"] = {"probes": "false"}
+    config["trust"] = {"probes": "false", "seeds": 0}
     return config | sections
 
 

@@ -20,7 +20,7 @@ from helpers.studies import ROOT, SMALL, Study
 METHODS = {"sensitivity_analysis": {}, "occlusion": {"size_mm": 48, "stride_mm": 48}, "grad_cam": {}}
 CONFIG = SMALL | {
     "evaluation": SMALL["evaluation"] | {"shuffled": 0},
-    "trust": {"probes": "false"},
+    "trust": {"probes": "false", "seeds": 0},
     "simulation": SMALL["simulation"]
     | {
         "subjects": {"Dementia": 4, "CN": 4, "MCI": 0, "converter": 0},

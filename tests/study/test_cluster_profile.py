@@ -19,7 +19,8 @@ SPLITS = [
 # Steps that are submissions of their own; every other rule is in a group. How many parts the heatmaps and the draws of
 # shuffled diagnoses have, and who is to be registered, is unknown before the table is read: compute_heatmaps,
 # explain_shuffled and register_scan are in no dry run before it.
-ALONE = {"simulate_cohort", "parse_tables", "train_fold", "probe_heatmaps", "write_report"}
+ALONE = {"simulate_cohort", "parse_tables", "train_fold", "train_again", "compare_trainings", "probe_heatmaps"}
+ALONE |= {"write_report"}
 
 
 def plan_on_slurm(folder, config):
@@ -40,7 +41,7 @@ def test_groups_are_legal_and_hold_every_short_step(tmp_path, splits):
 def test_jobs_that_run_networks_are_in_no_group():
     """Each may take hours, and asks for a GPU of its own."""
     text = "\n".join(path.read_text() for path in sorted((ROOT / "workflow" / "rules").glob("*.smk")))
-    for rule in ("train_fold", "compute_heatmaps", "explain_shuffled", "probe_heatmaps"):
+    for rule in ("train_fold", "compute_heatmaps", "explain_shuffled", "probe_heatmaps", "compare_trainings"):
         (block,) = re.findall(rf"^ *rule {rule}:\n(.*?)(?=^ *(?:rule|checkpoint|if|else)\b|\Z)", text, re.M | re.S)
         assert "script:" in block and "gpu" in block and "group:" not in block, rule
 

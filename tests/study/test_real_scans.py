@@ -57,7 +57,7 @@ def real(tmp_path_factory):
             }
         },
         "evaluation": {"bootstrap": 100},
-        "trust": {"subjects": 2},
+        "trust": {"subjects": 2, "seeds": 2},
     }
     study = Study(folder, config)
     study.text = study.run()

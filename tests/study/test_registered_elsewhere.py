@@ -29,6 +29,7 @@ CONFIG = {
     "training": {"epochs": 30},
     "heatmaps": {"methods": {"sensitivity_analysis": {}, "occlusion": {"size_mm": 48, "stride_mm": 24}}},
     "evaluation": {"bootstrap": 100, "permutations": 100},
+    "trust": {"seeds": 0},
 }
 
 

@@ -135,6 +135,41 @@ def test_each_method_is_probed_on_test_scans_of_both_classes(small):
     assert "Do maps depend on what the network has learnt?" in small.result("report.html").read_text()
 
 
+def test_maps_of_further_trainings_are_compared_with_those_of_the_study(small):
+    """Three trainings of the fold on the scans that are probed; with two patients there are no intervals."""
+    folder = "splits/holdout/trust/stability/fold-0"
+    models = [small.result("splits/holdout/fold-0/model.pt"), *sorted(small.result(folder).glob("again-*/model.pt"))]
+    assert len({model.read_bytes() for model in models}) == 3
+    of_maps, of_regions = small.rows(f"{folder}/maps.tsv"), small.rows(f"{folder}/regions.tsv")
+    probed = {row["scan_id"] for row in small.rows("splits/holdout/trust/probes/fold-0/faithfulness.tsv")}
+    assert {row["scan_id"] for row in of_maps} == probed and {row["method"] for row in of_maps} == set(METHODS)
+    assert {(row["first"], row["second"]) for row in of_maps} == {("0", "1"), ("0", "2"), ("1", "2")}
+    assert len(of_regions) == len(METHODS) * 4 * 3 * 116
+    # The map of the study itself has the same relevance in the study's own table.
+    own = {
+        (row["scan_id"], row["region"]): row["enrichment"]
+        for row in small.rows("splits/holdout/heatmaps/lrp/relevance.tsv")
+        if row["target"] == "AD"
+    }
+    for row in of_regions:
+        if (row["method"], row["training"]) == ("lrp", "0"):
+            assert float(row["enrichment"] or "nan") == pytest.approx(
+                float(own[row["scan_id"], row["region"]] or "nan"), rel=1e-5, abs=1e-7, nan_ok=True
+            )
+    sentences = [row["sentence"] for row in small.rows("splits/holdout/tables/trust.tsv")]
+    assert sum("maps of the same scan by two trainings" in line for line in sentences) == len(METHODS)
+    summary = small.rows("splits/holdout/tables/stability.tsv")
+    assert {(row["comparison"], row["n_trainings"]) for row in summary} == {
+        (name, "3") for name in ("trainings", "halves", "methods")
+    }
+    assert len(small.rows("splits/holdout/tables/stability_regions.tsv")) == len(METHODS) * 116
+    report = small.result("report.html").read_text()
+    assert "Does another training give the same map?" in report and "trained 3 times in all" in report
+    assert not (small.folder / "results/small/checkpoints").is_dir() or not list(
+        (small.folder / "results/small/checkpoints").rglob("*.pt")
+    )
+
+
 def test_the_modules_that_a_job_loads_are_those_that_its_digest_names(small):
     assert {job["rule"] for job in small.loaded} >= {"register_scan", "train_fold", "compute_heatmaps", "write_report"}
     for job in small.loaded:
@@ -159,7 +194,7 @@ def test_another_covariate_registers_and_trains_nothing(small):
 
 def test_the_seed_splits_and_trains_again_and_registers_nothing(small):
     jobs = small.would_run(SMALL | {"seed": 8})
-    assert {"split_folds", "train_fold"} <= set(jobs)
+    assert {"split_folds", "train_fold", "train_again", "compare_trainings"} <= set(jobs)
     assert not {"simulate_cohort", "parse_tables", "register_scan", "prepare_atlas"} & set(jobs)
 
 
@@ -180,7 +215,7 @@ def test_a_changed_heatmap_module_runs_that_method_and_what_follows(small):
         assert jobs["compute_heatmaps"] == jobs["merge_heatmaps"] == 1
         # The draws of shuffled diagnoses hold all methods, and each method's regions are compared with them.
         assert jobs["aggregate_regions"] == len(METHODS)
-        assert not {"train_fold", "register_scan", "split_folds"} & set(jobs)
+        assert not {"train_fold", "train_again", "register_scan", "split_folds"} & set(jobs)
         module.write_text("# only a comment\n" + source)
         assert small.would_run() == {}
     finally:

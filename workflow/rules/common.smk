@@ -104,6 +104,7 @@ wildcard_constraints:
     split=one_of(study.splits),
     fold=r"\d+",
     part=r"\d+-of-\d+",
+    repeat=r"\d+",
     method=one_of(study.methods),
 
 

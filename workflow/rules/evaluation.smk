@@ -7,6 +7,7 @@ OUT  splits/<split>/evaluation/metrics.tsv, roc.tsv    accuracy and AUC (within 
      splits/<split>/trust/clinical.tsv                 calibration, operating points, net benefit, strata
      splits/<split>/trust/shortcuts.tsv                what else the score follows
      splits/<split>/trust/probes/fold-<k>/*.tsv        what blanking and reset weights do to single maps; shortcuts
+     splits/<split>/trust/stability/fold-<k>/*.tsv     how far maps by several trainings agree
      splits/<split>/evaluation/agreement.tsv           distances and rank correlations of mean maps
      splits/<split>/shuffled/fold-<k>/<n>-of-<N>.tsv   relevance of networks trained on shuffled diagnoses, part of the draws
      splits/<split>/evaluation/truth.tsv               each method against the planted disease (simulated cohorts only)
@@ -102,6 +103,36 @@ if study.probed:
             code=code_digest(SCRIPTS / "probe_heatmaps.py", [study.network_module, *study.method_modules()]),
         script:
             "../../scripts/probe_heatmaps.py"
+
+
+if study.repeated:
+
+    rule compare_trainings:
+        """Explain test scans of fold {wildcards.fold} of {wildcards.split} by several trainings, and compare the maps."""
+        input:
+            selected="<results>/cohort/selected.tsv",
+            models=study.trainings,
+            predictions="<results>/splits/{split}/fold-{fold}/predictions.tsv",
+            mask=rules.prepare_template.output.mask,
+            network_mask=rules.prepare_mask.output.mask,
+            labels="<results>/atlas/labels.nii.gz",
+            regions="<results>/atlas/regions.tsv",
+        output:
+            maps="<results>/splits/{split}/trust/stability/fold-{fold}/maps.tsv",
+            regions="<results>/splits/{split}/trust/stability/fold-{fold}/regions.tsv",
+        wildcard_constraints:
+            split=one_of(study.repeated),
+        threads: config["training"]["threads"]
+        resources:
+            mem_mb=ask.comparison_mb,
+            runtime=ask.comparison_minutes,
+            device=config["training"]["device"],
+            gpu=study.gpus,
+        params:
+            settings=facts("probing", "channels", "seed"),
+            code=code_digest(SCRIPTS / "compare_trainings.py", [study.network_module, *study.method_modules()]),
+        script:
+            "../../scripts/compare_trainings.py"
 
 
 if study.draws:

@@ -205,31 +205,35 @@ rule publish_tables:
         class_regions=study.class_regions,
         faithfulness=study.probes("faithfulness"),
         randomised=study.probes("randomised"),
+        trainings_maps=study.stability("maps"),
+        trainings_regions=study.stability("regions"),
     output:
         **tables("splits/{split}/tables", shown.split_tables),
     group:
         "results_{split}"
     params:
-        settings=facts("titles", "permutations", "of", "explained_methods", "classes", "seed"),
+        settings=facts("titles", "permutations", "of", "explained_methods", "classes", "seed", "not_compared"),
     script:
         "../../scripts/publish_tables.py"
 
 
-if study.probed:
+if study.probed or study.repeated:
 
     rule draw_probes:
-        """Draw whether blanking what a map marks changes the score, and whether maps depend on the weights."""
+        """Draw whether maps follow the score and the weights, and whether they come out again with other weights."""
         input:
             faithfulness=study.probes("faithfulness"),
             randomised=study.probes("randomised"),
+            trainings_maps=study.stability("maps"),
+            trainings_regions=study.stability("regions"),
         output:
-            **figures("splits/{split}/figures", shown.probes, "trust"),
+            **figures("splits/{split}/figures", shown.single_maps["figures"], "trust"),
         wildcard_constraints:
-            split=one_of(study.probed),
+            split=one_of(study.own_explained),
         group:
             "results_{split}"
         params:
-            settings=facts("heatmaps", "permutations", "seed", "dpi", "simulated"),
+            settings=facts("permutations", "classes", "seed", "atlas", "dpi", "simulated"),
         script:
             "../../scripts/draw_regions.py"
 
@@ -237,12 +241,14 @@ if study.probed:
         input:
             faithfulness=study.probes("faithfulness"),
             randomised=study.probes("randomised"),
+            trainings_maps=study.stability("maps"),
+            trainings_regions=study.stability("regions"),
         output:
-            **tables("splits/{split}/tables", shown.probes),
+            **tables("splits/{split}/tables", shown.single_maps["tables"]),
         wildcard_constraints:
-            split=one_of(study.probed),
+            split=one_of(study.own_explained),
         params:
-            settings=facts("permutations", "seed"),
+            settings=facts("permutations", "classes", "seed", "atlas", "top"),
 
 
 use rule publish_tables as publish_excluded with:

@@ -7,6 +7,7 @@ OUT  template/network_mask.nii.gz              the voxels that the network sees;
      splits/<split>/fold-<k>/model.pt          weights, with normalisation, settings and versions inside
      splits/<split>/fold-<k>/history.tsv       loss and accuracy by epoch
      splits/<split>/fold-<k>/predictions.tsv   out-of-sample predictions
+     splits/<split>/trust/stability/fold-<k>/again-<n>/model.pt   the same fold with other initial weights
      splits/<split>/baseline/predictions.tsv   those of the baseline, on the same folds
      splits/<split>/baseline/maps/*.nii.gz     weights and pattern of the baseline, means over folds
      splits/<split>/baseline/relevance.tsv     their enrichment by region, also for permuted diagnoses
@@ -133,6 +134,15 @@ else:
             code=code_digest(SCRIPTS / "train_fold.py", [study.network_module]),
         script:
             "../../scripts/train_fold.py"
+
+
+if study.repeated:
+
+    use rule train_fold as train_again with:
+        output:
+            model="<results>/splits/{split}/trust/stability/fold-{fold}/again-{repeat}/model.pt",
+        wildcard_constraints:
+            split=one_of(study.repeated),
 
 
 rule train_baseline:

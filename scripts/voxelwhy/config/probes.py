@@ -1,29 +1,60 @@
-"""Whether a study probes the maps of single scans (section `trust`)."""
+"""Whether a study probes the maps of single scans, and compares those of several trainings (section `trust`)."""
 
 from __future__ import annotations
 
 from voxelwhy.errors import ConfigError
 
-#: With `trust.probes: auto`, maps are probed in studies coarser than this, mm: on finer grids it takes hours.
+#: With `auto`, maps are probed and trainings compared in studies coarser than this, mm: on finer grids it takes hours.
 PROBED_ABOVE_MM = 2.0
+#: Trainings of each fold that are compared with `trust.seeds: auto`, that of the study among them.
+COMPARED = 5
 
 
 def check_probes(settings):
-    """Raise ConfigError if the config asks for probes of maps that the study cannot probe."""
-    if settings["trust"]["probes"] == "true" and (reason := _obstacle(settings)):
-        raise ConfigError(
-            "trust.probes: the maps of this study cannot be probed",
-            found=reason,
-            allowed="networks that the study trains, and heatmaps.target: positive",
-            hint="omit trust.probes, or set it to false",
-        )
+    """Raise ConfigError if the config asks for probes or comparisons that are not possible in the study."""
+    trust, reason = settings["trust"], _obstacle(settings)
+    asked = {"probes": trust["probes"] == "true", "seeds": trust["seeds"] not in ("auto", 0)}
+    words = {"probes": "the maps of this study cannot be probed", "seeds": "trainings of this study cannot be compared"}
+    for key in ("probes", "seeds"):
+        if asked[key] and reason:
+            raise ConfigError(
+                f"trust.{key}: {words[key]}",
+                found=reason,
+                allowed="networks that the study trains, and heatmaps.target: positive",
+                hint=f"omit trust.{key}, or set it to {'false' if key == 'probes' else 0}",
+            )
 
 
 def probes_maps(settings):
     """Whether the maps of a study are probed."""
     wanted = settings["trust"]["probes"]
-    coarse = settings["registration"]["resolution_mm"] > PROBED_ABOVE_MM
-    return wanted == "true" or (wanted == "auto" and coarse and not _obstacle(settings))
+    return wanted == "true" or (wanted == "auto" and _is_coarse(settings) and not _obstacle(settings))
+
+
+def trainings_compared(settings):
+    """The number of trainings of each fold whose maps are compared, that of the study among them; 0 for none."""
+    asked = settings["trust"]["seeds"]
+    if asked != "auto":
+        return asked
+    return COMPARED if _is_coarse(settings) and not _obstacle(settings) else 0
+
+
+def why_not_compared(settings):
+    """Why trainings are not compared, as a sentence; "" if they are."""
+    if trainings_compared(settings):
+        return ""
+    if settings["trust"]["seeds"] == 0:
+        return "the settings ask for no further trainings (trust.seeds: 0)"
+    if reason := _obstacle(settings):
+        return f"it needs networks that the study trains and heatmaps.target: positive, and this study has {reason}"
+    return (
+        f"on grids of {PROBED_ABOVE_MM:g} mm or finer, training each fold again takes hours (trust.seeds: 2 asks for "
+        "one further training of each fold)"
+    )
+
+
+def _is_coarse(settings):
+    return settings["registration"]["resolution_mm"] > PROBED_ABOVE_MM
 
 
 def _obstacle(settings):

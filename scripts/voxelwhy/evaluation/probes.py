@@ -17,7 +17,6 @@ from voxelwhy.io.images import Grid
 from voxelwhy.io.trust_tables import FAITHFULNESS, RANDOMISED, SHORTCUT_PROBES
 from voxelwhy.networks.ensemble import members_of
 from voxelwhy.networks.weights import load_model
-from voxelwhy.registry import METHODS, load
 from voxelwhy.training.volumes import counted_voxels
 
 log = logging.getLogger(__name__)
@@ -92,9 +91,8 @@ class _Probe:
         self.regions = [inside == number for number in self.table["region_id"]]
 
     def explainer(self, method, options, model):
-        function = getattr(load(METHODS, method, "heatmap method"), method)
         asked = {"options": options or {}, "output": self.settings["output"]}
-        return Explainer(function, model, self.card, self.network_mask, self.labels, asked)
+        return Explainer.by(method, model, self.card, self.network_mask, self.labels, asked)
 
     def maps_of(self, model, volumes):
         """The map of each scan by each method, {(method, scan_id): array (x, y, z)}."""

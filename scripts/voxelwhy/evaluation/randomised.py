@@ -119,10 +119,17 @@ def _window(shape):
 
 
 def _spearman(one, other):
-    first, second = (stats.rankdata(np.round(own / (np.abs(own).max() or 1.0), 9)) for own in (one, other))
-    first, second = first - first.mean(), second - second.mean()
-    length = np.linalg.norm(first) * np.linalg.norm(second)
-    return float(first @ second / length) if length > 0 else 0.0
+    return float(unit_ranks(one) @ unit_ranks(other))
+
+
+def unit_ranks(values):
+    """Return the ranks of a map, centred and of length 1, so that a product of two is Spearman's correlation.
+
+    Values that differ in their last bits are ties. A constant map gives zeros, and so a correlation of 0.
+    """
+    ranks = stats.rankdata(np.round(values / (np.abs(values).max() or 1.0), 9))
+    ranks -= ranks.mean()
+    return ranks / (np.linalg.norm(ranks) or 1.0)
 
 
 def join_randomised(paths):

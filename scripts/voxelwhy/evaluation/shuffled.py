@@ -13,7 +13,6 @@ from voxelwhy.heatmaps.explain_scans import Explainer, choose_subjects
 from voxelwhy.heatmaps.region_sums import relevance_by_region
 from voxelwhy.networks.devices import pick_device
 from voxelwhy.networks.ensemble import two_logits
-from voxelwhy.registry import METHODS, load
 from voxelwhy.splits.permute import permute_diagnoses
 from voxelwhy.training.fold import train_draws
 from voxelwhy.training.volumes import counted_voxels
@@ -86,9 +85,8 @@ def explain_shuffled(
 
 
 def _explainer(method, options, model, card, network_mask, labels, heatmaps):
-    function = getattr(load(METHODS, method, "heatmap method"), method)
     settings = {"options": options or {}, "output": heatmaps["output"]}
-    return Explainer(function, model, card, network_mask, labels, settings)
+    return Explainer.by(method, model, card, network_mask, labels, settings)
 
 
 def _positive_scans(folds, fold, heatmaps, classes, seed):

@@ -19,6 +19,7 @@ from voxelwhy.io.tables import RELEVANCE, write_table
 from voxelwhy.networks.ensemble import members_of
 from voxelwhy.networks.layers import in_channels_last
 from voxelwhy.networks.weights import load_model
+from voxelwhy.registry import METHODS, load
 from voxelwhy.training.volumes import Normaliser, Volumes, counted_voxels
 
 log = logging.getLogger(__name__)
@@ -204,6 +205,12 @@ class Explainer:
         )
         self.options |= {"apply_softmax": settings["output"] == "probability"}
         self.options |= {"device": next(model.parameters()).device}
+
+    @classmethod
+    def by(cls, method, model, card, network_mask, labels, settings):
+        """Make an Explainer from the name of a method."""
+        function = getattr(load(METHODS, method, "heatmap method"), method)
+        return cls(function, model, card, network_mask, labels, settings)
 
     def read(self, path):
         """Return a scan as the model sees it, (channels, x, y, z) float32."""

@@ -169,6 +169,70 @@ RANDOMISED_SUMMARY = schema(
     },
     unique=["method", "depth", "measure"],
 )
+#: Agreement of maps of one scan by several trainings of its fold: Spearman's correlation between the mean of `averaged`
+#: trainings and that of as many others. `first` and `second` are their numbers, joined by "+"; 0 is the study's own.
+TRAININGS_MAPS = schema(
+    {
+        "fold": whole(),
+        "scan_id": text(),
+        "subject_id": text(),
+        "label": text(),
+        "method": text(),
+        "averaged": whole(),
+        "first": text(),
+        "second": text(),
+        "spearman": real(),
+    },
+    unique=["fold", "scan_id", "method", "averaged", "first", "second"],
+)
+#: Enrichment of each region in the map of a scan by each training; empty if the map has no positive relevance.
+TRAININGS_REGIONS = schema(
+    {
+        "fold": whole(),
+        "scan_id": text(),
+        "subject_id": text(),
+        "label": text(),
+        "method": text(),
+        "training": whole(),
+        "region_id": whole(),
+        "region": text(),
+        "enrichment": real(nullable=True),
+    },
+    unique=["fold", "scan_id", "method", "training", "region_id"],
+)
+#: How far maps and tables of regions come out again, one row for each method and comparison (`evaluation.stability`).
+STABILITY = schema(
+    {
+        "method": text(),
+        "of": text(checks=pa.Check.isin(["maps", "regions"])),
+        "comparison": text(),
+        "measure": text(checks=pa.Check.isin(["spearman", "first_ten"])),
+        "value": real(nullable=True),
+        "low": real(nullable=True),
+        "high": real(nullable=True),
+        "n_subjects": whole(),
+        "n_trainings": whole(),
+    },
+    unique=["method", "of", "comparison", "measure"],
+)
+#: ICC(2,1) of the enrichment of each region between trainings, and its rank among the regions: mean, smallest and
+#: largest over the trainings.
+STABILITY_REGIONS = schema(
+    {
+        "method": text(),
+        "region_id": whole(),
+        "region": text(),
+        "icc": real(nullable=True),
+        "low": real(nullable=True),
+        "high": real(nullable=True),
+        "rank": real(nullable=True),
+        "rank_low": real(nullable=True),
+        "rank_high": real(nullable=True),
+        "n_subjects": whole(),
+        "n_trainings": whole(),
+    },
+    unique=["method", "region_id"],
+)
 #: How far to trust a study, in one row for each answer: a number with interval or p, its n, and a plain sentence.
 TRUST = schema(
     {

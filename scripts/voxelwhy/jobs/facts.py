@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from voxelwhy.config.probes import why_not_compared
 from voxelwhy.config.splits import ALL_SCANS
 from voxelwhy.io.text import BASELINE_TITLES, of_cohort
 from voxelwhy.jobs.study import UNRECORDED, joined_marks
@@ -144,8 +145,12 @@ class Facts:
         kept = {key: heatmaps[key] for key in ("methods", "target", "output", "scans")}
         return kept | {"most_subjects": heatmaps.get("most_subjects")}
 
+    def not_compared(self, split):
+        """Why the trainings of a split are not compared; "" where they are, and where there is nothing to train."""
+        return why_not_compared(self.study.config) if split in self.study.own_explained else ""
+
     def probing(self, split):
-        """Settings of the probes of single maps."""
+        """Settings of the probes of single maps, and of the comparison of trainings."""
         heatmaps, own = self.study.heatmaps, "options" in self.study.network
         kept = {key: heatmaps[key] for key in ("methods", "output")}
         network = self.study.network["network"] if own else None

@@ -23,6 +23,7 @@ class Outputs:
     ----------
     figures : {subject: names}, of a split; one rule draws the figures of one subject
     split_tables, relevance_tables, baseline_tables : lists of names, of a split
+    single_maps : {"figures": names, "tables": names} of what rests on single maps, of a split with heatmaps
     """
 
     def __init__(self, study):
@@ -42,7 +43,12 @@ class Outputs:
         self.split_tables = ["table1", "trust", *["metrics", "clinical", "shortcuts"] * study.accuracy]
         self.relevance_tables = ["agreement", *self.figures["regions"], *["truth", "truth_regions"] * study.simulated]
         self.baseline_tables = ["baseline_regions"] * study.accuracy
-        self.probes = ["faithfulness", "randomised"]
+        probes = ["faithfulness", "randomised"] * bool(study.probed)
+        # What rests on single maps: figures and tables, of splits that have any.
+        self.single_maps = {
+            "figures": probes + ["stability"] * bool(study.repeated),
+            "tables": probes + ["stability", "stability_regions"] * bool(study.repeated),
+        }
         self.imported_figures = [f"heatmaps_{group}" for group in study.imported_groups]
         self.imported_tables = [f"regions_{group}" for group in study.imported_groups]
 
@@ -58,8 +64,9 @@ class Outputs:
         tables = self.split_tables + (self.relevance_tables + self.baseline_tables) * explained
         if split in study.external:
             return self.external_only(figures), self.external_only(tables)
-        more = self.probes * (split in study.probed) + ["external"] * (split in study.tested_elsewhere)
-        return figures + more, tables + more
+        own = self.single_maps if explained else {"figures": [], "tables": []}
+        more = ["external"] * (split in study.tested_elsewhere)
+        return figures + own["figures"] + more, tables + own["tables"] + more
 
     def report_items(self):
         """Paths of the title and caption of everything that the report shows, in its order within each section."""

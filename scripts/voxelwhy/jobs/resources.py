@@ -198,6 +198,16 @@ class Requests:
         passes = 400 * costs.step_seconds(network, self.megavoxels)
         return math.ceil(60 + 2 * n_scans * (maps + passes) / 60) * attempt
 
+    def comparison_mb(self, wildcards, attempt):
+        """A job that explains a scan by each training, and holds the maps of all and of means over some of them."""
+        maps = 2 * self.study.n_trainings * costs.MAP_MB * self.megavoxels
+        return self.heatmap_mb(wildcards, attempt) + math.ceil(maps * attempt)
+
+    def comparison_minutes(self, wildcards, attempt):
+        """Twice the expected time of the maps by all trainings, and an hour."""
+        n_maps = 2 * self.config["trust"]["subjects"] * self.study.n_trainings
+        return math.ceil(60 + 2 * n_maps * sum(map(self.heatmap_seconds, self.study.methods)) / 60) * attempt
+
     # --- Heatmaps ---
 
     def heatmap_seconds(self, method):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from voxelwhy.config.atlas_names import FETCHED
 from voxelwhy.config.model import MASKS
-from voxelwhy.config.probes import probes_maps
+from voxelwhy.config.probes import probes_maps, trainings_compared
 from voxelwhy.config.splits import reported_splits
 from voxelwhy.io.channels import maps_needed
 from voxelwhy.io.tables import BASELINE_MAPS
@@ -153,6 +153,9 @@ class Study:
         self.own_files = own_files(config)
         self.atlas_is_fetched = config["atlas"]["name"] in FETCHED
         self.probed = self.own_explained if probes_maps(config) else []
+        # Trainings of each fold whose maps are compared, and the splits in which they are.
+        self.n_trainings = trainings_compared(config)
+        self.repeated = self.own_explained if self.n_trainings else []
         # Draws of networks trained on shuffled diagnoses. Existing weights cannot be trained on other labels.
         self.draws = range(1, 0 if self.model else config["evaluation"]["shuffled"] + 1)
 
@@ -262,6 +265,22 @@ class Study:
             split = wildcards.split
             folds = self.folds_of(split) if split in self.probed else []
             return [self.path(f"splits/{split}/trust/probes/fold-{fold}/{name}.tsv") for fold in folds]
+
+        return paths
+
+    def trainings(self, wildcards):
+        """The models of all trainings of a fold, that of the study first."""
+        folder = self.path(f"splits/{wildcards.split}")
+        again = f"{folder}/trust/stability/fold-{wildcards.fold}/again-{{}}/model.pt"
+        return [f"{folder}/fold-{wildcards.fold}/model.pt", *map(again.format, range(1, self.n_trainings))]
+
+    def stability(self, name):
+        """The comparisons of trainings of the folds of a split, as a function of wildcards; none without any."""
+
+        def paths(wildcards):
+            split = wildcards.split
+            folds = self.folds_of(split) if split in self.repeated else []
+            return [self.path(f"splits/{split}/trust/stability/fold-{fold}/{name}.tsv") for fold in folds]
 
         return paths
 

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+from voxelwhy.config.probes import trainings_compared
 from voxelwhy.report.atlas_works import WORKS, works_of
-from voxelwhy.report.works import CITATIONS, OF_COVARIATES, OF_FOLDS, OF_REGIONS, OF_SCORES, STATISTICS
+from voxelwhy.report.works import (
+    CITATIONS,
+    OF_COVARIATES,
+    OF_FOLDS,
+    OF_REGIONS,
+    OF_SCORES,
+    OF_STABILITY,
+    STATISTICS,
+)
 
 OF_METHOD = {
     "sensitivity_analysis": "simonyan2014",
@@ -45,7 +54,7 @@ def has_several_folds(settings):
 
 
 #: All works by their keys.
-WORKS_BY_KEY = CITATIONS | WORKS | STATISTICS | OF_FOLDS | OF_SCORES | OF_COVARIATES | OF_REGIONS
+WORKS_BY_KEY = CITATIONS | WORKS | STATISTICS | OF_FOLDS | OF_SCORES | OF_COVARIATES | OF_REGIONS | OF_STABILITY
 
 
 def choose_citations(settings, *, simulated):
@@ -79,6 +88,8 @@ def choose_citations(settings, *, simulated):
         keys |= set(OF_COVARIATES)
     if compares_regions(settings):
         keys |= {*OF_REGIONS, "westfall1993", "winkler2014"}
+    if "trust" in settings and trainings_compared(settings):
+        keys |= set(OF_STABILITY)
     return sorted(WORKS_BY_KEY[key] for key in keys)
 
 

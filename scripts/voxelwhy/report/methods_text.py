@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from voxelwhy.cohort.simulation.confounds import describe_confounds
-from voxelwhy.config.probes import probes_maps
+from voxelwhy.config.probes import probes_maps, trainings_compared
 from voxelwhy.io.channels import MODALITIES, in_words
 from voxelwhy.io.images import Grid
 from voxelwhy.io.tables import LEAST_DRAWS
@@ -303,6 +303,16 @@ def _trust(settings):
             f"Relevance by region was compared between the classes with {listing(known)} as covariates where they "
             "were known, by permutation of residuals within folds (Freedman & Lane 1983), corrected over regions "
             "by the maximum (Westfall & Young 1993)."
+        )
+    if n := trainings_compared(settings) if "trust" in settings else 0:
+        over = "over subjects and trainings" if n > 2 else "over subjects, given these trainings"
+        sentences.append(
+            f"Each fold was trained {n} times in all, from different initial weights and orders of scans. Maps of "
+            f"{count(settings['trust']['subjects'], 'test subject')} of each class and fold were compared between "
+            "these trainings: Spearman's correlation of the maps of the same scan and of the tables of regions, the "
+            "overlap of the first ten regions, and ICC(2,1) of the enrichment of each region (Shrout & Fleiss 1979). "
+            f"The 95 % intervals are {over}, by the jackknife (Efron & Stein 1981) and, for the overlap, by random "
+            "weights (Owen & Eckles 2012)."
         )
     return " ".join(sentences)
 

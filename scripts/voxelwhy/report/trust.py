@@ -8,6 +8,7 @@ import pandas as pd
 from voxelwhy.io.text import interval, listing, method_title, number, p_value
 from voxelwhy.io.trust_tables import MEASURES, TRUST
 from voxelwhy.report.shortcuts import SHORTCUT_PART, answer_shortcut, shortcut_answers
+from voxelwhy.report.stability import not_compared_row, stability_row
 from voxelwhy.report.tables import publish_table, short_p
 
 SIGNIFICANT = 0.05
@@ -140,7 +141,8 @@ def publish_trust(trust, out):
     return publish_table(trust, shown, out, title="How far to trust this study", caption=caption, category="trust")
 
 
-def summarise_trust(clinical, shortcuts, class_regions, *, classes, faithfulness=None, randomised=None):
+def summarise_trust(clinical, shortcuts, class_regions, *, classes, faithfulness=None, randomised=None, stability=None,
+                    not_compared=""):  # fmt: skip
     """Put the answers together: one row and one sentence for each.
 
     Parameters
@@ -150,6 +152,8 @@ def summarise_trust(clinical, shortcuts, class_regions, *, classes, faithfulness
     classes : {"positive": name, "negative": name}
     faithfulness, randomised : DataFrames by trust_tables.FAITHFULNESS_SUMMARY and RANDOMISED_SUMMARY, where maps were
         probed
+    stability : (DataFrame by STABILITY, DataFrame by STABILITY_REGIONS), where trainings were compared
+    not_compared : str, why they were not, if that needs saying
 
     Returns
     -------
@@ -165,6 +169,11 @@ def summarise_trust(clinical, shortcuts, class_regions, *, classes, faithfulness
         rows += [_of_weights(*part) for part in randomised.groupby("method", sort=False)]
     if faithfulness is not None:
         rows += [_of_blanking(row) for row in faithfulness[faithfulness["fill"] == "mean"].to_dict("records")]
+    if stability is not None:
+        regions = dict(iter(stability[1].groupby("method")))
+        rows += [stability_row(own, regions[method]) for method, own in stability[0].groupby("method", sort=False)]
+    elif not_compared:
+        rows.append(not_compared_row(not_compared))
     rows += [_of_regions(method, table, classes) for method, table in class_regions.items()]
     return pd.DataFrame(rows, columns=list(TRUST.columns))
 

@@ -259,3 +259,20 @@ OF_REGIONS = {
         _DOI + "10.1080/07350015.1983.10509354",
     ),
 }
+#: Works behind the comparison of several trainings.
+OF_STABILITY = {
+    "shrout1979": (
+        "Shrout PE, Fleiss JL (1979). Intraclass correlations: uses in assessing rater reliability. Psychological "
+        "Bulletin 86:420-428.",
+        _DOI + "10.1037/0033-2909.86.2.420",
+    ),
+    "efron1981": (
+        "Efron B, Stein C (1981). The jackknife estimate of variance. The Annals of Statistics 9:586-596.",
+        _DOI + "10.1214/aos/1176345462",
+    ),
+    "owen2012": (
+        "Owen AB, Eckles D (2012). Bootstrapping data arrays of arbitrary order. The Annals of Applied Statistics "
+        "6:895-927.",
+        _DOI + "10.1214/12-AOAS547",
+    ),
+}

@@ -51,12 +51,14 @@ def load_fold(folds, t1_paths, mask, settings, *, fold, classes):
     return FoldData(volumes, targets, sides, normaliser, rows["scan_id"].tolist()), rows
 
 
-def train_fold(folds, t1_paths, mask, settings, *, fold, classes, seed, code, checkpoints, device="auto"):
+def train_fold(folds, t1_paths, mask, settings, *, fold, classes, seed, code, checkpoints, repeat=0, device="auto"):
     """Train one fold, as often as `settings["seeds"]` says, and predict its test scans.
 
     Parameters
     ----------
     folds, t1_paths, mask, settings, fold, classes : as in `load_fold`
+    repeat : int
+        0 for the training of the study; others have other initial weights and orders of scans.
     checkpoints : path
         A folder used by this fold only; the caller removes it once the model is stored.
 
@@ -72,7 +74,7 @@ def train_fold(folds, t1_paths, mask, settings, *, fold, classes, seed, code, ch
     data, rows = load_fold(folds, t1_paths, mask, settings, fold=fold, classes=classes)
     key = _key(data, rows, mask, settings, code, seed, classes)
     members, histories, trainings = [], [], []
-    for member in range(settings["seeds"]):
+    for member in range(repeat * settings["seeds"], (repeat + 1) * settings["seeds"]):
         how = {"seed": seed, "fold": fold, "member": member, "device": device}
         own, history = train_network(data, settings, checkpoint=_checkpoint(checkpoints, key, member), **how)
         temperature = calibrate(own, data, data.targets, settings)
@@ -95,6 +97,7 @@ def train_fold(folds, t1_paths, mask, settings, *, fold, classes, seed, code, ch
         "fold": fold,
         "seed": seed,
         "seeds": settings["seeds"],
+        "repeat": repeat,
         "trainings": trainings,
         "device": str(pick_device(device)),
         "n_train": len(data.sides["train"]),

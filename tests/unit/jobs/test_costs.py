@@ -174,6 +174,7 @@ def test_every_rule_asks_for_memory_and_time_by_what_was_measured(tmp_path):
         "model": {"weights": "weights.pt", "normalisation": "theirs", "trained_on": "theirs"},
         "splits": [{"name": "theirs", "kind": "holdout", "test_subjects": 4}],
         "training": {"network": "small"},
+        "trust": {"seeds": 0},  # they cannot be trained again
     }
     rules = {}
     for config in (DEMO, with_others(tmp_path, **weights), COMPARISON):

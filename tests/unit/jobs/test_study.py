@@ -342,6 +342,31 @@ def test_requests_grow_with_scans_grid_and_attempt(there):
     assert several.heatmap_seconds("grad_cam") == 4 * coarse.heatmap_seconds("grad_cam")
 
 
+def test_further_trainings_of_a_fold_are_jobs_that_ask_for_time_and_memory():
+    fold = job(split="kfold", fold="1")
+    here = study(trust={"seeds": 3, "subjects": 4})
+    folder = "results/here/splits/kfold"
+    again = [f"{folder}/trust/stability/fold-1/again-{n}/model.pt" for n in (1, 2)]
+    assert here.trainings(fold) == [f"{folder}/fold-1/model.pt", *again]
+    assert here.stability("maps")(fold) == [f"{folder}/trust/stability/fold-{k}/maps.tsv" for k in range(3)]
+    assert here.repeated == ["kfold"] and here.stability("maps")(job(split="paper")) == []
+    items = Outputs(here).report_items()
+    for item in ("figures/stability", "tables/stability", "tables/stability_regions"):
+        assert f"{folder}/{item}.json" in items and f"results/here/splits/paper/{item}.json" not in items
+    assert Facts(here).fact("not_compared", "kfold") == ""
+    ask, more = Requests(here), Requests(study(trust={"seeds": 20, "subjects": 400}))
+    assert ask.heatmap_mb(fold, 1) < ask.comparison_mb(fold, 1) < more.comparison_mb(fold, 1)
+    assert 60 < ask.comparison_minutes(fold, 1) < more.comparison_minutes(fold, 1)
+
+
+def test_without_further_trainings_the_reason_is_given_for_the_studys_own_maps():
+    fine = study(registration={"resolution_mm": 1}, evaluate_on=["there"])
+    assert fine.repeated == [] and fine.stability("maps")(job(split="kfold")) == []
+    assert "takes hours" in Facts(fine).fact("not_compared", "kfold")
+    assert Facts(fine).fact("not_compared", "paper") == Facts(fine).fact("not_compared", "kfold_on_there") == ""
+    assert not any("stability" in item or "faithfulness" in item for item in Outputs(fine).report_items())
+
+
 def test_heatmaps_are_cut_by_scans_that_are_tested(there):
     there("here", {f"s{n}": f"{n}.nii" for n in range(1200)})
     there("there", {f"s{n}": f"{n}.nii" for n in range(600)}, "selected")

@@ -190,6 +190,15 @@ def test_the_baseline_is_described_and_cited_where_there_is_one(evaluation, mode
         assert (f"{name} " in works) == (name in parts or any(name in part for part in parts))
 
 
+def test_methods_text_and_citations_name_the_trainings_that_were_compared():
+    for seeds, words in ((3, "over subjects and trainings"), (2, "over subjects, given these trainings"), (0, "")):
+        settings = CONFIG | {"trust": {"probes": "false", "seeds": seeds, "subjects": 8}}
+        text = " ".join(methods_text(settings, **PEOPLE))
+        works = " ".join(work for work, _ in choose_citations(settings, simulated=False))
+        assert ("Shrout" in works) == ("Efron" in works) == ("ICC(2,1)" in text) == (f"{seeds} times in all" in text)
+        assert words in text and ("Shrout" in works) == (seeds > 0)
+
+
 def test_methods_text_of_classes_by_the_volume_of_a_structure():
     """Nobody is ill, and nothing was planted."""
     evaluation = CONFIG["evaluation"] | {"shuffled": 19}
@@ -217,6 +226,6 @@ def test_methods_text_names_covariates_and_probes_of_shortcuts():
     plain = " ".join(methods_text(explained, **PEOPLE))
     assert "Kruskal" not in plain and "related to age and sex and to the quality" in plain
     assert "with age, sex and fold as covariates" in plain
-    probed = settings | {"trust": {"probes": "true", "subjects": 4}}
+    probed = settings | {"trust": {"probes": "true", "subjects": 4, "seeds": 0}}
     assert "everything but the silhouette" in " ".join(methods_text(probed, **PEOPLE))
     assert "everything but the silhouette" not in text

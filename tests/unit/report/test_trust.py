@@ -10,8 +10,10 @@ from voxelwhy.io.tables import write_table
 from voxelwhy.io.trust_tables import MEASURES, TRUST
 from voxelwhy.report.figures.probes import draw_faithfulness, draw_randomised
 from voxelwhy.report.figures.shortcuts import draw_shortcuts
+from voxelwhy.report.figures.stability import draw_stability
 from voxelwhy.report.figures.trust import draw_class_regions, draw_clinical
 from voxelwhy.report.shortcuts import publish_shortcuts, verdict
+from voxelwhy.report.stability import publish_stability, publish_stability_regions
 from voxelwhy.report.trust import (
     publish_class_regions,
     publish_clinical,
@@ -269,3 +271,62 @@ def test_figures_and_tables_give_their_n_and_the_cohort(tmp_path):
     without = draw_class_regions({"grad_cam": class_regions(covariates=None)}, tmp_path / "r", **named, **how)
     assert "within folds" in without
     assert "nan" not in (tmp_path / "pr.md").read_text()
+
+
+def stability(n_regions=30, n_trainings=5, low=0.4):
+    compared = [("maps", "trainings"), ("maps", "means of 2")][: 1 + (n_trainings > 3)]
+    rows = [(*pair, "spearman", 0.5, low, 0.6, 24) for pair in compared]
+    for name in ("trainings", "folds", "halves"):
+        rows += [("regions", name, measure, 0.72, low, 0.8, 12) for measure in ("spearman", "first_ten")]
+    names = ["of", "comparison", "measure", "value", "low", "high", "n_subjects"]
+    summary = pd.DataFrame(rows, columns=names).assign(method="grad_cam", n_trainings=n_trainings)
+    ids = range(1, n_regions + 1)
+    regions = pd.DataFrame(
+        {"region_id": ids, "region": [f"Region_{k}" for k in ids], "icc": 0.55, "low": low, "high": 0.6}
+    )
+    ranks = {"rank": np.arange(n_regions) + 1.5, "rank_low": 1, "rank_high": n_regions}
+    regions = regions.assign(method="grad_cam", n_subjects=24, n_trainings=n_trainings, **ranks)
+    return summary, regions
+
+
+def test_stability_has_a_sentence_a_figure_and_tables(tmp_path):
+    trust = summarise_trust(None, None, {}, classes=CLASSES, stability=stability(), not_compared="not used")
+    write_table(trust, tmp_path / "trust.tsv", TRUST)
+    assert trust["sentence"].tolist() == [
+        "Grad-CAM: maps of the same scan by two trainings correlate at ρ 0.50 (0.40 to 0.60), means over two trainings "
+        "at ρ 0.50 (0.40 to 0.60). Tables of regions share 7.2 of the first ten regions and correlate at ρ 0.72 (0.40 "
+        "to 0.80) (halves of the subjects: 0.72); the median ICC of a region is 0.55."
+    ]
+    assert (trust["value"].tolist(), trust["n_subjects"].tolist()) == ([0.5], [24])
+    matrices = {"grad_cam": np.full((5, 5), 0.5)}
+    ranks = {"grad_cam": np.tile(np.arange(1, 31), (5, 1))}
+    how = {"atlas": "AAL", "simulated": True, "dpi": 60}
+    caption = draw_stability(*stability(), matrices, ranks, tmp_path / "f", **how)
+    assert "5 trainings of each fold" in caption and "24 test subjects" in caption
+    drawn = (tmp_path / "f.svg").read_text()
+    assert drawn.count(">0.50<") == 20 and ">Region 10<" in drawn and ">Region 11<" not in drawn
+    draw_stability(*stability(), matrices, ranks, tmp_path / "again", **how)
+    assert (tmp_path / "again.png").read_bytes() == (tmp_path / "f.png").read_bytes()
+    summary, regions = stability()
+    assert "over subjects and trainings" in publish_stability(summary, tmp_path / "t", atlas="AAL")
+    text = (tmp_path / "t.md").read_text()
+    assert "maps of the same scan, means of 2 trainings" in text and "two halves of the subjects" in text
+    assert "Grad-CAM 0.55" in publish_stability_regions(regions, tmp_path / "r", atlas="AAL", top=3)
+    assert "2.5 (1 to 30)" in (tmp_path / "r.md").read_text() and "Region_4" not in (tmp_path / "r.md").read_text()
+
+
+def test_stability_of_two_trainings_few_subjects_and_few_regions(tmp_path):
+    summary, regions = stability(n_regions=4, n_trainings=2, low=np.nan)
+    trust = summarise_trust(None, None, {}, classes=CLASSES, stability=(summary, regions))
+    (sentence,) = trust["sentence"]
+    assert "by two trainings correlate at ρ 0.50. Tables of regions share 72 % of the first half of the" in sentence
+    assert sentence.endswith("All this holds for these two trainings; others may differ.")
+    assert "over subjects, given these two trainings" in publish_stability(summary, tmp_path / "t", atlas="AAL")
+
+
+def test_the_section_says_why_no_trainings_were_compared(tmp_path):
+    trust = summarise_trust(None, None, {}, classes=CLASSES, not_compared="it takes hours")
+    write_table(trust, tmp_path / "trust.tsv", TRUST)
+    assert trust["sentence"].tolist() == ["Not examined: it takes hours."]
+    publish_trust(trust, tmp_path / "shown")
+    assert "not defined" in (tmp_path / "shown.md").read_text()

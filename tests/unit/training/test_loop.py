@@ -172,6 +172,16 @@ def test_an_ensemble_is_several_trainings_of_a_fold(small_cohort, classes, tmp_p
     assert hash_weights(load_model(tmp_path / "model.pt")[0]) == card["weights_sha256"]
 
 
+def test_a_repeat_is_another_training_that_no_ensemble_of_the_study_holds(small_cohort, classes, tmp_path):
+    """With two trainings each, the second repeat has those that would be the third and the fourth."""
+    ensemble, *_ = run(small_cohort, classes, tmp_path / "four", seeds=4, epochs=1)
+    mask, paths, folds = small_cohort
+    how = {"fold": 0, "classes": classes, "seed": 3, "code": {}, "checkpoints": tmp_path / "again", "repeat": 1}
+    again, card, _, _ = train_fold(folds, paths, mask, SETTINGS | {"seeds": 2, "epochs": 1}, **how)
+    assert [hash_weights(m) for m in members_of(again)] == [hash_weights(m) for m in members_of(ensemble)[2:]]
+    assert card["repeat"] == 1 and card["seeds"] == 2
+
+
 def test_best_validation_keeps_the_best_epoch(small_cohort, classes):
     mask, paths, folds = small_cohort
     settings = SETTINGS | {"keep": "best_validation", "learning_rate": 3e-2, "epochs": 5}
