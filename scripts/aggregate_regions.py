@@ -1,13 +1,24 @@
 """Aggregate relevance by atlas region and group of scans, and compare it with that of shuffled diagnoses."""
 
 from voxelwhy.evaluation.draws import compare_regions, join_folds
-from voxelwhy.evaluation.people import join_properties, known_columns
+from voxelwhy.evaluation.people import adjusted_for, join_properties, known_columns
 from voxelwhy.heatmaps.groups import Groups
-from voxelwhy.io.tables import ATLAS, REGIONS, RELEVANCE, SELECTED, SHUFFLED, read_pieces, read_table, write_table
+from voxelwhy.io.tables import (
+    ATLAS,
+    COVARIATES,
+    REGIONS,
+    RELEVANCE,
+    SELECTED,
+    SHUFFLED,
+    read_pieces,
+    read_table,
+    write_table,
+)
 from voxelwhy.io.trust_tables import CLASS_REGIONS
 from voxelwhy.jobs.doors import door
 from voxelwhy.regions.aggregate import aggregate_regions
 from voxelwhy.regions.class_regions import compare_classes, no_subjects, subjects_by_region
+from voxelwhy.splits.covariates import mean_by
 
 with door(snakemake) as job:
     groups = Groups(*(job.settings[name] for name in ("classes", "judged", "target")))
@@ -23,14 +34,16 @@ with door(snakemake) as job:
         people, enrichment = subjects_by_region(pieces, atlas["region_id"], target=positive)
     else:  # maps of patients and of controls answer different questions
         people, enrichment = no_subjects(len(atlas))
-    properties = join_properties(selected[["scan_id", "subject_id"]], selected)
-    people = people.merge(properties.groupby("subject_id")[["age", "female"]].mean(), on="subject_id", how="left")
+    covariates = read_table(job.input.covariates[0], COVARIATES) if job.input.covariates else None
+    properties = join_properties(selected[["scan_id", "subject_id"]], selected, covariates)
+    adjusted = adjusted_for(properties)
+    people = people.merge(mean_by(properties, ["subject_id"], adjusted), on="subject_id", how="left")
     classes = compare_classes(
         people,
         enrichment,
         atlas,
         classes=groups.classes,
-        covariates=people[known_columns(people, ("age", "female"))],
+        covariates=people[known_columns(people, adjusted)],
         n_permutations=job.settings["permutations"],
         seed=job.settings["seed"],
     )

@@ -5,12 +5,14 @@ from pathlib import Path
 import pandas as pd
 
 from voxelwhy.evaluation.metrics import by_subject, confusion
+from voxelwhy.evaluation.probed_shortcuts import with_probes
 from voxelwhy.io.tables import HISTORY, METRICS, PREDICTIONS, ROC, read_table
 from voxelwhy.io.trust_tables import CLINICAL, CLINICAL_CURVES, SHORTCUTS
 from voxelwhy.jobs.doors import door
 from voxelwhy.report.figures.external import draw_external
 from voxelwhy.report.figures.performance import draw_confusion, draw_learning_curves, draw_metrics, draw_roc
-from voxelwhy.report.figures.trust import draw_clinical, draw_shortcuts
+from voxelwhy.report.figures.shortcuts import draw_shortcuts
+from voxelwhy.report.figures.trust import draw_clinical
 
 
 def draw_cohort(job, out, settings):
@@ -25,7 +27,9 @@ def draw_cohort(job, out, settings):
     draw_confusion(counts, out["confusion"], model_title=titles["cnn"], **n, **how)
     clinical, curves = read_table(job.input.clinical, CLINICAL), read_table(job.input.curves, CLINICAL_CURVES)
     draw_clinical(clinical, curves, out["clinical"], **how)
-    draw_shortcuts(read_table(job.input.shortcuts, SHORTCUTS), out["shortcuts"], **how)
+    shortcuts = read_table(job.input.shortcuts, SHORTCUTS)
+    shortcuts = with_probes(shortcuts, job.input.probed, classes=settings["classes"])
+    draw_shortcuts(shortcuts, out["shortcuts"], **how)
     if job.input.histories:
         folds = {int(Path(path).parent.name.removeprefix("fold-")): path for path in job.input.histories}
         histories = {fold: read_table(path, HISTORY) for fold, path in folds.items()}

@@ -5,9 +5,19 @@ import pandas as pd
 from voxelwhy.evaluation.clinical import assess_scores, clinical_curves
 from voxelwhy.evaluation.difference import compare_models
 from voxelwhy.evaluation.metrics import roc_band, score_predictions
-from voxelwhy.evaluation.people import join_people, join_properties
+from voxelwhy.evaluation.people import covariate_names, join_people, join_properties
 from voxelwhy.evaluation.shortcuts import audit_shortcuts
-from voxelwhy.io.tables import DIFFERENCES, FOLDS, METRICS, PREDICTIONS, ROC, SELECTED, read_table, write_table
+from voxelwhy.io.tables import (
+    COVARIATES,
+    DIFFERENCES,
+    FOLDS,
+    METRICS,
+    PREDICTIONS,
+    ROC,
+    SELECTED,
+    read_table,
+    write_table,
+)
 from voxelwhy.io.trust_tables import CLINICAL, CLINICAL_CURVES, SHORTCUTS
 from voxelwhy.jobs.doors import door
 
@@ -23,10 +33,12 @@ with door(snakemake) as job:
     bands = [roc_band(own, model=model, n_bootstrap=n_bootstrap, **how) for model, own in models.items()]
     write_table(pd.concat(bands, ignore_index=True), job.output.roc, ROC)
     selected, folds = read_table(job.input.selected, SELECTED), read_table(job.input.folds, FOLDS)
-    people = join_people(cnn, selected)
+    covariates = read_table(job.input.covariates[0], COVARIATES) if job.input.covariates else None
+    people = join_people(cnn, selected, covariates)
     asked = {"classes": how["classes"], "prevalence": job.settings["prevalence"]}
     write_table(assess_scores(people, **asked), job.output.clinical, CLINICAL)
     write_table(clinical_curves(people, **asked), job.output.curves, CLINICAL_CURVES)
     # On another cohort nothing was trained, so the properties alone have nothing to learn from.
-    sides = join_properties(folds, selected) if (folds["side"] == "train").any() else None
-    write_table(audit_shortcuts(people, sides=sides, **permuted, **how), job.output.shortcuts, SHORTCUTS)
+    sides = join_properties(folds, selected, covariates) if (folds["side"] == "train").any() else None
+    asked = {"covariates": covariate_names(covariates), "sides": sides}
+    write_table(audit_shortcuts(people, **asked, **permuted, **how), job.output.shortcuts, SHORTCUTS)

@@ -1,19 +1,20 @@
 """Write tables of the cohort, excluded scans and the performance on each cohort, as tsv, md and tex."""
 
 from voxelwhy.evaluation.faithfulness import join_faithfulness
+from voxelwhy.evaluation.probed_shortcuts import with_probes
 from voxelwhy.evaluation.randomised import join_randomised
 from voxelwhy.evaluation.stability import join_stability
 from voxelwhy.io.tables import DIFFERENCES, EXCLUDED, METRICS, SELECTED, TABLE1, read_table
 from voxelwhy.io.trust_tables import CLASS_REGIONS, CLINICAL, SHORTCUTS
 from voxelwhy.jobs.doors import door
 from voxelwhy.report.checklist import fill_checklist, publish_checklist
+from voxelwhy.report.shortcuts import publish_shortcuts
 from voxelwhy.report.stability import publish_stability, publish_stability_regions
 from voxelwhy.report.tables import publish_excluded, publish_external, publish_metrics, publish_table1
 from voxelwhy.report.trust import (
     publish_clinical,
     publish_faithfulness,
     publish_randomised,
-    publish_shortcuts,
     publish_trust,
     summarise_trust,
 )
@@ -60,6 +61,7 @@ with door(snakemake) as job:
             for paths, schema in ((job.input.clinical, CLINICAL), (job.input.shortcuts, SHORTCUTS))
         )
         if clinical is not None:
+            shortcuts = with_probes(shortcuts, job.input.probed, classes=settings["classes"])
             publish_clinical(clinical, out["clinical"], of=settings["of"])
             publish_shortcuts(shortcuts, out["shortcuts"], of=settings["of"])
         methods = zip(settings["explained_methods"], job.input.class_regions, strict=True)

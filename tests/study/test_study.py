@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 
 from helpers.digests import assert_named
-from helpers.studies import METHODS, SMALL, Study
+from helpers.studies import METHODS, Study
+from helpers.studies import SMALL as PLAIN
 
 pytestmark = pytest.mark.slow
+COVARIATES = {"site": "Series.ID"}
+SMALL = PLAIN | {"cohort": {"source": "adni_merged", "covariates": COVARIATES}}
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +126,12 @@ def test_each_method_is_probed_on_test_scans_of_both_classes(small):
     assert sum("with all weights reset" in line for line in sentences) == len(METHODS)
     assert sum("blanking what it marks" in line for line in sentences) == len(METHODS)
     assert small.result("splits/holdout/figures/faithfulness.png").exists()
+    shortcuts = small.rows(f"{folder}/shortcuts.tsv")
+    assert {row["scan_id"] for row in shortcuts if row["probe"] == "silhouette"} == tested
+    assert any(line.startswith("On silhouettes alone, the network") for line in sentences)
+    assert "Background: the network sees nothing outside the brain." in sentences
+    assert "Not known for these scans, and so not tested: intracranial volume." in sentences
+    assert {row["covariate"] for row in small.rows("cohort/covariates.tsv")} == {"site"}
     assert "Do maps depend on what the network has learnt?" in small.result("report.html").read_text()
 
 
@@ -175,6 +184,12 @@ def test_a_figure_setting_redraws_figures_only(small):
     jobs = small.would_run(SMALL | {"figures": {"dpi": 90}})
     assert jobs
     assert set(jobs) <= {rule for rule in jobs if rule.startswith("draw_")} | {"write_report"}
+
+
+def test_another_covariate_registers_and_trains_nothing(small):
+    jobs = small.would_run(SMALL | {"cohort": {"source": "adni_merged", "covariates": COVARIATES | {"rid": "RID"}}})
+    assert {"read_covariates", "evaluate_predictions", "aggregate_regions", "probe_heatmaps"} <= set(jobs)
+    assert not {"simulate_cohort", "parse_tables", "register_scan", "train_fold", "compute_heatmaps"} & set(jobs)
 
 
 def test_the_seed_splits_and_trains_again_and_registers_nothing(small):

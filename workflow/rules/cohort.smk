@@ -8,6 +8,7 @@ OUT  simulation/table.csv, scans/, truth/   the embedded cohort, as if downloade
      simulation/confounds.tsv               what distinguishes its classes other than the disease, and how strongly
      cohort/scans.tsv                       one row for each scan that the study may use
      cohort/dropped.tsv                     each row that it does not use, with its reason
+     cohort/covariates.tsv                  further columns of the table (cohort.covariates), if the config names any
      cohort/skull.json                      whether the scans are brains or whole heads, and how that was recognised
 
 The scans of the embedded cohort are not declared as outputs: a scan whose bytes stay the same keeps its file, so that
@@ -48,7 +49,7 @@ checkpoint parse_tables:
         runtime=ask.reading_minutes,
     params:
         settings={
-            "cohort": config["cohort"],
+            "cohort": {key: value for key, value in config["cohort"].items() if key != "covariates"},
             "skull_stripped": config["scans"]["skull_stripped"],
             "modality": config["scans"]["modality"],
             "skip": sorted(config["registration"]["skip"]),
@@ -56,3 +57,23 @@ checkpoint parse_tables:
         code=code_digest(SCRIPTS / "parse_tables.py", [SOURCES[config["cohort"]["source"]]]),
     script:
         "../../scripts/parse_tables.py"
+
+
+if config["cohort"]["covariates"]:
+
+    # A rule of its own, so that another covariate does not read the table of scans again, nor train anything.
+    rule read_covariates:
+        """Read the covariates of each scan from the table."""
+        input:
+            lambda wildcards: tables_of(config["cohort"]),
+        output:
+            covariates="<results>/cohort/covariates.tsv",
+        # A column that does not exist is reported before anything is registered.
+        priority: 100
+        resources:
+            runtime=ask.reading_minutes,
+        params:
+            settings=config["cohort"],
+            code=code_digest(SCRIPTS / "read_covariates.py", [SOURCES[config["cohort"]["source"]]]),
+        script:
+            "../../scripts/read_covariates.py"

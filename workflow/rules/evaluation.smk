@@ -6,7 +6,7 @@ OUT  splits/<split>/evaluation/metrics.tsv, roc.tsv    accuracy and AUC (within 
      splits/<split>/evaluation/difference.tsv          the network compared with the baseline
      splits/<split>/trust/clinical.tsv                 calibration, operating points, net benefit, strata
      splits/<split>/trust/shortcuts.tsv                what else the score follows
-     splits/<split>/trust/probes/fold-<k>/*.tsv        what blanking and reset weights do to single maps
+     splits/<split>/trust/probes/fold-<k>/*.tsv        what blanking and reset weights do to single maps; shortcuts
      splits/<split>/trust/stability/fold-<k>/*.tsv     how far maps by several trainings agree
      splits/<split>/evaluation/agreement.tsv           distances and rank correlations of mean maps
      splits/<split>/shuffled/fold-<k>/<n>-of-<N>.tsv   relevance of networks trained on shuffled diagnoses, part of the draws
@@ -37,6 +37,7 @@ rule evaluate_predictions:
         cnn=study.predictions,
         baseline="<results>/splits/{split}/baseline/predictions.tsv",
         selected=selected_of,
+        covariates=covariates_of,
         folds="<results>/splits/{split}/folds.tsv",
     output:
         metrics="<results>/splits/{split}/evaluation/metrics.tsv",
@@ -74,9 +75,10 @@ rule compare_maps:
 if study.probed:
 
     rule probe_heatmaps:
-        """Blank what the maps of fold {wildcards.fold} of {wildcards.split} mark, and reset the weights behind them."""
+        """Probe fold {wildcards.fold} of {wildcards.split}: blank what maps mark, reset weights, look for shortcuts."""
         input:
             selected="<results>/cohort/selected.tsv",
+            covariates=covariates_of,
             folds="<results>/splits/{split}/folds.tsv",
             model="<results>/splits/{split}/fold-{fold}/model.pt",
             predictions="<results>/splits/{split}/fold-{fold}/predictions.tsv",
@@ -87,6 +89,7 @@ if study.probed:
         output:
             faithfulness="<results>/splits/{split}/trust/probes/fold-{fold}/faithfulness.tsv",
             randomised="<results>/splits/{split}/trust/probes/fold-{fold}/randomised.tsv",
+            shortcuts="<results>/splits/{split}/trust/probes/fold-{fold}/shortcuts.tsv",
         wildcard_constraints:
             split=one_of(study.probed),
         threads: config["training"]["threads"]

@@ -36,6 +36,11 @@ def selected_of(wildcards):
     return cohort_table(split["cohort"]) if "cohort" in split else study.path("cohort/selected.tsv")
 
 
+def covariates_of(wildcards):
+    """The covariates of the scans that a split tests, where a config names any (cohort.covariates)."""
+    return study.covariates(wildcards.split)
+
+
 def figure(stem, category):
     """The files of a figure: the picture, marked for snakemake --report, the drawing, title and caption."""
     labels = {"figure": Path(stem).name.replace("_", " ")}

@@ -37,6 +37,7 @@ rule aggregate_regions:
         regions="<results>/atlas/regions.tsv",
         shuffled=once_read(ask.shuffled_parts),
         selected=selected_of,
+        covariates=covariates_of,
     output:
         regions="<results>/splits/{split}/regions/{method}.tsv",
         classes="<results>/splits/{split}/trust/class_regions/{method}.tsv",

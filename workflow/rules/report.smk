@@ -140,6 +140,7 @@ if study.accuracy:
             clinical="<results>/splits/{split}/trust/clinical.tsv",
             curves="<results>/splits/{split}/trust/clinical_curves.tsv",
             shortcuts="<results>/splits/{split}/trust/shortcuts.tsv",
+            probed=study.probes("shortcuts"),
         output:
             **figures("splits/{split}/figures", shown.figures["performance"], "performance"),
         wildcard_constraints:
@@ -200,6 +201,7 @@ rule publish_tables:
         difference=study.difference,
         clinical=study.of_trust("clinical"),
         shortcuts=study.of_trust("shortcuts"),
+        probed=study.probes("shortcuts"),
         class_regions=study.class_regions,
         faithfulness=study.probes("faithfulness"),
         randomised=study.probes("randomised"),

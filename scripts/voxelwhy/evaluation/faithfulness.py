@@ -72,6 +72,20 @@ def _scores(model, volume, values, parts, states):
     batch, fill = (torch.from_numpy(own).to(next(model.parameters()).device) for own in (volume[None], values))
     how = {"engine": "auto"} if fill[0].numel() >= LEAST_VOXELS else {"engine": "plain", "batch_size": BATCH}
     logits = logits_of_states(model, batch, parts, states, value=fill, **how)
+    return _differences(logits)
+
+
+def score_images(model, images):
+    """Return the score (logit of the positive class minus that of the negative class) of each image, as an array."""
+    device, found = next(model.parameters()).device, []
+    with torch.inference_mode():
+        for start in range(0, len(images), BATCH):
+            batch = torch.from_numpy(np.stack(images[start : start + BATCH])).to(device)
+            found.append(_differences(model(batch)))
+    return np.concatenate(found)
+
+
+def _differences(logits):
     logits = two_logits(logits).float().cpu().numpy()
     return logits[:, 1] - logits[:, 0]
 

@@ -1,4 +1,4 @@
-"""Probes of the heatmaps of one fold: blank what they mark, and reset the weights that they explain."""
+"""Probes of one fold: blank what its maps mark, reset the weights that they explain, and look for shortcuts."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import torch
 
 from voxelwhy.evaluation.faithfulness import blank_regions, blurred, orders_of, scan_rows
 from voxelwhy.evaluation.randomised import layers_of, randomised_models, similarity
+from voxelwhy.evaluation.shortcut_probes import outside_rows, probe_features, probe_silhouettes
 from voxelwhy.heatmaps.explain_scans import Explainer, choose_subjects
 from voxelwhy.heatmaps.region_sums import relevance_by_region
 from voxelwhy.io.images import Grid
-from voxelwhy.io.trust_tables import FAITHFULNESS, RANDOMISED
+from voxelwhy.io.trust_tables import FAITHFULNESS, RANDOMISED, SHORTCUT_PROBES
 from voxelwhy.networks.ensemble import members_of
 from voxelwhy.networks.weights import load_model
 from voxelwhy.training.volumes import counted_voxels
@@ -26,8 +27,9 @@ NORM_SCANS, NORM_BATCH = 64, 8
 MOST_DEPTHS = 8
 
 
-def probe_fold(model_path, tested, folds, t1_paths, atlas, network_mask, settings, *, classes, seed, device="auto"):
-    """Probe the maps of some test scans of one fold by every method; they explain the positive class.
+def probe_fold(model_path, tested, folds, t1_paths, atlas, network_mask, settings, *, classes, seed, properties=None,
+               device="auto"):  # fmt: skip
+    """Probe one fold: the maps of some test scans by every method, which explain the positive class, and its network.
 
     Parameters
     ----------
@@ -40,10 +42,11 @@ def probe_fold(model_path, tested, folds, t1_paths, atlas, network_mask, setting
     settings : dict; methods with their options, output, subjects (of each class), network (of your own, or None)
     classes : {"positive": name, "negative": name}
     seed : int
+    properties : DataFrame indexed by scan_id, optional: what may be read from the network's features
 
     Returns
     -------
-    DataFrames by trust_tables.FAITHFULNESS and RANDOMISED
+    DataFrames by trust_tables.FAITHFULNESS, RANDOMISED and SHORTCUT_PROBES
     """
     probe = _Probe(model_path, atlas, network_mask, settings, device)
     chosen = choose_subjects(tested, settings["subjects"], seed=seed).drop_duplicates(["subject_id", "label"])
@@ -65,7 +68,8 @@ def probe_fold(model_path, tested, folds, t1_paths, atlas, network_mask, setting
     scans = [probe.read(t1_paths[scan]) for scan in sample]
     randomised = _randomise(probe, chosen, volumes, trained, scans, seed)
     faithful = pd.concat(faithful, ignore_index=True)[list(FAITHFULNESS.columns)]
-    return faithful, randomised[list(RANDOMISED.columns)]
+    shortcuts = _shortcuts(probe, chosen, trained, folds, t1_paths, sample, classes, properties)
+    return faithful, randomised[list(RANDOMISED.columns)], shortcuts
 
 
 class _Probe:
@@ -78,9 +82,10 @@ class _Probe:
         self.network_mask, self.counted = network_mask, counted_voxels(brain, network_mask)
         self.settings = settings
         reader = self.explainer(*next(iter(settings["methods"].items())), self.model)
-        self.read, box, self.mask = reader.read, reader.volumes.box, reader.volumes.mask
+        self.reader, self.read, box, self.mask = reader, reader.read, reader.volumes.box, reader.volumes.mask
+        self.brain = np.asarray(brain.dataobj) > 0
         self.voxel_mm = Grid.of(network_mask).voxel_mm
-        inside = np.where(self.counted, self.labels, 0)[box]
+        self.inside = inside = np.where(self.counted, self.labels, 0)[box]
         # Regions that the network sees, in the order of the atlas.
         self.table = table[[bool((inside == number).any()) for number in table["region_id"]]]
         self.regions = [inside == number for number in self.table["region_id"]]
@@ -97,6 +102,19 @@ class _Probe:
     def enrichment(self, heatmap):
         """Enrichment of the regions in a map, in the order of `regions`."""
         return relevance_by_region(heatmap, self.labels, self.table, self.counted)["enrichment"].to_numpy()
+
+
+def _shortcuts(probe, chosen, trained, folds, t1_paths, sample, classes, properties):
+    """What the network makes of images without a brain, and of people; see `shortcut_probes`."""
+    brain = probe.brain[probe.reader.volumes.box]
+    how = (folds, t1_paths, brain, sample, probe.voxel_mm)
+    rows, reason = probe_silhouettes(probe.reader, probe.model, *how)
+    if not reason:
+        rows += outside_rows(trained, chosen, probe.brain)
+    if properties is not None:
+        controls, regions = folds[folds["label"] == classes["negative"]], probe.table["region_id"]
+        rows += probe_features(probe.reader, probe.model, controls, t1_paths, probe.inside, regions, properties)
+    return pd.DataFrame(rows)[list(SHORTCUT_PROBES.columns)]
 
 
 def _facts(scan):

@@ -56,6 +56,10 @@ SELECTED = schema(
         "jacobian_max": real(nullable=True),
     }
 )
+#: Further columns of the cohort's table (`cohort.covariates`), one row for each covariate and scan, as text.
+COVARIATES = schema(
+    {"scan_id": text(), "covariate": text(), "value": text(nullable=True)}, unique=["scan_id", "covariate"]
+)
 #: Results of a batch of registrations, one row for each scan. `key` identifies scan, settings and code; it is also in
 #: quality.json, and empty for a scan that cannot be read.
 REGISTERED = schema(

@@ -23,7 +23,13 @@ CHECKS = {
     "follows": "the score follows the property within a class",
     "nuisances_alone": "the properties alone predict the diagnosis",
     "given_nuisances": "the score predicts the diagnosis beyond the properties",
-    "matched": "the AUC in pairs of equal sex and about equal age",
+    "matched": "the AUC in pairs that are alike in these properties",
+    "silhouette": "the network on the silhouette of each scan alone",
+    "background": "the network on the background of each scan alone",
+    "decoded_network": "features of the network tell the property of controls",
+    "decoded_regions": "region means tell the property of controls",
+    "outside": "share of relevance outside the brain",
+    "unknown": "not known for the scans, so not tested",
 }
 #: What reviewers ask about the scores of a network, one row for each measure and group of subjects ("all", or a stratum
 #: such as "female"); empty if the measure is not defined there.
@@ -66,6 +72,24 @@ SHORTCUTS = schema(
         "n_subjects": whole(),
     },
     unique=["check", "property", "group"],
+)
+#: The network on images without a brain, and what can be read from its features, one row for each fold and test scan:
+#: the score by `probe` silhouette and background (`of` is the reason where there is none); the share of a map outside
+#: the brain (outside; `of` is the method); a property (`of`) of controls and its prediction from the features of the
+#: network or from region means (`source`), numbers or 0 and 1.
+SHORTCUT_PROBES = schema(
+    {
+        "fold": whole(),
+        "scan_id": text(),
+        "subject_id": text(),
+        "label": text(),
+        "probe": text(checks=pa.Check.isin(["silhouette", "background", "outside", "decoded Spearman", "decoded AUC"])),
+        "of": text(nullable=True),
+        "source": text(nullable=True),
+        "value": real(nullable=True),
+        "truth": real(nullable=True),
+    },
+    unique=["fold", "scan_id", "probe", "of", "source"],
 )
 #: Regions in which the relevance of patients differs from that of controls, one row for each: difference of enrichment,
 #: adjusted for covariates, with interval; t, p, and p corrected over regions (max-T); the rank of the region by

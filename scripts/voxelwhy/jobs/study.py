@@ -291,6 +291,13 @@ class Study:
             for method in self.methods_of(wildcards.split)
         ]
 
+    def covariates(self, split):
+        """The covariates of the scans that a split tests; none where no config names any."""
+        if split in self.external:
+            path = self.selected_of(self.splits[split]["cohort"]).replace("selected.tsv", "covariates.tsv")
+            return [path] if os.path.exists(path) else []
+        return [self.path("cohort/covariates.tsv")] if self.config["cohort"].get("covariates") else []
+
     def difference(self, wildcards):
         """The comparison of the network with the baseline, where there is an accuracy."""
         return [self.path(f"splits/{wildcards.split}/evaluation/difference.tsv")] if self.accuracy else []

@@ -9,6 +9,7 @@ from scipy import stats
 from voxelwhy.errors import InputError
 from voxelwhy.io.trust_tables import CLASS_REGIONS
 from voxelwhy.regions.intervals import LEAST_SUBJECTS
+from voxelwhy.splits.covariates import design_columns
 from voxelwhy.splits.permute import permute_within
 
 #: Among how many first regions a region is counted in the resamples.
@@ -67,7 +68,8 @@ def compare_classes(people, enrichment, regions, *, classes, covariates=None, n_
     enrichment : array (rows, regions), of maps that explain the same class for everybody
     regions : DataFrame with region_id and region
     classes : {"positive": name, "negative": name}
-    covariates : DataFrame with the rows of `people`, optional: numbers that are known for everybody
+    covariates : DataFrame with the rows of `people`, optional: numbers, or text for categories such as sites, that are
+        known for everybody
     n_permutations, n_resamples, seed : int
 
     Returns
@@ -107,7 +109,7 @@ def _nuisances(folds, covariates):
     """An orthonormal basis (rows, columns) of the constant, the folds and the covariates."""
     parts = [pd.get_dummies(folds, dtype=float).to_numpy()]
     if covariates is not None and covariates.shape[1]:
-        values = covariates.to_numpy(float)
+        values = design_columns(covariates).to_numpy(float)
         parts.append((values - values.mean(axis=0)) / values.std(axis=0))
     left, size, _ = np.linalg.svd(np.hstack(parts), full_matrices=False)
     return left[:, size > 1e-10 * size[0]]

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from voxelwhy.config.probes import trainings_compared
 from voxelwhy.report.atlas_works import WORKS, works_of
-from voxelwhy.report.works import CITATIONS, OF_FOLDS, OF_REGIONS, OF_SCORES, OF_STABILITY, STATISTICS
+from voxelwhy.report.works import (
+    CITATIONS,
+    OF_COVARIATES,
+    OF_FOLDS,
+    OF_REGIONS,
+    OF_SCORES,
+    OF_STABILITY,
+    STATISTICS,
+)
 
 OF_METHOD = {
     "sensitivity_analysis": "simonyan2014",
@@ -45,6 +53,10 @@ def has_several_folds(settings):
     return any(split.get("kind", "kfold") == "kfold" for split in settings.get("splits", []))
 
 
+#: All works by their keys.
+WORKS_BY_KEY = CITATIONS | WORKS | STATISTICS | OF_FOLDS | OF_SCORES | OF_COVARIATES | OF_REGIONS | OF_STABILITY
+
+
 def choose_citations(settings, *, simulated):
     """The works that a study with these settings builds on, alphabetically, as (text, link) pairs.
 
@@ -72,12 +84,13 @@ def choose_citations(settings, *, simulated):
     if settings.get("evaluation", {}).get("shuffled") and "weights" not in settings.get("model", {}):
         keys |= {"adebayo2018", "westfall1993", "winkler2014"}
     keys |= set(OF_SCORES) if reports_accuracy(settings) else set()
+    if reports_accuracy(settings) and settings.get("cohort", {}).get("covariates"):
+        keys |= set(OF_COVARIATES)
     if compares_regions(settings):
         keys |= {*OF_REGIONS, "westfall1993", "winkler2014"}
     if "trust" in settings and trainings_compared(settings):
         keys |= set(OF_STABILITY)
-    works = CITATIONS | WORKS | STATISTICS | OF_FOLDS | OF_SCORES | OF_REGIONS | OF_STABILITY
-    return sorted(works[key] for key in keys)
+    return sorted(WORKS_BY_KEY[key] for key in keys)
 
 
 def compares_regions(settings):

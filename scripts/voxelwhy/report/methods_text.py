@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from voxelwhy.cohort.simulation.confounds import describe_confounds
-from voxelwhy.config.probes import trainings_compared
+from voxelwhy.config.probes import probes_maps, trainings_compared
 from voxelwhy.io.channels import MODALITIES, in_words
 from voxelwhy.io.images import Grid
 from voxelwhy.io.tables import LEAST_DRAWS
@@ -27,6 +27,7 @@ from voxelwhy.report.wording import (
     describe_target,
     name_truth,
 )
+from voxelwhy.splits.covariates import CATEGORIES
 
 WITHIN_FOLDS = (
     "The AUC is within folds: a positive and a negative case were compared only if the same network classified both, "
@@ -284,20 +285,24 @@ def _evaluation(settings, simulated, draws, *, accuracy, several_folds, signal=N
 
 
 def _trust(settings):
-    sentences = []
+    sentences, covariates = [], settings.get("cohort", {}).get("covariates", {})
+    further = [name.replace("_", " ") for name in covariates]
     if reports_accuracy(settings):
         sentences += [
             "Calibration (Van Calster et al. 2019), sensitivity at 90 and 95 % specificity, with thresholds from the "
             "controls of the other folds, and net benefit (Vickers & Elkin 2006) were assessed by subject.",
-            "Within each class, the score was correlated with age, sex and the quality of the registered scan "
-            "(Spearman; intervals of Bonett & Wright 2000), with permutation tests within folds, corrected over "
-            "properties and classes (Holm 1979).",
+            f"Within each class, the score was related to {listing(['age', 'sex', *further])} and to the quality of "
+            "the registered scan (Spearman, with the intervals of Bonett & Wright 2000; AUC for two values"
+            + ("; η² of ranks for more categories, Kruskal & Wallis 1952, Steiger 2004" if further else "")
+            + "), with permutation tests within folds, corrected over properties and classes (Holm 1979).",
         ]
+        sentences += _probed(settings)
     if compares_regions(settings):
+        known = ["age", "sex", *[name for name in CATEGORIES if name in covariates][:1], "fold"]
         sentences.append(
-            "Relevance by region was compared between the classes with age, sex and fold as covariates where they were "
-            "known, by permutation of residuals within folds (Freedman & Lane 1983), corrected over regions by the "
-            "maximum (Westfall & Young 1993)."
+            f"Relevance by region was compared between the classes with {listing(known)} as covariates where they "
+            "were known, by permutation of residuals within folds (Freedman & Lane 1983), corrected over regions "
+            "by the maximum (Westfall & Young 1993)."
         )
     if n := trainings_compared(settings) if "trust" in settings else 0:
         over = "over subjects and trainings" if n > 2 else "over subjects, given these trainings"
@@ -310,6 +315,17 @@ def _trust(settings):
             "weights (Owen & Eckles 2012)."
         )
     return " ".join(sentences)
+
+
+def _probed(settings):
+    """How shortcuts were probed, where the study does so."""
+    if "trust" not in settings or not probes_maps(settings):
+        return []
+    return [
+        "The networks were also applied to the test scans with everything but the silhouette, or everything but the "
+        "background, replaced by the mean of training scans. Age, sex and covariates of test controls were predicted "
+        "from the input of the last layer and from region means, by ridge or logistic regression on training controls."
+    ]
 
 
 def external_text(audits):

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 
 from voxelwhy.io.text import interval, listing, method_title, number, p_value
-from voxelwhy.io.trust_tables import CHECKS, MEASURES, TRUST
+from voxelwhy.io.trust_tables import MEASURES, TRUST
+from voxelwhy.report.shortcuts import SHORTCUT_PART, answer_shortcut, shortcut_answers
 from voxelwhy.report.stability import not_compared_row, stability_row
 from voxelwhy.report.tables import publish_table, short_p
 
@@ -38,29 +39,6 @@ def publish_clinical(clinical, out, *, of=""):
         "threshold probability equal to the prevalence."
     )
     return publish_table(clinical, shown, out, title="Calibration and use", caption=caption, category="trust")
-
-
-def publish_shortcuts(shortcuts, out, *, of=""):
-    """What else the score follows, one row for each check."""
-    shown = pd.DataFrame(
-        {
-            "Check": shortcuts["check"].map(CHECKS),
-            "Property": shortcuts["property"],
-            "Subjects": shortcuts["group"],
-            "n": shortcuts["n_subjects"],
-            "Measure": shortcuts["measure"],
-            "Value (95 % CI)": [interval(row.value, row.low, row.high) for row in shortcuts.itertuples()],
-            "p": shortcuts["p"].map(short_p),
-            "p (family)": shortcuts["p_family"].map(short_p),
-        }
-    )
-    caption = (
-        f"What else the score of the network follows{of}; the unit is the subject. p: by permutation within folds and "
-        "class (follows), or of the likelihood ratio (beyond the properties); p (family): corrected over all "
-        "properties and classes (Holm). Properties that are not in the table, such as scanner and motion, are not "
-        "known for the scans."
-    )
-    return publish_table(shortcuts, shown, out, title="What else the score follows", caption=caption, category="trust")
 
 
 def publish_class_regions(tables, out, *, classes, atlas, of="", top=10):
@@ -185,7 +163,8 @@ def summarise_trust(clinical, shortcuts, class_regions, *, classes, faithfulness
     if clinical is not None:
         rows += _of_probabilities(clinical)
     if shortcuts is not None:
-        rows += _of_shortcuts(shortcuts)
+        said = [(row, answer_shortcut(row)) for row in shortcut_answers(shortcuts)]
+        rows += [_row(SHORTCUT_PART, *answer[:2], row, answer[2], answer[3]) for row, answer in said]
     if randomised is not None:
         rows += [_of_weights(*part) for part in randomised.groupby("method", sort=False)]
     if faithfulness is not None:
@@ -229,38 +208,6 @@ def _of_probabilities(clinical):
         words = "No threshold can be set without the subjects that it classifies: each is in all test sets."
     measure = MEASURES["sensitivity_90"]
     return [*found, _row("How many patients are detected?", "network", measure, sensitivity, words)]
-
-
-def _of_shortcuts(shortcuts):
-    part, rows = "Does the score follow something else?", []
-    follows = shortcuts[(shortcuts["check"] == "follows") & shortcuts["p_family"].notna()]
-    raised = follows[follows["p_family"] <= SIGNIFICANT]
-    for row in raised.to_dict("records"):
-        said = interval(row["value"], row["low"], row["high"])
-        words = (
-            f"The score follows {row['property']} among {row['group']} subjects: ρ {said}, {p_value(row['p_family'])}."
-        )
-        rows.append(_row(part, f"{row['property']}, {row['group']}", "Spearman", row, words, row["p_family"]))
-    if len(follows) and not len(raised):
-        row = follows.loc[follows["p_family"].idxmin()].to_dict()
-        named = listing(dict.fromkeys(follows["property"]))
-        words = (
-            f"Within a class, the score is not shown to follow {named} (smallest corrected {p_value(row['p_family'])})."
-        )
-        rows.append(_row(part, f"{row['property']}, {row['group']}", "Spearman", row, words, row["p_family"]))
-    for row in shortcuts.to_dict("records"):
-        said, named = interval(row["value"], row["low"], row["high"]), listing(row["property"].split(", "))
-        if row["check"] == "nuisances_alone":
-            words = f"A logistic regression on {named} alone has an AUC of {said}."
-            rows.append(_row(part, "properties alone", "AUC", row, words))
-        elif row["check"] == "given_nuisances":
-            shown = "still separates" if row["p"] <= SIGNIFICANT else "is not shown to separate"
-            words = f"Given {named}, the score {shown} the classes ({p_value(row['p'])})."
-            rows.append(_row(part, "score given properties", row["measure"], row, words, row["p"]))
-        elif row["check"] == "matched" and np.isfinite(row["value"]):
-            words = f"In pairs of equal sex and about equal age, the AUC is {said}."
-            rows.append(_row(part, "matched pairs", "AUC", row, words))
-    return rows
 
 
 def _of_weights(method, summary):

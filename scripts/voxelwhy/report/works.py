@@ -239,6 +239,19 @@ OF_SCORES = {
         _DOI + "10.1007/BF02294183",
     ),
 }
+#: Works behind the tests of covariates.
+OF_COVARIATES = {
+    "kruskal1952": (
+        "Kruskal WH, Wallis WA (1952). Use of ranks in one-criterion variance analysis. Journal of the American "
+        "Statistical Association 47:583-621.",
+        _DOI + "10.1080/01621459.1952.10483441",
+    ),
+    "steiger2004": (
+        "Steiger JH (2004). Beyond the F test: effect size confidence intervals and tests of close fit in the analysis "
+        "of variance and contrast analysis. Psychological Methods 9:164-182.",
+        _DOI + "10.1037/1082-989X.9.2.164",
+    ),
+}
 OF_REGIONS = {
     "freedman1983": (
         "Freedman D, Lane D (1983). A nonstochastic interpretation of reported significance levels. Journal of "

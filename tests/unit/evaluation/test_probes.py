@@ -12,8 +12,9 @@ from scipy import stats
 from helpers.training_settings import SETTINGS as TRAINING
 from voxelwhy import sensitivity_analysis
 from voxelwhy.evaluation.probes import probe_fold
+from voxelwhy.evaluation.shortcut_probes import UNSEEN
 from voxelwhy.io.tables import write_table
-from voxelwhy.io.trust_tables import FAITHFULNESS, RANDOMISED
+from voxelwhy.io.trust_tables import FAITHFULNESS, RANDOMISED, SHORTCUT_PROBES
 from voxelwhy.networks.weights import load_model, save_model
 from voxelwhy.training.fold import train_fold
 
@@ -33,12 +34,14 @@ def probed(small_cohort, classes, tmp_path):
     table = pd.DataFrame({"region_id": range(1, 5), "region": list("ABCD"), "voxels": 2000, "volume_mm3": 128000.0})
     atlas = (nib.Nifti1Image(slabs, mask.affine), table, mask)
     fold = folds[folds["fold"] == 0]
-    found = probe_fold(tmp_path / "model.pt", predictions, fold, paths, atlas, mask, SETTINGS, classes=classes, seed=3)
+    ages = pd.DataFrame({"age": np.random.default_rng(8).uniform(60, 80, len(paths))}, index=list(paths))
+    given = (tmp_path / "model.pt", predictions, fold, paths, atlas, mask, SETTINGS)
+    found = probe_fold(*given, classes=classes, seed=3, properties=ages)
     return tmp_path, paths, fold, slabs, np.asarray(mask.dataobj) > 0, found
 
 
 def test_a_drop_is_that_of_the_image_with_the_mean_of_training_controls(probed, classes):
-    folder, paths, fold, slabs, brain, (faithful, _) = probed
+    folder, paths, fold, slabs, brain, (faithful, _, _) = probed
     write_table(faithful, folder / "faithfulness.tsv", FAITHFULNESS)
     model, _ = load_model(folder / "model.pt")
 
@@ -67,7 +70,7 @@ def test_a_drop_is_that_of_the_image_with_the_mean_of_training_controls(probed, 
 
 
 def test_the_floor_is_the_map_of_another_subject_of_the_class(probed):
-    folder, paths, _, _, brain, (_, reset) = probed
+    folder, paths, _, _, brain, (_, reset, _) = probed
     write_table(reset, folder / "randomised.tsv", RANDOMISED)
     model, _ = load_model(folder / "model.pt")
     floor = reset[(reset["depth"] == 0) & (reset["method"] == "sensitivity_analysis")]
@@ -82,3 +85,21 @@ def test_the_floor_is_the_map_of_another_subject_of_the_class(probed):
     depths = reset.groupby("depth")["layer"].first()
     assert depths.loc[1] == "dense_2" and len(depths) > 3
     assert (reset.loc[reset["depth"] > 0, "spearman"] < 1).all()
+
+
+def test_a_silhouette_is_scored_by_the_network_of_the_fold(probed):
+    """Noise fills the whole grid: all silhouettes are that of the mask, and there is no background to read."""
+    folder, paths, fold, _, brain, (_, _, shortcuts) = probed
+    write_table(shortcuts, folder / "shortcuts.tsv", SHORTCUT_PROBES)
+    tested = fold.loc[fold["side"] == "test", "scan_id"]
+    silhouettes = shortcuts[shortcuts["probe"] == "silhouette"]
+    assert sorted(silhouettes["scan_id"]) == sorted(tested)
+    learnt = fold.loc[fold["side"] == "train", "scan_id"]
+    mean = np.mean([np.where(brain, nib.load(paths[scan]).get_fdata(), 0) for scan in learnt], axis=0)
+    model, _ = load_model(folder / "model.pt")
+    with torch.no_grad():
+        logits = model(torch.from_numpy(mean[None, None].astype(np.float32)))[0]
+    np.testing.assert_allclose(silhouettes["value"], float(logits[1] - logits[0]), atol=1e-4)
+    assert set(shortcuts.loc[shortcuts["probe"] == "background", "of"]) == {UNSEEN}
+    # Four training controls are too few to learn age from.
+    assert set(shortcuts["probe"]) == {"silhouette", "background"}

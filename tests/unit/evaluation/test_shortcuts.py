@@ -8,8 +8,9 @@ import pytest
 import statsmodels.api as sm
 from scipy import stats
 from sklearn.metrics import roc_auc_score
+from statsmodels.stats.multitest import multipletests
 
-from voxelwhy.evaluation.shortcuts import audit_shortcuts
+from voxelwhy.evaluation.shortcuts import audit_shortcuts, holm
 from voxelwhy.io.tables import write_table
 from voxelwhy.io.trust_tables import SHORTCUTS
 from voxelwhy.splits.permute import permute_within
@@ -65,14 +66,68 @@ def test_the_correlation_is_spearmans_and_its_p_that_of_scipy_in_one_fold(rng):
     assert row["p"] == pytest.approx(permuted.pvalue, abs=0.03)
 
 
+def test_a_network_that_reads_the_scanner_is_told_and_matched_pairs_do_without_it(rng):
+    """Most patients were scanned elsewhere, and the network reads the scanner alone: nothing is left in one scanner."""
+    table = people(rng, 160)
+    scanner = np.where(rng.random(160) < np.where(table["label"] == "AD", 0.8, 0.2), "Trio", "Prisma")
+    table = table.assign(scanner=pd.Series(scanner, dtype=object), education=rng.normal(12, 3, 160))
+    table["score"] = 4.0 * (table["scanner"] == "Trio") + rng.normal(size=160)
+    found = audit_shortcuts(table, covariates=("scanner", "education"), **FAST)
+    rows = follows(found)
+    for group in ("AD", "CN"):
+        row = rows.loc[("scanner (Trio)", group)]
+        assert row["p_family"] <= 0.05 and row["measure"] == "AUC" and row["low"] > 0.9
+    others = rows.drop(index=[("scanner (Trio)", group) for group in CLASSES.values()])
+    assert (others["p_family"] > 0.05).all() and ("education", "CN") in others.index
+    rows = found.set_index("check")
+    assert rows.loc["matched", "property"] == "age, sex, scanner"
+    assert rows.loc["matched", "low"] < 0.5 < rows.loc["matched", "high"]
+    assert rows.loc["given_nuisances", "p"] > 0.01 and "scanner" in rows.loc["given_nuisances", "property"]
+    blind = audit_shortcuts(table.drop(columns=["scanner"]), **FAST).set_index("check")
+    assert blind.loc["matched", "value"] > 0.7 and blind.loc["given_nuisances", "p"] < 1e-3
+
+
+def test_a_network_that_reads_one_of_many_sites_is_told(rng):
+    table = people(rng, 120)
+    table["site"] = pd.Series(rng.choice(["1", "2", "3", "7"], 120), dtype=object)
+    table["score"] = 2 * (table["site"] == "7") + rng.normal(size=120)
+    found = audit_shortcuts(table, covariates=("site",), **FAST)
+    row = follows(found).loc[("site", "CN")]
+    assert row["measure"] == "η²" and row["p_family"] <= 0.05 and row["low"] > 0.05
+    noise = audit_shortcuts(table.assign(score=rng.normal(size=120)), covariates=("site",), **FAST)
+    assert (follows(noise)["p_family"] > 0.05).all()
+
+
+def test_sites_of_a_few_people_each_are_no_adjustment(rng):
+    table = people(rng, 60).assign(site=pd.Series([f"s{k // 2}" for k in range(60)], dtype=object))
+    rows = audit_shortcuts(table, covariates=("site",), **FAST).set_index("check")
+    assert "site" not in rows.loc["given_nuisances", "property"]
+    table["site"] = pd.Series(["a"] * 40 + [f"s{k}" for k in range(20)], dtype=object)
+    rows = audit_shortcuts(table, covariates=("site",), **FAST).set_index("check")
+    assert "site" in rows.loc["given_nuisances", "property"]
+
+
+def test_what_reviewers_ask_for_and_the_table_does_not_give_is_named(rng):
+    table = people(rng, 40).assign(age=np.nan)
+    row = audit_shortcuts(table, **FAST).set_index("check").loc["unknown"]
+    assert row["property"] == "age, site or scanner, intracranial volume" and row["n_subjects"] == 40
+    full = people(rng, 40).assign(intracranial_volume=rng.normal(1400, 100, 40), scanner=["a", "b"] * 20)
+    full["scanner"] = full["scanner"].astype(object)
+    found = audit_shortcuts(full, covariates=("intracranial_volume", "scanner"), **FAST)
+    assert "unknown" not in set(found["check"])
+    assert ("intracranial volume", "CN") in follows(found).index
+
+
 def test_where_the_score_follows_nothing_a_study_is_raised_at_most_at_the_nominal_rate(rng):
-    """100 studies: any of the eight tests, after correction. Folds differ in zero and scale, and in their ages."""
+    """100 studies: any of the twelve tests, after correction. Folds differ in zero and scale, in ages and in sites."""
     raised = 0
     for k in range(100):
         table = people(rng, 60, folds=3)
         table["age"] += 8 * table["fold"]
         table["score"] = table["score"] * (1 + table["fold"]) + 30 * table["fold"]
-        found = audit_shortcuts(table, classes=CLASSES, n_permutations=199, seed=k)
+        sites = np.char.add("s", (table["fold"] + rng.integers(0, 2, 60)).to_numpy().astype(str))
+        table["site"], table["field"] = pd.Series(sites, dtype=object), rng.choice([1.5, 3.0], 60)
+        found = audit_shortcuts(table, classes=CLASSES, covariates=("site", "field"), n_permutations=199, seed=k)
         raised += follows(found)["p_family"].min() <= 0.05
     assert raised <= stats.binom.ppf(0.999, 100, 0.05)
 
@@ -129,6 +184,12 @@ def test_what_is_not_known_has_no_row_and_tables_follow_their_schema(rng, tmp_pa
     few = audit_shortcuts(people(rng, 8), **FAST)
     assert few.loc[few["check"] == "follows", "value"].isna().all()
     write_table(few, tmp_path / "f.tsv", SHORTCUTS)
+
+
+def test_holm_is_that_of_statsmodels(rng):
+    for n in (1, 2, 9):
+        p = np.r_[rng.random(n) ** 3, 0.02, 0.02]
+        np.testing.assert_allclose(holm(p), multipletests(p, method="holm")[1])
 
 
 def test_permutations_stay_within_their_cell(rng):

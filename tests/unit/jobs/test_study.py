@@ -86,6 +86,17 @@ def test_models_on_another_cohort_are_those_of_the_trained_split():
     assert here.own_explained == ["kfold"] and "kfold_on_there" in here.explained
 
 
+def test_covariates_are_those_of_the_cohort_that_a_split_tests(there, tmp_path):
+    named = study(cohort=CONFIG["cohort"] | {"covariates": {"site": "SITE"}}, evaluate_on=["elsewhere"])
+    assert named.covariates("kfold") == ["results/here/cohort/covariates.tsv"]
+    assert named.covariates("kfold_on_elsewhere") == []  # the other study's config names none
+    other = tmp_path / "results" / "elsewhere" / "cohort" / "covariates.tsv"
+    other.parent.mkdir(parents=True, exist_ok=True)
+    other.write_text("scan_id\tcovariate\tvalue\n")
+    assert named.covariates("kfold_on_elsewhere") == ["results/elsewhere/cohort/covariates.tsv"]
+    assert study(evaluate_on=["elsewhere"]).covariates("kfold") == []
+
+
 def test_existing_weights_have_one_model_and_accuracy_only_with_their_split():
     weights = {"weights": "w.pt", "normalisation": "n.npz"}
     unknown = study(model=weights)

@@ -43,6 +43,19 @@ def test_effect_interval_and_t_are_those_of_a_linear_model(rng):
     assert table.loc[0, "covariates"] == "age, female"
 
 
+def test_a_category_is_adjusted_for_as_in_a_linear_model(rng):
+    who, values = people(60, folds=2), rng.gamma(2, size=(60, 4))
+    covariates = pd.DataFrame({"age": rng.normal(70, 6, 60), "site": rng.choice(["a", "b", "c"], 60).astype(object)})
+    values[:, 0] += 2.0 * (covariates["site"] == "b")
+    table = compare_classes(who, values, REGIONS, classes=CLASSES, covariates=covariates, n_permutations=20)
+    design = [(who["label"] == "AD"), covariates["age"], covariates["site"] == "b", covariates["site"] == "c"]
+    design = np.column_stack([*design, pd.get_dummies(who["fold"])]).astype(float)
+    for k in range(4):
+        fit = sm.OLS(values[:, k], design).fit()
+        np.testing.assert_allclose([table["effect"][k], table["t"][k]], [fit.params[0], fit.tvalues[0]], rtol=1e-8)
+    assert table.loc[0, "covariates"] == "age, site"
+
+
 def test_p_is_that_of_nilearn_where_there_is_one_fold(rng):
     who, values = people(30), rng.normal(size=(30, 4))
     values[:, 2] += 0.8 * (who["label"] == "AD")

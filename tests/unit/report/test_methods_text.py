@@ -192,7 +192,7 @@ def test_the_baseline_is_described_and_cited_where_there_is_one(evaluation, mode
 
 def test_methods_text_and_citations_name_the_trainings_that_were_compared():
     for seeds, words in ((3, "over subjects and trainings"), (2, "over subjects, given these trainings"), (0, "")):
-        settings = CONFIG | {"trust": {"seeds": seeds, "subjects": 8}}
+        settings = CONFIG | {"trust": {"probes": "false", "seeds": seeds, "subjects": 8}}
         text = " ".join(methods_text(settings, **PEOPLE))
         works = " ".join(work for work, _ in choose_citations(settings, simulated=False))
         assert ("Shrout" in works) == ("Efron" in works) == ("ICC(2,1)" in text) == (f"{seeds} times in all" in text)
@@ -212,3 +212,20 @@ def test_methods_text_of_classes_by_the_volume_of_a_structure():
     assert "planted" not in text and "atrophy" not in text
     assert "Siegel" in " ".join(work for work, _ in choose_citations(settings, simulated=True))
     assert "Siegel" not in " ".join(work for work, _ in choose_citations(CONFIG, simulated=True))
+
+
+def test_methods_text_names_covariates_and_probes_of_shortcuts():
+    cohort = {"covariates": {"site": "SITEID", "intracranial_volume": "eTIV"}}
+    explained = CONFIG | {"heatmaps": CONFIG.get("heatmaps", {}) | {"target": "positive", "methods": {"grad_cam": {}}}}
+    settings = explained | {"cohort": CONFIG.get("cohort", {}) | cohort}
+    text = " ".join(methods_text(settings, **PEOPLE))
+    assert "related to age, sex, site and intracranial volume and to the quality of the registered scan" in text
+    assert "with age, sex, site and fold as covariates" in text and "Kruskal & Wallis 1952" in text
+    works = " ".join(work for work, _ in choose_citations(settings, simulated=False))
+    assert "Kruskal WH" in works and "Steiger" in works
+    plain = " ".join(methods_text(explained, **PEOPLE))
+    assert "Kruskal" not in plain and "related to age and sex and to the quality" in plain
+    assert "with age, sex and fold as covariates" in plain
+    probed = settings | {"trust": {"probes": "true", "subjects": 4, "seeds": 0}}
+    assert "everything but the silhouette" in " ".join(methods_text(probed, **PEOPLE))
+    assert "everything but the silhouette" not in text

@@ -9,15 +9,16 @@ import pytest
 from voxelwhy.io.tables import write_table
 from voxelwhy.io.trust_tables import MEASURES, TRUST
 from voxelwhy.report.figures.probes import draw_faithfulness, draw_randomised
+from voxelwhy.report.figures.shortcuts import draw_shortcuts
 from voxelwhy.report.figures.stability import draw_stability
-from voxelwhy.report.figures.trust import draw_class_regions, draw_clinical, draw_shortcuts
+from voxelwhy.report.figures.trust import draw_class_regions, draw_clinical
+from voxelwhy.report.shortcuts import publish_shortcuts, verdict
 from voxelwhy.report.stability import publish_stability, publish_stability_regions
 from voxelwhy.report.trust import (
     publish_class_regions,
     publish_clinical,
     publish_faithfulness,
     publish_randomised,
-    publish_shortcuts,
     publish_trust,
     summarise_trust,
 )
@@ -49,6 +50,24 @@ def shortcuts(p=0.01):
     rows.append(("matched", "age, sex", "all", "AUC", 0.8, 0.7, 0.9, np.nan, np.nan))
     names = ["check", "property", "group", "measure", "value", "low", "high", "p", "p_family"]
     return pd.DataFrame(rows, columns=names).assign(n_subjects=40)
+
+
+def shortcuts_of_everything():
+    """Further rows: two values and categories that are followed, images without a brain, features, relevance."""
+    rows = [
+        ("follows", "scanner (Trio)", "CN", "AUC", 0.8, 0.7, 0.9, 0.001, 0.008),
+        ("follows", "site", "AD", "η²", 0.25, 0.05, 0.4, 0.002, 0.01),
+        ("silhouette", "silhouette", "all", "AUC", 0.55, 0.44, 0.66, np.nan, np.nan),
+        ("background", "background", "all", "AUC", 0.9, 0.8, 0.96, np.nan, np.nan),
+        ("decoded_network", "age", "CN", "Spearman", 0.1, -0.2, 0.4, np.nan, np.nan),
+        ("decoded_regions", "age", "CN", "Spearman", 0.6, 0.4, 0.8, np.nan, np.nan),
+        ("decoded_network", "sex (female)", "CN", "AUC", 0.8, 0.6, 0.9, np.nan, np.nan),
+        ("outside", "grad_cam", "AD", "share", 0.3, 0.2, 0.4, np.nan, np.nan),
+        ("unknown", "site or scanner", "all", "–", np.nan, np.nan, np.nan, np.nan, np.nan),
+    ]
+    table = shortcuts(0.2)
+    further = pd.DataFrame(rows, columns=list(table.columns[:-1])).assign(n_subjects=30)
+    return pd.concat([table, further], ignore_index=True)
 
 
 def class_regions(p=0.01, t=4.0, covariates="age, female"):
@@ -106,6 +125,73 @@ def test_what_is_not_found_is_said_as_such():
     assert found[-1] == "Grad-CAM: no region differs between AD and CN beyond chance (smallest corrected p = 0.200)."
     untested = class_regions().assign(t=np.nan, p_family=np.nan)
     assert sentences(regions=untested)[1][-1].startswith("Too few subjects")
+
+
+def test_each_shortcut_has_a_sentence_a_verdict_and_a_line_of_the_figure(tmp_path):
+    table = shortcuts_of_everything()
+    trust = summarise_trust(clinical(), table, {}, classes=CLASSES)
+    write_table(trust, tmp_path / "trust.tsv", TRUST)
+    found = dict(zip(trust["of"], trust["sentence"], strict=True))
+    assert found["scanner (Trio), CN"] == (
+        "The score follows scanner (Trio) among CN subjects: AUC 0.80 (0.70 to 0.90), p = 0.008."
+    )
+    assert found["site, AD"] == "The score follows site among AD subjects: η² 0.25 (0.05 to 0.40), p = 0.010."
+    assert found["silhouettes"] == (
+        "On silhouettes alone, the network is not shown to separate the classes: AUC 0.55 (0.44 to 0.66)."
+    )
+    assert found["background"] == (
+        "On what lies outside the brain, the network separates the classes with an AUC of 0.90 (0.80 to 0.96)."
+    )
+    assert found["age, network"] == (
+        "In CN subjects, age is not shown to be readable from the last features of the network: ρ 0.10 (-0.20 to 0.40)."
+    )
+    assert found["age, regions"] == "In CN subjects, age can be read from region means: ρ 0.60 (0.40 to 0.80)."
+    assert found["sex (female), network"].endswith(
+        "can be read from the last features of the network: AUC 0.80 (0.60 to 0.90)."
+    )
+    assert found["Grad-CAM, AD"] == (
+        "Grad-CAM: of AD subjects, a share of 0.30 (0.20 to 0.40) of the relevance is outside the brain."
+    )
+    assert found["what is not known"] == "Not known for these scans, and so not tested: site or scanner."
+    # Neither of the classes follows age, which is reported only if nothing else is followed.
+    assert "age, CN" not in found
+    draw_shortcuts(table, tmp_path / "s", simulated=True, dpi=60)
+    drawn = (tmp_path / "s.svg").read_text()
+    publish_shortcuts(table, tmp_path / "p")
+    text = (tmp_path / "p.md").read_text()
+    for row in table.to_dict("records"):
+        assert verdict(row) in text
+        if row["check"] not in ("given_nuisances", "unknown"):
+            assert verdict(row) in drawn
+    verdicts = {(row["check"], row["property"], row["group"]): verdict(row) for row in table.to_dict("records")}
+    assert verdicts["follows", "age", "CN"] == "not shown to follow it (p = 0.800)"
+    assert verdicts["follows", "site", "AD"] == "follows it (p = 0.010)"
+    assert verdicts["silhouette", "silhouette", "all"] == "not shown to separate the classes"
+    assert verdicts["outside", "grad_cam", "AD"] == "30% of the relevance"
+
+
+def test_why_there_is_no_background_is_told():
+    table = shortcuts_of_everything()
+    own = table["check"] == "background"
+    table.loc[own, ["value", "low", "high"]] = np.nan
+    table.loc[own, "property"] = "the scans have no background"
+    trust = summarise_trust(None, table, {}, classes=CLASSES)
+    assert "Background: the scans have no background." in trust["sentence"].tolist()
+    assert verdict(table[own].iloc[0]) == "the scans have no background"
+
+
+@pytest.mark.parametrize(
+    ("alike", "words"),
+    [
+        ("age, sex, scanner", "In pairs of equal sex and scanner and about equal age, the AUC is"),
+        ("age", "In pairs of about equal age, the AUC is"),
+        ("sex", "In pairs of equal sex, the AUC is"),
+    ],
+)
+def test_pairs_are_described_by_what_is_alike(alike, words):
+    table = shortcuts()
+    table.loc[table["check"] == "matched", "property"] = alike
+    assert any(line.startswith(words) for line in sentences(shortcuts=table)[1])
 
 
 def test_without_accuracy_only_regions_are_answered():

@@ -31,7 +31,7 @@ class Visit:
     """One row of ADNIMERGE: `state` is Dementia, MCI, CN or None; `day` is a datetime.date or None.
 
     `swapped` is the day if EXAMDATE had day and month the other way round, where no date of the table shows the order;
-    otherwise it equals `day`.
+    otherwise it equals `day`. `cells` are all cells of the row.
     """
 
     row: int
@@ -43,6 +43,7 @@ class Visit:
     age: float | None
     age_from: str | None
     sex: str | None
+    cells: dict
 
 
 def visit_code(visit):
@@ -190,7 +191,7 @@ def _visit(line, cells, order, path):
     day = swapped = _day(cells, line, order.name, path)
     if not order.shown:
         swapped = _day(cells, line, dates.DAY_FIRST, path)
-    return Visit(line, code, day, swapped, diagnosed_state(cells["DX"]), cells["DX"], age, age_from, sex)
+    return Visit(line, code, day, swapped, diagnosed_state(cells["DX"]), cells["DX"], age, age_from, sex, cells)
 
 
 def _day(cells, line, order, path):
@@ -260,6 +261,7 @@ def _take(record, visit, classes, path):
     record["age"] = record["age"] if visit.age is None else visit.age
     record["sex"] = record["sex"] or visit.sex
     record["state"] = visit.state
+    record["joined"] = visit.cells
     if visit.state is None:
         record["detail_visit"] = f"row {visit.row} of ADNIMERGE, visit {visit.code}, has DX {visit.dx!r}"
         reading.drop([record], "no diagnosis in ADNIMERGE at the visit", detail="detail_visit")

@@ -53,6 +53,10 @@ class People:
         rows = [_row_of_session(self.sessions.get(subject, {}), session), (self.participants or {}).get(subject)]
         return [row for row in rows if row]
 
+    def cells_of(self, subject, session):
+        """All cells that describe an image, {column: text}; those of its session have priority."""
+        return {c: text for row in reversed(self.rows_of(subject, session)) for c, text in row.cells.items()}
+
     def facts_of(self, subject, session):
         """Age and sex; a value that cannot be read, such as an age of `20-25`, is unknown and counted in `unread`."""
         rows = self.rows_of(subject, session)

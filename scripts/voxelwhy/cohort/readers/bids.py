@@ -158,6 +158,7 @@ def _record(image, people):
         "label": None,
         "age": facts.age,
         "sex": facts.sex,
+        "cells": people.cells_of(image["subject_id"], session),
         "scan_date": None,
         "image_id": None,
         "table": None,

@@ -111,6 +111,7 @@ def _record(image, people):
     facts = people.facts_of(image["subject_id"], image["session"])
     scan_id = re.sub(r"[^A-Za-z0-9_.+-]+", "-", files.ENDING.sub("", image["name"]))
     record = dict.fromkeys(FACTS) | image | {"scan_id": scan_id, "age": facts.age, "sex": facts.sex}
+    record["cells"] = people.cells_of(image["subject_id"], image["session"])
     name = record["of_name"]
     if f"sub-{name.get('subject')}" != record["subject_id"] or tables.comparable(
         name.get("session")

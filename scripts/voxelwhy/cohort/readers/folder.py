@@ -89,6 +89,7 @@ def _record_of_row(cells, classes, folder, table, line):
         "image_id": None,
         "path": path,
         "own_name": own_name,
+        "cells": cells,
         # Both files of a pair are one scan.
         "real_path": min(os.path.realpath(file) for file in (path, files.partner_of(path)) if file),
         "table": str(table),

@@ -122,7 +122,8 @@ def _record(cells, release, table, line):
         "image_id": None,
         "path": None,
         "name": name,
-        "cells": cells,
+        # Tables with semicolons have decimal commas.
+        "cells": {key: re.sub(r"^(-?\d*),(\d+)$", r"\1.\2", text) for key, text in cells.items()},
         "table": str(table),
         "row": line,
         "reason": None,

@@ -1,4 +1,4 @@
-"""Figures of the section Trust: calibration and net benefit, what the score follows, regions beyond chance."""
+"""Figures of the section Trust: calibration and net benefit, regions beyond chance."""
 
 from __future__ import annotations
 
@@ -66,54 +66,6 @@ def draw_clinical(clinical, curves, out, *, simulated, of="", dpi=150):
         "intervals."
     )
     title = "Calibration, net benefit and strata"
-    return save_figure(fig, out, simulated=simulated, title=title, caption=caption, category="trust", dpi=dpi)
-
-
-@styled
-def draw_shortcuts(shortcuts, out, *, simulated, of="", dpi=150):
-    """Forest plot: how closely the score follows each property within a class, and what is left without them.
-
-    Parameters
-    ----------
-    shortcuts : DataFrame by trust_tables.SHORTCUTS
-    of : str, names the cohort if the scans are another study's (io.text.of_cohort)
-
-    Returns
-    -------
-    str, the caption
-    """
-    follows = shortcuts[shortcuts["check"] == "follows"].reset_index(drop=True)
-    aucs = shortcuts[shortcuts["check"].isin(["nuisances_alone", "matched"])].reset_index(drop=True)
-    rows = max(len(follows), len(aucs), 2)
-    fig, panels = new_figure(1, 2, figsize=(8.6, 0.3 * rows + 1.2), layout="constrained", width_ratios=(1.5, 1))
-    for axes, table, zero in ((panels[0], follows, 0.0), (panels[1], aucs, 0.5)):
-        places = np.arange(len(table))[::-1]
-        found = (table["p_family"] <= SIGNIFICANT).to_numpy()
-        for place, row, raised in zip(places, table.itertuples(), found, strict=True):
-            colour = SECOND if raised else ACCENT
-            axes.hlines(place, row.low, row.high, color=colour, lw=1.6)
-            axes.plot(row.value, place, "o", color=colour, ms=5.5, mfc=colour if raised else "white")
-        axes.axvline(zero, color=MUTED, lw=0.9, ls=":")
-        axes.set_ylim(-0.6, max(len(table), 1) - 0.4)
-        axes.grid(axis="x", color=RULE, lw=0.6)
-        axes.set_axisbelow(True)
-        axes.tick_params(axis="y", length=0)
-    names = [f"{row.property}, {row.group} (n = {row.n_subjects})" for row in follows.itertuples()]
-    panels[0].set_yticks(np.arange(len(follows))[::-1], names)
-    panels[0].set(title="Spearman's ρ with the score", xlim=(-1, 1))
-    titles = {"nuisances_alone": "properties alone", "matched": "network, matched pairs"}
-    panels[1].set_yticks(
-        np.arange(len(aucs))[::-1], [f"{titles[row.check]} (n = {row.n_subjects})" for row in aucs.itertuples()]
-    )
-    panels[1].set(title="AUC", xlim=(0, 1.02))
-    caption = (
-        f"What else the score of the network follows{of}. Left: rank correlation of the score with each property "
-        "within a class, both centred within folds, with 95 % intervals; filled: p of at most 0.05, by permutation "
-        "and corrected over all of them (Holm). Right: AUC of the properties alone (logistic regression on the same "
-        "folds), and of the network in pairs of a patient and a control of equal sex whose ages differ by at most 2 "
-        "years."
-    )
-    title = "What else the score follows"
     return save_figure(fig, out, simulated=simulated, title=title, caption=caption, category="trust", dpi=dpi)
 
 
