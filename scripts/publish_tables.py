@@ -1,9 +1,10 @@
 """Write tables of the cohort, excluded scans and the performance on each cohort, as tsv, md and tex."""
 
 from voxelwhy.evaluation.faithfulness import join_faithfulness
+from voxelwhy.evaluation.planted.results import summarise_planted
 from voxelwhy.evaluation.randomised import join_randomised
 from voxelwhy.io.tables import DIFFERENCES, EXCLUDED, METRICS, SELECTED, TABLE1, read_table
-from voxelwhy.io.trust_tables import CLASS_REGIONS, CLINICAL, SHORTCUTS
+from voxelwhy.io.trust_tables import CLASS_REGIONS, CLINICAL, PLANTED_CONTROLS, SHORTCUTS
 from voxelwhy.jobs.doors import door
 from voxelwhy.report.checklist import fill_checklist, publish_checklist
 from voxelwhy.report.tables import publish_excluded, publish_external, publish_metrics, publish_table1
@@ -24,6 +25,12 @@ def probes(job):
     flips = {"n_flips": job.settings["permutations"], "seed": job.settings["seed"]}
     _, faithfulness = join_faithfulness(job.input.faithfulness, **flips)
     return {"faithfulness": faithfulness, "randomised": join_randomised(job.input.randomised)}
+
+
+def planted(job):
+    """What a loss planted in the study's controls says, if there is one."""
+    paths = job.input.planted
+    return {"planted": summarise_planted(read_table(paths[0], PLANTED_CONTROLS))} if paths else {}
 
 
 with door(snakemake) as job:
@@ -53,7 +60,9 @@ with door(snakemake) as job:
             publish_shortcuts(shortcuts, out["shortcuts"], of=settings["of"])
         methods = zip(settings["explained_methods"], job.input.class_regions, strict=True)
         regions = {method: read_table(path, CLASS_REGIONS) for method, path in methods}
-        trust = summarise_trust(clinical, shortcuts, regions, classes=settings["classes"], **probes(job))
+        trust = summarise_trust(
+            clinical, shortcuts, regions, classes=settings["classes"], **probes(job), **planted(job)
+        )
         publish_trust(trust, out["trust"])
     if "faithfulness" in out:
         found = probes(job)

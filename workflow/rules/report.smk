@@ -38,6 +38,7 @@ rule draw_heatmaps:
         t1=rules.prepare_template.output.background,
         truth=study.detections,
         planted=study.planted_maps,
+        controls=study.planted_controls,
     output:
         **figures("splits/{split}/figures", shown.figures["heatmaps"], "heatmaps"),
     group:
@@ -169,7 +170,7 @@ rule draw_agreement:
         "../../scripts/draw_regions.py"
 
 
-if study.simulated:
+if study.truth_folder:
 
     rule draw_truth:
         """Draw what was planted, and how well each method detects it."""
@@ -203,6 +204,7 @@ rule publish_tables:
         class_regions=study.class_regions,
         faithfulness=study.probes("faithfulness"),
         randomised=study.probes("randomised"),
+        planted=study.planted_controls,
     output:
         **tables("splits/{split}/tables", shown.split_tables),
     group:

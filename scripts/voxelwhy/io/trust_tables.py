@@ -160,9 +160,9 @@ TRUST = schema(
     },
     unique=["part", "of", "measure"],
 )
-#: Controls in which a loss or a sham was planted, one row for each. `space` is where the scan was deformed; `rms_mm` the
-#: root mean square displacement inside the brain, in template space; `largest_change` the largest relative change of
-#: volume of a region.
+#: Controls in which a loss or a sham was planted, one row for each. `space` is where the scan was deformed; `rms_mm`
+#: the root mean square displacement inside the brain, in template space; `largest_change` the largest relative change
+#: of volume of a region.
 PLANTED_SCANS = schema(
     {
         "scan_id": text(unique=True),
@@ -176,7 +176,7 @@ PLANTED_SCANS = schema(
         "largest_change": real(),
     }
 )
-#: Whether each method detects the loss that was planted in half of the controls, one row for each assignment and method.
+#: Whether each method detects the loss that was planted in half of the controls, one row by assignment and method.
 #: `loss` describes it; `auc` is that of the network, planted against sham; AUPRC over regions, compared with networks
 #: trained on shuffled labels of the same scans, and p corrected over the methods (`p_family`).
 PLANTED_CONTROLS = schema(

@@ -7,6 +7,7 @@ import pandas as pd
 
 from voxelwhy.io.text import interval, listing, method_title, number, p_value
 from voxelwhy.io.trust_tables import CHECKS, MEASURES, TRUST
+from voxelwhy.report.planted import planted_answers
 from voxelwhy.report.tables import publish_table, short_p
 
 SIGNIFICANT = 0.05
@@ -162,7 +163,7 @@ def publish_trust(trust, out):
     return publish_table(trust, shown, out, title="How far to trust this study", caption=caption, category="trust")
 
 
-def summarise_trust(clinical, shortcuts, class_regions, *, classes, faithfulness=None, randomised=None):
+def summarise_trust(clinical, shortcuts, class_regions, *, classes, faithfulness=None, randomised=None, planted=None):
     """Put the answers together: one row and one sentence for each.
 
     Parameters
@@ -172,6 +173,7 @@ def summarise_trust(clinical, shortcuts, class_regions, *, classes, faithfulness
     classes : {"positive": name, "negative": name}
     faithfulness, randomised : DataFrames by trust_tables.FAITHFULNESS_SUMMARY and RANDOMISED_SUMMARY, where maps were
         probed
+    planted : DataFrame of `evaluation.planted.results.summarise_planted`, where a loss was planted in the controls
 
     Returns
     -------
@@ -186,6 +188,8 @@ def summarise_trust(clinical, shortcuts, class_regions, *, classes, faithfulness
         rows += [_of_weights(*part) for part in randomised.groupby("method", sort=False)]
     if faithfulness is not None:
         rows += [_of_blanking(row) for row in faithfulness[faithfulness["fill"] == "mean"].to_dict("records")]
+    if planted is not None:
+        rows += planted_answers(planted)
     rows += [_of_regions(method, table, classes) for method, table in class_regions.items()]
     return pd.DataFrame(rows, columns=list(TRUST.columns))
 

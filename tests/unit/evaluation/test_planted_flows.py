@@ -159,16 +159,13 @@ def warped(tmp_path_factory, loss):
     """A scan with the anatomy of another person, registered to the template by a deformation."""
     folder = tmp_path_factory.mktemp("warped")
     grid = Grid.icbm(4)
-    template = nib.Nifti1Image(
-        sample(loss.brain.template, loss.brain.fine, grid_points(grid), mode="constant").reshape(grid.shape),
-        grid.affine,
-    )
+    template = sample(loss.brain.template, loss.brain.fine, grid_points(grid), mode="constant").reshape(grid.shape)
     sham = draw_sham(loss, np.random.default_rng(9))
     person = Flow(4 * sham.velocity, sham.grid)
     back = np.linalg.inv(TURNED)
     points = person.sources((back[:3, :3] @ grid_points(grid) + back[:3, 3:]).astype(np.float32))
     scan = sample(loss.brain.template, loss.brain.fine, points, mode="constant").reshape(grid.shape)
-    fixed, moving = to_ants(template), to_ants(nib.Nifti1Image(scan, grid.affine))
+    fixed, moving = (to_ants(nib.Nifti1Image(values, grid.affine)) for values in (template, scan))
     image = register(fixed, moving, "syn_quick", f"{folder}/")
     for theirs, ours in TRANSFORMS.items():
         (folder / theirs).rename(folder / ours)

@@ -88,7 +88,7 @@ def first_scans(selected, settings):
 
 
 def _plant(path, rows, loss, *, settings, images, store, code):
-    """Write the deformed scans of one control, {folder: row of its pairs}; returns {(folder, scan_id): measurements}."""
+    """Write the deformed scans of one control, {folder: row of its pairs}; returns {(folder, scan_id): facts}."""
     if not rows:  # left out of every pair
         return {}
     registration, scan = settings["registration"], next(iter(rows.values()))["scan_id"]
@@ -105,9 +105,8 @@ def _plant(path, rows, loss, *, settings, images, store, code):
             registered = Registered(place / "transforms")
         for folder, row in rows.items():
             planted = row["role"] == PLANTED
-            flow = (
-                loss.flow if planted else draw_sham(loss, random_of(settings["seed"], row["assignment"], row["pair"]))
-            )
+            rng = random_of(settings["seed"], row["assignment"], row["pair"])
+            flow = loss.flow if planted else draw_sham(loss, rng)
             deform_scan(path, folder / "scans" / f"{scan}.nii.gz", flow, registered)
             facts[folder, scan] = {
                 "space": TEMPLATE if taken else NATIVE,

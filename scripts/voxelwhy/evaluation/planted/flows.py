@@ -122,7 +122,7 @@ def draw_sham(loss, rng):
     flow : Flow
     """
     brain, velocity = loss.brain, loss.flow.velocity
-    # For noise smoothed by a Gaussian of sigma, the mean square gradient of its curl is 5/2 / sigma² of its mean square.
+    # The curl of noise smoothed by a Gaussian has a mean square gradient of 5/2 / sigma² times its mean square.
     sigma = np.sqrt(2.5) / _wave_number(velocity, brain)
     strength = np.sqrt(ndimage.gaussian_filter((velocity**2).sum(axis=0), sigma / WORKING_MM)) * fading(brain)
     potential = [

@@ -1,0 +1,24 @@
+"""Plant a known loss in one control of each pair, and a sham in the other, for each assignment."""
+
+from functools import partial
+
+from tqdm import tqdm
+
+from voxelwhy.evaluation.planted.cohort import plant_controls
+from voxelwhy.io.tables import SELECTED, read_table
+from voxelwhy.jobs.doors import door
+
+with door(snakemake) as job:
+    settings = dict(job.settings)
+    code, assignments = settings.pop("registering"), settings.pop("assignments")
+    images = {"template_path": job.input.t1, "mask_path": job.input.mask, "head_path": job.input.head or None}
+    plant_controls(
+        read_table(job.input.selected, SELECTED),
+        images,
+        settings,
+        dict(zip(assignments, job.output, strict=True)),
+        store=snakemake.resources.store,
+        code=code,
+        workers=job.threads,
+        progress=partial(tqdm, mininterval=30),
+    )
