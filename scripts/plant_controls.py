@@ -1,9 +1,5 @@
 """Plant a known loss in one control of each pair, and a sham in the other, for each assignment."""
 
-from functools import partial
-
-from tqdm import tqdm
-
 from voxelwhy.evaluation.planted.cohort import plant_controls
 from voxelwhy.io.tables import SELECTED, read_table
 from voxelwhy.jobs.doors import door
@@ -20,5 +16,4 @@ with door(snakemake) as job:
         store=snakemake.resources.store,
         code=code,
         workers=job.threads,
-        progress=partial(tqdm, mininterval=30),
     )

@@ -24,7 +24,7 @@ LEAST_CONTROLS = 40
 NATIVE, TEMPLATE = "native", "template"
 
 
-def plant_controls(selected, images, settings, out_dirs, *, store="", code=None, workers=1, progress=None):
+def plant_controls(selected, images, settings, out_dirs, *, store="", code=None, workers=1):
     """Plant the loss in one control of each pair, and a sham in the other, each in the space of its own scan.
 
     Each control is registered once more as the study registers it, to get its transforms, and deformed by one
@@ -43,7 +43,6 @@ def plant_controls(selected, images, settings, out_dirs, *, store="", code=None,
     store, code : as for `register_shared`. The store is used only if the study keeps its transforms: deformations fill
         much space, and nobody else would read them
     workers : int, number of processes; the same seed gives the same bytes for any number
-    progress : callable, optional; wraps the iteration over controls as tqdm does
 
     Raises
     ------
@@ -66,8 +65,7 @@ def plant_controls(selected, images, settings, out_dirs, *, store="", code=None,
     ]  # fmt: skip
     # One thread per process: more would change the bytes of registrations.
     with joblib.parallel_config("loky", n_jobs=workers, inner_max_num_threads=1):
-        results = joblib.Parallel(return_as="generator")(jobs)
-        written = list(progress(results, total=len(jobs), desc="planting") if progress else results)
+        written = joblib.Parallel()(jobs)
     facts = {place: own for of_control in written for place, own in of_control.items()}
     for one, own in pairs.items():
         _write_tables(own, [facts[Path(out_dirs[one]), scan] for scan in own["scan_id"]], Path(out_dirs[one]))

@@ -64,8 +64,8 @@ def summarise_planted(controls):
 
     Returns
     -------
-    DataFrame: of ("network", or a method), value, low, high, p, n_subjects, assignments, detected (their number), verdict
-    (of the first assignment), shuffled_low, shuffled_high, loss, space
+    DataFrame: of ("network", or a method), value, low, high, p, n_subjects, assignments, detected (in how many of
+    them), verdict (in the first), shuffled_low, shuffled_high, loss, space
     """
     networks = controls.drop_duplicates("assignment")
     parts = {"network": networks} | dict(list(controls.groupby("method", sort=False)))

@@ -12,8 +12,8 @@ from voxelwhy.report.figures.style import ACCENT, CYCLE, MUTED, RULE, new_figure
 from voxelwhy.report.wording import describe_clipping, describe_method, describe_target, group_title, name_truth
 
 LEFT_IS = {"coronal": "the left of the brain", "axial": "the left of the brain", "sagittal": "posterior"}
-#: Title of the column of the planted loss.
-PLANTED = "planted loss"
+#: Title of the column of the planted loss, and what it is of in a simulated cohort.
+PLANTED, OF_DISEASE = "planted loss", " of the disease at severity 1"
 #: Largest p at which a region is marked as more relevant than chance.
 ALPHA = 0.05
 SCALE_NOTE = (
@@ -79,8 +79,7 @@ def draw_group_maps(
         what = (
             f"the {structure}, whose volume defines the classes (with a scale of its own)"
             if structure
-            else f"the planted loss of volume (negative log-Jacobian{' of the disease at severity 1' * bool(simulated)}, "
-            "with a scale of its own)"
+            else f"the planted loss of volume (negative log-Jacobian{OF_DISEASE * bool(simulated)}, with a scale of its own)"
         )
         first = f"First column: {what}, which the networks have not seen; above each method, its verdict. "
     if controls:
