@@ -5,15 +5,13 @@ from voxelwhy.io.tables import SELECTED, read_table
 from voxelwhy.jobs.doors import door
 
 with door(snakemake) as job:
-    settings = dict(job.settings)
-    code, assignments = settings.pop("registering"), settings.pop("assignments")
     images = {"template_path": job.input.t1, "mask_path": job.input.mask, "head_path": job.input.head or None}
     plant_controls(
         read_table(job.input.selected, SELECTED),
         images,
-        settings,
-        dict(zip(assignments, job.output, strict=True)),
+        job.settings["planting"],
+        dict(zip(job.settings["assignments"], job.output, strict=True)),
         store=snakemake.resources.store,
-        code=code,
+        code=job.settings["registering"],
         workers=job.threads,
     )

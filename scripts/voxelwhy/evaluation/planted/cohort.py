@@ -109,7 +109,7 @@ def _plant(path, rows, loss, *, settings, images, store, code):
             facts[folder, scan] = {
                 "space": TEMPLATE if taken else NATIVE,
                 "rms_mm": loss.rms_mm if planted else rms_displacement(flow, loss.brain),
-                "largest_change": largest_change(flow, loss),
+                "largest_change": max(map(abs, loss.achieved.values())) if planted else largest_change(flow, loss),
             }
     return facts
 

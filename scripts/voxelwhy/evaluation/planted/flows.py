@@ -130,7 +130,7 @@ def draw_sham(loss, rng):
         for _ in range(3)
     ]
     flow = Flow(_curl(potential), brain.grid)
-    for _ in range(3):  # the displacement is nearly proportional to the velocity
+    for _ in range(2):  # the displacement is nearly proportional to the velocity
         flow = Flow(flow.velocity * np.float32(loss.rms_mm / rms_displacement(flow, brain)), brain.grid)
     return flow
 

@@ -79,7 +79,8 @@ def draw_group_maps(
         what = (
             f"the {structure}, whose volume defines the classes (with a scale of its own)"
             if structure
-            else f"the planted loss of volume (negative log-Jacobian{OF_DISEASE * bool(simulated)}, with a scale of its own)"
+            else f"the planted loss of volume (negative log-Jacobian{OF_DISEASE * bool(simulated)}, with a scale "
+            "of its own)"
         )
         first = f"First column: {what}, which the networks have not seen; above each method, its verdict. "
     if controls:
