@@ -51,14 +51,14 @@ def publish_planted(controls, out):
 
 
 def planted_notes(controls):
-    """What stands over the maps of each method, {method: text}: "controls: detected, p = 0.05"."""
+    """What stands over the maps of each method, {method: two lines of text}: "controls:", "detected, p = 0.05"."""
     notes = {}
     for method, own in controls.groupby("method", sort=False):
         found, n = int((own["verdict"] == DETECTED).sum()), len(own)
         if (own["verdict"] == NO_VERDICT).all():
             continue
         words = f"{'' if found else 'not '}detected"
-        notes[method] = f"controls: {words}" + (
+        notes[method] = f"controls:\n{words}" + (
             f", {p_value(own['p_family'].iloc[0])}" if n == 1 else f" in {found} of {n}" * bool(found)
         )
     return notes
