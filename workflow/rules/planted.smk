@@ -87,6 +87,8 @@ if study.assignments:
             controls="<results>/splits/{split}/trust/planted_controls.tsv",
         wildcard_constraints:
             split=one_of(study.own_explained),
+        group:
+            "results_{split}"
         params:
             settings={},
         script:
