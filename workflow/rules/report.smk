@@ -273,7 +273,7 @@ rule publish_relevance:
     group:
         "results_{split}"
     params:
-        settings=facts("heatmaps", "atlas", "classes", "top", "of", "planted"),
+        settings=facts("heatmaps", "atlas", "classes", "top", "of", "planted", simulated=study.simulated),
     script:
         "../../scripts/publish_relevance.py"
 
