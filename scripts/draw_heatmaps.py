@@ -6,10 +6,12 @@ import pandas as pd
 
 from voxelwhy.io.images import read_json
 from voxelwhy.io.tables import BASELINE_MAPS, TRUTH, read_table
+from voxelwhy.io.trust_tables import PLANTED_CONTROLS
 from voxelwhy.jobs.doors import door
 from voxelwhy.report.figures.baseline import draw_baseline_map
 from voxelwhy.report.figures.imported import draw_imported
 from voxelwhy.report.figures.relevance import draw_group_maps
+from voxelwhy.report.planted import planted_notes
 
 
 def draw_own(job, out, group):
@@ -21,6 +23,8 @@ def draw_own(job, out, group):
         log_jacobian = Path(job.input.planted[0], "log_jacobian.nii.gz")
         planted = {"truth": read_table(job.input.truth[0], TRUTH), "log_jacobian_path": log_jacobian}
         planted["planted"] = job.settings["planted"]
+    if job.input.controls and group == job.settings["classes"]["positive"]:
+        planted["controls"] = planted_notes(read_table(job.input.controls[0], PLANTED_CONTROLS))
     draw_group_maps(
         {method: Path(folder, f"mean_{group}_scaled.nii.gz") for method, folder in folders.items()},
         job.input.t1,

@@ -43,7 +43,7 @@ def publish_own(job, out, settings):
         truth = read_table(job.input.truth[0], TRUTH)
         publish_truth(truth, out["truth"], group=positive, settings=heatmaps, planted=settings["planted"], **patients)
         how = {"threshold": truth["threshold"].iloc[0], "atlas": settings["atlas"], "group": positive}
-        how["planted"] = settings["planted"]
+        how |= {"planted": settings["planted"], "simulated": settings["simulated"]}
         planted = read_table(job.input.truth_regions[0], SCORED_REGIONS)
         publish_truth_regions(planted, out["truth_regions"], **how)
 

@@ -1,11 +1,12 @@
 """Write tables of the cohort, excluded scans and the performance on each cohort, as tsv, md and tex."""
 
 from voxelwhy.evaluation.faithfulness import join_faithfulness
+from voxelwhy.evaluation.planted.results import summarise_planted
 from voxelwhy.evaluation.probed_shortcuts import with_probes
 from voxelwhy.evaluation.randomised import join_randomised
 from voxelwhy.evaluation.stability import join_stability
 from voxelwhy.io.tables import DIFFERENCES, EXCLUDED, METRICS, SELECTED, TABLE1, read_table
-from voxelwhy.io.trust_tables import CLASS_REGIONS, CLINICAL, SHORTCUTS
+from voxelwhy.io.trust_tables import CLASS_REGIONS, CLINICAL, PLANTED_CONTROLS, SHORTCUTS
 from voxelwhy.jobs.doors import door
 from voxelwhy.report.checklist import fill_checklist, publish_checklist
 from voxelwhy.report.shortcuts import publish_shortcuts
@@ -38,6 +39,12 @@ def stability(job):
     return found.summary, found.regions
 
 
+def planted(job):
+    """What a loss planted in the study's controls says, if there is one."""
+    paths = job.input.planted
+    return {"planted": summarise_planted(read_table(paths[0], PLANTED_CONTROLS))} if paths else {}
+
+
 with door(snakemake) as job:
     out, settings = job.output.stems(), job.settings
     if "excluded" in out:
@@ -66,7 +73,7 @@ with door(snakemake) as job:
             publish_shortcuts(shortcuts, out["shortcuts"], of=settings["of"])
         methods = zip(settings["explained_methods"], job.input.class_regions, strict=True)
         regions = {method: read_table(path, CLASS_REGIONS) for method, path in methods}
-        more = probes(job) | {"stability": stability(job), "not_compared": settings["not_compared"]}
+        more = probes(job) | planted(job) | {"stability": stability(job), "not_compared": settings["not_compared"]}
         trust = summarise_trust(clinical, shortcuts, regions, classes=settings["classes"], **more)
         publish_trust(trust, out["trust"])
     if "faithfulness" in out:

@@ -42,7 +42,7 @@ with door(snakemake) as job:
     reference = Path(job.input.truth, "reference.nii.gz")
     planted_in = reference if reference.exists() else Path(job.input.truth, "log_jacobian.nii.gz")
     log_jacobian = resample_log_jacobian(nib.load(planted_in), grid)
-    card = {"units": "log of the volume relative to the template", "simulated": True}
+    card = {"units": "log of the volume relative to the template", "simulated": settings["simulated"]}
     save_image(job.output.log_jacobian, log_jacobian, grid.affine, card)
     labels = np.asarray(nib.load(job.input.labels).dataobj).astype(int)
     planted = PlantedRegions(log_jacobian, labels, brain, read_table(job.input.atlas, ATLAS))
@@ -82,6 +82,8 @@ with door(snakemake) as job:
             **{name: settings[name] for name in ("threshold", "seed")},
         )
         for name, values in cam_maps.items():
-            save_image(getattr(job.output, name), values.astype(np.float32), grid.affine, {"simulated": True})
+            save_image(
+                getattr(job.output, name), values.astype(np.float32), grid.affine, {"simulated": settings["simulated"]}
+            )
         write_json(job.output.cam, facts)
     write_table(planted.table(enrichment, settings["threshold"]), job.output.regions, SCORED_REGIONS)

@@ -147,6 +147,26 @@ def test_another_config_replaces_the_default_one(tmp_path):
     assert study.config == json.loads(json.dumps(load_settings(config, SCHEMA)))
 
 
+def test_planted_controls_are_planted_once_and_each_assignment_is_a_study(tmp_path):
+    minimal(tmp_path, registration={"resolution_mm": 4}, trust={"planted": 2})
+    counts = plan(tmp_path, "--configfile", "other.yaml").counts()
+    assert (counts["plant_controls"], counts["run_planted"], counts["gather_planted"]) == (1, 2, 1)
+    assert "score_truth" not in counts
+
+
+def test_a_truth_planted_in_real_scans_is_scored(tmp_path):
+    """With 19 draws of shuffled diagnoses, as in a simulated cohort."""
+    (tmp_path / "truth").mkdir()
+    (tmp_path / "truth" / "log_jacobian.nii.gz").touch()
+    config = minimal(tmp_path, registration={"resolution_mm": 4})
+    minimal(tmp_path, registration={"resolution_mm": 4}, cohort=config["cohort"] | {"truth": "truth"})
+    study = plan(tmp_path, "--configfile", "other.yaml")
+    assert (
+        study.counts()["score_truth"] == study.counts()["draw_truth"] == 1 and "simulate_cohort" not in study.counts()
+    )
+    assert study.config["evaluation"]["shuffled"] == 19
+
+
 def test_a_missing_table_is_named(tmp_path):
     minimal(tmp_path)
     (tmp_path / "scans.csv").unlink()

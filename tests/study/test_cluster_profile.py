@@ -54,6 +54,13 @@ def test_groups_are_legal_where_other_cohorts_and_maps_of_others_come_in(tmp_pat
     assert "register" not in "".join(names)
 
 
+def test_groups_are_legal_with_planted_controls(tmp_path):
+    """They are planted in a submission of their own, and the study of each assignment is run from here."""
+    study = plan_on_slurm(tmp_path, DEMO | {"splits": SPLITS, "trust": {"planted": 2}})
+    assert {job["rule"] for job in study.jobs if not job["group"]} == ALONE | {"all", "plant_controls", "run_planted"}
+    assert study.groups() == sorted(["prepare", "cohort", *(f"results_{split['name']}" for split in SPLITS)])
+
+
 def test_the_profile_starts_with_what_differs_between_sites():
     text = PROFILE.read_text()
     top, _, rest = text.partition("# --- The same everywhere")

@@ -10,7 +10,7 @@ OUT  splits/<split>/evaluation/metrics.tsv, roc.tsv    accuracy and AUC (within 
      splits/<split>/trust/stability/fold-<k>/*.tsv     how far maps by several trainings agree
      splits/<split>/evaluation/agreement.tsv           distances and rank correlations of mean maps
      splits/<split>/shuffled/fold-<k>/<n>-of-<N>.tsv   relevance of networks trained on shuffled diagnoses, part of the draws
-     splits/<split>/evaluation/truth.tsv               each method against the planted disease (simulated cohorts only)
+     splits/<split>/evaluation/truth.tsv               each method against the planted disease (simulated cohorts, cohort.truth)
      splits/<split>/evaluation/truth_draws.tsv         the score of each draw of shuffled diagnoses
      splits/<split>/evaluation/truth_regions.tsv       that disease by region, with sign
      splits/<split>/evaluation/grad_cam.json, *.nii.gz why Grad-CAM shows what it shows of it
@@ -27,7 +27,7 @@ rule numbers:
         expand("<results>/splits/{split}/evaluation/metrics.tsv", split=study.studied if study.accuracy else []),
         expand("<results>/splits/{split}/regions/{method}.tsv", split=study.explained, method=study.methods),
         expand("<results>/splits/{split}/evaluation/agreement.tsv", split=study.explained),
-        expand("<results>/splits/{split}/evaluation/truth.tsv", split=study.own_explained if study.simulated else []),
+        expand("<results>/splits/{split}/evaluation/truth.tsv", split=study.own_explained if study.truth_folder else []),
     localrule: True
 
 
@@ -165,14 +165,14 @@ if study.draws:
             "../../scripts/explain_shuffled.py"
 
 
-if study.simulated:
+if study.truth_folder:
 
     rule score_truth:
         """Score each method against the disease that was planted."""
         input:
             maps=study.maps,
             regions=study.regions,
-            truth="<results>/simulation/truth",
+            truth=study.truth_folder,
             mask=rules.prepare_template.output.mask,
             labels="<results>/atlas/labels.nii.gz",
             atlas="<results>/atlas/regions.tsv",
@@ -194,7 +194,7 @@ if study.simulated:
         resources:
             **ask.truth,
         params:
-            settings=facts("methods", "classes", "threshold", "permutations", "seed", "cam"),
+            settings=facts("methods", "classes", "threshold", "permutations", "seed", "cam", simulated=study.simulated),
             code=code_digest(SCRIPTS / "score_truth.py", study.cam_modules()),
         script:
             "../../scripts/score_truth.py"

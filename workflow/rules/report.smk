@@ -38,6 +38,7 @@ rule draw_heatmaps:
         t1=rules.prepare_template.output.background,
         truth=study.detections,
         planted=study.planted_maps,
+        controls=study.planted_controls,
     output:
         **figures("splits/{split}/figures", shown.figures["heatmaps"], "heatmaps"),
     group:
@@ -170,7 +171,7 @@ rule draw_agreement:
         "../../scripts/draw_regions.py"
 
 
-if study.simulated:
+if study.truth_folder:
 
     rule draw_truth:
         """Draw what was planted, and how well each method detects it."""
@@ -207,6 +208,7 @@ rule publish_tables:
         randomised=study.probes("randomised"),
         trainings_maps=study.stability("maps"),
         trainings_regions=study.stability("regions"),
+        planted=study.planted_controls,
     output:
         **tables("splits/{split}/tables", shown.split_tables),
     group:
@@ -279,7 +281,7 @@ rule publish_relevance:
     group:
         "results_{split}"
     params:
-        settings=facts("heatmaps", "atlas", "classes", "top", "of", "planted"),
+        settings=facts("heatmaps", "atlas", "classes", "top", "of", "planted", simulated=study.simulated),
     script:
         "../../scripts/publish_relevance.py"
 

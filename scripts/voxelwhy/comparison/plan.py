@@ -77,12 +77,7 @@ class Plan:
 
     def code(self, wildcards):
         """Return the digests of all code that affects a study's results; the study then reruns only what changed."""
-        settings = self.settings_of[wildcards.cell]
-        named = [METHODS[method] for method in settings["heatmaps"]["methods"]]
-        named += [network_module(settings["training"].get("network") or settings["model"]["architecture"])]
-        named += [SOURCES[settings["cohort"]["source"]]]
-        digests = [code_digest(self.scripts / f"{rule}.py", named) for rule in ("run_cell", *RULES_OF_NUMBERS)]
-        return {module: digest for digests_of_rule in digests for module, digest in digests_of_rule.items()}
+        return digest_of_numbers("run_cell", self.settings_of[wildcards.cell], self.scripts)
 
     def mark(self):
         """Return whether the data are simulated, or the confounds in words if all runs have the same."""
@@ -110,3 +105,12 @@ class Plan:
         for refused in self.refused:
             words = ", ".join(value for key, value in refused.items() if key != "reason")
             yield f"skipped: {words} ({refused['reason']})"
+
+
+def digest_of_numbers(rule, settings, scripts):
+    """Return the digests of a rule that runs a study with these settings, and of all code that affects its results."""
+    named = [METHODS[method] for method in settings["heatmaps"]["methods"]]
+    named += [network_module(settings["training"].get("network") or settings["model"]["architecture"])]
+    named += [SOURCES[settings["cohort"]["source"]]]
+    digests = [code_digest(scripts / f"{name}.py", named) for name in (rule, *RULES_OF_NUMBERS)]
+    return {module: digest for digests_of_rule in digests for module, digest in digests_of_rule.items()}

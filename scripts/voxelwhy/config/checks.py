@@ -8,7 +8,7 @@ from pathlib import Path
 
 from voxelwhy.config.atlas_names import FETCHED, PACKAGED, choices
 from voxelwhy.config.comparison_checks import check_compare
-from voxelwhy.config.probes import check_probes
+from voxelwhy.config.probes import check_planted, check_probes
 from voxelwhy.config.simulation_checks import check_confounds, check_signal
 from voxelwhy.errors import ConfigError
 from voxelwhy.io.channels import WARPS, maps_needed
@@ -288,8 +288,20 @@ def _check_gpu(settings):
         )
 
 
+def _check_truth(settings):
+    folder = settings["cohort"].get("truth")
+    if folder and not Path(folder, "log_jacobian.nii.gz").is_file():
+        raise ConfigError(
+            "cohort.truth: the planted change is missing",
+            file=folder,
+            found="no log_jacobian.nii.gz",
+            allowed="a folder with log_jacobian.nii.gz, the logarithm of volume relative to the template",
+        )
+
+
 CHECKS = (
     _check_cohort,
+    _check_truth,
     check_confounds,
     check_signal,
     _check_classes,
@@ -304,6 +316,7 @@ CHECKS = (
     _check_template,
     _check_gpu,
     check_probes,
+    check_planted,
     check_compare,
 )
 

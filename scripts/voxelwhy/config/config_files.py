@@ -24,6 +24,7 @@ PATHS = (
     ("cohort", "data_dir"),
     ("cohort", "adnimerge"),
     ("cohort", "participants"),
+    ("cohort", "truth"),
     ("scans", "template"),
     ("atlas", "image"),
     ("atlas", "table"),

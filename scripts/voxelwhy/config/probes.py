@@ -1,4 +1,4 @@
-"""Whether a study probes the maps of single scans, and compares those of several trainings (section `trust`)."""
+"""Whether a study probes single maps, compares trainings, and plants a loss in its controls (section `trust`)."""
 
 from __future__ import annotations
 
@@ -62,3 +62,29 @@ def _obstacle(settings):
         return "model.weights, whose training scans are not available"
     target = settings["heatmaps"]["target"]
     return "" if target == "positive" else f"heatmaps.target: {target}"
+
+
+def check_planted(settings):
+    """Raise ConfigError if the config asks for a loss in the controls that the study cannot plant or learn."""
+    if settings["trust"]["planted"] and (reason := _no_planting(settings)):
+        raise ConfigError(
+            "trust.planted: no loss can be planted in the controls of this study",
+            found=reason,
+            allowed="T1-weighted scans, networks that the study trains, and a split with heatmaps",
+            hint="set trust.planted to 0",
+        )
+    changes = settings["trust"]["planted_loss"]
+    if changes and min(changes.values()) >= 0:
+        raise ConfigError(
+            "trust.planted_loss: no region loses volume",
+            found=", ".join(f"{name}: {change:g}" for name, change in changes.items()),
+            allowed="at least one change below 0, such as hippocampus: -0.25",
+        )
+
+
+def _no_planting(settings):
+    if "weights" in settings.get("model", {}):
+        return "model.weights, which cannot be trained on the planted scans"
+    if (modality := settings["scans"]["modality"]) != "t1w":
+        return f"scans.modality: {modality}"
+    return "" if any(split["heatmaps"] for split in settings["splits"]) else "no split with heatmaps"

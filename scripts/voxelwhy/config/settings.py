@@ -51,7 +51,8 @@ def load_settings(config, schema_path):
     place_architecture(settings, training)
     place_recipe(settings, training)
     # Networks are trained that often again; somebody with scans of their own should ask for that.
-    settings["evaluation"].setdefault("shuffled", LEAST_DRAWS if "simulation" in settings else 0)
+    known = "simulation" in settings or "truth" in settings["cohort"]
+    settings["evaluation"].setdefault("shuffled", LEAST_DRAWS if known else 0)
     for section in ("training", "evaluation"):
         # Keys that are filled in only here would otherwise come last.
         filled, order = settings[section], resolve(schema["properties"][section], schema)["properties"]

@@ -248,3 +248,44 @@ TRUST = schema(
     },
     unique=["part", "of", "measure"],
 )
+#: Controls in which a loss or a sham was planted, one row for each. `space` is where the scan was deformed; `rms_mm`
+#: the root mean square displacement inside the brain, in template space; `largest_change` the largest relative change
+#: of volume of a region.
+PLANTED_SCANS = schema(
+    {
+        "scan_id": text(unique=True),
+        "subject_id": text(unique=True),
+        "pair": whole(),
+        "role": text(checks=pa.Check.isin(["planted", "sham"])),
+        "age": real(nullable=True),
+        "sex": text(nullable=True),
+        "space": text(checks=pa.Check.isin(["native", "template"])),
+        "rms_mm": real(),
+        "largest_change": real(),
+    }
+)
+#: Whether each method detects the loss that was planted in half of the controls, one row by assignment and method.
+#: `loss` describes it; `auc` is that of the network, planted against sham; AUPRC over regions, compared with networks
+#: trained on shuffled labels of the same scans, and p corrected over the methods (`p_family`).
+PLANTED_CONTROLS = schema(
+    {
+        "assignment": whole(),
+        "method": text(),
+        "n_pairs": whole(),
+        "space": text(),
+        "loss": text(),
+        "auc": real(),
+        "auc_low": real(nullable=True),
+        "auc_high": real(nullable=True),
+        "n_truth_regions": whole(),
+        "region_auprc": real(nullable=True),
+        "region_chance": real(nullable=True),
+        "n_shuffled": whole(),
+        "shuffled_low": real(nullable=True),
+        "shuffled_high": real(nullable=True),
+        "p": fraction(nullable=True),
+        "p_family": fraction(nullable=True),
+        "verdict": text(),
+    },
+    unique=["assignment", "method"],
+)

@@ -156,6 +156,12 @@ class Facts:
         network = self.study.network["network"] if own else None
         return kept | {"subjects": self.study.config["trust"]["subjects"], "network": network}
 
+    def planting(self, split):
+        """Settings of the loss that is planted in the study's controls."""
+        trust, study = self.study.config["trust"], self.study
+        kept = {"negative": study.classes["negative"], "registration": study.registration, "seed": study.seed}
+        return kept | {"loss": trust["planted_loss"], "least": trust["planted_least"]}
+
     def shuffling(self, wildcards):
         """Settings of explain_shuffled for a split and a part of its draws."""
         names = ("training", "classes", "seed", "shuffled")

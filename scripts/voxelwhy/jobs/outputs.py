@@ -36,12 +36,16 @@ class Outputs:
             "baseline": ["baseline_map"] * study.accuracy,
             "regions": [*(f"regions_{group}" for group in groups), "class_regions"],
             "agreement": ["agreement", "saturation"],
-            "truth": ["truth_map", "truth_scores"] * study.simulated + ["truth_cam"] * study.examines_cam,
+            "truth": ["truth_map", "truth_scores"] * bool(study.truth_folder) + ["truth_cam"] * study.examines_cam,
         }
         folder = study.path("splits/{split}/evaluation")
         self.cam = {name: f"{folder}/{file}" for name, file in CAM_FILES.items()} if study.examines_cam else {}
         self.split_tables = ["table1", "trust", *["metrics", "clinical", "shortcuts"] * study.accuracy]
-        self.relevance_tables = ["agreement", *self.figures["regions"], *["truth", "truth_regions"] * study.simulated]
+        self.relevance_tables = [
+            "agreement",
+            *self.figures["regions"],
+            *["truth", "truth_regions"] * bool(study.truth_folder),
+        ]
         self.baseline_tables = ["baseline_regions"] * study.accuracy
         probes = ["faithfulness", "randomised"] * bool(study.probed)
         # What rests on single maps: figures and tables, of splits that have any.
@@ -66,7 +70,8 @@ class Outputs:
             return self.external_only(figures), self.external_only(tables)
         own = self.single_maps if explained else {"figures": [], "tables": []}
         more = ["external"] * (split in study.tested_elsewhere)
-        return figures + own["figures"] + more, tables + own["tables"] + more
+        planted = ["planted_controls"] * bool(explained and study.assignments)
+        return figures + own["figures"] + more, tables + planted + own["tables"] + more
 
     def report_items(self):
         """Paths of the title and caption of everything that the report shows, in its order within each section."""

@@ -16,6 +16,8 @@ from voxelwhy.jobs.study import read_paths
 #: Networks whose maps a probe compares, at most: the trained one, and those with some of its layers reset.
 PROBED_MODELS = 9
 
+#: Processes of the job that plants a loss in controls; and, of each, the seconds to deform a scan of 1 mm, and memory.
+PLANTING_PROCESSES, PLANTING_SECONDS, PLANTING_MB = 8, 20, 1500
 #: Minutes of a small job: it takes seconds, but a slow file system can stretch them, and a group adds them up.
 SHORT_MINUTES = 5
 #: The largest share of scans that a holdout is assumed to test: more parts than needed do no harm.
@@ -144,6 +146,16 @@ class Requests:
         """A batch of registrations. A second attempt needs no more: it continues where the first one ended."""
         scans = self.study.batches()[int(wildcards.batch)]
         return SHORT_MINUTES + math.ceil(2 * costs.registration_seconds(self.study.registration) * len(scans) / 60)
+
+    def planting_mb(self, wildcards, attempt):
+        """As many registrations side by side as the job has processes, each with the flows next to it."""
+        return PLANTING_PROCESSES * (self.registration_mb(wildcards, attempt) + PLANTING_MB)
+
+    def planting_minutes(self, wildcards, attempt):
+        """Twice the expected time of registering every control once, and deforming it for each assignment."""
+        deformed = PLANTING_SECONDS * len(self.study.assignments)
+        seconds = costs.registration_seconds(self.study.registration) + deformed
+        return SHORT_MINUTES + math.ceil(2 * seconds * self.n_scans() / PLANTING_PROCESSES / 60) * attempt
 
     # --- Networks ---
 

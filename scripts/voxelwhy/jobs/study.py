@@ -119,7 +119,12 @@ class Study:
         self.methods = list(config["heatmaps"]["methods"])
         self.simulated = "simulation" in config
         simulation = config.get("simulation", {})
-        self.planted = simulation.get("signal") or simulation.get("effect", 0) > 0
+        # The folder of what distinguishes the classes, where that is known: simulated, or planted in real scans.
+        self.truth_folder = self.path("simulation/truth") if self.simulated else config["cohort"].get("truth", "")
+        real = bool(self.truth_folder) and not self.simulated
+        self.planted = simulation.get("signal") or simulation.get("effect", 0) > 0 or real
+        # Choices of the controls in which a loss is planted (trust.planted), each with a study of its own.
+        self.assignments = range(1, config["trust"]["planted"] + 1)
         # What figures and the report state: true, or the confounds in words.
         self.mark = self.simulated and (confounds or True)
         self.recorded = recorded(config)
@@ -307,8 +312,8 @@ class Study:
         return [self.path(f"splits/{split}/evaluation/metrics.tsv") for split in self.with_external(wildcards.split)]
 
     def truth(self, wildcards):
-        planted = self.simulated and wildcards.split in self.own_explained
-        return [self.path(f"splits/{wildcards.split}/evaluation/truth.tsv")] if planted else []
+        known = self.truth_folder and wildcards.split in self.own_explained
+        return [self.path(f"splits/{wildcards.split}/evaluation/truth.tsv")] if known else []
 
     def detections(self, wildcards):
         """The verdicts that stand over the maps of patients; none where nothing is planted."""
@@ -316,7 +321,12 @@ class Study:
 
     def planted_maps(self, wildcards):
         """The folder of the planted disease that is drawn next to the maps of patients."""
-        return [self.path("simulation/truth")] if self.detections(wildcards) else []
+        return [self.truth_folder] if self.detections(wildcards) else []
+
+    def planted_controls(self, wildcards):
+        """Which methods detect a loss planted in the study's own controls; none where it is not planted."""
+        planted = self.assignments and wildcards.split in self.own_explained
+        return [self.path(f"splits/{wildcards.split}/trust/planted_controls.tsv")] if planted else []
 
     @property
     def examines_cam(self):

@@ -79,6 +79,8 @@ def choose_citations(settings, *, simulated):
     if settings.get("registration", {}).get("n4"):
         keys.add("tustison2010")
     keys |= set(_of_baseline(settings))
+    if settings.get("trust", {}).get("planted"):
+        keys |= {"karacali2006", "adebayo2018", "westfall1993", "winkler2014"}
     if simulated:
         keys |= {"karacali2006"} | ({"siegel2025"} if settings.get("simulation", {}).get("signal") else set())
     if settings.get("evaluation", {}).get("shuffled") and "weights" not in settings.get("model", {}):

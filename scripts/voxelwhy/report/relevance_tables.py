@@ -189,7 +189,7 @@ def _draws(row):
     return f"{number(row.shuffled_auprc)} ({number(row.shuffled_low)} to {number(row.shuffled_high)})"
 
 
-def publish_truth_regions(regions, out, *, group, threshold, atlas="AAL", planted=True):
+def publish_truth_regions(regions, out, *, group, threshold, atlas="AAL", planted=True, simulated=True):
     """The planted change of volume in each region that counts as lost, with the enrichment by each method.
 
     Parameters
@@ -198,6 +198,7 @@ def publish_truth_regions(regions, out, *, group, threshold, atlas="AAL", plante
     group : str, whose enrichment it is
     threshold : float, of the truth
     planted : bool, or str: the structure whose volume defines the classes
+    simulated : bool; patients of a simulated cohort differ in severity, scans in which others planted a change do not
     """
     rows = regions[regions["loss"]]
     methods = list(rows["method"].unique())
@@ -209,8 +210,8 @@ def publish_truth_regions(regions, out, *, group, threshold, atlas="AAL", plante
     gained = regions.loc[regions["log_jacobian"] > threshold].drop_duplicates("region")
     caption = (
         f"The {atlas} regions that count as lost (mean log-Jacobian below {-threshold:g}), with the planted change of "
-        f"volume at severity 1 and the mean enrichment in {group} scans by each method. Regions that gain volume "
-        f"({len(gained)}), since nearby fluid takes up what is lost: {listing(gained['region']) or 'none'}."
+        f"volume{' at severity 1' * simulated} and the mean enrichment in {group} scans by each method. Regions that "
+        f"gain volume ({len(gained)}), since nearby fluid takes up what is lost: {listing(gained['region']) or 'none'}."
     )
     title = "Planted loss of volume by region"
     if isinstance(planted, str):

@@ -42,7 +42,7 @@ SECTIONS = {
     ),
     "truth": (
         "Planted truth",
-        "In simulated data the location of the disease is known, and each method is compared with it.",
+        "The location of a planted change is known, and each method is compared with it.",
     ),
     "single_scans": (
         "Single scans",

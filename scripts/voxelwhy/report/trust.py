@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 
 from voxelwhy.io.text import interval, listing, method_title, number, p_value
-from voxelwhy.io.trust_tables import MEASURES, TRUST
+from voxelwhy.io.trust_tables import CHECKS, MEASURES, TRUST
+from voxelwhy.report.planted import planted_answers
 from voxelwhy.report.shortcuts import SHORTCUT_PART, answer_shortcut, shortcut_answers
 from voxelwhy.report.stability import not_compared_row, stability_row
 from voxelwhy.report.tables import publish_table, short_p
@@ -141,8 +142,18 @@ def publish_trust(trust, out):
     return publish_table(trust, shown, out, title="How far to trust this study", caption=caption, category="trust")
 
 
-def summarise_trust(clinical, shortcuts, class_regions, *, classes, faithfulness=None, randomised=None, stability=None,
-                    not_compared=""):  # fmt: skip
+def summarise_trust(
+    clinical,
+    shortcuts,
+    class_regions,
+    *,
+    classes,
+    faithfulness=None,
+    randomised=None,
+    stability=None,
+    not_compared="",
+    planted=None,
+):
     """Put the answers together: one row and one sentence for each.
 
     Parameters
@@ -154,6 +165,7 @@ def summarise_trust(clinical, shortcuts, class_regions, *, classes, faithfulness
         probed
     stability : (DataFrame by STABILITY, DataFrame by STABILITY_REGIONS), where trainings were compared
     not_compared : str, why they were not, if that needs saying
+    planted : DataFrame of `evaluation.planted.results.summarise_planted`, where a loss was planted in the controls
 
     Returns
     -------
@@ -174,6 +186,8 @@ def summarise_trust(clinical, shortcuts, class_regions, *, classes, faithfulness
         rows += [stability_row(own, regions[method]) for method, own in stability[0].groupby("method", sort=False)]
     elif not_compared:
         rows.append(not_compared_row(not_compared))
+    if planted is not None:
+        rows += planted_answers(planted)
     rows += [_of_regions(method, table, classes) for method, table in class_regions.items()]
     return pd.DataFrame(rows, columns=list(TRUST.columns))
 

@@ -381,3 +381,36 @@ def test_heatmaps_are_cut_by_scans_that_are_tested(there):
 
 def test_names_in_constraints_are_literal():
     assert one_of(["a.b", "c+"]) == r"a\.b|c\+"
+
+
+def test_a_loss_planted_in_real_scans_is_a_known_truth_but_nothing_is_simulated(tmp_path):
+    (tmp_path / "log_jacobian.nii.gz").touch()
+    cohort = CONFIG["cohort"] | {"truth": str(tmp_path)}
+    here, kfold, paper = study(cohort=cohort), job(split="kfold"), job(split="paper")
+    assert here.truth_folder == str(tmp_path) and here.planted is True
+    assert (here.simulated, here.mark) == (False, False)
+    assert here.truth(kfold) == here.detections(kfold) == ["results/here/splits/kfold/evaluation/truth.tsv"]
+    assert here.planted_maps(kfold) == [str(tmp_path)] and here.truth(paper) == []
+    assert len(here.draws) == 19, "as for a simulated cohort"
+    assert {"truth_map", "truth_scores"} <= set(Outputs(here).of_split("kfold")[0])
+    plain = study()
+    assert (plain.truth_folder, plain.planted, len(plain.draws)) == ("", False, 0)
+
+
+def test_planted_controls_are_asked_of_explained_splits_only():
+    here, kfold, paper = study(trust={"planted": 2}), job(split="kfold"), job(split="paper")
+    assert list(here.assignments) == [1, 2] and list(study().assignments) == []
+    assert here.planted_controls(kfold) == ["results/here/splits/kfold/trust/planted_controls.tsv"]
+    assert here.planted_controls(paper) == study().planted_controls(kfold) == []
+    shown = Outputs(here)
+    assert "planted_controls" in shown.of_split("kfold")[1] and "planted_controls" not in shown.of_split("paper")[1]
+    planting = Facts(here)("planting")(job())["planting"]
+    assert planting["negative"] == "CN" and planting["least"] == 40 and planting["loss"] == {}
+    assert planting["registration"]["transform"] == "syn_quick"
+
+
+def test_planting_asks_for_the_time_of_its_registrations(there):
+    there("here", {f"s{number}": f"{number}.nii.gz" for number in range(400)})
+    few, many = (Requests(study(trust={"planted": n})).planting_minutes(job(), 1) for n in (1, 5))
+    expected = 400 * 2 * costs.registration_seconds(study().registration) / 8 / 60
+    assert expected < few < many

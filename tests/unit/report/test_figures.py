@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib import image
 
 from voxelwhy.evaluation.agreement import compare_maps
 from voxelwhy.evaluation.metrics import confusion, roc_band, score_predictions
@@ -191,6 +192,18 @@ def test_the_caption_of_a_map_gives_n_method_and_settings(brain, tmp_path):
     of_paper = SETTINGS | {"target": "predicted"}
     caption = relevance.draw_group_maps(maps, brain["paths"]["t1"], tmp_path / "p", settings=of_paper, **options)
     assert "probability of the predicted class; negative relevance is set to 0 before averaging" in caption
+
+
+def test_whether_a_loss_in_controls_is_detected_stands_over_the_maps(brain, tmp_path):
+    maps, t1 = {"occlusion": brain["paths"]["occlusion"]}, brain["paths"]["t1"]
+    options = {"group": "AD", "n_subjects": 20, "n_scans": 31, "settings": SETTINGS, "simulated": False}
+    controls = {"occlusion": "controls:\ndetected, p = 0.050", "grad_cam": "controls:\nnot detected"}
+    caption = relevance.draw_group_maps(maps, t1, tmp_path / "m", controls=controls, **options)
+    assert "whether the method detects a loss of volume planted in the study's own controls" in caption
+    plain = relevance.draw_group_maps(maps, t1, tmp_path / "p", **options)
+    assert "planted" not in plain
+    heights = [image.imread(tmp_path / f"{name}.png").shape[0] for name in "mp"]
+    assert heights[0] > heights[1], "with room for two lines"
 
 
 def test_the_map_of_a_single_scan_explains_the_predicted_class_and_keeps_its_sign(brain, tmp_path):

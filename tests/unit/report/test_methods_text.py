@@ -229,3 +229,16 @@ def test_methods_text_names_covariates_and_probes_of_shortcuts():
     probed = settings | {"trust": {"probes": "true", "subjects": 4, "seeds": 0}}
     assert "everything but the silhouette" in " ".join(methods_text(probed, **PEOPLE))
     assert "everything but the silhouette" not in text
+
+
+def test_methods_text_of_planted_controls_and_of_a_truth_planted_in_real_scans():
+    assert "controls of equal sex" not in " ".join(methods_text(CONFIG, **PEOPLE))
+    text = " ".join(methods_text(CONFIG | {"trust": {"planted": 5}}, **PEOPLE))
+    assert "with one interpolation" in text and "(5 assignments)" in text
+    works = " ".join(work for work, _ in choose_citations(CONFIG | {"trust": {"planted": 1}}, simulated=False))
+    assert "Karaçali" in works and "Adebayo" in works
+    classes = {"positive": {"name": "planted"}, "negative": {"name": "sham"}}
+    cohort = {"cohort": {"truth": "results/s/planted/1/planting/truth", "classes": classes}}
+    text = " ".join(methods_text(CONFIG | cohort, **PEOPLE | {"simulated": False}))
+    assert "A known loss of volume was planted in the scans of the class planted (results/s/planted" in text
+    assert "A voxel counts as lost if the log-Jacobian of the disease is below" in text and "simulated" not in text

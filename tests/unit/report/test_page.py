@@ -227,7 +227,10 @@ def test_the_regions_of_the_planted_loss_are_listed_and_those_that_gain_are_name
         ]
     )
     write_table(table, tmp_path / "checked.tsv", SCORED_REGIONS)
-    relevance.publish_truth_regions(table, tmp_path / "r", group="AD", threshold=0.02, atlas="Neuromorphometrics")
+    how = {"group": "AD", "threshold": 0.02, "atlas": "Neuromorphometrics"}
+    real = relevance.publish_truth_regions(table, tmp_path / "real", simulated=False, **how)
+    assert "severity" not in real
+    relevance.publish_truth_regions(table, tmp_path / "r", **how)
     rows, caption = shown(tmp_path / "r")
     assert rows == [
         {"Region": "Hippocampus_L", "Change of volume, %": "−14.8", "Occlusion": "3.20", "LRP": "–"},

@@ -6,12 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from voxelwhy.evaluation.planted.results import summarise_planted
 from voxelwhy.io.tables import write_table
-from voxelwhy.io.trust_tables import MEASURES, TRUST
+from voxelwhy.io.trust_tables import MEASURES, PLANTED_CONTROLS, TRUST
 from voxelwhy.report.figures.probes import draw_faithfulness, draw_randomised
 from voxelwhy.report.figures.shortcuts import draw_shortcuts
 from voxelwhy.report.figures.stability import draw_stability
 from voxelwhy.report.figures.trust import draw_class_regions, draw_clinical
+from voxelwhy.report.planted import planted_notes, publish_planted
 from voxelwhy.report.shortcuts import publish_shortcuts, verdict
 from voxelwhy.report.stability import publish_stability, publish_stability_regions
 from voxelwhy.report.trust import (
@@ -244,6 +246,60 @@ def test_probes_have_a_sentence_a_figure_and_a_table(tmp_path):
     text = (tmp_path / "pr.md").read_text()
     assert "another subject" in text and "block.conv" in text and "0.10 (0.10 to 0.80)" in text
     assert "the scan, blurred" in (tmp_path / "pf.md").read_text()
+
+
+def planted(verdicts=("detected", "not detected"), assignment=1, space="native"):
+    """A loss in 44 controls, by occlusion and Grad-CAM."""
+    facts = {"n_pairs": 22, "space": space, "loss": "a loss of 25 % in the hippocampus", "n_truth_regions": 4}
+    facts |= {"auc": 0.8, "auc_low": 0.7, "auc_high": 0.9, "region_chance": 0.1, "n_shuffled": 19}
+    facts |= {"shuffled_low": 0.1, "shuffled_high": 0.2, "p": 0.05, "assignment": assignment}
+    found = zip(("occlusion", "grad_cam"), (0.61, 0.15), (0.05, 0.4), verdicts, strict=True)
+    names = ("method", "region_auprc", "p_family", "verdict")
+    rows = [facts | dict(zip(names, row, strict=True)) for row in found]
+    return PLANTED_CONTROLS.validate(pd.DataFrame(rows)[list(PLANTED_CONTROLS.columns)])
+
+
+def test_a_loss_planted_in_controls_has_a_sentence_by_method_and_one_of_the_network(tmp_path):
+    summary = summarise_planted(planted())
+    trust = summarise_trust(None, None, {}, classes=CLASSES, planted=summary)
+    write_table(trust, tmp_path / "trust.tsv", TRUST)
+    assert trust["sentence"].tolist() == [
+        "In 44 controls, half of them with a loss of 25 % in the hippocampus, the network tells these from shams of "
+        "equal strength with an AUC of 0.80 (0.70 to 0.90).",
+        "In these scans, with this network, occlusion detects a loss of 25 % in the hippocampus (AUPRC 0.61, shuffled "
+        "0.10 to 0.20, p = 0.050).",
+        "In these scans, with this network, Grad-CAM is not shown to detect a loss of 25 % in the hippocampus (AUPRC "
+        "0.15, shuffled 0.10 to 0.20, p = 0.400).",
+    ]
+    assert trust["n_subjects"].tolist() == [44, 44, 44]
+    assert planted_notes(planted()) == {
+        "occlusion": "controls:\ndetected, p = 0.050",
+        "grad_cam": "controls:\nnot detected, p = 0.400",
+    }
+    caption = publish_planted(planted(), tmp_path / "planted_controls")
+    assert "in the space of each scan, through its own registration" in caption and "Assignments" not in caption
+    assert "19 draws" in caption and "0.61 (0.10)" in (tmp_path / "planted_controls.md").read_text()
+
+
+def test_several_assignments_are_counted_and_averaged(tmp_path):
+    controls = pd.concat([planted(), planted(("detected", "not detected"), 2), planted(("not detected",) * 2, 3)])
+    words = summarise_trust(None, None, {}, classes=CLASSES, planted=summarise_planted(controls))["sentence"]
+    assert "0.80 (0.80 to 0.80) (mean over 3 assignments)" in words[0]
+    assert "occlusion detects a loss of 25 % in the hippocampus in 2 of 3 assignments" in words[1]
+    assert "(mean AUPRC 0.15 (0.15 to 0.15))" in words[2] and "in 0 of 3 assignments" in words[2]
+    notes = planted_notes(controls)
+    assert notes == {"occlusion": "controls:\ndetected in 2 of 3", "grad_cam": "controls:\nnot detected"}
+    assert "Assignments share scans" in publish_planted(controls, tmp_path / "planted_controls")
+
+
+def test_without_a_verdict_and_in_template_space_the_sentences_say_so(tmp_path):
+    controls = planted(("no verdict",) * 2, space="template")
+    words = summarise_trust(None, None, {}, classes=CLASSES, planted=summarise_planted(controls))["sentence"]
+    assert "a loss of 25 % in the hippocampus, planted in template space, the network" in words[0]
+    assert "has an AUPRC of 0.61 for a loss of 25 % in the hippocampus" in words[1]
+    assert words[1].endswith("planted in template space; no verdict is given.")
+    assert planted_notes(controls) == {}
+    assert "in template space, since others have registered the scans" in publish_planted(controls, tmp_path / "p")
 
 
 def test_figures_and_tables_give_their_n_and_the_cohort(tmp_path):

@@ -12,8 +12,8 @@ from voxelwhy.report.figures.style import ACCENT, CYCLE, MUTED, RULE, new_figure
 from voxelwhy.report.wording import describe_clipping, describe_method, describe_target, group_title, name_truth
 
 LEFT_IS = {"coronal": "the left of the brain", "axial": "the left of the brain", "sagittal": "posterior"}
-#: Title of the column of the planted loss.
-PLANTED = "planted loss"
+#: Title of the column of the planted loss, and what it is of in a simulated cohort.
+PLANTED, OF_DISEASE = "planted loss", " of the disease at severity 1"
 #: Largest p at which a region is marked as more relevant than chance.
 ALPHA = 0.05
 SCALE_NOTE = (
@@ -39,6 +39,7 @@ def draw_group_maps(
     truth=None,
     log_jacobian_path=None,
     planted=True,
+    controls=None,
     axis="coronal",
     slices_mm=sl.DEFAULT_SLICES_MM,
     dpi=150,
@@ -56,6 +57,7 @@ def draw_group_maps(
     truth : DataFrame by tables.TRUTH, optional; the verdict of each method stands over its maps
     log_jacobian_path : path of a NIfTI, optional; the planted loss of volume is drawn in the first column
     planted : True, or a str: the structure whose volume defines the classes, drawn in place of a loss
+    controls : {method: text}, optional; stands over its maps: whether it detects a loss planted in the controls
 
     Returns
     -------
@@ -77,10 +79,13 @@ def draw_group_maps(
         what = (
             f"the {structure}, whose volume defines the classes (with a scale of its own)"
             if structure
-            else "the planted loss of volume (negative log-Jacobian of the disease at severity 1, with a scale of its "
-            "own)"
+            else f"the planted loss of volume (negative log-Jacobian{OF_DISEASE * bool(simulated)}, with a scale "
+            "of its own)"
         )
         first = f"First column: {what}, which the networks have not seen; above each method, its verdict. "
+    if controls:
+        notes = {name: "\n".join(filter(None, [notes.get(name), controls.get(name)])) for name in maps}
+        first += "Controls: whether the method detects a loss of volume planted in the study's own controls. "
     fig = mosaic(columns, template_path, template_path, axis, slices_mm, notes=notes)
     described = [describe_method(name, settings.get("methods", {}).get(name)) for name in maps]
     folds = f"; {count(n_folds, 'fold')}, each scan explained with the network of its own fold" if n_folds else ""
@@ -179,19 +184,21 @@ def mosaic(maps, anatomy_path, brain_path, axis_name, slices_mm, *, notes=None):
     shape = sl.take_slice(anatomy, axis, indices[0])[rows, columns].shape
     cell = 1.45
     height = cell * shape[0] / shape[1]
+    lines = max((note.count("\n") for note in (notes or {}).values()), default=0)  # of notes, beyond the first
+    room = 0.11 * lines  # inches
     heights = [height] * len(indices) + [0.09]
     fig, grid = new_figure(
         len(indices) + 1,
         len(maps),
         squeeze=False,
-        figsize=(cell * len(maps) + 0.7, sum(heights) + 0.6),
+        figsize=(cell * len(maps) + 0.7, sum(heights) + 0.6 + room),
         gridspec_kw={
             "height_ratios": heights,
             "hspace": 0.05,
             "wspace": 0.06,
             "left": 0.07,
             "right": 0.99,
-            "top": 0.94,
+            "top": 0.94 - room / (sum(heights) + 0.6 + room),
             "bottom": 0.03,
         },
     )
@@ -206,11 +213,11 @@ def mosaic(maps, anatomy_path, brain_path, axis_name, slices_mm, *, notes=None):
                 grid[row, 0].set_ylabel(sl.slice_label(affine, axis, index), fontsize=8)
         sl.draw_scale(grid[-1, column], scale)
         title = method_title(method).replace(" ", "\n", 1)
-        grid[0, column].set_title(title, fontsize=8.5, loc="center", pad=14 if notes else None)
+        grid[0, column].set_title(title, fontsize=8.5, loc="center", pad=14 + 8 * lines if notes else None)
         if note := (notes or {}).get(method):
             grid[0, column].annotate(
                 note, (0.5, 1), (0, 3), xycoords="axes fraction", textcoords="offset points", ha="center", fontsize=6.5,
-                color=ACCENT if note.startswith("detected") else MUTED,
+                color=ACCENT if note.replace("not detected", "").count("detected") else MUTED,
             )  # fmt: skip
     return fig
 

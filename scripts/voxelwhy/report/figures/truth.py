@@ -13,6 +13,7 @@ from voxelwhy.report.wording import describe_signal, describe_target, name_truth
 
 #: Titles of the columns next to that of Grad-CAM.
 CEILING, CELLWISE = "planted loss on its cells", "cell by cell"
+_SUBTYPES = ", the mean over the subtypes of the disease; patients differ in its strength and in their subtype"
 
 
 @styled
@@ -72,8 +73,8 @@ def draw_truth_map(
         f"{what}: log volume change relative to the template (−0.29 is a loss of a quarter of the volume). Red, "
         f"outlined: voxels below −{threshold:g}, the loss that heatmaps are compared with ({lost:.1%} of "
         f"{int(brain.sum()):,} brain voxels). Blue: voxels above {threshold:g} ({gained:.1%}), mostly fluid that takes "
-        f"up the lost volume; they are not part of the truth. {axis.capitalize()} slices; n = 1 planted map, the "
-        "mean over the subtypes of the disease; patients differ in its strength and in their subtype."
+        f"up the lost volume; they are not part of the truth. {axis.capitalize()} slices; n = 1 planted map"
+        f"{_SUBTYPES if simulated else ', planted in real scans'}."
     )
     if isinstance(planted, str):
         title = f"The structure whose volume defines the classes: {name_truth(planted)}"
