@@ -43,7 +43,8 @@ from voxelwhy.jobs.outputs import COHORT_FIGURES, Outputs
 from voxelwhy.jobs.progress import print_end, show_progress
 from voxelwhy.jobs.resources import Requests
 from voxelwhy.jobs.rules import complete_rules
-from voxelwhy.jobs.study import Study, one_of, tables_of
+from voxelwhy.jobs.named_files import tables_of
+from voxelwhy.jobs.study import Study, one_of
 from voxelwhy.registry import METHODS, SOURCES
 
 SCHEMA = Path(workflow.basedir, "schemas", "config.schema.yaml")

@@ -24,10 +24,13 @@ if study.assignments:
             "\ntrust.planted on a cluster needs a profile, which its studies get too: --profile workflow/profiles/slurm\n"
         )
 
-    def assigned(wildcards):
-        """The settings of the study of an assignment, as far as they are known before its controls are planted."""
-        folder = study.path(f"planted/{wildcards.assignment}/planting")
-        return planted_study(study.recorded, wildcards.assignment, folder, n_pairs=config["trust"]["planted_least"])
+    # The settings of the study of an assignment, as far as they are known before its controls are planted.
+    assigned = lambda wildcards: planted_study(
+        study.recorded,
+        wildcards.assignment,
+        study.path(f"planted/{wildcards.assignment}/planting"),
+        n_pairs=config["trust"]["planted_least"],
+    )
 
     rule plant_controls:
         """Plant a known loss in half of the controls, and shams in the other half."""

@@ -8,7 +8,8 @@ from voxelwhy.cohort.simulation.confounds import describe_confounds
 from voxelwhy.cohort.simulation.constants import load_study
 from voxelwhy.io.text import count
 from voxelwhy.jobs.code_digest import code_digest
-from voxelwhy.jobs.study import class_names, network_module, own_files, recorded, tables_of
+from voxelwhy.jobs.named_files import own_files, tables_of
+from voxelwhy.jobs.study import class_names, network_module, recorded
 from voxelwhy.registry import METHODS, SOURCES
 
 #: Rules whose scripts compute the numbers that a run keeps.

@@ -11,7 +11,7 @@ import os
 
 from voxelwhy.io.images import Grid
 from voxelwhy.jobs import costs
-from voxelwhy.jobs.study import read_paths
+from voxelwhy.jobs.named_files import read_paths
 
 #: Networks whose maps a probe compares, at most: the trained one, and those with some of its layers reset.
 PROBED_MODELS = 9

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import re
-from functools import lru_cache
 from pathlib import Path
 
 from voxelwhy.config.atlas_names import FETCHED
-from voxelwhy.config.model import MASKS
 from voxelwhy.config.probes import probes_maps, trainings_compared
 from voxelwhy.config.splits import reported_splits
 from voxelwhy.io.channels import maps_needed
 from voxelwhy.io.tables import BASELINE_MAPS
 from voxelwhy.jobs.batches import divide_scans
+from voxelwhy.jobs.named_files import own_files, read_paths
 from voxelwhy.registry import METHODS, NETWORKS, TRANSFORMS
 
 #: Settings that change no number: where results are shared, how work is cut into jobs, where it runs.
@@ -32,41 +30,6 @@ def recorded(settings):
     }
 
 
-def tables_of(cohort):
-    """The tables of a cohort and, where the entries are files, the folders in which new ones appear.
-
-    Parameters
-    ----------
-    cohort : dict, the section `cohort` of a config
-    """
-    named = [cohort[key] for key in ("table", "adnimerge") if key in cohort]
-    folder = Path(cohort.get("data_dir", "."))
-    if cohort["source"] in ("bids", "caps"):
-        named = [folder, *_tables_of_people(Path(cohort.get("participants", folder)))]
-    elif not named:
-        named = [folder, *(place for place in folder.glob("[!.]*") if place.is_dir())]
-    return [str(path) for entry in named for path in (entry if isinstance(entry, list) else [entry])]
-
-
-def _tables_of_people(place):
-    return [place] if place.is_file() else [*place.glob("participants.tsv"), *place.glob("sub-*/sub-*_sessions.tsv")]
-
-
-def own_files(settings):
-    """Files of the user's own that a config names: atlas, network mask, whole-head template (if it is there)."""
-    atlas = [settings["atlas"][part] for part in ("image", "table") if part in settings["atlas"]]
-    return {"atlas": atlas, "mask": _own_mask(settings), "head": _own_head(settings)}
-
-
-def _own_mask(settings):
-    return [settings["training"]["mask"]] if settings["training"]["mask"] not in MASKS else []
-
-
-def _own_head(settings):
-    path = settings["scans"].get("template")
-    return [path] if path and os.path.exists(path) else []
-
-
 def network_module(network):
     """The module that holds a network: one of the registry, or that of `module:factory`."""
     return NETWORKS.get(network, network.partition(":")[0])
@@ -75,17 +38,6 @@ def network_module(network):
 def one_of(names):
     """A wildcard constraint: one of these names."""
     return "|".join(map(re.escape, names))
-
-
-def read_paths(table):
-    """Paths of the scans of a table (scans.tsv, selected.tsv) by scan_id; read again only when the file has changed."""
-    return _read_paths(str(table), os.stat(table).st_mtime_ns)
-
-
-@lru_cache
-def _read_paths(table, mtime):
-    with open(table, encoding="utf-8") as rows:
-        return {row["scan_id"]: row["path"] for row in csv.DictReader(rows, delimiter="\t")}
 
 
 class Study:

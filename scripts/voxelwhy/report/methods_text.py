@@ -261,9 +261,9 @@ def _evaluation(settings, known, draws, *, accuracy, several_folds, signal=None)
             f"Whether a network is better than chance was tested by {permutations} of the subjects' diagnoses within "
             "folds (Phipson & Smyth 2010).",
             "Network and baseline were compared on the same subjects: in AUC by the test of DeLong et al. (1988) and "
-            "in accuracy by the exact test of McNemar (1947), with the interval of Newcombe (1998). Where a subject was "
-            "classified more than once, the signs of the subjects' summed differences were flipped at random instead, "
-            "which is the same test if every subject is classified once.",
+            "in accuracy by the exact test of McNemar (1947), with the interval of Newcombe (1998). Where a subject "
+            "was classified more than once, the signs of the subjects' summed differences were flipped at random "
+            "instead, which is the same test if every subject is classified once.",
         ]
     if draws:
         sentences.append(

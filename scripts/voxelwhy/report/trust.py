@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from voxelwhy.io.text import interval, listing, method_title, number, p_value
-from voxelwhy.io.trust_tables import CHECKS, MEASURES, TRUST
+from voxelwhy.io.trust_tables import MEASURES, TRUST
 from voxelwhy.report.planted import planted_answers
 from voxelwhy.report.shortcuts import SHORTCUT_PART, answer_shortcut, shortcut_answers
 from voxelwhy.report.stability import not_compared_row, stability_row

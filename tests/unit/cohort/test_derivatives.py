@@ -13,7 +13,7 @@ from voxelwhy.cohort.parse import parse_tables
 from voxelwhy.cohort.recognise import recognise_source
 from voxelwhy.config.settings import load_settings, place_people
 from voxelwhy.errors import ConfigError, InputError
-from voxelwhy.jobs.study import tables_of
+from voxelwhy.jobs.named_files import tables_of
 
 MNI = "space-MNI152NLin2009cAsym"
 

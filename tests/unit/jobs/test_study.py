@@ -10,9 +10,10 @@ from voxelwhy.config.model import network_settings
 from voxelwhy.config.settings import load_settings
 from voxelwhy.jobs import costs
 from voxelwhy.jobs.facts import Facts
+from voxelwhy.jobs.named_files import own_files, tables_of
 from voxelwhy.jobs.outputs import Outputs
 from voxelwhy.jobs.resources import SHORT_MINUTES, Requests
-from voxelwhy.jobs.study import Study, joined_marks, one_of, own_files, recorded, tables_of
+from voxelwhy.jobs.study import Study, joined_marks, one_of, recorded
 
 CLASSES = {"positive": {"name": "AD", "values": ["AD"]}, "negative": {"name": "CN", "values": ["CN"]}}
 SPLITS = [

@@ -233,9 +233,10 @@ def test_methods_text_names_covariates_and_probes_of_shortcuts():
 
 def test_methods_text_of_planted_controls_and_of_a_truth_planted_in_real_scans():
     assert "controls of equal sex" not in " ".join(methods_text(CONFIG, **PEOPLE))
-    text = " ".join(methods_text(CONFIG | {"trust": {"planted": 5}}, **PEOPLE))
+    text = " ".join(methods_text(CONFIG | {"trust": {"planted": 5, "probes": "false", "seeds": 0}}, **PEOPLE))
     assert "with one interpolation" in text and "(5 assignments)" in text
-    works = " ".join(work for work, _ in choose_citations(CONFIG | {"trust": {"planted": 1}}, simulated=False))
+    planted = {"trust": {"planted": 1, "probes": "false", "seeds": 0}}
+    works = " ".join(work for work, _ in choose_citations(CONFIG | planted, simulated=False))
     assert "Karaçali" in works and "Adebayo" in works
     classes = {"positive": {"name": "planted"}, "negative": {"name": "sham"}}
     cohort = {"cohort": {"truth": "results/s/planted/1/planting/truth", "classes": classes}}
