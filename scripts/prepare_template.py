@@ -1,4 +1,4 @@
-"""Find the grid that all scans share, or bring the template and its brain mask to the grid of the study."""
+"""Find the grid that all scans share, or bring the template, with or without its head, to the grid of the study."""
 
 import nibabel as nib
 
@@ -6,7 +6,7 @@ from voxelwhy.io.images import Grid, read_json, write_json
 from voxelwhy.io.provenance import software_versions
 from voxelwhy.jobs.doors import door
 from voxelwhy.registration.scan_grid import find_grid
-from voxelwhy.registration.template import DRAWN_MM, make_template, require_brain
+from voxelwhy.registration.template import DRAWN_MM, find_head, make_head_template, make_template, require_brain
 
 
 def write_grid(job):
@@ -32,5 +32,17 @@ def write_templates(job):
         write_json(sidecar, card | made)
 
 
+def write_head(job):
+    """The whole-head template, fetched or read and checked."""
+    path = find_head(snakemake.resources.head_file or None)
+    head, sha256 = make_head_template(path, **job.settings, sha256=snakemake.resources.head_sha256 or None)
+    nib.save(head, job.output.t1)
+    card = {"template": path.name, "sha256": sha256} | job.settings
+    write_json(job.output.card, card | {"versions": software_versions(["nilearn"])})
+
+
 with door(snakemake) as job:
-    write_grid(job) if "scans" in job.settings else write_templates(job)
+    if hasattr(snakemake.resources, "head_file"):
+        write_head(job)
+    else:
+        write_grid(job) if "scans" in job.settings else write_templates(job)

@@ -1,14 +1,17 @@
 """Write tables of the cohort, excluded scans and the performance on each cohort, as tsv, md and tex."""
 
+import pandas as pd
+
 from voxelwhy.evaluation.faithfulness import join_faithfulness
 from voxelwhy.evaluation.planted.results import summarise_planted
 from voxelwhy.evaluation.probed_shortcuts import with_probes
 from voxelwhy.evaluation.randomised import join_randomised
 from voxelwhy.evaluation.stability import join_stability
-from voxelwhy.io.tables import DIFFERENCES, EXCLUDED, METRICS, SELECTED, TABLE1, read_table
+from voxelwhy.io.tables import DIFFERENCES, EXCLUDED, METRICS, SELECTED, TABLE1, read_table, write_table
 from voxelwhy.io.trust_tables import CLASS_REGIONS, CLINICAL, PLANTED_CONTROLS, SHORTCUTS
 from voxelwhy.jobs.doors import door
 from voxelwhy.report.checklist import fill_checklist, publish_checklist
+from voxelwhy.report.planted import publish_planted
 from voxelwhy.report.shortcuts import publish_shortcuts
 from voxelwhy.report.stability import publish_stability, publish_stability_regions
 from voxelwhy.report.tables import publish_excluded, publish_external, publish_metrics, publish_table1
@@ -85,6 +88,10 @@ with door(snakemake) as job:
         publish_stability(summary, out["stability"], atlas=settings["atlas"])
         how = {"atlas": settings["atlas"], "top": settings["top"]}
         publish_stability_regions(by_region, out["stability_regions"], **how)
+    if "planted_controls" in out:
+        controls = pd.concat([read_table(path, PLANTED_CONTROLS) for path in job.input.assignments], ignore_index=True)
+        write_table(controls, job.output.controls, PLANTED_CONTROLS)
+        publish_planted(controls, out["planted_controls"])
     if "external" in out:
         publish_external(
             {

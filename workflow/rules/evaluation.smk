@@ -130,9 +130,9 @@ if study.repeated:
             gpu=study.gpus,
         params:
             settings=facts("probing", "channels", "seed"),
-            code=code_digest(SCRIPTS / "compare_trainings.py", [study.network_module, *study.method_modules()]),
+            code=code_digest(SCRIPTS / "probe_heatmaps.py", [study.network_module, *study.method_modules()]),
         script:
-            "../../scripts/compare_trainings.py"
+            "../../scripts/probe_heatmaps.py"
 
 
 if study.draws:

@@ -58,7 +58,7 @@ if study.external:
         params:
             settings=facts("classes", "tested"),
         script:
-            "../../scripts/split_external.py"
+            "../../scripts/check_cohort.py"
 
     rule predict_external:
         """Predict the scans of {wildcards.split} by the model of fold {wildcards.fold}."""

@@ -75,9 +75,9 @@ if study.assignments:
             snakefile=str(workflow.main_snakefile),
         params:
             settings=lambda wildcards: {"study": assigned(wildcards), "splits": study.own_explained},
-            code=lambda wildcards: digest_of_numbers("run_planted", assigned(wildcards), SCRIPTS),
+            code=lambda wildcards: digest_of_numbers("run_cell", assigned(wildcards), SCRIPTS),
         script:
-            "../../scripts/run_planted.py"
+            "../../scripts/run_cell.py"
 
     rule gather_planted:
         """Put the assignments together: which methods detect the planted loss."""
@@ -95,4 +95,4 @@ if study.assignments:
         params:
             settings={},
         script:
-            "../../scripts/gather_planted.py"
+            "../../scripts/publish_tables.py"

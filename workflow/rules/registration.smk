@@ -72,7 +72,7 @@ rule prepare_head_template:
     params:
         settings={key: config["registration"][key] for key in ("resolution_mm", "grid")},
     script:
-        "../../scripts/prepare_head_template.py"
+        "../../scripts/prepare_template.py"
 
 
 rule register_scan:
