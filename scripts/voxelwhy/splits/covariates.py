@@ -51,6 +51,8 @@ def mean_by(rows, keys, names):
         known = values.dropna().unique()
         return known[0] if len(known) == 1 else None
 
+    if not len(names):  # pandas does not aggregate nothing
+        return rows[list(keys)].drop_duplicates().sort_values(list(keys), ignore_index=True)
     how = {name: common if is_category(rows[name]) else "mean" for name in names}
     found = rows.groupby(keys, as_index=False, sort=True).agg(how)
     for name in names:

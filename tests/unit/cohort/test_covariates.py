@@ -96,6 +96,8 @@ def test_a_subject_has_the_mean_of_its_scans_and_only_a_category_that_they_share
     rows["site"] = pd.Series(["x", "y", None, "z"], dtype=object)
     found = mean_by(rows, ["subject_id"], ["volume", "site"])
     assert found["volume"].tolist() == [2.0, 4.0] and found["site"].tolist() == [None, "z"]
+    # Nothing may be known of anybody: a table of paths and labels alone.
+    assert mean_by(rows[::-1], ["subject_id"], []).to_dict("list") == {"subject_id": ["a", "b"]}
 
 
 def test_categories_become_columns_and_rare_ones_are_joined():
