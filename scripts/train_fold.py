@@ -11,10 +11,11 @@ from voxelwhy.networks.weights import save_model
 from voxelwhy.training.fold import train_fold
 from voxelwhy.training.volumes import registered_paths
 
-# results/<study>/checkpoints/<split>/fold-<k>, outside the declared outputs, which are deleted when a job dies.
+# results/<study>/checkpoints/<split>/fold-<k>, outside the declared outputs, which are deleted when a job dies. A study
+# within another one, such as a run of a comparison, lies deeper in results/.
 place = Path(snakemake.output.model).parent
-study = Path(*place.parts[:2])
-checkpoints = study / "checkpoints" / place.relative_to(study / "splits")
+splits = place.parents[3 if "repeat" in snakemake.wildcards.keys() else 1]
+checkpoints = splits.parent / "checkpoints" / place.relative_to(splits)
 
 with door(snakemake) as job:
     repeat = int(job.wildcards.get("repeat", 0))
