@@ -14,7 +14,7 @@ from voxelwhy.training.volumes import registered_paths
 # results/<study>/checkpoints/<split>/fold-<k>, outside the declared outputs, which are deleted when a job dies. A study
 # within another one, such as a run of a comparison, lies deeper in results/.
 place = Path(snakemake.output.model).parent
-splits = place.parents[3 if "repeat" in snakemake.wildcards.keys() else 1]
+splits = place.parents[4 if hasattr(snakemake.wildcards, "repeat") else 1]
 checkpoints = splits.parent / "checkpoints" / place.relative_to(splits)
 
 with door(snakemake) as job:
