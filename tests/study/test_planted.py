@@ -1,4 +1,4 @@
-"""A study that plants a known loss in its own controls, end to end: the study within it, its table and its sentences."""
+"""A study that plants a known loss in its own controls, end to end: the study within it, its table and sentences."""
 
 from __future__ import annotations
 
