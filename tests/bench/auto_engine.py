@@ -15,70 +15,24 @@ import time
 import torch
 from torch import nn
 
+from helpers.block_networks import Dense, Excited, Residual, head
 from voxelwhy.explain.occlusion import occlusion
 
 MOST = 1.05
 
 
-class Residual(nn.Module):
-    """Two convolutions and a shortcut."""
-
-    def __init__(self, channels, more, stride):
-        super().__init__()
-        self.one = nn.Sequential(nn.Conv3d(channels, more, 3, stride, 1, bias=False), nn.BatchNorm3d(more), nn.ReLU())
-        self.two, self.short = nn.Conv3d(more, more, 3, padding=1), nn.Conv3d(channels, more, 1, stride)
-
-    def forward(self, values):
-        """The sum of both, rectified."""
-        return (self.two(self.one(values)) + self.short(values)).relu()
-
-
-class Dense(nn.Module):
-    """Convolutions, each of which reads the outputs of all before it."""
-
-    def __init__(self, channels, more, depth):
-        super().__init__()
-        before = range(channels, channels + depth * more, more)
-        self.layers = nn.ModuleList(
-            nn.Sequential(nn.BatchNorm3d(n), nn.ReLU(), nn.Conv3d(n, more, 3, padding=1)) for n in before
-        )
-
-    def forward(self, values):
-        """All channels so far."""
-        for layer in self.layers:
-            values = torch.cat([values, layer(values)], dim=1)
-        return values
-
-
-class Excited(nn.Module):
-    """A residual block whose channels are weighted by their means: the whole layer is needed at once."""
-
-    def __init__(self, channels):
-        super().__init__()
-        self.conv, self.squeeze = nn.Conv3d(channels, channels, 3, padding=1), nn.Linear(channels, channels)
-
-    def forward(self, values):
-        """The sum of the image's layer and the weighted one."""
-        found = self.conv(values).relu()
-        return values + found * self.squeeze(found.mean((2, 3, 4))).sigmoid()[..., None, None, None]
-
-
-def _head(channels):
-    return nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(channels, 2)
-
-
 def _plain(norm, widths):
     pairs = zip((1, *widths), widths, strict=False)
     layers = [(nn.Conv3d(a, b, 3, padding=1), norm(b), nn.ReLU(), nn.MaxPool3d(2)) for a, b in pairs]
-    return [*(layer for group in layers for layer in group), *_head(widths[-1])]
+    return [*(layer for group in layers for layer in group), *head(widths[-1])]
 
 
 NETWORKS = {
     "plain": lambda: _plain(nn.BatchNorm3d, (8, 16, 32)),
     "group normalisation": lambda: _plain(lambda channels: nn.GroupNorm(4, channels), (16, 32, 64)),
-    "residual": lambda: [nn.Conv3d(1, 8, 3, padding=1), Residual(8, 16, 2), Residual(16, 32, 2), *_head(32)],
-    "dense": lambda: [nn.Conv3d(1, 8, 3, padding=1), Dense(8, 8, 4), nn.AvgPool3d(2), Dense(40, 8, 4), *_head(72)],
-    "squeeze and excitation": lambda: [nn.Conv3d(1, 8, 4, 4), *[Excited(8) for _ in range(40)], *_head(8)],
+    "residual": lambda: [nn.Conv3d(1, 8, 3, padding=1), Residual(8, 16, 2), Residual(16, 32, 2), *head(32)],
+    "dense": lambda: [nn.Conv3d(1, 8, 3, padding=1), Dense(8, 8, 4), nn.AvgPool3d(2), Dense(40, 8, 4), *head(72)],
+    "squeeze and excitation": lambda: [nn.Conv3d(1, 8, 4, 4), *[Excited(8) for _ in range(40)], *head(8)],
 }
 
 

@@ -46,6 +46,11 @@ def higher_value(values):
     return sorted(values.dropna().unique())[-1]
 
 
+def title_with(title, higher):
+    """The title of a property of two values, with the one that counts as positive."""
+    return f"{title} ({higher if isinstance(higher, str) else format(higher, 'g')})"
+
+
 def relate(people, name, measure, n_permutations, rng, *, higher=None):
     """Relate the score of people of one class to a property.
 

@@ -13,7 +13,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from voxelwhy.evaluation.faithfulness import score_images
-from voxelwhy.evaluation.follows import AUC, LEAST_SUBJECTS, SPEARMAN, higher_value, measure_of
+from voxelwhy.evaluation.follows import AUC, LEAST_SUBJECTS, SPEARMAN, higher_value, measure_of, title_with
+from voxelwhy.evaluation.people import PROPERTIES
 from voxelwhy.evaluation.randomised import layers_of
 from voxelwhy.networks.ensemble import members_of
 from voxelwhy.training.region_baseline import region_means
@@ -161,8 +162,7 @@ def decoded_properties(properties):
         if measure_of(values) == AUC:
             higher = higher_value(values)
             numbers = (values == higher).astype(float).where(values.notna())
-            title = "sex (female)" if name == "female" else f"{title} ({higher})"
-            found[name] = (title, AUC, numbers)
+            found[name] = (PROPERTIES.get(name) or title_with(title, higher), AUC, numbers)
         elif measure_of(values) == SPEARMAN:
             found[name] = (title, SPEARMAN, values.astype(float))
     return found

@@ -15,8 +15,9 @@ from scipy import stats
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from statsmodels.stats.multitest import multipletests
 
-from voxelwhy.evaluation.follows import AUC, LEAST_SUBJECTS, higher_value, measure_of, relate
+from voxelwhy.evaluation.follows import AUC, LEAST_SUBJECTS, higher_value, measure_of, relate, title_with
 from voxelwhy.evaluation.intervals import Z
 from voxelwhy.evaluation.metrics import subject_weights
 from voxelwhy.evaluation.people import PROPERTIES, adjusted_for, is_known, known_columns, one_row_each
@@ -75,15 +76,8 @@ def audit_shortcuts(people, *, classes, covariates=(), sides=None, n_permutation
     table = pd.DataFrame([row for row in rows if row]).reindex(columns=list(SHORTCUTS.columns))
     tested = (table["check"] == "follows") & table["p"].notna()
     if tested.any():
-        table.loc[tested, "p_family"] = holm(table.loc[tested, "p"].to_numpy())
+        table.loc[tested, "p_family"] = multipletests(table.loc[tested, "p"], method="holm")[1]
     return table
-
-
-def holm(p):
-    """Correct p values over a family (Holm 1979), as `statsmodels` does, which takes a third of a second for it."""
-    order = np.argsort(p)
-    steps = np.maximum.accumulate((len(p) - np.arange(len(p))) * p[order])
-    return np.minimum(steps, 1.0)[np.argsort(order)]
 
 
 def _row(check, name, group, measure, estimate, p, n):
@@ -103,7 +97,7 @@ def _follows(people, properties, classes, n_permutations, rng):
             measure = measure_of(people[name])
             higher = higher_value(people[name]) if measure == AUC else None
             if measure == AUC and name != "female":
-                title = f"{title} ({higher if isinstance(higher, str) else format(higher, 'g')})"
+                title = title_with(title, higher)
             found = relate(known, name, measure, n_permutations, rng, higher=higher)
             estimate = (found.value, found.low, found.high)
             rows.append(_row("follows", title, classes[side], measure, estimate, found.p, found.n))

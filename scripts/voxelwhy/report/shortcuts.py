@@ -70,10 +70,14 @@ def verdict(row):
         return "not defined"
     if check == "outside":
         return f"{value:.0%} of the relevance"
-    shown = row["low"] > (0.0 if row["measure"] == "Spearman" else 0.5)
     if check in OF_CLASSES:
-        return "separates the classes" if shown else "not shown to separate the classes"
-    return "can be read" if shown else "not shown to be readable"
+        return "separates the classes" if is_shown(row) else "not shown to separate the classes"
+    return "can be read" if is_shown(row) else "not shown to be readable"
+
+
+def is_shown(row):
+    """Whether the interval of a row lies above what chance gives."""
+    return row["low"] > (0.0 if row["measure"] == "Spearman" else 0.5)
 
 
 def shortcut_answers(shortcuts):
@@ -130,28 +134,24 @@ def _of_pairs(row, said):
 
 
 def _of_silhouette(row, said):
-    if row["low"] > 0.5:
-        return "silhouettes", f"On silhouettes alone, the network separates the classes with an AUC of {said}."
-    return "silhouettes", f"On silhouettes alone, the network is not shown to separate the classes: AUC {said}."
+    return "silhouettes", f"On silhouettes alone, {_separates(row, said)}"
+
+
+def _separates(row, said):
+    if is_shown(row):
+        return f"the network separates the classes with an AUC of {said}."
+    return f"the network is not shown to separate the classes: AUC {said}."
 
 
 def _of_background(row, said):
     if not np.isfinite(row["value"]):
         return "background", f"Background: {row['property']}."
-    if row["low"] > 0.5:
-        return (
-            "background",
-            f"On what lies outside the brain, the network separates the classes with an AUC of {said}.",
-        )
-    words = f"On what lies outside the brain, the network is not shown to separate the classes: AUC {said}."
-    return "background", words
+    return "background", f"On what lies outside the brain, {_separates(row, said)}"
 
 
 def _of_features(row, said):
     source, symbol = SOURCES[row["check"]], SYMBOLS[row["measure"]]
-    shown = (
-        "can be read" if row["low"] > (0.0 if row["measure"] == "Spearman" else 0.5) else "is not shown to be readable"
-    )
+    shown = "can be read" if is_shown(row) else "is not shown to be readable"
     of = f"{row['property']}, {'network' if row['check'] == 'decoded_network' else 'regions'}"
     return of, f"In {row['group']} subjects, {row['property']} {shown} from {source}: {symbol} {said}."
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import gc
+
 import numpy as np
 import pandas as pd
 import pytest
 import statsmodels.api as sm
 from scipy import stats
 from sklearn.metrics import roc_auc_score
-from statsmodels.stats.multitest import multipletests
 
-from voxelwhy.evaluation.shortcuts import audit_shortcuts, holm
+from voxelwhy.evaluation.shortcuts import audit_shortcuts
 from voxelwhy.io.tables import write_table
 from voxelwhy.io.trust_tables import SHORTCUTS
 from voxelwhy.splits.permute import permute_within
@@ -121,6 +122,7 @@ def test_what_reviewers_ask_for_and_the_table_does_not_give_is_named(rng):
 def test_where_the_score_follows_nothing_a_study_is_raised_at_most_at_the_nominal_rate(rng):
     """100 studies: any of the twelve tests, after correction. Folds differ in zero and scale, in ages and in sites."""
     raised = 0
+    gc.freeze()  # statsmodels collects garbage for each correction: not among all objects of the other tests
     for k in range(100):
         table = people(rng, 60, folds=3)
         table["age"] += 8 * table["fold"]
@@ -129,6 +131,7 @@ def test_where_the_score_follows_nothing_a_study_is_raised_at_most_at_the_nomina
         table["site"], table["field"] = pd.Series(sites, dtype=object), rng.choice([1.5, 3.0], 60)
         found = audit_shortcuts(table, classes=CLASSES, covariates=("site", "field"), n_permutations=199, seed=k)
         raised += follows(found)["p_family"].min() <= 0.05
+    gc.unfreeze()
     assert raised <= stats.binom.ppf(0.999, 100, 0.05)
 
 
@@ -184,12 +187,6 @@ def test_what_is_not_known_has_no_row_and_tables_follow_their_schema(rng, tmp_pa
     few = audit_shortcuts(people(rng, 8), **FAST)
     assert few.loc[few["check"] == "follows", "value"].isna().all()
     write_table(few, tmp_path / "f.tsv", SHORTCUTS)
-
-
-def test_holm_is_that_of_statsmodels(rng):
-    for n in (1, 2, 9):
-        p = np.r_[rng.random(n) ** 3, 0.02, 0.02]
-        np.testing.assert_allclose(holm(p), multipletests(p, method="holm")[1])
 
 
 def test_permutations_stay_within_their_cell(rng):

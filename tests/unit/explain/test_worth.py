@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from helpers.block_networks import Dense, Excited, Residual, head
 from voxelwhy import occlusion
 from voxelwhy.explain._shared import blanking
 from voxelwhy.explain._shared.prepare import expected, expecting
@@ -17,46 +18,6 @@ from voxelwhy.explain.incremental import known, worth
 from voxelwhy.explain.incremental.engine import Incremental
 
 SIDE = 24
-
-
-class Residual(nn.Module):
-    def __init__(self, channels, more, stride):
-        super().__init__()
-        self.one = nn.Sequential(nn.Conv3d(channels, more, 3, stride, 1, bias=False), nn.BatchNorm3d(more), nn.ReLU())
-        self.two, self.short = nn.Conv3d(more, more, 3, padding=1), nn.Conv3d(channels, more, 1, stride)
-
-    def forward(self, values):
-        return (self.two(self.one(values)) + self.short(values)).relu_()
-
-
-class Dense(nn.Module):
-    def __init__(self, channels, more, depth):
-        super().__init__()
-        self.layers = nn.ModuleList(
-            nn.Sequential(
-                nn.BatchNorm3d(channels + n * more), nn.ReLU(), nn.Conv3d(channels + n * more, more, 3, padding=1)
-            )
-            for n in range(depth)
-        )
-
-    def forward(self, values):
-        for layer in self.layers:
-            values = torch.cat([values, layer(values)], dim=1)
-        return values
-
-
-class Excited(nn.Module):
-    def __init__(self, channels):
-        super().__init__()
-        self.conv, self.squeeze = nn.Conv3d(channels, channels, 3, padding=1), nn.Linear(channels, channels)
-
-    def forward(self, values):
-        found = self.conv(values).relu()
-        return values + found * self.squeeze(found.mean((2, 3, 4))).sigmoid()[..., None, None, None]
-
-
-def head(channels):
-    return nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(channels, 2)
 
 
 def plain(norm):

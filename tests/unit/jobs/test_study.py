@@ -10,7 +10,6 @@ from voxelwhy.config.model import network_settings
 from voxelwhy.config.settings import load_settings
 from voxelwhy.jobs import costs
 from voxelwhy.jobs.facts import Facts
-from voxelwhy.jobs.named_files import own_files, tables_of
 from voxelwhy.jobs.outputs import Outputs
 from voxelwhy.jobs.resources import SHORT_MINUTES, Requests
 from voxelwhy.jobs.study import Study, joined_marks, one_of, recorded
@@ -164,31 +163,6 @@ def test_what_is_recorded_leaves_out_what_changes_no_number():
     assert not {"use_gpu", "keep"} & kept.keys()
     assert "device" not in kept["training"] and not {"store", "batch"} & kept["registration"].keys()
     assert "simulation" not in kept
-
-
-def test_tables_of_a_cohort_by_source(tmp_path):
-    for path in ("participants.tsv", "sub-1/sub-1_sessions.tsv", "sub-1/anat/x.nii", ".hidden/y"):
-        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / path).touch()
-    assert tables_of({"source": "adni_merged", "table": ["a.csv", "b.csv"], "adnimerge": "m.csv"}) == [
-        "a.csv", "b.csv", "m.csv"
-    ]  # fmt: skip
-    bids = tables_of({"source": "bids", "data_dir": str(tmp_path)})
-    assert bids == [str(tmp_path / path) for path in ("", "participants.tsv", "sub-1/sub-1_sessions.tsv")]
-    assert tables_of({"source": "folder", "data_dir": str(tmp_path)}) == [str(tmp_path), str(tmp_path / "sub-1")]
-
-
-def test_own_files_are_those_that_the_config_names(tmp_path):
-    head = tmp_path / "head.nii"
-    config = settings(
-        atlas={"name": "mine", "image": "a.nii", "table": "a.tsv"},
-        training={"network": "small", "mask": "m.nii"},
-        scans={"template": str(head)},
-    )
-    assert own_files(config) == {"atlas": ["a.nii", "a.tsv"], "mask": ["m.nii"], "head": []}
-    head.touch()
-    assert own_files(config)["head"] == [str(head)]
-    assert own_files(settings()) == {"atlas": [], "mask": [], "head": []}
 
 
 def test_marks_tell_whether_anything_is_simulated(there):

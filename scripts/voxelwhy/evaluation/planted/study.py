@@ -42,7 +42,7 @@ def planted_study(config, assignment, folder, *, n_pairs, skull_stripped=None):
     own["heatmaps"] |= {"others": [], "scans": []}
     own["evaluation"].pop("prevalence", None)
     own["evaluation"]["shuffled"] = max(LEAST_DRAWS, own["evaluation"]["shuffled"])
-    own["trust"] = {"probes": "false"}
+    own["trust"] = {"probes": "false", "seeds": 0}
     own["splits"] = [_smaller(split, n_pairs) for split in config["splits"] if split["heatmaps"]]
     return own
 
