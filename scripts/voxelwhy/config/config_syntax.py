@@ -72,8 +72,9 @@ def _text_of(path):
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        near = difflib.get_close_matches(path.name, [other.name for other in path.parent.glob("*.y*ml")], n=1)
-        hint = f"did you mean {path.with_name(near[0])}?" if near else None
+        others = {other.stem: other for other in path.parent.glob("*.y*ml")}  # the ending makes all names alike
+        near = difflib.get_close_matches(path.stem, others, n=1)
+        hint = f"did you mean {others[near[0]]}?" if near else None
         raise ConfigError("there is no such config file", file=path, hint=hint) from None
     except OSError as error:
         raise ConfigError("the config file cannot be read", file=path, found=error.strerror) from error

@@ -71,6 +71,8 @@ def test_a_missing_file_is_named_with_the_nearest(tmp_path):
         check_syntax(tmp_path / "adni_3.yaml")
     with pytest.raises(ConfigError, match=r"no such config file\n.*elsewhere/a.yaml$"):
         check_syntax(tmp_path / "elsewhere" / "a.yaml")
+    with pytest.raises(ConfigError, match=r"no such config file\n.*none.yaml$"):  # the ending alone makes no name near
+        check_syntax(tmp_path / "none.yaml")
     with pytest.raises(ConfigError, match=r"cannot be read\n.*\n.*Is a directory"):
         check_syntax(tmp_path)
 
