@@ -74,11 +74,10 @@ cohort-check: $(READY)
 	@. $(VENV)/bin/activate && PYTHONPATH=scripts:tests python -m bench.cohort_check
 
 # How choices, chance, confounds, the number of subjects and the place of the signal affect heatmaps (hours each;
-# resumes): figures, tables and findings of docs/trust/.
+# resumes): figures, tables and findings of docs/trust/. Runs that docs/figures/runs/ has recorded are not run again.
 choices null confounds sizes signals: $(READY)
-	@. $(VENV)/bin/activate && snakemake --cores $(CORES) --configfile config/$@.yaml \
-		&& cp results/$@/comparison/figures/$@.png results/$@/comparison/tables/$@.md docs/figures/ \
-		&& cp results/$@/comparison/findings.md docs/figures/$@_findings.md
+	@. $(VENV)/bin/activate && export PYTHONPATH=scripts:tests && python -m bench.record take $@ \
+		&& snakemake --cores $(CORES) --configfile config/$@.yaml && python -m bench.record keep $@
 
 # The stamp is a copy of the pins, so that a checkout that changes only the time of the file sets nothing up again.
 $(READY): requirements.txt
