@@ -79,6 +79,7 @@ choices null confounds sizes signals: $(READY)
 	@. $(VENV)/bin/activate && export PYTHONPATH=scripts:tests && python -m bench.record take $@ \
 		&& snakemake --cores $(CORES) --configfile config/$@.yaml && python -m bench.record keep $@
 
+# The checkout itself is installed as a link, for the command voxelwhy alone: Snakemake takes the package from scripts/.
 # The stamp is a copy of the pins, so that a checkout that changes only the time of the file sets nothing up again.
 $(READY): requirements.txt
 	@if cmp -s requirements.txt $@; then touch $@; else \
@@ -86,7 +87,8 @@ $(READY): requirements.txt
 			|| { echo "voxelwhy needs Python 3.11 or newer; name one: make PYTHON=/path/to/python3.11"; exit 1; }; \
 		echo "setting up $(VENV) (once; a few minutes)"; \
 		$(PYTHON) -m venv --clear $(VENV) && $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
-			-r requirements.txt && cp requirements.txt $@; \
+			-r requirements.txt && $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
+			--editable . && cp requirements.txt $@; \
 	fi
 
 # results/README.md stays: it is part of the checkout.

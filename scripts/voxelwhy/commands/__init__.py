@@ -1,0 +1,1 @@
+"""The command line `voxelwhy`: ask for a config, check one, or run a study as a BIDS App."""
