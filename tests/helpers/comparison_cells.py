@@ -51,3 +51,16 @@ def four_combinations(rng, **truth):
         for n in ("small", "resnet18")
         for k in (1, 2)
     ]
+
+
+def with_audit(cell, raised=(), *, regions=0):
+    """The run with an audit of three properties that raises some of them, and so many regions by class."""
+    names = ("age", "sex (female)", "similarity to the template")
+    rows = [
+        {"check": "differs", "property": n, "group": "all", "p_family": 0.01 if n in raised else 0.5} for n in names
+    ]
+    rows += [row | {"check": "follows", "group": group} for row in rows for group in CLASSES.values()]
+    rows.append({"check": "nuisances_alone", "property": ", ".join(names), "value": 0.8, "p_family": np.nan})
+    found = {"n_raised": regions, "least_p_family": 0.02 if regions else 0.4}
+    methods = {method: own | {"class_regions": dict(found)} for method, own in cell["methods"].items()}
+    return cell | {"audit": rows, "methods": methods}

@@ -25,7 +25,9 @@ rule numbers:
     """Compute the numerical results that a comparison keeps, without figures, tables, probes or the report."""
     input:
         expand("<results>/splits/{split}/evaluation/metrics.tsv", split=study.studied if study.accuracy else []),
+        expand("<results>/splits/{split}/trust/shortcuts.tsv", split=study.studied if study.accuracy else []),
         expand("<results>/splits/{split}/regions/{method}.tsv", split=study.explained, method=study.methods),
+        expand("<results>/splits/{split}/trust/class_regions/{method}.tsv", split=study.explained, method=study.methods),
         expand("<results>/splits/{split}/evaluation/agreement.tsv", split=study.explained),
         expand("<results>/splits/{split}/evaluation/truth.tsv", split=study.own_explained if study.truth_folder else []),
     localrule: True

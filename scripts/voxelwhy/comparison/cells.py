@@ -11,9 +11,11 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
+from voxelwhy.comparison.audits import NOMINAL
 from voxelwhy.errors import InputError
 from voxelwhy.io.images import read_json, write_json
 from voxelwhy.io.tables import FOLDS, METRICS, PREDICTIONS, REGIONS, TRUTH, TRUTH_DRAWS, read_table
+from voxelwhy.io.trust_tables import CLASS_REGIONS, SHORTCUTS, TESTED
 
 log = logging.getLogger(__name__)
 
@@ -104,8 +106,12 @@ def gather_study(study, *, split, methods, classes):
     - predictions: columns of the network's out-of-sample predictions
     - truth: rows by tables.TRUTH, each with `draws`, the AUPRC of each draw of shuffled diagnoses; empty if no planted
       disease is known
-    - methods: by method, share_outside (share of relevance outside the brain), and enrichment and volume of each region
-      in scans of the positive class
+    - audit: rows by trust_tables.SHORTCUTS of the tested properties (`trust_tables.TESTED`), and of all of them alone
+    - methods: by method, share_outside (share of relevance outside the brain), enrichment and volume of each region in
+      scans of the positive class, and class_regions: how many regions differ between the classes (p_family of at most
+      0.05), and the smallest p_family
+
+    Runs that earlier versions have kept have neither audit nor class_regions.
     """
     folder = Path("results", study, "splits", split)
     metrics = read_table(folder / "evaluation" / "metrics.tsv", METRICS)
@@ -124,6 +130,7 @@ def gather_study(study, *, split, methods, classes):
         },
         "predictions": predictions[["fold", "scan_id", "subject_id", "label", "probability"]].to_dict("list"),
         "truth": _truth(folder / "evaluation"),
+        "audit": _audit(folder / "trust"),
         "methods": {method: _method(folder, method, classes) for method in methods},
     }
 
@@ -136,12 +143,19 @@ def _truth(folder):
     return [row | {"draws": drawn.loc[drawn["method"] == row["method"], "region_auprc"].tolist()} for row in rows]
 
 
+def _audit(folder):
+    table = read_table(folder / "shortcuts.tsv", SHORTCUTS)
+    return table[table["check"].isin([*TESTED, "nuisances_alone"])].to_dict("records")
+
+
 def _method(folder, method, classes):
     groups = pd.read_csv(folder / "heatmaps" / method / "groups.tsv", sep="\t", index_col="group")
     regions = read_table(folder / "regions" / f"{method}.tsv", REGIONS)
     own = regions[regions["group"] == classes["positive"]]
+    p = read_table(folder / "trust" / "class_regions" / f"{method}.tsv", CLASS_REGIONS)["p_family"]
     return {
         "share_outside": float(groups.loc[classes["positive"], "share_outside"]),
         "enrichment": dict(zip(own["region"], own["enrichment"], strict=True)),
         "volume": dict(zip(own["region"], own["volume_mm3"], strict=True)),
+        "class_regions": {"n_raised": int((p <= NOMINAL).sum()), "least_p_family": float(p.min())},
     }

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from voxelwhy.comparison.summary import ANY, AUDIT
 from voxelwhy.io.tables import LEAST_DRAWS
-from voxelwhy.io.text import interval, listing, method_name, method_title, number
+from voxelwhy.io.text import count, interval, listing, method_name, method_title, number
 
 #: How far below the baseline's AUC that of a network may lie and still count as equal.
 MARGIN = 0.01
@@ -87,7 +88,7 @@ def of_null(claims, aucs, regions):
     aucs : (mean, low, high) of the AUC over cohorts
     regions : DataFrame of `summary.false_regions`
     """
-    own, family = claims[claims["method"] != "any method"], claims[claims["method"] == "any method"].iloc[0]
+    own, family = claims[~claims["method"].isin([ANY, AUDIT])], claims[claims["method"] == ANY].iloc[0]
     n = int(family["n"])
     sentences = [f"The mean AUC of the network over {n} cohorts is {interval(*aucs)} (Student; caption of the table)."]
     sentences.append(_range_of_claims(own, "permuted", "By a permutation of the regions, methods are significant", n))
@@ -101,6 +102,17 @@ def of_null(claims, aucs, regions):
         sentences.append(
             f"A study claims a detection by any method {_exact(family, 'claims')}; the nominal rate is 0.05 (column "
             "*claims of a study*, last row)."
+        )
+    if own["n_regions"].notna().any():
+        words = "Regions that differ between the classes (corrected over regions) are claimed by single methods"
+        sentences.append(_range_of_claims(own, "regions", words, n))
+        sentences.append(
+            f"By any method, regions are claimed {_exact(family, 'regions')} (not corrected over methods)."
+        )
+    for _, row in claims[claims["method"] == AUDIT].iterrows():
+        sentences.append(
+            f"The audit of shortcuts raises a property {_exact(row, 'claims')}; the nominal rate is 0.05 (row "
+            f"*{AUDIT}*)."
         )
     favoured = regions[regions["p_holm"] < 0.05].groupby("method", sort=False).size()
     words = [f"{method_name(method)} {k}" for method, k in favoured.items()]
@@ -116,6 +128,7 @@ _COLUMNS_OF_NULL = {
     "earlier": "claims by the earlier rule",
     "shuffled": "shuffled diagnoses: p ≤ 0.05",
     "claims": "claims of a study",
+    "regions": "regions by class",
 }
 
 
@@ -149,7 +162,8 @@ def of_confounds(combinations, table, columns):
         verdict = f"; detected by {listing(found)}" if found else "; detected by no method"
         sentences.append(
             f"{listing([f'{name} {row[name]}' for name in columns])}: AUC "
-            f"{interval(row['auc'], row['auc_low'], row['auc_high'])}{verdict if _judged(own) else ''}."
+            f"{interval(row['auc'], row['auc_low'], row['auc_high'])}{verdict if _judged(own) else ''}"
+            f"{_of_audit(own.iloc[0])}."
         )
     others = table.iloc[table["method"].nunique() :]
     alike = others.groupby("method", sort=False)["like_first"].agg(lambda own: int((own >= ALIKE).sum()))
@@ -160,6 +174,16 @@ def of_confounds(combinations, table, columns):
         f"{listing(words)} (column *like the first row*)."
     )
     return sentences
+
+
+def _of_audit(row):
+    """The part of a sentence that names what the audit of shortcuts raises; empty where no run has an audit."""
+    if not row.get("n_audited", 0):
+        return ""
+    repeats = f"in {int(row['n_raised'])} of {int(row['n_audited'])} repeats"
+    if not row["n_raised"]:
+        return f"; the audit of shortcuts raises nothing in {count(int(row['n_audited']), 'repeat')}"
+    return f"; the audit of shortcuts raises {row['raised']} {repeats} (column *raised by the audit*)"
 
 
 def of_sizes(combinations, found, size):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from voxelwhy.comparison import findings
+from voxelwhy.comparison.audits import audit_table
 from voxelwhy.comparison.detections import detection_table, earlier_claims
 from voxelwhy.comparison.figures.choices import draw_choices
 from voxelwhy.comparison.figures.confounds import draw_confounds
@@ -66,7 +67,7 @@ def _choices(cells, methods, columns, template_path, out, settings):
 
 
 def _null(cells, methods, columns, template_path, out, settings):
-    claims, table = claims_table(methods, columns, earlier_claims(methods)), cell_table(cells)
+    claims, table = claims_table(methods, columns, earlier_claims(methods), cells), cell_table(cells)
     regions = false_regions(cells, top=settings["top"])
     regions.to_csv(out["regions"], sep="\t", index=False, lineterminator="\n", float_format="%.10g")
     aucs = (table["auc"].mean(), *student_interval(table["auc"]))
@@ -97,6 +98,7 @@ def _confounds(cells, methods, columns, template_path, out, settings):
     positive, shown = settings["classes"]["positive"], settings["shown"]
     combinations = _combinations(cells, settings)
     table = confound_table(cells, methods, columns)
+    table = table.merge(audit_table(cells, combinations, choice_columns(cells)), on=columns)
     how = {"same_scans": settings["same_scans"], "simulated": settings["simulated"]}
     publish_confounds(combinations, table, columns, out["table"], **how)
     first = [cell for cell in cells if cell["repeat"] == 1]

@@ -7,6 +7,7 @@ import pandas as pd
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
+from voxelwhy.comparison.audits import NOMINAL, audit_facts, raised_in, region_facts
 from voxelwhy.comparison.combinations import short_names
 from voxelwhy.evaluation.chance import compare_with_draws, verdicts
 from voxelwhy.evaluation.intervals import exact_interval, student_interval
@@ -14,9 +15,10 @@ from voxelwhy.evaluation.metrics import by_subject
 from voxelwhy.evaluation.within_folds import average, fold_aucs
 from voxelwhy.registry import METHODS
 
-NOMINAL = 0.05
 #: Kinds of claims in a null: see `claims_table`.
-KINDS = ("permuted", "earlier", "shuffled", "claims")
+KINDS = ("permuted", "earlier", "shuffled", "claims", "regions")
+#: Rows of a null that are no method: all methods of a study together, and its audit of shortcuts.
+ANY, AUDIT = "any method", "audit of shortcuts"
 
 
 def choice_columns(cells):
@@ -30,21 +32,22 @@ def methods_of(cell):
 
 
 def cell_table(cells):
-    """Make a table with one row per run: choices, repeat, AUC of network and baseline with intervals, and n."""
+    """Make a table with one row per run: choices, repeat, AUC of network and baseline with intervals, n, and audit."""
     rows = []
     for cell in cells:
         row = _choices(cell) | {"repeat": cell["repeat"]}
         for model, auc in cell["auc"].items():
             name = "auc" if model == "cnn" else f"auc_{model}"
             row |= {name: auc["value"], f"{name}_low": auc["low"], f"{name}_high": auc["high"]}
-        rows.append(
-            row | {key: cell["auc"]["cnn"][key] for key in ("n_subjects", "n_scans")} | {"folder": cell["folder"]}
-        )
+        row |= {key: cell["auc"]["cnn"][key] for key in ("n_subjects", "n_scans")} | audit_facts(cell)
+        rows.append(row | {"folder": cell["folder"]})
     return pd.DataFrame(rows)
 
 
 def method_table(cells, *, baseline=False):
     """Make a table with one row per run and method: choices, repeat, share_outside, and the scores of tables.TRUTH.
+
+    Where runs have kept it: class_regions and class_regions_p, the regions by class and their smallest p_family.
 
     With `baseline`, the two maps of the baseline follow the methods of each run (without share_outside).
     """
@@ -53,9 +56,10 @@ def method_table(cells, *, baseline=False):
         truth = {row["method"]: row for row in cell["truth"]}
         maps = [method for method in truth if method not in cell["methods"]] if baseline else []
         for method in [*methods_of(cell), *maps]:
-            outside = cell["methods"].get(method, {}).get("share_outside", np.nan)
+            own = cell["methods"].get(method, {})
             row = _choices(cell) | {"repeat": cell["repeat"], "method": method}
-            rows.append(row | {"share_outside": outside} | truth.get(method, {}))
+            row |= {"share_outside": own.get("share_outside", np.nan)} | region_facts(own)
+            rows.append(row | truth.get(method, {}))
     return pd.DataFrame(rows)
 
 
@@ -154,43 +158,61 @@ def confound_table(cells, methods, columns):
     return table
 
 
-def claims_table(methods, columns, earlier=None):
+def claims_table(methods, columns, earlier=None, cells=()):
     """Count how often each method claims a detection in runs without any planted disease.
 
     Returns
     -------
-    DataFrame with one row per method and one for all together ("any method"): n (repeats), and for each kind of claim
+    DataFrame with one row per method, one for all together (ANY) and one for the audit (AUDIT): n (repeats), and for
+    each kind of claim
 
     - n_<kind>, share_<kind>: number and share of repeats
     - <kind>_low, <kind>_high: exact 95 % interval of the share
     - p_<kind>: probability of at least as many at the nominal rate
 
     Kinds are permuted (p of permuted regions of at most 0.05), earlier (claimed by the earlier rule), shuffled (p of at
-    most 0.05 among networks trained on shuffled diagnoses) and claims (detected by the rule of a study, corrected over
-    the methods).
+    most 0.05 among networks trained on shuffled diagnoses), claims (detected by the rule of a study, corrected over the
+    methods) and regions (any region differs between the classes, corrected over the regions; for any method, by any of
+    them). The last row is that of the audit of shortcuts, if runs have one: its claims are the runs in which it raises
+    any property.
 
     Parameters
     ----------
     methods : DataFrame of `method_table`
     columns : names of the choices
     earlier : Series of bool by the rows of `methods`, of `detections.earlier_claims`; None if there is none
+    `cells` : list of dict, of `cells.gather_study`, for the audit
     """
-    rows = []
+    rows, by_class = [], _by_class(methods)
     for method, own in methods.groupby("method", sort=False):
         counts = {"permuted": (own["p_regions"] <= NOMINAL).sum(), "claims": _detects(own).sum()}
         if earlier is not None:
             counts["earlier"] = earlier[own.index].sum()
+        if by_class is not None:
+            counts["regions"] = by_class[own.index].sum()
         if own["p"].notna().any():
             counts["shuffled"] = (own["p"] <= NOMINAL).sum()
         auprc = {"region_auprc": own["region_auprc"].mean(), "shuffled_auprc": own["shuffled_auprc"].mean()}
         rows.append(_rates(method, len(own), counts) | auprc | {"region_chance": own["region_chance"].mean()})
-    cells = methods.assign(found=_detects(methods), earlier=earlier).groupby([*columns, "repeat"], sort=False)
-    # For any method only claims are counted: the smallest of several uncorrected p has no nominal rate of 0.05.
-    counts = {"claims": cells["found"].any().sum()}
-    if earlier is not None:
-        counts["earlier"] = cells["earlier"].any().sum()
-    rows.append(_rates("any method", cells.ngroups, counts))
+    runs = methods.assign(found=_detects(methods), earlier=earlier, by_class=by_class)
+    runs = runs.groupby([*columns, "repeat"], sort=False)
+    # The smallest of several uncorrected p has no nominal rate of 0.05, so p alone is not counted for any method.
+    counts = {"claims": runs["found"].any().sum()}
+    for kind, name, known in (("earlier", "earlier", earlier), ("regions", "by_class", by_class)):
+        if known is not None:
+            counts[kind] = runs[name].any().sum()
+    rows.append(_rates(ANY, runs.ngroups, counts))
+    audited = [names for names in map(raised_in, cells) if names is not None]
+    if audited:
+        rows.append(_rates(AUDIT, len(audited), {"claims": sum(map(bool, audited))}))
     return pd.DataFrame(rows)
+
+
+def _by_class(methods):
+    """Whether any region of a method differs between the classes, by row; None if some runs have not kept that."""
+    if "class_regions" not in methods or methods["class_regions"].isna().any():
+        return None
+    return methods["class_regions"] > 0
 
 
 def false_regions(cells, *, top):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from voxelwhy.comparison.summary import ANY, AUDIT
 from voxelwhy.io.tables import LEAST_DRAWS
 from voxelwhy.io.text import interval, listing, method_title, number
 from voxelwhy.report.tables import publish_table
@@ -76,9 +77,12 @@ def publish_null(claims, regions, aucs, out, *, atlas, top, simulated):
         shown["claims by the earlier rule"] = [_share(row, "earlier") for _, row in claims.iterrows()]
     shown["shuffled diagnoses: p ≤ 0.05"] = [_share(row, "shuffled") for _, row in claims.iterrows()]
     shown["claims of a study"] = [_share(row, "claims") for _, row in claims.iterrows()]
+    if claims["n_regions"].notna().any():
+        shown["regions by class"] = [_share(row, "regions") for _, row in claims.iterrows()]
     favoured = regions[regions["p_holm"] < 0.05]
     shown[f"too often among the top {top} regions"] = [
-        listing([f"{r.region} ({r.n_top})" for r in favoured[favoured["method"] == name].itertuples()]) or "none"
+        listing([f"{r.region} ({r.n_top})" for r in favoured[favoured["method"] == name].itertuples()])
+        or ("" if name in (ANY, AUDIT) else "none")
         for name in claims["method"]
     ]
     mean, low, high = aucs
@@ -91,18 +95,39 @@ def publish_null(claims, regions, aucs, out, *, atlas, top, simulated):
         "number of cohorts in which a method alone reaches this. Claims: cohorts in which a study would report a "
         "detection, corrected over methods (earlier rule: better than permuted regions and, by Student's t, than five "
         "draws of shuffled diagnoses, with Holm's correction). Intervals are exact 95 % intervals; the nominal rate is "
-        f"0.05. Last column: regions of {atlas} that are among the top {top} (by enrichment in patients' maps) more "
+        f"0.05. {_of_trust(claims)}Last column: regions of {atlas} that are among the top {top} (by enrichment in "
+        "patients' maps) more "
         "often than regions of similar size, Holm-corrected over regions, with the number of cohorts."
     )
     title = "Detections that methods claim where nothing was planted"
     return publish_table(claims, shown, out, title=title, caption=caption, category="comparison")
 
 
+def _of_trust(claims):
+    """What the caption says of the section Trust, as far as the runs have kept it."""
+    words = ""
+    if claims["n_regions"].notna().any():
+        words += (
+            "Regions by class: cohorts in which a study would report any region whose relevance differs between the "
+            "classes, corrected over regions, but not over methods. "
+        )
+    if AUDIT in set(claims["method"]):
+        words += (
+            "Audit of shortcuts: claims are cohorts in which it raises any property that the score follows or in which "
+            "the classes differ (corrected over all of them). "
+        )
+    return words
+
+
 def publish_confounds(combinations, table, columns, out, *, same_scans, simulated):
     """Publish one row per combination and method: accuracy, top regions, and whether the disease is detected."""
     full = combinations[[*columns, "auc", "auc_low", "auc_high", "n_subjects"]].merge(table, on=columns)
+    audited = "n_audited" in full and (full["n_audited"] > 0).any()
     shown = full[columns].copy()
     shown["AUC"] = [interval(row.auc, row.auc_low, row.auc_high) for row in full.itertuples()]
+    if audited:
+        shown["AUC of the properties"] = full["auc_properties"].map(number)
+        shown["raised by the audit"] = [(row.raised or "nothing") if row.n_audited else "" for row in full.itertuples()]
     shown["method"] = full["method"].map(method_title)
     shown["AUPRC of the planted regions"] = full["region_auprc"].map(number)
     shown["of shuffled diagnoses"] = full["shuffled_auprc"].map(number)
@@ -117,6 +142,11 @@ def publish_confounds(combinations, table, columns, out, *, same_scans, simulate
         "first row: Spearman's correlation over regions with the map of the same method in the first combination. "
         "Top regions: those with the largest enrichment in patients' maps."
     )
+    if audited:
+        caption += (
+            " Properties: those that the audit of shortcuts tests; AUC of a logistic regression on all of them, and "
+            "those that it raises, with the number of repeats (corrected over all tests of a study, p ≤ 0.05)."
+        )
     title = "Regions that methods highlight when a confound separates the classes"
     return publish_table(full, shown, out, title=title, caption=caption, category="comparison")
 
@@ -167,7 +197,7 @@ def _detected(row):
 
 
 def _title(method):
-    return "any method of a study" if method == "any method" else method_title(method)
+    return {ANY: "any method of a study", AUDIT: "audit of shortcuts"}.get(method) or method_title(method)
 
 
 def _share(row, kind):

@@ -17,12 +17,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from statsmodels.stats.multitest import multipletests
 
-from voxelwhy.evaluation.follows import AUC, LEAST_SUBJECTS, higher_value, measure_of, relate, title_with
+from voxelwhy.evaluation.follows import AUC, ETA, LEAST_SUBJECTS, higher_value, measure_of, relate, title_with
 from voxelwhy.evaluation.intervals import Z
 from voxelwhy.evaluation.metrics import subject_weights
 from voxelwhy.evaluation.people import PROPERTIES, adjusted_for, is_known, known_columns, one_row_each
 from voxelwhy.evaluation.within_folds import fold_aucs
-from voxelwhy.io.trust_tables import SHORTCUTS
+from voxelwhy.io.trust_tables import SHORTCUTS, TESTED
 from voxelwhy.splits.covariates import CATEGORIES, design_columns
 
 #: Ages that count as equal in a pair, years.
@@ -52,7 +52,11 @@ def audit_shortcuts(people, *, classes, covariates=(), sides=None, n_permutation
 
     - follows: within each class, the relation of score and property within folds (`follows.relate`): Spearman's
       correlation, for a property of two values (such as sex) the AUC, for more than two categories η². p is that of
-      permutations of the scores within fold and class; `p_family` is corrected over all of these tests (Holm)
+      permutations of the scores within fold and class
+    - differs: whether the property itself differs between the classes, since what is the same in all patients varies
+      within no class: AUC within folds of the property, patients against controls, or η² of the classes for more than
+      two categories. p is that of permutations of the diagnoses within folds. `p_family` is corrected over all tests of
+      follows and differs together (Holm)
     - nuisances_alone: AUC within folds of a logistic regression on the properties, fitted on each fold's training scans
     - given_nuisances: the likelihood ratio of a logistic regression on properties, fold and score to one without the
       score; value: odds ratio for one SD of the score
@@ -70,11 +74,13 @@ def audit_shortcuts(people, *, classes, covariates=(), sides=None, n_permutation
     properties = PROPERTIES | {name: name.replace("_", " ") for name in covariates}
     people = one_row_each(people)
     positive = people["label"] == classes["positive"]
-    rows = _follows(people, properties, classes, n_permutations, np.random.default_rng(seed))
+    rng = np.random.default_rng(seed)
+    rows = _follows(people, properties, classes, n_permutations, rng)
+    rows += _differs(people, properties, positive, n_permutations, rng)
     rows += [_nuisances_alone(sides, properties, classes), _given_nuisances(people, properties, positive)]
     rows += [_matched(people, positive, seed), _unknown(people)]
     table = pd.DataFrame([row for row in rows if row]).reindex(columns=list(SHORTCUTS.columns))
-    tested = (table["check"] == "follows") & table["p"].notna()
+    tested = table["check"].isin(TESTED) & table["p"].notna()
     if tested.any():
         table.loc[tested, "p_family"] = multipletests(table.loc[tested, "p"], method="holm")[1]
     return table
@@ -94,14 +100,40 @@ def _follows(people, properties, classes, n_permutations, rng):
             known = own[own[name].notna()]
             if not len(known) or known[name].nunique() < 2:
                 continue
-            measure = measure_of(people[name])
-            higher = higher_value(people[name]) if measure == AUC else None
-            if measure == AUC and name != "female":
-                title = title_with(title, higher)
+            measure, title, higher = _measured(people[name], name, title)
             found = relate(known, name, measure, n_permutations, rng, higher=higher)
-            estimate = (found.value, found.low, found.high)
-            rows.append(_row("follows", title, classes[side], measure, estimate, found.p, found.n))
+            rows.append(_tested("follows", title, classes[side], found))
     return rows
+
+
+def _measured(values, name, title):
+    """The measure of a property, its title, and which of two values counts as positive."""
+    measure = measure_of(values)
+    higher = higher_value(values) if measure == AUC else None
+    return measure, title_with(title, higher) if measure == AUC and name != "female" else title, higher
+
+
+def _differs(people, properties, positive, n_permutations, rng):
+    rows = []
+    for name, title in properties.items():
+        known = people[people[name].notna()].assign(patient=positive)
+        if (
+            known[name].nunique() < 2
+            or known["patient"].value_counts().reindex([True, False], fill_value=0).min() < LEAST_SUBJECTS
+        ):
+            continue
+        measure, title, higher = _measured(people[name], name, title)
+        if measure == ETA:
+            found = relate(known.assign(score=known["patient"].astype(float)), name, ETA, n_permutations, rng)
+        else:
+            values = known[name].astype(float) if higher is None else (known[name] == higher).astype(float)
+            found = relate(known.assign(score=values), "patient", AUC, n_permutations, rng, higher=True)
+        rows.append(_tested("differs", title, "all", found))
+    return rows
+
+
+def _tested(check, title, group, found):
+    return _row(check, title, group, found.measure, (found.value, found.low, found.high), found.p, found.n)
 
 
 def _titles(names, properties):

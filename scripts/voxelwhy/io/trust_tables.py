@@ -21,6 +21,7 @@ MEASURES = {
 #: Checks of SHORTCUTS, with what they say.
 CHECKS = {
     "follows": "the score follows the property within a class",
+    "differs": "the property differs between the classes",
     "nuisances_alone": "the properties alone predict the diagnosis",
     "given_nuisances": "the score predicts the diagnosis beyond the properties",
     "matched": "the AUC in pairs that are alike in these properties",
@@ -31,6 +32,8 @@ CHECKS = {
     "outside": "share of relevance outside the brain",
     "unknown": "not known for the scans, so not tested",
 }
+#: Checks of SHORTCUTS that are tests, corrected over all of them: a corrected p of at most 0.05 raises a property.
+TESTED = ("follows", "differs")
 #: What reviewers ask about the scores of a network, one row for each measure and group of subjects ("all", or a stratum
 #: such as "female"); empty if the measure is not defined there.
 CLINICAL = schema(
@@ -57,7 +60,7 @@ CLINICAL_CURVES = schema(
     }
 )
 #: What the score of a network follows besides the diagnosis, one row for each check, property and group of subjects.
-#: `p_family` corrects over the rows of `check` follows (Holm).
+#: `p_family` corrects over the rows of the checks follows and differs (Holm).
 SHORTCUTS = schema(
     {
         "check": text(),

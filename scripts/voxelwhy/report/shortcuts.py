@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from voxelwhy.io.text import interval, listing, method_title, p_value
-from voxelwhy.io.trust_tables import CHECKS
+from voxelwhy.io.trust_tables import CHECKS, TESTED
 from voxelwhy.report.tables import publish_table, short_p
 
 SIGNIFICANT = 0.05
@@ -36,8 +36,9 @@ def publish_shortcuts(shortcuts, out, *, of=""):
     )
     caption = (
         f"What else the score of the network follows{of}; the unit is the subject. p: by permutation within folds and "
-        "class (follows), or of the likelihood ratio (beyond the properties); p (family): corrected over all "
-        "properties and classes (Holm). η²: share of the ranks' sum of squares between categories. Silhouettes and "
+        "class (follows), or of the diagnoses within folds (differs), or of the likelihood ratio (beyond the "
+        "properties); p (family): corrected over all tests of the first two kinds (Holm). η²: share of the ranks' sum "
+        "of squares between categories. Silhouettes and "
         "backgrounds: out-of-sample scores of images in which everything else has the mean of training scans."
     )
     return publish_table(shortcuts, shown, out, title="What else the score follows", caption=caption, category="trust")
@@ -64,6 +65,11 @@ def verdict(row):
             return "not tested: too few subjects, or no spread"
         followed = "follows it" if row["p_family"] <= SIGNIFICANT else "not shown to follow it"
         return f"{followed} ({p_value(row['p_family'])})"
+    if check == "differs":
+        if not np.isfinite(row["p_family"]):
+            return "not tested: too few subjects, or no spread"
+        differs = "differs" if row["p_family"] <= SIGNIFICANT else "not shown to differ"
+        return f"{differs} between the classes ({p_value(row['p_family'])})"
     if check == "given_nuisances":
         return f"{'adds to them' if row['p'] <= SIGNIFICANT else 'not shown to add to them'} ({p_value(row['p'])})"
     if not np.isfinite(value):
@@ -81,15 +87,17 @@ def is_shown(row):
 
 
 def shortcut_answers(shortcuts):
-    """Rows that get a sentence, in order: properties that are followed, or else the nearest to it; then all others."""
-    follows = shortcuts[(shortcuts["check"] == "follows") & shortcuts["p_family"].notna()]
-    raised = follows[follows["p_family"] <= SIGNIFICANT]
-    if len(follows) and not len(raised):
-        nearest = follows.loc[follows["p_family"].idxmin()].to_dict()
-        first = [nearest | {"all": listing(dict.fromkeys(follows["property"]))}]
-    else:
-        first = raised.to_dict("records")
-    others = shortcuts[(shortcuts["check"] != "follows")].to_dict("records")
+    """Rows that get a sentence, in order: of each of TESTED those raised, or else the nearest; then all others."""
+    first = []
+    for check in TESTED:
+        tested = shortcuts[(shortcuts["check"] == check) & shortcuts["p_family"].notna()]
+        raised = tested[tested["p_family"] <= SIGNIFICANT]
+        if len(tested) and not len(raised):
+            nearest = tested.loc[tested["p_family"].idxmin()].to_dict()
+            first.append(nearest | {"all": listing(dict.fromkeys(tested["property"]))})
+        else:
+            first += raised.to_dict("records")
+    others = shortcuts[~shortcuts["check"].isin(TESTED)].to_dict("records")
     undefined = ("matched", "decoded_network", "decoded_regions", "outside")
     return first + [row for row in others if np.isfinite(row["value"]) or row["check"] not in undefined]
 
@@ -105,6 +113,8 @@ def answer_shortcut(row):
     if row["check"] == "follows":
         of, measure = f"{row['property']}, {row['group']}", row["measure"]
         return of, measure, _of_property(row, said), row["p_family"]
+    if row["check"] == "differs":
+        return f"{row['property']}, by class", row["measure"], _between_classes(row, said), row["p_family"]
     if row["check"] == "given_nuisances":
         words = "still separates" if row["p"] <= SIGNIFICANT else "is not shown to separate"
         named = listing(row["property"].split(", "))
@@ -120,6 +130,14 @@ def _of_property(row, said):
         return f"Within a class, the score is not shown to follow {row['all']} (smallest corrected {smallest})."
     symbol, p = SYMBOLS[row["measure"]], p_value(row["p_family"])
     return f"The score follows {row['property']} among {row['group']} subjects: {symbol} {said}, {p}."
+
+
+def _between_classes(row, said):
+    if "all" in row:
+        smallest = p_value(row["p_family"])
+        return f"The classes are not shown to differ in {row['all']} (smallest corrected {smallest})."
+    symbol, p = SYMBOLS[row["measure"]], p_value(row["p_family"])
+    return f"The classes differ in {row['property']}, which a network may read: {symbol} {said}, {p}."
 
 
 def _of_nuisances(row, said):

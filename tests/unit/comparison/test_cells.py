@@ -4,8 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from voxelwhy.comparison.audits import audit_facts, raised_in
 from voxelwhy.comparison.cells import gather_study, read_cell, write_cell
 from voxelwhy.io.tables import FOLDS, METRICS, PREDICTIONS, REGIONS, TRUTH, TRUTH_DRAWS, write_table
+from voxelwhy.io.trust_tables import CLASS_REGIONS, SHORTCUTS
 
 
 def test_what_is_not_defined_survives_in_a_cell(tmp_path):
@@ -41,6 +43,13 @@ def split(tmp_path, monkeypatch):
     regions = pd.DataFrame({"group": ["AD", "AD", "CN"], "region_id": [1, 2, 1], "region": ["a", "b", "a"]})
     regions = regions.assign(n_subjects=2, n_scans=2, volume_mm3=[8.0, 80, 8], enrichment=[2.0, np.nan, 9], rank=1)
     save(regions.assign(n_shuffled=0), split / "regions" / "grad_cam.tsv", REGIONS)
+    audit = [("follows", "age", "AD", 0.5), ("differs", "age", "all", 0.01), ("nuisances_alone", "age", "all", np.nan),
+             ("matched", "age", "all", np.nan)]  # fmt: skip
+    audit = pd.DataFrame(audit, columns=["check", "property", "group", "p_family"])
+    save(audit.assign(measure="AUC", value=0.8, n_subjects=2), split / "trust" / "shortcuts.tsv", SHORTCUTS)
+    tested = pd.DataFrame({"region_id": [1, 2, 3], "region": ["a", "b", "c"], "p_family": [0.04, 0.05, np.nan]})
+    tested = tested.assign(n_positive=1, n_negative=1)
+    save(tested, split / "trust" / "class_regions" / "grad_cam.tsv", CLASS_REGIONS)
     (split / "heatmaps" / "grad_cam").mkdir(parents=True)
     groups = pd.DataFrame({"group": ["AD", "CN"], "share_outside": [0.25, 0.5]})
     groups.to_csv(split / "heatmaps" / "grad_cam" / "groups.tsv", sep="\t", index=False)
@@ -55,6 +64,14 @@ def test_what_is_kept_of_a_study_is_what_its_tables_say(split, classes):
     assert own["share_outside"] == 0.25 and own["volume"] == {"a": 8.0, "b": 80.0}
     assert own["enrichment"]["a"] == 2 and np.isnan(own["enrichment"]["b"])
     assert kept["truth"] == []
+    assert own["class_regions"] == {"n_raised": 2, "least_p_family": 0.04}
+    assert [(row["check"], row["group"]) for row in kept["audit"]] == [
+        ("follows", "AD"),
+        ("differs", "all"),
+        ("nuisances_alone", "all"),
+    ]
+    assert raised_in(kept) == ["age"] and raised_in({"cell": "of an earlier version"}) is None
+    assert audit_facts(kept) == {"audit_p_family": 0.01, "raised": "age", "auc_properties": 0.8}
 
 
 def test_each_method_is_kept_with_its_own_draws(split, classes):

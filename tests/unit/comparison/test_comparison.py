@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from helpers.comparison_cells import CLASSES, METHODS, four_combinations, make_cell
+from helpers.comparison_cells import CLASSES, METHODS, four_combinations, make_cell, with_audit
 from helpers.paths import ROOT, SCHEMA
 from helpers.templates import template_on
 from voxelwhy.cohort.simulation.constants import load_study
@@ -205,8 +205,9 @@ OVER_COHORTS = {
 }
 
 
+@pytest.mark.parametrize("audited", [False, True])
 @pytest.mark.parametrize("question", ["choices", "null", "confounds", "sizes", "signals"])
-def test_each_question_has_its_table_and_figure(question, cells, rng, tmp_path):
+def test_each_question_has_its_table_and_figure(question, audited, cells, rng, tmp_path):
     t1, _ = template_on(6)
     nib.save(t1, tmp_path / "t1.nii.gz")
     if question == "null":
@@ -217,6 +218,8 @@ def test_each_question_has_its_table_and_figure(question, cells, rng, tmp_path):
         setting, values = OVER_COHORTS[question]
         draws = np.linspace(0.3, 0.5, 19)
         cells = [make_cell({setting: value}, k, rng, draws=draws) for value in values for k in (1, 2, 3)]
+    if audited:
+        cells = [with_audit(cell, ["age"] * (k == 1), regions=k == 0) for k, cell in enumerate(cells)]
     for cell in cells:
         cell["folder"] = str(tmp_path / cell["cell"])
         for method in METHODS:
@@ -236,10 +239,18 @@ def test_each_question_has_its_table_and_figure(question, cells, rng, tmp_path):
     assert len(pd.read_csv(out["cells"], sep="\t")) == len(cells)
     assert len(pd.read_csv(out["methods"], sep="\t")) == len(cells) * len(METHODS)
     caption = json.loads(Path(f"{out['figure']}.json").read_text())["caption"]
+    text = out["table"].with_suffix(".md").read_text() + caption + out["findings"].read_text()
+    assert ("audit" in text) == (audited and question in ("null", "confounds")) and "nan" not in text
+    if audited and question == "null":
+        assert "raises a property in 1 of 5 cohorts, a share of 0.20 (0.01 to 0.72); the nominal rate is 0.05" in text
+        assert "By any method, regions are claimed in 1 of 5 cohorts" in text and "audit of shortcuts raises" in caption
+    if audited and question == "confounds":
+        assert "; the audit of shortcuts raises age (1) in 1 of 1 repeats" in text and "| nothing " in text
+        assert "; the audit of shortcuts raises nothing in 1 repeat." in text
     people = {"confounds": "AUC", "sizes": "3 cohorts", "signals": "of 20 healthy"}.get(question, "20 subjects")
     assert people in caption and ("95 %" in caption or question == "confounds")
     text = Path(f"{out['table']}.md").read_text()
     assert "imulated data" in text
     rows = [line for line in text.splitlines() if line.startswith("|")]
-    assert len(rows) == 2 + {"choices": 4, "null": 3, "confounds": 8, "sizes": 2, "signals": 2}[question]
+    assert len(rows) == 2 + {"choices": 4, "null": 3 + audited, "confounds": 8, "sizes": 2, "signals": 2}[question]
     assert "simulated data" in Path(f"{out['figure']}.svg").read_text()

@@ -8,7 +8,8 @@ import pytest
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from helpers.comparison_cells import CLASSES, METHODS, REGIONS, four_combinations, make_cell, truth_row
+from helpers.comparison_cells import CLASSES, METHODS, REGIONS, four_combinations, make_cell, truth_row, with_audit
+from voxelwhy.comparison.audits import audit_table
 from voxelwhy.comparison.summary import (
     cell_table,
     claims_table,
@@ -21,6 +22,7 @@ from voxelwhy.comparison.summary import (
 from voxelwhy.evaluation.intervals import student_interval
 
 COLUMNS = ["transform", "network"]
+SIMILARITY = "similarity to the template"
 
 
 @pytest.fixture
@@ -210,6 +212,49 @@ def test_any_method_claims_where_one_of_them_does(rng):
     cells[0]["truth"][0]["verdict"] = cells[3]["truth"][1]["verdict"] = cells[3]["truth"][0]["verdict"] = "detected"
     claims = claims_table(method_table(cells), []).set_index("method")["n_claims"]
     assert claims.to_dict() == {"occlusion": 2, "grad_cam": 1, "any method": 2}
+
+
+def test_audits_and_regions_by_class_are_counted_by_cohort_and_by_method(rng):
+    """By hand, of ten cohorts: the audit raises something in two, occlusion claims regions in three, Grad-CAM in 1."""
+    cells = [make_cell({}, k, rng) for k in range(10)]
+    cells = [with_audit(cell, ["age"] if k < 2 else [], regions=3 * (k < 1)) for k, cell in enumerate(cells)]
+    for cell in cells[5:7]:
+        cell["methods"]["occlusion"]["class_regions"]["n_raised"] = 1
+    claims = claims_table(method_table(cells), [], cells=cells).set_index("method")
+    assert claims["n_regions"].dropna().to_dict() == {"occlusion": 3, "grad_cam": 1, "any method": 3}
+    audit = claims.loc["audit of shortcuts"]
+    assert (audit["n"], audit["n_claims"]) == (10, 2)
+    assert audit[["claims_low", "claims_high"]].tolist() == pytest.approx(
+        [stats.beta.ppf(0.025, 2, 9), stats.beta.ppf(0.975, 3, 8)]
+    )
+    table = cell_table(cells)
+    assert table["raised"].tolist() == ["age"] * 2 + [""] * 8 and (table["auc_properties"] == 0.8).all()
+    assert table["audit_p_family"].tolist() == [0.01] * 2 + [0.5] * 8
+
+
+def test_runs_that_an_earlier_version_has_kept_have_no_audit(rng):
+    earlier, cell = make_cell({}, 1, rng), with_audit(make_cell({}, 2, rng), ["age"], regions=1)
+    claims = claims_table(method_table([earlier]), [], cells=[earlier])
+    assert "audit of shortcuts" not in set(claims["method"]) and claims["n_regions"].isna().all()
+    both = [earlier, cell]
+    claims = claims_table(method_table(both), [], cells=both).set_index("method")
+    assert claims.loc["audit of shortcuts", "n"] == 1 and claims["n_regions"].isna().all()
+    assert cell_table(both)["raised"].tolist()[1] == "age" and pd.isna(cell_table(both)["raised"][0])
+
+
+def test_what_audits_raise_is_counted_by_combination(rng):
+    """By hand: of three repeats with a bias field, similarity is raised in all and age in one; without it nothing."""
+    raised = {"bias_field": [["age", SIMILARITY], [SIMILARITY], [SIMILARITY]], "none": [[], [], []]}
+    cells = [
+        with_audit(make_cell({"simulation.confounds": name}, k, rng), own)
+        for name, repeats in raised.items()
+        for k, own in enumerate(repeats, 1)
+    ]
+    combinations = combination_table(cells, same_scans=False, classes=CLASSES)
+    table = audit_table(cells, combinations, {"simulation.confounds": "confounds"}).set_index("confounds")
+    assert table.loc["bias_field", "raised"] == f"{SIMILARITY} (3), age (1)" and table.loc["none", "raised"] == ""
+    assert table["n_raised"].to_dict() == {"bias_field": 3, "none": 0} and (table["n_audited"] == 3).all()
+    assert table["auc_properties"].tolist() == pytest.approx([0.8, 0.8])
 
 
 def old_p(n_top, n_cells, top, n_regions):

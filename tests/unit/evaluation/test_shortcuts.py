@@ -120,7 +120,7 @@ def test_what_reviewers_ask_for_and_the_table_does_not_give_is_named(rng):
 
 
 def test_where_the_score_follows_nothing_a_study_is_raised_at_most_at_the_nominal_rate(rng):
-    """100 studies: any of the twelve tests, after correction. Folds differ in zero and scale, in ages and in sites."""
+    """100 studies: any of the 18 tests, after correction. Folds differ in zero and scale, in ages and in sites."""
     raised = 0
     gc.freeze()  # statsmodels collects garbage for each correction: not among all objects of the other tests
     for k in range(100):
@@ -130,9 +130,41 @@ def test_where_the_score_follows_nothing_a_study_is_raised_at_most_at_the_nomina
         sites = np.char.add("s", (table["fold"] + rng.integers(0, 2, 60)).to_numpy().astype(str))
         table["site"], table["field"] = pd.Series(sites, dtype=object), rng.choice([1.5, 3.0], 60)
         found = audit_shortcuts(table, classes=CLASSES, covariates=("site", "field"), n_permutations=199, seed=k)
-        raised += follows(found)["p_family"].min() <= 0.05
+        raised += found["p_family"].min() <= 0.05
     gc.unfreeze()
     assert raised <= stats.binom.ppf(0.999, 100, 0.05)
+
+
+def differs(table):
+    return table[table["check"] == "differs"].set_index("property")
+
+
+def test_what_is_the_same_in_all_patients_is_raised_although_the_score_follows_it_in_no_class(rng):
+    """A field lowers the similarity of all patients' scans alike: within a class it varies at random."""
+    table = people(rng, 60, folds=3)
+    patient = table["label"] == "AD"
+    table["correlation_brain"] -= 0.03 * patient
+    table["score"] = 5.0 * patient + table["score"]
+    found = audit_shortcuts(table, **FAST)
+    assert (follows(found)["p_family"] > 0.05).all()
+    rows = differs(found)
+    row = rows.loc["similarity to the template"]
+    assert row["p_family"] <= 0.05 and row["high"] < 0.5 and row["n_subjects"] == 60
+    assert (rows.drop(index="similarity to the template")["p_family"] > 0.05).all()
+
+
+def test_differences_between_classes_are_mann_whitneys_in_one_fold_and_the_sign_says_in_whom(rng):
+    table = people(rng, 60, folds=1, older=3.0)
+    patient = table["label"] == "AD"
+    row = differs(audit_shortcuts(table, classes=CLASSES, n_permutations=9999)).loc["age"]
+    expected = stats.mannwhitneyu(table["age"][patient], table["age"][~patient])
+    assert row["value"] == pytest.approx(expected.statistic / patient.sum() / (~patient).sum())
+    assert row["p"] == pytest.approx(expected.pvalue, abs=0.02)
+    table["site"] = pd.Series(np.where(patient, "1", rng.choice(["2", "3"], 60)), dtype=object)
+    row = differs(audit_shortcuts(table, covariates=("site",), **FAST)).loc["site"]
+    assert row["measure"] == "η²" and row["value"] == pytest.approx(1) and row["p_family"] <= 0.05
+    few = differs(audit_shortcuts(table[~patient | (table.index < 10)], **FAST))
+    assert not len(few)  # five patients
 
 
 def test_of_a_score_that_is_age_nothing_is_left_in_matched_pairs(rng):

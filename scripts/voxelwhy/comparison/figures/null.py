@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from voxelwhy.comparison.summary import NOMINAL
+from voxelwhy.comparison.summary import ANY, AUDIT, NOMINAL
 from voxelwhy.evaluation.intervals import student_interval
 from voxelwhy.io.text import interval, method_title
-from voxelwhy.report.figures.style import ACCENT, MUTED, RULE, SECOND, WARN, new_figure, save_figure, styled
+from voxelwhy.report.figures.style import ACCENT, INK, MUTED, RULE, SECOND, WARN, new_figure, save_figure, styled
 
 
 @styled
@@ -37,26 +37,36 @@ def draw_null(cells, methods, claims, out, *, simulated, dpi=150):
             panels[1].plot(own[column], np.full(len(own), place + offset), "|", color=colour, ms=8, mew=1.2)
     panels[1].axvspan(0, NOMINAL, color=WARN, alpha=0.12, lw=0)
     panels[1].set(title="p of each cohort", xlim=(-0.02, 1.02))
-    _claims(panels[2], claims, [*names, "any method"])
+    _claims(panels[2], claims, [*names, ANY, *[AUDIT] * (AUDIT in set(claims["method"]))])
     for axes in panels[1:]:
         axes.grid(axis="x", color=RULE, lw=0.6)
         axes.set_axisbelow(True)
         axes.tick_params(axis="y", length=0)
     panels[1].set_yticks(places, [method_title(name) for name in names])
     panels[1].set_ylim(-0.6, len(names) - 0.4)
-    fig.legend(*panels[2].get_legend_handles_labels(), loc="outside lower right", ncols=3)
+    fig.legend(*panels[2].get_legend_handles_labels(), loc="outside lower right", ncols=4)
     caption = (
         f"{len(cells)} cohorts of {int(cells['n_subjects'].max())} subjects without any planted atrophy. Left: AUC "
         "within folds of each cohort with its 95 % interval over subjects, and their mean, "
         f"{interval(mean, low, high)} (95 %, Student; band); dotted: 0.5. Middle: p of each method in each cohort, for "
         f"the regions that an effect of 1 would have changed; shaded: up to {NOMINAL:g}. Right: share of cohorts with "
-        f"p of at most {NOMINAL:g}, and share in which a study would report a detection (corrected over methods; "
-        "lowest row: by any method), with exact 95 % intervals; dashed: the nominal rate. Orange: compared with "
+        f"p of at most {NOMINAL:g}, and share in which a study would report a detection (corrected over methods; row "
+        '"any of them": by any method), with exact 95 % intervals; dashed: the nominal rate. Orange: compared with '
         "permuted regions"
-        f"{'; blue: compared with networks trained on shuffled diagnoses' * bool(methods['p'].notna().any())}."
+        f"{'; blue: compared with networks trained on shuffled diagnoses' * bool(methods['p'].notna().any())}"
+        f"{_of_trust(claims)}."
     )
     title = "Where nothing was planted"
     return save_figure(fig, out, simulated=simulated, title=title, caption=caption, category="comparison", dpi=dpi)
+
+
+def _of_trust(claims):
+    words = ""
+    if claims["n_regions"].notna().any():
+        words += "; black: any region that differs between the classes (corrected over regions, not over methods)"
+    if AUDIT in set(claims["method"]):
+        words += ". Lowest row: share in which the audit of shortcuts raises any property (corrected over all of them)"
+    return words
 
 
 def _aucs(axes, cells, mean, low, high):
@@ -74,9 +84,10 @@ def _aucs(axes, cells, mean, low, high):
 def _claims(axes, claims, names):
     places = np.arange(len(names))[::-1]
     kinds = (
-        (0.2, SECOND, "permuted", "permuted regions"),
-        (0, ACCENT, "shuffled", "shuffled diagnoses"),
-        (-0.2, WARN, "claims", "claims of a study"),
+        (0.27, SECOND, "permuted", "permuted regions"),
+        (0.09, ACCENT, "shuffled", "shuffled diagnoses"),
+        (-0.09, WARN, "claims", "claims of a study"),
+        (-0.27, INK, "regions", "regions by class"),
     )
     for place, name in zip(places, names, strict=True):
         row = claims[claims["method"] == name].iloc[0]
@@ -87,4 +98,5 @@ def _claims(axes, claims, names):
                 axes.plot(row[f"share_{kind}"], place + offset, "o", color=colour, ms=4.5, label=label)
     axes.axvline(NOMINAL, color=MUTED, lw=0.9, ls="--")
     axes.set(title="Share of cohorts", xlim=(-0.02, 1.02), ylim=(-0.6, len(names) - 0.4))
-    axes.set_yticks(places, [method_title(name) if name != "any method" else "any of them" for name in names])
+    titles = {ANY: "any of them", AUDIT: AUDIT}
+    axes.set_yticks(places, [titles.get(name) or method_title(name) for name in names])

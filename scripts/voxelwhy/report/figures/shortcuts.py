@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from voxelwhy.io.trust_tables import SHORTCUTS
+from voxelwhy.io.trust_tables import SHORTCUTS, TESTED
 from voxelwhy.report.figures.style import ACCENT, INK, MUTED, RULE, SECOND, new_figure, save_figure, styled
 from voxelwhy.report.shortcuts import property_title, verdict
 
@@ -38,21 +38,24 @@ def draw_shortcuts(shortcuts, out, *, simulated, of="", dpi=150):
     str, the caption
     """
     shortcuts = shortcuts[list(SHORTCUTS.columns)]
-    follows = shortcuts[shortcuts["check"] == "follows"]
+    tested = shortcuts[shortcuts["check"].isin(TESTED)]
     numbers = shortcuts[shortcuts["check"].isin(DECODED) & (shortcuts["measure"] == "Spearman")]
     shares = shortcuts[shortcuts["check"].isin(NAMES) & (shortcuts["measure"] != "Spearman")]
-    parts = [[*follows.to_dict("records"), *numbers.to_dict("records")], shares.to_dict("records")]
+    parts = [[*tested.to_dict("records"), *numbers.to_dict("records")], shares.to_dict("records")]
     sizes = [max(len(part), 1) for part in parts]
     height = 0.24 * sum(sizes) + 1.7
     fig, panels = new_figure(2, 1, figsize=(9.0, height), layout="constrained", height_ratios=sizes)
     _draw_lines(panels[0], [_scaled(row) for row in parts[0]], 0.0)
-    panels[0].set(title="Correlation of score and property, or of prediction and property", xlim=(-1, 1))
+    panels[0].set(
+        title="Correlation of score and property, of property and class, or of prediction and property", xlim=(-1, 1)
+    )
     _draw_lines(panels[1], parts[1], 0.5)
     panels[1].set(title="AUC, or share of relevance", xlim=(0, 1.02))
     caption = (
         f"What else the score of the network follows{of}. Above: rank correlation of the score with each property "
-        "within a class, within folds, with 95 % intervals (for two values 2 AUC - 1, for more categories η); filled: "
-        "p of at most 0.05, by permutation and corrected over all of them (Holm). Below: AUC of the properties alone "
+        "within a class, or of the property with the class (by class), within folds, with 95 % intervals (for two "
+        "values 2 AUC - 1, for more categories η); filled: p of at most 0.05, by permutation and corrected over all "
+        "of them (Holm). Below: AUC of the properties alone "
         "(logistic regression on the same folds), and of the network in pairs of a patient and a control that are "
         "alike."
     )
@@ -94,6 +97,8 @@ def _name(row):
     n = f"(n = {row['n_subjects']})"
     if row["check"] == "follows":
         return f"{row['property']}, {row['group']} {n}"
+    if row["check"] == "differs":
+        return f"{row['property']}, by class {n}"
     if row["check"] in DECODED:
         return f"{row['property']} from {NAMES[row['check']]}, {row['group']} {n}"
     if row["check"] == "outside":
