@@ -1,4 +1,4 @@
-"""Write tables of the cohort, excluded scans and the performance on each cohort, as tsv, md and tex."""
+"""Write tables of the cohort, excluded scans and the performance on each cohort, as tsv, md and tex; or derivatives."""
 
 import pandas as pd
 
@@ -7,10 +7,12 @@ from voxelwhy.evaluation.planted.results import summarise_planted
 from voxelwhy.evaluation.probed_shortcuts import with_probes
 from voxelwhy.evaluation.randomised import join_randomised
 from voxelwhy.evaluation.stability import join_stability
+from voxelwhy.io.images import read_json
 from voxelwhy.io.tables import DIFFERENCES, EXCLUDED, METRICS, SELECTED, TABLE1, read_table, write_table
 from voxelwhy.io.trust_tables import CLASS_REGIONS, CLINICAL, PLANTED_CONTROLS, SHORTCUTS
 from voxelwhy.jobs.doors import door
 from voxelwhy.report.checklist import fill_checklist, publish_checklist
+from voxelwhy.report.derivatives import write_derivatives
 from voxelwhy.report.planted import publish_planted
 from voxelwhy.report.shortcuts import publish_shortcuts
 from voxelwhy.report.stability import publish_stability, publish_stability_regions
@@ -33,6 +35,20 @@ def probes(job):
     return {"faithfulness": faithfulness, "randomised": join_randomised(job.input.randomised)}
 
 
+def derivatives(job):
+    """The maps and the registered scans, as BIDS derivatives."""
+    settings = job.settings["derived"]
+    pairs = [tuple(pair) for pair in settings["maps"]]
+    write_derivatives(
+        job.output.derivatives,
+        read_table(job.input.selected, SELECTED),
+        dict(zip(pairs, job.input.maps, strict=True)),
+        dict(zip(pairs, job.input.regions, strict=True)),
+        settings,
+        skull_stripped=read_json(job.input.skull)["skull_stripped"],
+    )
+
+
 def stability(job):
     """How far maps come out again with another training, if trainings were compared."""
     paths = job.input.trainings_maps, job.input.trainings_regions
@@ -50,6 +66,8 @@ def planted(job):
 
 with door(snakemake) as job:
     out, settings = job.output.stems(), job.settings
+    if "derivatives" in out:
+        derivatives(job)
     if "excluded" in out:
         publish_excluded(read_table(job.input.excluded, EXCLUDED), out["excluded"], classes=settings["classes"])
         selected, simulated = read_table(job.input.selected, SELECTED), bool(settings["simulated"])

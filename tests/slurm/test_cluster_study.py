@@ -11,7 +11,7 @@ import pytest
 from slurm.studies import fingerprints, minutes, steps
 
 NETWORKS = {"train_fold", "compute_heatmaps"}
-ALONE = {"simulate_cohort", "parse_tables", "write_report", *NETWORKS}
+ALONE = {"simulate_cohort", "parse_tables", "write_report", "publish_derivatives", *NETWORKS}
 
 
 @pytest.fixture(scope="module")

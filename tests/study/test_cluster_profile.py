@@ -20,7 +20,7 @@ SPLITS = [
 # shuffled diagnoses have, and who is to be registered, is unknown before the table is read: compute_heatmaps,
 # explain_shuffled and register_scan are in no dry run before it.
 ALONE = {"simulate_cohort", "parse_tables", "train_fold", "train_again", "compare_trainings", "probe_heatmaps"}
-ALONE |= {"write_report"}
+ALONE |= {"write_report", "publish_derivatives"}
 
 
 def plan_on_slurm(folder, config):

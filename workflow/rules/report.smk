@@ -5,6 +5,7 @@ IN   everything above
 OUT  figures/, tables/                     of the cohort: flow, registration, excluded scans
      splits/<split>/figures/, tables/      of a split: png and svg; tsv, md and tex; each with its caption as JSON
      report.html                           self-contained; the figures are also marked for snakemake --report
+     derivatives/voxelwhy/                 a BIDS dataset of the maps and the registered scans, by links
      cohort/dropped_images.json            with keep: results, how many registered images were removed afterwards
 
 One job draws the figures of one subject. A study with keep: results removes registered images after the report, and the
@@ -306,9 +307,10 @@ rule write_report:
 
 
 rule drop_images:
-    """Remove the registered images once the report is written."""
+    """Remove the registered images once the report is written, and the links to them among the derivatives."""
     input:
         report="<results>/report.html",
+        derivatives="<results>/derivatives/voxelwhy",
         selected="<results>/cohort/selected.tsv",
     output:
         "<results>/cohort/dropped_images.json",
@@ -319,6 +321,21 @@ rule drop_images:
         settings={},
     script:
         "../../scripts/drop_images.py"
+
+
+rule publish_derivatives:
+    """Link the registered scans and the maps of all methods into a BIDS dataset of derivatives."""
+    input:
+        selected="<results>/cohort/selected.tsv",
+        skull="<results>/cohort/skull.json",
+        maps=study.published_files("splits/{split}/heatmaps/{method}/maps"),
+        regions=study.published_files("splits/{split}/regions/{method}.tsv"),
+    output:
+        derivatives=directory("<results>/derivatives/voxelwhy"),
+    params:
+        settings=facts("derived"),
+    script:
+        "../../scripts/publish_tables.py"
 
 
 DROPPED_IMAGES = rules.drop_images.output if config["keep"] == "results" else []

@@ -9,6 +9,9 @@ from voxelwhy.jobs.study import UNRECORDED, joined_marks
 
 #: Sections of the settings that the reporting checklist states.
 STATED = ("cohort", "scans", "registration", "splits", "training", "model", "evaluate_on")
+#: The space of maps in BIDS names: that of the template, or of scans that others have registered without a name for it.
+TEMPLATE_SPACE, OWN_SPACE = "MNI152NLin2009aSym", "template"
+TEMPLATE_REFERENCE = "ICBM152 2009a nonlinear symmetric (Fonov 2011), resampled to the grid of the study"
 
 
 class Facts:
@@ -117,6 +120,15 @@ class Facts:
         return {ALL_SCANS: "all scans"} | {
             name: f"{entry['of']}, tested on {entry['cohort']}" for name, entry in external
         }
+
+    def derived(self, split):
+        """What BIDS derivatives say of the study, and the names of the space of its maps."""
+        cohort, none = self.study.config["cohort"], self.study.config["registration"]["transform"] == "none"
+        space = cohort.get("entities", {}).get("space", OWN_SPACE) if none else TEMPLATE_SPACE
+        reference = TEMPLATE_REFERENCE if space == TEMPLATE_SPACE else f"the space {space} of the scans as they came"
+        facts = {"study": self.study.name, "space": space, "reference": reference, "classes": self.study.classes}
+        facts |= {"modality": self.study.config["scans"]["modality"], "simulated": self.study.simulated}
+        return facts | {"maps": self.study.published()}
 
     def real(self, split):
         return self.study.real_cohorts()

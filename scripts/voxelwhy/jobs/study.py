@@ -307,6 +307,14 @@ class Study:
         """The methods that explain a split."""
         return self.methods if split in self.explained else []
 
+    def published(self):
+        """The maps that BIDS derivatives hold, as pairs of split and method."""
+        return [[split, method] for split in self.own_explained for method in self.methods]
+
+    def published_files(self, pattern):
+        """One file of each of them; `pattern` is its path below the study, with {split} and {method}."""
+        return [self.path(pattern.format(split=split, method=method)) for split, method in self.published()]
+
     def method_modules(self):
         """The modules that hold the methods of the study."""
         return [METHODS[method] for method in self.methods]
