@@ -76,20 +76,20 @@ def report_study(settings, *, cores, scans_opened=True):
     require_grid(settings)
     for cohort in settings["evaluate_on"]:
         require_cohort(cohort)
-    n_scans = simulated_scans(settings["simulation"]) if study.simulated else None
+    n_scans, visits = (simulated_scans(settings["simulation"]) if study.simulated else None), 1.2
     table = Path(study.scans_table())
     if study.simulated and not table.exists():
         print(f"\nCohort: {count(n_scans, 'simulated scan')} of the two classes")
     else:
         scans, dropped = read_cohort(study, table)
-        n_scans = len(scans)
+        n_scans, visits = len(scans), len(scans) / scans["subject_id"].nunique()
         print(f"\n{describe_cohort(scans, dropped, study.classes)}")
         for split in settings["splits"]:
             describe_folds(split_folds(scans, split, classes=study.classes, seed=study.seed), split["name"])
         if scans_opened and settings["registration"]["transform"] != "none":
             paths = dict(zip(scans["scan_id"], scans["path"], strict=True))
             print(judge_cohort(paths, settings["scans"]["skull_stripped"], settings["scans"]["modality"])["why"])
-    print(f"\n{describe_cost(Expected(study, n_scans), cores)}")
+    print(f"\n{describe_cost(Expected(study, n_scans, visits), cores)}")
 
 
 def report_comparison(settings, studies, refused, *, cores):

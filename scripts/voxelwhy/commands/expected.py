@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -42,14 +43,21 @@ class Expected(Requests):
     ----------
     study : jobs.study.Study
     n_scans : int, scans that are registered
+    visits : float, scans of a subject
     """
 
-    def __init__(self, study, n_scans):
+    def __init__(self, study, n_scans, visits=1.2):
         super().__init__(study)
-        self.known = n_scans
+        self.known, self.visits = n_scans, visits
 
     def n_scans(self, cohort=None):
         return super().n_scans(cohort) if cohort else self.known
+
+    def n_explained(self, split):
+        """As for the requests, but with the mean number of visits of this cohort."""
+        most = super().n_explained(split)
+        subjects = self.config["heatmaps"].get("most_subjects")
+        return most if subjects is None else min(most, math.ceil(2 * subjects * self.visits))
 
     def steps(self):
         """Return the steps of the study that take time, in the order in which they run."""
