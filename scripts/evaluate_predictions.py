@@ -33,7 +33,9 @@ with door(snakemake) as job:
     bands = [roc_band(own, model=model, n_bootstrap=n_bootstrap, **how) for model, own in models.items()]
     write_table(pd.concat(bands, ignore_index=True), job.output.roc, ROC)
     selected, folds = read_table(job.input.selected, SELECTED), read_table(job.input.folds, FOLDS)
-    covariates = read_table(job.input.covariates[0], COVARIATES) if job.input.covariates else None
+    # A column of the table that has the name of a measured property takes its place.
+    tables = [read_table(path, COVARIATES) for path in [*job.input.covariates, job.input.measured]]
+    covariates = pd.concat(tables).drop_duplicates(["scan_id", "covariate"], ignore_index=True)
     people = join_people(cnn, selected, covariates)
     asked = {"classes": how["classes"], "prevalence": job.settings["prevalence"]}
     write_table(assess_scores(people, **asked), job.output.clinical, CLINICAL)

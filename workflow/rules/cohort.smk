@@ -74,6 +74,6 @@ if config["cohort"]["covariates"]:
             runtime=ask.reading_minutes,
         params:
             settings=config["cohort"],
-            code=code_digest(SCRIPTS / "read_covariates.py", [SOURCES[config["cohort"]["source"]]]),
+            code=code_digest(SCRIPTS / "read_properties.py", [SOURCES[config["cohort"]["source"]]]),
         script:
-            "../../scripts/read_covariates.py"
+            "../../scripts/read_properties.py"

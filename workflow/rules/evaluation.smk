@@ -40,6 +40,7 @@ rule evaluate_predictions:
         baseline="<results>/splits/{split}/baseline/predictions.tsv",
         selected=selected_of,
         covariates=covariates_of,
+        measured=measured_of,
         folds="<results>/splits/{split}/folds.tsv",
     output:
         metrics="<results>/splits/{split}/evaluation/metrics.tsv",

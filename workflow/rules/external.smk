@@ -41,6 +41,19 @@ if study.external:
         script:
             "../../scripts/check_cohort.py"
 
+    use rule measure_scans as measure_external_scans with:
+        input:
+            checked="<results>/external/{cohort}.json",
+            selected=lambda wildcards: cohort_table(wildcards.cohort),
+            t1=rules.prepare_template.output.t1,
+            mask=rules.prepare_template.output.mask,
+        output:
+            measured="<results>/external/{cohort}_image_properties.tsv",
+        wildcard_constraints:
+            cohort=one_of(config["evaluate_on"]),
+        group:
+            "external"
+
     rule split_external:
         """Let each model of a split classify each scan of another study, unless somebody is in both."""
         input:

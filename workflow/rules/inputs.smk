@@ -41,6 +41,14 @@ def covariates_of(wildcards):
     return study.covariates(wildcards.split)
 
 
+def measured_of(wildcards):
+    """The properties that were measured in the images of the scans that a split tests."""
+    split = study.splits[wildcards.split]
+    return study.path(
+        f"external/{split['cohort']}_image_properties.tsv" if "cohort" in split else "cohort/image_properties.tsv"
+    )
+
+
 def figure(stem, category):
     """The files of a figure: the picture, marked for snakemake --report, the drawing, title and caption."""
     labels = {"figure": Path(stem).name.replace("_", " ")}

@@ -135,3 +135,22 @@ rule select_scans:
         },
     script:
         "../../scripts/select_scans.py"
+
+
+rule measure_scans:
+    """Measure noise and gradients of brightness in the registered images, for the audit of shortcuts."""
+    input:
+        selected="<results>/cohort/selected.tsv",
+        t1=rules.prepare_template.output.t1,
+        mask=rules.prepare_template.output.mask,
+    output:
+        measured="<results>/cohort/image_properties.tsv",
+    group:
+        "cohort"
+    resources:
+        mem_mb=ask.volume_mb,
+        runtime=ask.reading_minutes,
+    params:
+        settings={},
+    script:
+        "../../scripts/read_properties.py"

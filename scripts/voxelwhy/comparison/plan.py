@@ -22,6 +22,7 @@ RULES_OF_NUMBERS = (
     "check_network",
     "register_scan",
     "select_scans",
+    "read_properties",
     "split_folds",
     "audit_folds",
     "train_fold",

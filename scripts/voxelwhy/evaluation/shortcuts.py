@@ -23,6 +23,7 @@ from voxelwhy.evaluation.metrics import subject_weights
 from voxelwhy.evaluation.people import PROPERTIES, adjusted_for, is_known, known_columns, one_row_each
 from voxelwhy.evaluation.within_folds import fold_aucs
 from voxelwhy.io.trust_tables import SHORTCUTS, TESTED
+from voxelwhy.registration.image_properties import IMAGE_PROPERTIES
 from voxelwhy.splits.covariates import CATEGORIES, design_columns
 
 #: Ages that count as equal in a pair, years.
@@ -41,7 +42,8 @@ def audit_shortcuts(people, *, classes, covariates=(), sides=None, n_permutation
     ----------
     people : DataFrame of `people.join_people`
     classes : {"positive": name, "negative": name}
-    covariates : sequence of str, further columns of `people` (and of `sides`): numbers or, if text, categories
+    covariates : sequence of str, further columns of `people` (and of `sides`): numbers or, if text, categories; those
+        of image_properties.IMAGE_PROPERTIES are no part of given_nuisances, where they would be too many for few people
     sides : DataFrame by tables.FOLDS joined with the properties by scan (`people.join_properties`), on whose training
         scans the properties alone are fitted; None for scans of another study
     n_permutations, seed : int
@@ -77,7 +79,8 @@ def audit_shortcuts(people, *, classes, covariates=(), sides=None, n_permutation
     rng = np.random.default_rng(seed)
     rows = _follows(people, properties, classes, n_permutations, rng)
     rows += _differs(people, properties, positive, n_permutations, rng)
-    rows += [_nuisances_alone(sides, properties, classes), _given_nuisances(people, properties, positive)]
+    others = {name: title for name, title in properties.items() if name not in IMAGE_PROPERTIES}
+    rows += [_nuisances_alone(sides, properties, classes), _given_nuisances(people, others, positive)]
     rows += [_matched(people, positive, seed), _unknown(people)]
     table = pd.DataFrame([row for row in rows if row]).reindex(columns=list(SHORTCUTS.columns))
     tested = table["check"].isin(TESTED) & table["p"].notna()

@@ -1,0 +1,92 @@
+"""Properties of registered images that depend on the scanner rather than on anatomy: noise, gradients of brightness.
+
+A confound of the scanner may be the same in all patients. What the audit of shortcuts then finds is that the classes
+differ in one of these properties (`evaluation.shortcuts`).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from scipy import ndimage
+
+from voxelwhy.io.images import Grid, read_volume
+
+#: Gradients along the axes of the template (RAS+).
+GRADIENTS = tuple(f"brightness_gradient_to_the_{side}" for side in ("right", "front", "crown"))
+#: Properties of an image, in the order of `measure_image`.
+IMAGE_PROPERTIES = ("image_noise", *GRADIENTS)
+#: Of the ratios to the template, the smallest and largest 5 % are left out: they are voxels of other tissue.
+TRIMMED = (5, 95)
+#: Darker voxels, relative to the median of the brain, have no ratio to the template.
+DARK = 0.05
+
+
+def measure_scans(selected, template_path, mask_path):
+    """Measure the registered image of each scan.
+
+    Parameters
+    ----------
+    selected : DataFrame by tables.SELECTED
+    template_path, mask_path : paths of the template and of its brain mask on the study's grid
+
+    Returns
+    -------
+    DataFrame by tables.COVARIATES, with the covariates of IMAGE_PROPERTIES
+    """
+    template, brain = read_volume(template_path), np.asarray(read_volume(mask_path).dataobj) > 0
+    rows = []
+    for scan in selected.itertuples():
+        image = read_volume(scan.t1)
+        Grid.of(template).require(Grid.of(image), f"the image {scan.t1}")
+        found = measure_image(
+            image.get_fdata(dtype=np.float32), template.get_fdata(dtype=np.float32), brain, template.affine
+        )
+        rows += [(scan.scan_id, name, f"{value:.6g}" if np.isfinite(value) else None) for name, value in found.items()]
+    return pd.DataFrame(rows, columns=["scan_id", "covariate", "value"])
+
+
+def measure_image(values, template, brain, affine):
+    """Measure one image.
+
+    Parameters
+    ----------
+    values, template : arrays of the same grid
+    brain : boolean array
+    affine : (4, 4), of the grid, RAS+
+
+    Returns
+    -------
+    dict by IMAGE_PROPERTIES; NaN where the image has no spread
+
+    - image_noise: median of the absolute second difference between neighbouring voxels inside the brain, along all
+      axes, relative to the median of the brain
+    - gradients: slopes of the logarithm of the ratio of image and template, per 100 mm, by least squares over the brain
+    """
+    middle = float(np.median(values[brain]))
+    if not middle > 0:
+        return dict.fromkeys(IMAGE_PROPERTIES, np.nan)
+    return {IMAGE_PROPERTIES[0]: _noise(values, brain) / middle} | dict(
+        zip(GRADIENTS, _gradients(values / middle, template, brain, affine), strict=True)
+    )
+
+
+def _noise(values, brain):
+    inside, parts = ndimage.binary_erosion(brain), []
+    for axis in range(3):
+        # Eroded, so that no voxel of the edge of the grid takes part.
+        around = np.roll(values, 1, axis) + np.roll(values, -1, axis)
+        parts.append(np.abs(around - 2 * values)[inside])
+    return float(np.median(np.concatenate(parts))) if inside.any() else np.nan
+
+
+def _gradients(values, template, brain, affine):
+    bright = brain & (values > DARK) & (template > DARK * np.median(template[brain]))
+    if bright.sum() < 100:
+        return (np.nan,) * 3
+    ratio = np.log(values[bright] / template[bright])
+    low, high = np.percentile(ratio, TRIMMED)
+    kept = (ratio >= low) & (ratio <= high)
+    points = np.argwhere(bright)[kept] @ affine[:3, :3].T / 100
+    design = np.c_[points - points.mean(axis=0), np.ones(len(points))]
+    return tuple(float(slope) for slope in np.linalg.lstsq(design, ratio[kept], rcond=None)[0][:3])
