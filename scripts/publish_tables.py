@@ -12,6 +12,7 @@ from voxelwhy.io.tables import DIFFERENCES, EXCLUDED, METRICS, SELECTED, TABLE1,
 from voxelwhy.io.trust_tables import CLASS_REGIONS, CLINICAL, PLANTED_CONTROLS, SHORTCUTS
 from voxelwhy.jobs.doors import door
 from voxelwhy.report.checklist import fill_checklist, publish_checklist
+from voxelwhy.report.claim import fill_claim
 from voxelwhy.report.derivatives import write_derivatives
 from voxelwhy.report.planted import publish_planted
 from voxelwhy.report.shortcuts import publish_shortcuts
@@ -71,7 +72,8 @@ with door(snakemake) as job:
     if "excluded" in out:
         publish_excluded(read_table(job.input.excluded, EXCLUDED), out["excluded"], classes=settings["classes"])
         selected, simulated = read_table(job.input.selected, SELECTED), bool(settings["simulated"])
-        publish_checklist(fill_checklist(settings["stated"], selected, simulated=simulated), out["checklist"])
+        for name, fill in (("checklist", fill_checklist), ("claim", fill_claim)):
+            publish_checklist(fill(settings["stated"], selected, simulated=simulated), out[name], name=name)
     if "table1" in out:
         publish_table1(read_table(job.input.table1, TABLE1), out["table1"], of=settings["of"])
     if "metrics" in out:

@@ -104,7 +104,8 @@ def test_only_the_other_cohort_is_worked_on_when_it_is_added(tested):
     once = {"check_cohort", "split_external", "train_external_baseline", "evaluate_predictions", "compare_maps"}
     once |= {"summarise_external", "draw_cohorts", "publish_cohorts", "draw_external_performance", "draw_heatmaps"}
     once |= {"draw_regions", "draw_agreement", "publish_tables", "publish_external_relevance", "write_report"}
-    once |= {"publish_excluded"}  # with the checklist, which says on whom the models are tested
+    once |= {"publish_excluded"}  # with the checklists, which say on whom the models are tested
+    once |= {"measure_external_scans"}
     assert {rule for rule, n in tested.jobs.items() if n == 1} == once | {
         "compute_heatmaps",
         "merge_heatmaps",
@@ -117,7 +118,11 @@ def test_only_the_other_cohort_is_worked_on_when_it_is_added(tested):
 def test_nothing_of_either_study_is_touched(tested):
     assert tested.after[0] == tested.before[0]
     changed = {path for path, time in tested.before[1].items() if tested.after[1].get(path) != time}
-    once = {f"tables/{table}.{kind}" for table in ("excluded", "checklist") for kind in ("tsv", "md", "tex", "json")}
+    once = {
+        f"tables/{table}.{kind}"
+        for table in ("excluded", "checklist", "claim")
+        for kind in ("tsv", "md", "tex", "json")
+    }
     for rule in ("write_report", "publish_excluded"):
         once |= {f"logs/{rule}.log", f"benchmarks/{rule}.tsv"}
     assert {path.split("results/here/")[1] for path in changed} == once | {"report.html"}

@@ -259,7 +259,7 @@ use rule publish_tables as publish_excluded with:
         excluded="<results>/cohort/excluded.tsv",
         selected="<results>/cohort/selected.tsv",
     output:
-        **tables("tables", ["excluded", "checklist"]),
+        **tables("tables", ["excluded", "checklist", "claim"]),
     group:
         "cohort"
     params:

@@ -31,7 +31,7 @@ YEARS = 2.0
 #: What reviewers ask for, with the columns of which one answers it.
 ASKED = {"age": ("age",), "sex": ("female",), "site or scanner": CATEGORIES}
 ASKED |= {"intracranial volume": ("intracranial_volume",)}
-#: A standard error beyond this means that the classes are separated completely: no odds ratio fits best.
+#: A standard error beyond this means that the classes are separated completely: no coefficient fits best.
 MOST_ERROR = 50
 
 
@@ -61,7 +61,7 @@ def audit_shortcuts(people, *, classes, covariates=(), sides=None, n_permutation
       follows and differs together (Holm)
     - nuisances_alone: AUC within folds of a logistic regression on the properties, fitted on each fold's training scans
     - given_nuisances: the likelihood ratio of a logistic regression on properties, fold and score to one without the
-      score; value: odds ratio for one SD of the score
+      score; value: by how much the logarithm of the odds of the diagnosis grows with one SD of the score
     - matched: share of correctly ordered pairs of a patient and a control of the same fold, sex and site (or scanner)
       whose ages differ by at most 2 years, with the interval of resampled subjects
     - unknown: which of age, sex, site or scanner, and intracranial volume are known for nobody
@@ -183,9 +183,9 @@ def _given_nuisances(people, properties, positive):
     beta, error = float(larger.params[-1]), float(larger.bse[-1])
     estimate = (np.nan,) * 3
     if error < MOST_ERROR:
-        estimate = tuple(float(x) for x in np.exp([beta, beta - Z * error, beta + Z * error]))
+        estimate = (beta, beta - Z * error, beta + Z * error)
     p, titles = float(stats.chi2.sf(ratio, 1)), _titles(names, properties)
-    return _row("given_nuisances", titles, "all", "odds ratio for 1 SD", estimate, p, len(people))
+    return _row("given_nuisances", titles, "all", "log odds for 1 SD", estimate, p, len(people))
 
 
 def _unknown(people):

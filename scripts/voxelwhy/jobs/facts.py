@@ -7,8 +7,8 @@ from voxelwhy.config.splits import ALL_SCANS
 from voxelwhy.io.text import BASELINE_TITLES, of_cohort
 from voxelwhy.jobs.study import UNRECORDED, joined_marks
 
-#: Sections of the settings that the reporting checklist states.
-STATED = ("cohort", "scans", "registration", "splits", "training", "model", "evaluate_on")
+#: Sections of the settings that the reporting checklists state.
+STATED = ("cohort", "scans", "registration", "splits", "training", "model", "heatmaps", "evaluation", "evaluate_on")
 #: The space of maps in BIDS names: that of the template, or of scans that others have registered without a name for it.
 TEMPLATE_SPACE, OWN_SPACE = "MNI152NLin2009aSym", "template"
 TEMPLATE_REFERENCE = "ICBM152 2009a nonlinear symmetric (Fonov 2011), resampled to the grid of the study"

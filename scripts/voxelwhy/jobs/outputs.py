@@ -75,7 +75,7 @@ class Outputs:
 
     def report_items(self):
         """Paths of the title and caption of everything that the report shows, in its order within each section."""
-        items = [f"figures/{name}" for name in COHORT_FIGURES] + ["tables/excluded", "tables/checklist"]
+        items = [f"figures/{name}" for name in COHORT_FIGURES] + ["tables/excluded", "tables/checklist", "tables/claim"]
         for split in self.study.studied:
             figures, tables = self.of_split(split)
             items.append(f"splits/{split}/tables/trust")  # the answers come before the figures behind them

@@ -16,8 +16,11 @@ from voxelwhy.io.images import Grid, read_volume
 GRADIENTS = tuple(f"brightness_gradient_to_the_{side}" for side in ("right", "front", "crown"))
 #: Properties of an image, in the order of `measure_image`.
 IMAGE_PROPERTIES = ("image_noise", *GRADIENTS)
-#: Of the ratios to the template, the smallest and largest 5 % are left out: they are voxels of other tissue.
-TRIMMED = (5, 95)
+#: Noise is measured where the template is most homogeneous (this share of its brain), by this percentile: the edges of
+#: ventricles and sulci, which atrophy moves, have the larger values.
+HOMOGENEOUS, QUIET = 15, 20
+#: Of the ratios to the template, only those between these percentiles count: others are voxels of other tissue.
+TRIMMED = (20, 80)
 #: Darker voxels, relative to the median of the brain, have no ratio to the template.
 DARK = 0.05
 
@@ -59,29 +62,34 @@ def measure_image(values, template, brain, affine):
     -------
     dict by IMAGE_PROPERTIES; NaN where the image has no spread
 
-    - image_noise: median of the absolute second difference between neighbouring voxels inside the brain, along all
-      axes, relative to the median of the brain
-    - gradients: slopes of the logarithm of the ratio of image and template, per 100 mm, by least squares over the brain
+    - image_noise: 20th percentile of the absolute second difference between neighbouring voxels, along all axes, in the
+      15 % of the brain in which the template varies least, relative to the median there
+    - gradients: slopes of the logarithm of the ratio of image and template, per 100 mm, by least squares over the
+      brighter half of the template's brain (mostly white matter), without the smallest and largest 20 % of the ratios
     """
     middle = float(np.median(values[brain]))
     if not middle > 0:
         return dict.fromkeys(IMAGE_PROPERTIES, np.nan)
-    return {IMAGE_PROPERTIES[0]: _noise(values, brain) / middle} | dict(
-        zip(GRADIENTS, _gradients(values / middle, template, brain, affine), strict=True)
-    )
+    gradients = _gradients(values / middle, template, brain, affine)
+    return {"image_noise": _noise(values, template, brain)} | dict(zip(GRADIENTS, gradients, strict=True))
 
 
-def _noise(values, brain):
+def _noise(values, template, brain):
+    # Eroded, so that no voxel at the edge of the brain or of the grid takes part.
     inside, parts = ndimage.binary_erosion(brain), []
+    if not inside.any():
+        return np.nan
+    span = ndimage.maximum_filter(template, 3) - ndimage.minimum_filter(template, 3)
+    quiet = inside & (span <= np.percentile(span[inside], HOMOGENEOUS))
     for axis in range(3):
-        # Eroded, so that no voxel of the edge of the grid takes part.
         around = np.roll(values, 1, axis) + np.roll(values, -1, axis)
-        parts.append(np.abs(around - 2 * values)[inside])
-    return float(np.median(np.concatenate(parts))) if inside.any() else np.nan
+        parts.append(np.abs(around - 2 * values)[quiet])
+    level = float(np.median(values[quiet]))
+    return float(np.percentile(np.concatenate(parts), QUIET)) / level if level > 0 else np.nan
 
 
 def _gradients(values, template, brain, affine):
-    bright = brain & (values > DARK) & (template > DARK * np.median(template[brain]))
+    bright = brain & (values > DARK) & (template >= np.median(template[brain]))
     if bright.sum() < 100:
         return (np.nan,) * 3
     ratio = np.log(values[bright] / template[bright])

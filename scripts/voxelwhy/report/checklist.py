@@ -1,4 +1,4 @@
-"""The reporting checklist TRIPOD+AI, filled in from the settings where they answer an item."""
+"""The reporting checklist TRIPOD+AI, filled in from the settings where they answer an item; see `claim` for CLAIM."""
 
 from __future__ import annotations
 
@@ -11,6 +11,13 @@ from voxelwhy.report.tables import publish_table
 from voxelwhy.report.wording import describe_normalisation, describe_registration
 
 AUTHORS = "for the authors"
+#: Columns of a checklist.
+COLUMNS = ["item", "topic", "stated", "place"]
+#: The checklists by the name of their table: title, and what the caption names.
+CHECKLISTS = {
+    "checklist": ("Reporting checklist", "TRIPOD+AI (Collins et al. 2024)"),
+    "claim": ("Reporting checklist of medical imaging", "CLAIM (Mongan et al. 2020; update, Tejani et al. 2024)"),
+}
 
 
 def fill_checklist(settings, selected, *, simulated):
@@ -34,7 +41,7 @@ def fill_checklist(settings, selected, *, simulated):
     n, accuracy = people(selected["subject_id"].nunique(), len(selected)), reports_accuracy(settings)
     rows = [*_people_and_data(settings, selected, n, accuracy, simulated), *_methods(settings, accuracy)]
     rows += _results(n, accuracy)
-    return pd.DataFrame(rows, columns=["item", "topic", "stated", "place"])
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def _people_and_data(settings, selected, n, accuracy, simulated):
@@ -46,13 +53,13 @@ def _people_and_data(settings, selected, n, accuracy, simulated):
         ("2", "abstract", "", ""),
         ("3", "context, intended population and use, health inequalities", "", ""),
         ("4", "objectives", "development and evaluation" if accuracy else "explanation of a given model", "Summary"),
-        ("5a", "source of data", _source(settings, simulated), "Cohort"),
+        ("5a", "source of data", describe_source(settings, simulated), "Cohort"),
         ("5b", "dates", _dates(selected), ""),
         ("6a", "setting", "", ""),
         ("6b", "eligibility", _eligibility(classes), "Cohort: excluded rows and scans, each with its reason"),
         ("6c", "treatments", "", ""),
         ("7", "preparation of data", _preparation(settings), "Methods; Registration"),
-        ("8a", "outcome", f"{_values(classes['positive'])} against {_values(classes['negative'])}", "Cohort"),
+        ("8a", "outcome", f"{name_class(classes['positive'])} against {name_class(classes['negative'])}", "Cohort"),
         ("8b", "who assessed the outcome, and blinding", "", ""),
         ("9", "predictors", f"the registered image: {image}", "Methods"),
         ("10", "sample size", f"all eligible scans: {n}; no calculation", "Cohort"),
@@ -63,10 +70,9 @@ def _people_and_data(settings, selected, n, accuracy, simulated):
 def _methods(settings, accuracy):
     """Items 12 to 16."""
     training, outside = settings["training"], listing(settings["evaluate_on"])
-    splits = listing(_split(split) for split in settings["splits"])
     measures = _measures(accuracy) + "; AUC within folds" * (accuracy and has_several_folds(settings))
     return [
-        ("12a", "use of data", splits, "Cohort: Table 1"),
+        ("12a", "use of data", describe_splits(settings), "Cohort: Table 1"),
         ("12b", "handling of predictors", f"normalisation: {describe_normalisation(training)}", "Methods"),
         ("12c", "model and its building", f"network {training['network']}", "Methods; Training"),
         ("12d", "heterogeneity between clusters", "", ""),
@@ -114,17 +120,23 @@ def _results(n, accuracy):
     ]
 
 
-def publish_checklist(checklist, out):
-    """The checklist as a table; what only the authors can state is marked as such."""
+def publish_checklist(checklist, out, *, name="checklist"):
+    """A checklist (a key of CHECKLISTS) as a table; what only the authors can state is marked and named as such."""
+    title, guideline = CHECKLISTS[name]
     shown = checklist.rename(columns=str.capitalize)
     shown["Stated"] = shown["Stated"].where(shown["Stated"] != "", AUTHORS)
     shown["Place"] = shown["Place"].where(checklist["stated"] != "", "")
-    open_items = int((checklist["stated"] == "").sum())
+    left = checklist[checklist["stated"] == ""]
     caption = (
-        "Items of TRIPOD+AI (Collins et al. 2024), paraphrased and filled in from the settings of this study. "
-        f"{open_items} of {count(len(checklist), 'row')} can be stated only by the authors."
+        f"Items of {guideline}, paraphrased and filled in from the settings of this study. {len(left)} of "
+        f"{count(len(checklist), 'row')} can be stated only by the authors: items {listing(left['item'])}."
     )
-    return publish_table(checklist, shown, out, title="Reporting checklist", caption=caption, category="checklist")
+    return publish_table(checklist, shown, out, title=title, caption=caption, category="checklist")
+
+
+def describe_splits(settings):
+    """How the scans are divided: the folds or the holdout of each split."""
+    return listing(_split(split) for split in settings["splits"])
 
 
 def _split(split):
@@ -133,7 +145,8 @@ def _split(split):
     return f"{split['name']} (holdout of {count(split.get('test_subjects', 0), 'subject')} of each class)"
 
 
-def _source(settings, simulated):
+def describe_source(settings, simulated):
+    """Where the scans are from: the source of the cohort and its tables."""
     if simulated:
         return "simulated cohort"
     cohort = settings["cohort"]
@@ -146,12 +159,15 @@ def _dates(selected):
     return f"scans from {dates[0]} to {dates[-1]}" if dates else ""
 
 
-def _values(side):
+def name_class(side):
+    """A class with the values of the table that it stands for."""
     return f"{side['name']} ({', '.join(map(str, side['values']))})"
 
 
 def _eligibility(classes):
-    return f"{_values(classes['positive'])} or {_values(classes['negative'])}, with a scan that could be registered"
+    return (
+        f"{name_class(classes['positive'])} or {name_class(classes['negative'])}, with a scan that could be registered"
+    )
 
 
 def _preparation(settings):

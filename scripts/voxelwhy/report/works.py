@@ -223,6 +223,16 @@ OF_SCORES = {
         "prediction models that use regression or machine learning methods. BMJ 385:e078378.",
         _DOI + "10.1136/bmj-2023-078378",
     ),
+    "mongan2020": (
+        "Mongan J, Moy L, Kahn CE (2020). Checklist for Artificial Intelligence in Medical Imaging (CLAIM): a guide "
+        "for authors and reviewers. Radiology: Artificial Intelligence 2:e200029.",
+        _DOI + "10.1148/ryai.2020200029",
+    ),
+    "tejani2024": (
+        "Tejani AS, Klontzas ME, Gatti AA, Mongan JT, Moy L, Park SH, Kahn CE (2024). Checklist for Artificial "
+        "Intelligence in Medical Imaging (CLAIM): 2024 update. Radiology: Artificial Intelligence 6:e240300.",
+        _DOI + "10.1148/ryai.240300",
+    ),
     "vickers2006": (
         "Vickers AJ, Elkin EB (2006). Decision curve analysis: a novel method for evaluating prediction models. "
         "Medical Decision Making 26:565-574.",

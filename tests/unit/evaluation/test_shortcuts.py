@@ -208,7 +208,9 @@ def test_the_score_given_the_properties_is_a_likelihood_ratio_test(rng):
     y = (table["label"] == "AD").astype(float)
     small, large = (sm.Logit(y, sm.add_constant(x)).fit(disp=False) for x in (z, z.assign(score=score)))
     assert row["p"] == pytest.approx(stats.chi2.sf(2 * (large.llf - small.llf), 1), rel=1e-4)
-    assert row["value"] == pytest.approx(np.exp(large.params["score"]), rel=1e-4)
+    assert row["measure"] == "log odds for 1 SD"
+    expected = (large.params["score"], *large.conf_int().loc["score"])
+    assert (row["value"], row["low"], row["high"]) == pytest.approx(expected, rel=1e-3)
 
 
 def test_what_is_not_known_has_no_row_and_tables_follow_their_schema(rng, tmp_path):

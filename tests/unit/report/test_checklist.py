@@ -10,14 +10,15 @@ import yaml
 from helpers.paths import ROOT, SCHEMA
 from voxelwhy.cohort.simulation.constants import load_study
 from voxelwhy.report.checklist import AUTHORS, fill_checklist, publish_checklist
+from voxelwhy.report.claim import fill_claim
 
 DEMO = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
 
 
-def checklist(*, simulated=True, dates=(None, None, None), **changes):
+def checklist(*, simulated=True, dates=(None, None, None), fill=fill_checklist, **changes):
     config = {key: value for key, value in copy.deepcopy(DEMO).items() if simulated or key != "simulation"} | changes
     selected = pd.DataFrame({"scan_id": ["a", "b", "c"], "subject_id": ["p", "p", "q"], "scan_date": dates})
-    return fill_checklist(load_study(config, SCHEMA), selected, simulated=simulated).set_index("item")
+    return fill(load_study(config, SCHEMA), selected, simulated=simulated).set_index("item")
 
 
 def test_the_settings_answer_what_they_can():
@@ -49,3 +50,30 @@ def test_the_table_says_what_is_left_to_the_authors(tmp_path):
     text = (tmp_path / "checklist.md").read_text()
     assert text.count(AUTHORS) == open_items
     assert len(pd.read_csv(tmp_path / "checklist.tsv", sep="\t")) == len(table)
+
+
+def test_claim_has_the_44_items_of_the_update_and_the_settings_answer_what_they_can():
+    table = checklist(fill=fill_claim)
+    assert table.index.tolist() == [str(k) for k in range(1, 45)]
+    stated = table["stated"]
+    assert "network compact" in stated["22"] and "adamw" in stated["25"] and stated["26"] == "the last epoch"
+    assert "3 folds (kfold)" in stated["19"] and stated["27"] == "none" and stated["20"].startswith("subjects")
+    assert "occlusion" in stated["31"].lower() and "19 draws of shuffled diagnoses" in stated["31"]
+    assert stated["21"].startswith("all eligible scans: 2 subjects, 3 scans") and stated["33"] == ""
+    for item in ("1", "2", "3", "4", "15", "16", "18", "34", "40", "41", "44"):
+        assert stated[item] == "" and AUTHORS not in stated[item]
+    assert (table["place"][stated != ""].str.len() > 0).sum() >= 20
+
+
+def test_claim_of_real_data_leaves_open_what_only_the_authors_know(tmp_path):
+    cohort = {"table": "ADNI.csv", "data_dir": "scans"}
+    training = DEMO["training"] | {"seeds": 3}
+    table = checklist(simulated=False, cohort=cohort, fill=fill_claim, evaluate_on=["oasis1"], training=training)
+    stated = table["stated"]
+    assert stated["5"] == stated["11"] == stated["13"] == "" and stated["33"] == "oasis1"
+    assert stated["27"] == "mean probability of 3 trainings of each fold"
+    caption = publish_checklist(table.reset_index(), tmp_path / "claim", name="claim")
+    assert (
+        "Tejani et al. 2024" in caption
+        and "of 44 rows can be stated only by the authors: items 1, 2, 3, 4, 5, " in caption
+    )

@@ -48,7 +48,7 @@ def curves():
 def shortcuts(p=0.01):
     rows = [("follows", "age", group, "Spearman", 0.41, 0.2, 0.6, p, p * 4) for group in ("CN", "AD")]
     rows.append(("nuisances_alone", "age, sex (female)", "all", "AUC", 0.6, 0.5, 0.7, np.nan, np.nan))
-    rows.append(("given_nuisances", "age, sex (female)", "all", "odds ratio for 1 SD", 3.0, 2.0, 4.0, p, np.nan))
+    rows.append(("given_nuisances", "age, sex (female)", "all", "log odds for 1 SD", 3.0, 2.0, 4.0, p, np.nan))
     rows.append(("matched", "age, sex", "all", "AUC", 0.8, 0.7, 0.9, np.nan, np.nan))
     names = ["check", "property", "group", "measure", "value", "low", "high", "p", "p_family"]
     return pd.DataFrame(rows, columns=names).assign(n_subjects=40)
