@@ -55,7 +55,7 @@ def _before_training(settings, n, simulated):
         ("sources of data", describe_source(settings, simulated), "Cohort"),
         ("inclusion and exclusion", f"{listing(name_class(c) for c in classes)}, with a scan", EXCLUDED),
         ("preprocessing", f"{registered}; {normalised}", "Methods; Registration"),
-        ("selection of parts of the data", "all eligible scans; nobody chose among them", EXCLUDED),
+        ("selection of parts of the data", _chosen(settings), EXCLUDED),
         ("removal of identifying data", "no person is behind the scans" if simulated else "", ""),
         ("missing data", "rows without a scan or diagnosis are excluded; nothing is imputed", EXCLUDED),
         ("acquisition of images", "scans of a simulated scanner" if simulated else "", "Methods" if simulated else ""),
@@ -72,6 +72,11 @@ def _before_training(settings, n, simulated):
         ("level at which partitions are disjoint", "subjects; checked by an audit", "splits/<split>/audit.json"),
         ("intended size of the test data", f"all eligible scans: {n}; no calculation", "Cohort"),
     ]
+
+
+def _chosen(settings):
+    rejected = len(settings["registration"].get("skip") or [])
+    return "all eligible scans" + f", except {count(rejected, 'scan')} rejected by name" * bool(rejected)
 
 
 def _model_and_training(settings):

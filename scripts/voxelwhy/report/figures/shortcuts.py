@@ -46,9 +46,7 @@ def draw_shortcuts(shortcuts, out, *, simulated, of="", dpi=150):
     height = 0.24 * sum(sizes) + 1.7
     fig, panels = new_figure(2, 1, figsize=(9.0, height), layout="constrained", height_ratios=sizes)
     _draw_lines(panels[0], [_scaled(row) for row in parts[0]], 0.0)
-    panels[0].set(
-        title="Correlation of score and property, of property and class, or of prediction and property", xlim=(-1, 1)
-    )
+    panels[0].set(title="Rank correlations with each property", xlim=(-1, 1))
     _draw_lines(panels[1], parts[1], 0.5)
     panels[1].set(title="AUC, or share of relevance", xlim=(0, 1.02))
     caption = (
