@@ -4,6 +4,7 @@ Report: figures, tables, and one page to read from top to bottom.
 IN   everything above
 OUT  figures/, tables/                     of the cohort: flow, registration, excluded scans
      splits/<split>/figures/, tables/      of a split: png and svg; tsv, md and tex; each with its caption as JSON
+     splits/<split>/models/fold-<k>/       the model as safetensors, with a model card
      report.html                           self-contained; the figures are also marked for snakemake --report
      derivatives/voxelwhy/                 a BIDS dataset of the maps and the registered scans, by links
      cohort/dropped_images.json            with keep: results, how many registered images were removed afterwards
@@ -323,6 +324,27 @@ rule drop_images:
         "../../scripts/drop_images.py"
 
 
+rule publish_models:
+    """Write the model of each fold of {wildcards.split} as safetensors, each with a model card."""
+    input:
+        models=study.models,
+        metrics=study.metrics,
+        table1="<results>/splits/{split}/table1.tsv",
+        mask=rules.prepare_mask.output.mask,
+    output:
+        models=directory("<results>/splits/{split}/models"),
+    wildcard_constraints:
+        split=one_of(study.own_splits),
+    group:
+        "results_{split}"
+    resources:
+        **ask.maps,
+    params:
+        settings=facts("carded", "split_name"),
+    script:
+        "../../scripts/publish_tables.py"
+
+
 rule publish_derivatives:
     """Link the registered scans and the maps of all methods into a BIDS dataset of derivatives."""
     input:
@@ -338,4 +360,9 @@ rule publish_derivatives:
         "../../scripts/publish_tables.py"
 
 
+# What other tools read: of the study, and of its own splits.
+PUBLISHED = [
+    *rules.publish_derivatives.output,
+    *expand(rules.publish_models.output, split=[name for name in study.studied if name not in study.external]),
+]
 DROPPED_IMAGES = rules.drop_images.output if config["keep"] == "results" else []

@@ -130,6 +130,13 @@ class Facts:
         facts |= {"modality": self.study.config["scans"]["modality"], "simulated": self.study.simulated}
         return facts | {"maps": self.study.published()}
 
+    def carded(self, split):
+        """What the card of a model says of the study."""
+        registration = self.study.config["registration"]
+        kept = {key: registration[key] for key in ("transform", "resolution_mm")}
+        derived = self.derived(split)
+        return kept | {key: derived[key] for key in ("study", "simulated", "modality", "classes", "space")}
+
     def real(self, split):
         return self.study.real_cohorts()
 

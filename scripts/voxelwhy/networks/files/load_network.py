@@ -9,6 +9,7 @@ from torch import nn
 from voxelwhy.errors import InputError, ModelError
 from voxelwhy.networks.files.exported import EXPORTED, archive_parts, load_exported
 from voxelwhy.networks.files.onnx_import import load_onnx
+from voxelwhy.networks.files.safetensors_file import load_safetensors
 from voxelwhy.networks.files.torchscript import load_torchscript
 from voxelwhy.networks.weights import load_model, read_weights
 
@@ -24,7 +25,8 @@ def load_network(path, *, logits=True, channels="auto") -> nn.Module:
     """Read a network from a file, in eval mode on the CPU, ready to be explained.
 
     The content of the file, not its name, determines the format: ONNX (`load_onnx`), TorchScript (`load_torchscript`),
-    torch.export (`load_exported`), or a model trained by a voxelwhy study (`load_model` also returns its card).
+    torch.export (`load_exported`), or a model trained by a voxelwhy study: `model.pt` (`load_model` also returns its
+    card), or `model.safetensors`, which has a card and also prepares scans (`network.prepare`).
 
     Parameters
     ----------
@@ -59,6 +61,8 @@ def load_network(path, *, logits=True, channels="auto") -> nn.Module:
         raise ModelError(KERAS.format(path=path))
     if kind == "weights":
         return _own_model(path)
+    if kind == "safetensors":
+        return load_safetensors(path)
     if kind == "onnx":
         return load_onnx(path, logits=logits, channels=channels)
     return load_exported(path) if kind == "exported" else load_torchscript(path)
@@ -72,7 +76,10 @@ def _kind(path):
         in_archive = {"model.weights.h5": "keras", "constants.pkl": "torchscript"} | dict.fromkeys(EXPORTED, "exported")
         return next((kind for name, kind in in_archive.items() if name in parts), "weights")
     with open(path, "rb") as file:
-        start = file.read(len(HDF))
+        start = file.read(len(HDF) + 1)
+    if start[8:] == b"{":  # the length of the header in eight bytes, then the header in JSON
+        return "safetensors"
+    start = start[:8]
     # ONNX files are protocol buffers, which have no characteristic first bytes.
     return "keras" if start == HDF else "weights" if start.startswith(PICKLE) else "onnx"
 
