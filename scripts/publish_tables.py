@@ -1,9 +1,5 @@
-"""Write tables of the cohort, excluded scans and the performance on each cohort, as tsv, md and tex; or derivatives."""
+"""Write tables of the cohort, excluded scans and the performance on each cohort, as tsv, md and tex."""
 
-from pathlib import Path
-
-import nibabel as nib
-import numpy as np
 import pandas as pd
 
 from voxelwhy.evaluation.faithfulness import join_faithfulness
@@ -11,16 +7,11 @@ from voxelwhy.evaluation.planted.results import summarise_planted
 from voxelwhy.evaluation.probed_shortcuts import with_probes
 from voxelwhy.evaluation.randomised import join_randomised
 from voxelwhy.evaluation.stability import join_stability
-from voxelwhy.io.images import read_json
 from voxelwhy.io.tables import DIFFERENCES, EXCLUDED, METRICS, SELECTED, TABLE1, read_table, write_table
 from voxelwhy.io.trust_tables import CLASS_REGIONS, CLINICAL, PLANTED_CONTROLS, SHORTCUTS
 from voxelwhy.jobs.doors import door
-from voxelwhy.networks.files.safetensors_file import save_safetensors
-from voxelwhy.networks.weights import read_weights
 from voxelwhy.report.checklist import fill_checklist, publish_checklist
 from voxelwhy.report.claim import fill_claim
-from voxelwhy.report.derivatives import write_derivatives
-from voxelwhy.report.model_cards import write_card
 from voxelwhy.report.planted import publish_planted
 from voxelwhy.report.shortcuts import publish_shortcuts
 from voxelwhy.report.stability import publish_stability, publish_stability_regions
@@ -43,34 +34,6 @@ def probes(job):
     return {"faithfulness": faithfulness, "randomised": join_randomised(job.input.randomised)}
 
 
-def derivatives(job):
-    """The maps and the registered scans, as BIDS derivatives."""
-    settings = job.settings["derived"]
-    pairs = [tuple(pair) for pair in settings["maps"]]
-    write_derivatives(
-        job.output.derivatives,
-        read_table(job.input.selected, SELECTED),
-        dict(zip(pairs, job.input.maps, strict=True)),
-        dict(zip(pairs, job.input.regions, strict=True)),
-        settings,
-        skull_stripped=read_json(job.input.skull)["skull_stripped"],
-    )
-
-
-def models(job):
-    """The model of each fold as safetensors, with its card."""
-    mask = nib.load(job.input.mask)
-    tables = {"table1": read_table(job.input.table1, TABLE1)}
-    tables["metrics"] = read_table(job.input.metrics[0], METRICS) if job.input.metrics else None
-    for path in map(Path, job.input.models):
-        place = Path(job.output.models, path.parent.name)
-        place.mkdir(parents=True)
-        weights, card = read_weights(path)
-        save_safetensors(place / "model.safetensors", weights, card, np.asarray(mask.dataobj) > 0)
-        how = {"split": job.settings["split_name"], "grid": mask.shape}
-        write_card(place / "README.md", card, job.settings["carded"], **how, **tables)
-
-
 def stability(job):
     """How far maps come out again with another training, if trainings were compared."""
     paths = job.input.trainings_maps, job.input.trainings_regions
@@ -88,10 +51,6 @@ def planted(job):
 
 with door(snakemake) as job:
     out, settings = job.output.stems(), job.settings
-    if "derivatives" in out:
-        derivatives(job)
-    if "models" in out:
-        models(job)
     if "excluded" in out:
         publish_excluded(read_table(job.input.excluded, EXCLUDED), out["excluded"], classes=settings["classes"])
         selected, simulated = read_table(job.input.selected, SELECTED), bool(settings["simulated"])

@@ -321,7 +321,7 @@ rule drop_images:
     params:
         settings={},
     script:
-        "../../scripts/drop_images.py"
+        "../../scripts/publish_results.py"
 
 
 rule publish_models:
@@ -342,7 +342,7 @@ rule publish_models:
     params:
         settings=facts("carded", "split_name"),
     script:
-        "../../scripts/publish_tables.py"
+        "../../scripts/publish_results.py"
 
 
 rule publish_derivatives:
@@ -357,7 +357,7 @@ rule publish_derivatives:
     params:
         settings=facts("derived"),
     script:
-        "../../scripts/publish_tables.py"
+        "../../scripts/publish_results.py"
 
 
 # What other tools read: of the study, and of its own splits.

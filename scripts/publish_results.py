@@ -1,0 +1,49 @@
+"""Publish what other tools read: BIDS derivatives, models with their cards; or remove images that are not kept."""
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+from voxelwhy.io.images import read_json, write_json
+from voxelwhy.io.tables import METRICS, SELECTED, TABLE1, read_table
+from voxelwhy.jobs.doors import door
+from voxelwhy.jobs.keeping import drop_images
+from voxelwhy.networks.files.safetensors_file import save_safetensors
+from voxelwhy.networks.weights import read_weights
+from voxelwhy.report.derivatives import remove_images, write_derivatives
+from voxelwhy.report.model_cards import write_card
+
+
+def derivatives(job):
+    """The maps and the registered scans of the study, as BIDS derivatives."""
+    settings = job.settings["derived"]
+    pairs = [tuple(pair) for pair in settings["maps"]]
+    maps, regions = (dict(zip(pairs, paths, strict=True)) for paths in (job.input.maps, job.input.regions))
+    selected, skull = read_table(job.input.selected, SELECTED), read_json(job.input.skull)["skull_stripped"]
+    write_derivatives(job.output.derivatives, selected, maps, regions, settings, skull_stripped=skull)
+
+
+def models(job):
+    """The model of each fold of a split as safetensors, with its card."""
+    mask, metrics = nib.load(job.input.mask), job.input.metrics
+    tables = {"table1": read_table(job.input.table1, TABLE1)}
+    tables["metrics"] = read_table(metrics[0], METRICS) if metrics else None
+    for path in map(Path, job.input.models):
+        place = Path(job.output.models, path.parent.name)
+        place.mkdir(parents=True)
+        weights, card = read_weights(path)
+        save_safetensors(place / "model.safetensors", weights, card, np.asarray(mask.dataobj) > 0)
+        how = {"split": job.settings["split_name"], "grid": mask.shape}
+        write_card(place / "README.md", card, job.settings["carded"], **how, **tables)
+
+
+def drop(job):
+    """The registered images of a study that keeps results only, and the links to them."""
+    remove_images(job.input.derivatives)
+    registered = Path(job.input.selected).parents[1] / "registered"
+    write_json(job.output[0], drop_images(sorted(registered.glob("*/*.nii")), store=snakemake.resources.store))
+
+
+with door(snakemake) as job:
+    {"publish_derivatives": derivatives, "publish_models": models, "drop_images": drop}[snakemake.rule](job)
