@@ -51,7 +51,7 @@ def publish_planted(controls, out):
 
 
 def planted_notes(controls):
-    """What stands over the maps of each method, {method: two lines of text}: "controls:", "detected, p = 0.05"."""
+    """What stands over the maps of each method, {method: text of a few short lines}: "controls:", "detected", "p = 0.050"."""
     notes = {}
     for method, own in controls.groupby("method", sort=False):
         found, n = int((own["verdict"] == DETECTED).sum()), len(own)
@@ -59,7 +59,7 @@ def planted_notes(controls):
             continue
         words = f"{'' if found else 'not '}detected"
         notes[method] = f"controls:\n{words}" + (
-            f", {p_value(own['p_family'].iloc[0])}" if n == 1 else f" in {found} of {n}" * bool(found)
+            f"\n{p_value(own['p_family'].iloc[0])}" if n == 1 else f" in {found} of {n}" * bool(found)
         )
     return notes
 

@@ -3,6 +3,7 @@
 import json
 import re
 
+import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,7 +15,7 @@ from voxelwhy.evaluation.truth import PlantedRegions, score_truth
 from voxelwhy.heatmaps.region_sums import relevance_by_region
 from voxelwhy.io.images import save_image
 from voxelwhy.io.tables import REGIONS
-from voxelwhy.report.figures import agreement, baseline, cohort, external, performance, relevance, truth
+from voxelwhy.report.figures import agreement, baseline, cohort, external, performance, relevance, style, truth
 from voxelwhy.report.figures.style import new_figure, save_figure, styled
 
 CLASSES = {"positive": "AD", "negative": "CN"}
@@ -302,7 +303,7 @@ def test_the_figure_of_the_baseline_says_what_its_maps_are(brain, tmp_path):
 
 def test_patients_maps_stand_beside_what_was_planted_with_their_verdicts(brain, tmp_path):
     change = np.zeros(brain["grid"].shape, np.float32)
-    change[5:8, 5:8, 5:8], change[9, 9, 9] = -0.3, 0.5
+    change[4:12, 4:12, 4:12], change[15, 15, 15] = -0.3, 0.5
     save_image(tmp_path / "change.nii.gz", change, brain["grid"].affine)
     assert relevance.planted_loss(tmp_path / "change.nii.gz").get_fdata().max() == pytest.approx(0.3)
     verdicts = pd.DataFrame({"method": ["occlusion"], "verdict": ["detected"], "p_family": [0.05]})
@@ -313,9 +314,25 @@ def test_patients_maps_stand_beside_what_was_planted_with_their_verdicts(brain, 
     )
     assert "First column: the planted loss of volume" in caption and "interpolated" not in caption
     drawn = (tmp_path / "m.svg").read_text()
-    assert "planted" in drawn.lower() and "detected, p = 0.050" in drawn
+    # A log-Jacobian of -0.3 is a loss of 1 - exp(-0.3) = 25.9 % of the volume.
+    words = ("Planted", "detected", "p = 0.050", "26 %", "L", "Mean over AD scans: 1 subject, 1 scan", "simulated data")
+    assert [word for word in words if f">{word}<" not in drawn] == []
     none = relevance.draw_group_maps(maps, brain["paths"]["t1"], tmp_path / "n", **options)
     assert "First column" not in none and "detected" not in (tmp_path / "n.svg").read_text()
+
+
+def test_what_stands_over_a_map_is_no_wider_than_the_map(brain, tmp_path):
+    """Otherwise the verdicts of two methods would run into each other."""
+    path = brain["paths"]["occlusion"]
+    longest = "controls:\nnot detected in 10 of 10\np = 0.050"
+    with matplotlib.rc_context(style._RC):
+        maps, t1 = dict.fromkeys(("guided_backprop", "occlusion"), path), brain["paths"]["t1"]
+        fig = relevance.mosaic(maps, t1, t1, "coronal", (0,), notes=dict.fromkeys(maps, longest))
+        fig.draw_without_rendering()
+        note = next(text for axes in fig.axes for text in axes.texts if text.get_text() == longest)
+        title, box = fig.axes[0].title.get_window_extent(), note.get_window_extent()
+        assert max(box.width, title.width) < 1.1 * fig.axes[0].get_window_extent().width
+        assert title.y0 > box.y1, "the title stands above all lines"
 
 
 def test_the_flow_adds_up():

@@ -273,8 +273,8 @@ def test_a_loss_planted_in_controls_has_a_sentence_by_method_and_one_of_the_netw
     ]
     assert trust["n_subjects"].tolist() == [44, 44, 44]
     assert planted_notes(planted()) == {
-        "occlusion": "controls:\ndetected, p = 0.050",
-        "grad_cam": "controls:\nnot detected, p = 0.400",
+        "occlusion": "controls:\ndetected\np = 0.050",
+        "grad_cam": "controls:\nnot detected\np = 0.400",
     }
     caption = publish_planted(planted(), tmp_path / "planted_controls")
     assert "in the space of each scan, through its own registration" in caption and "Assignments" not in caption

@@ -12,6 +12,9 @@ from voxelwhy.report.figures.style import ACCENT, CYCLE, MUTED, RULE, new_figure
 from voxelwhy.report.wording import describe_clipping, describe_method, describe_target, group_title, name_truth
 
 LEFT_IS = {"coronal": "the left of the brain", "axial": "the left of the brain", "sagittal": "posterior"}
+LETTER_AT_LEFT = {"coronal": "L", "axial": "L", "sagittal": "P"}
+#: Size in points of a verdict over its maps and of the n below them, readable in a page half as wide as the figure.
+NOTE_PT = 8
 #: Title of the column of the planted loss, and what it is of in a simulated cohort.
 PLANTED, OF_DISEASE = "planted loss", " of the disease at severity 1"
 #: Largest p at which a region is marked as more relevant than chance.
@@ -79,14 +82,15 @@ def draw_group_maps(
         what = (
             f"the {structure}, whose volume defines the classes (with a scale of its own)"
             if structure
-            else f"the planted loss of volume (negative log-Jacobian{OF_DISEASE * bool(simulated)}, with a scale "
-            "of its own)"
+            else f"the planted loss of volume{OF_DISEASE * bool(simulated)} (in percent, with a scale of its own)"
         )
         first = f"First column: {what}, which the networks have not seen; above each method, its verdict. "
     if controls:
         notes = {name: "\n".join(filter(None, [notes.get(name), controls.get(name)])) for name in maps}
         first += "Controls: whether the method detects a loss of volume planted in the study's own controls. "
-    fig = mosaic(columns, template_path, template_path, axis, slices_mm, notes=notes)
+    scales = {name: loss_percent for name in columns if name not in maps}
+    fig = mosaic(columns, template_path, template_path, axis, slices_mm, notes=notes, scales=scales)
+    write_below(fig, f"Mean over {group_title(group)}: {people(n_subjects, n_scans)}")
     described = [describe_method(name, settings.get("methods", {}).get(name)) for name in maps]
     folds = f"; {count(n_folds, 'fold')}, each scan explained with the network of its own fold" if n_folds else ""
     caption = (
@@ -153,8 +157,20 @@ def planted_loss(log_jacobian_path):
 
 
 def _verdict_note(row):
-    """The verdict of a method (a row of tables.TRUTH) in two words, with its p; nothing without enough draws."""
-    return "" if row.verdict == "no verdict" else f"{row.verdict}, {p_value(row.p_family)}"
+    """The verdict of a method (a row of tables.TRUTH) and, below, its p; nothing without enough draws."""
+    return "" if row.verdict == "no verdict" else f"{row.verdict}\n{p_value(row.p_family)}"
+
+
+def loss_percent(negative_log_jacobian):
+    """A loss of volume in percent of the volume, as text, from its negative log-Jacobian."""
+    return f"{100 * -np.expm1(-negative_log_jacobian):.0f} %"
+
+
+def write_below(fig, text):
+    """Write a line below everything that is drawn, at the left edge of the first column."""
+    bottom = fig.get_tightbbox().y0 - 0.04
+    left = fig.axes[0].get_position().x0
+    fig.text(left, round(bottom / fig.get_size_inches()[1], 6), text, ha="left", va="top", fontsize=NOTE_PT)
 
 
 def describe_interpolation(map_path, template_path):
@@ -163,14 +179,15 @@ def describe_interpolation(map_path, template_path):
     return "" if abs(own - drawn) < 1e-3 else f"; maps of {own:g} mm, interpolated linearly to {drawn:g} mm"
 
 
-def mosaic(maps, anatomy_path, brain_path, axis_name, slices_mm, *, notes=None):
+def mosaic(maps, anatomy_path, brain_path, axis_name, slices_mm, *, notes=None, scales=None):
     """A figure of maps over anatomy: maps in columns, each with its scale and title; slices in rows.
 
     Parameters
     ----------
     maps : {name: path or nibabel image}; a map on another grid is interpolated linearly to that of the anatomy
     anatomy_path, brain_path : paths on one grid
-    notes : {name: text}, optional; a line below the title of a map
+    notes : {name: text}, optional; lines below the title of a map
+    scales : {name: function}, optional; how the ends of the colour scale of a map are written, from their value
     """
     if not maps:
         raise InputError("there is no relevance map to draw")
@@ -184,24 +201,26 @@ def mosaic(maps, anatomy_path, brain_path, axis_name, slices_mm, *, notes=None):
     shape = sl.take_slice(anatomy, axis, indices[0])[rows, columns].shape
     cell = 1.45
     height = cell * shape[0] / shape[1]
-    lines = max((note.count("\n") for note in (notes or {}).values()), default=0)  # of notes, beyond the first
-    room = 0.11 * lines  # inches
+    notes, scales = notes or {}, scales or {}
+    lines = max((note.count("\n") + 1 for note in notes.values() if note), default=0)
     heights = [height] * len(indices) + [0.09]
     fig, grid = new_figure(
         len(indices) + 1,
         len(maps),
         squeeze=False,
-        figsize=(cell * len(maps) + 0.7, sum(heights) + 0.6 + room),
+        figsize=(cell * len(maps) + 0.7, sum(heights) + 0.6),
         gridspec_kw={
             "height_ratios": heights,
             "hspace": 0.05,
             "wspace": 0.06,
             "left": 0.07,
             "right": 0.99,
-            "top": 0.94 - room / (sum(heights) + 0.6 + room),
+            "top": 0.94,  # titles and notes may lie above the figure, which is saved with all that is drawn
             "bottom": 0.03,
         },
     )
+    grid[0, 0].text(0.03, 0.97, LETTER_AT_LEFT[axis_name], ha="left", va="top", fontsize=NOTE_PT, color="white",
+        transform=grid[0, 0].transAxes)  # fmt: skip
     for column, (method, path) in enumerate(maps.items()):
         relevance = sl.on_grid(path, anatomy.shape, affine)
         scale = sl.colour_scale(relevance, brain)
@@ -211,13 +230,13 @@ def mosaic(maps, anatomy_path, brain_path, axis_name, slices_mm, *, notes=None):
             sl.draw_overlay(grid[row, column], below, above, scale, greys)
             if column == 0:
                 grid[row, 0].set_ylabel(sl.slice_label(affine, axis, index), fontsize=8)
-        sl.draw_scale(grid[-1, column], scale)
+        sl.draw_scale(grid[-1, column], scale, scales.get(method, sl.SCIENTIFIC))
         title = method_title(method).replace(" ", "\n", 1)
-        grid[0, column].set_title(title, fontsize=8.5, loc="center", pad=14 + 8 * lines if notes else None)
-        if note := (notes or {}).get(method):
+        grid[0, column].set_title(title, fontsize=8.5, loc="center", pad=6 + 1.2 * NOTE_PT * lines)
+        if note := notes.get(method):
             grid[0, column].annotate(
-                note, (0.5, 1), (0, 3), xycoords="axes fraction", textcoords="offset points", ha="center", fontsize=6.5,
-                color=ACCENT if note.replace("not detected", "").count("detected") else MUTED,
+                note, (0.5, 1), (0, 3), xycoords="axes fraction", textcoords="offset points", ha="center",
+                fontsize=NOTE_PT, color=ACCENT if note.replace("not detected", "").count("detected") else MUTED,
             )  # fmt: skip
     return fig
 

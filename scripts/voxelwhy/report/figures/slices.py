@@ -18,6 +18,8 @@ LETTERS = "xyz"
 DEFAULT_SLICES_MM = (-40, -30, -20, -10, 0)
 #: Relevance below this percentile over brain voxels is not drawn, so that the anatomy stays visible.
 SHOWN_FROM = 90
+#: How a value at the end of a colour scale is written.
+SCIENTIFIC = "{:.1e}".format
 #: The colour scale ends here, so that single voxels do not darken the rest.
 SCALE_TO = 99.8
 
@@ -129,21 +131,19 @@ def draw_overlay(axes, anatomy, relevance, scale, grey_range):
     axes.imshow(HOT(height), alpha=opacity, interpolation="nearest")
 
 
-def draw_scale(axes, scale, label=""):
-    """A colour bar for `Scale` on its own axes, labelled with its two end values."""
+def draw_scale(axes, scale, write=SCIENTIFIC):
+    """A colour bar for `Scale` on its own axes, labelled with its two end values as `write` makes them text."""
     if scale is None:
         axes.axis("off")
         axes.text(0.5, 0.5, "no positive values", ha="center", va="center", fontsize=7, transform=axes.transAxes)
         return
     norm = matplotlib.colors.Normalize(scale.low, scale.high)
     bar = axes.figure.colorbar(matplotlib.cm.ScalarMappable(norm, HOT), cax=axes, orientation="horizontal")
-    bar.set_ticks([scale.low, scale.high], labels=[f"{scale.low:.1e}", f"{scale.high:.1e}"])
-    bar.ax.tick_params(labelsize=6.5, length=2, pad=1.5)
+    bar.set_ticks([scale.low, scale.high], labels=[write(scale.low), write(scale.high)])
+    bar.ax.tick_params(labelsize=7, length=2, pad=1.5)
     for text, side in zip(bar.ax.get_xticklabels(), ("left", "right"), strict=True):
         text.set_horizontalalignment(side)
     bar.outline.set_visible(False)
-    if label:
-        bar.set_label(label, fontsize=7, labelpad=1)
 
 
 def grey_range(anatomy):
