@@ -8,11 +8,15 @@ VENV := .venv
 READY := $(VENV)/requirements.txt
 CORES ?= all
 
-.PHONY: demo test test-rest test-all test-slurm check docs bench scaling cost coverage cohort-check training
+.PHONY: demo figure test test-rest test-all test-slurm check docs bench scaling cost coverage cohort-check training steps
 .PHONY: choices null confounds sizes signals clean
 
 demo: $(READY)
 	@. $(VENV)/bin/activate && snakemake --cores $(CORES)
+
+# The first figure of README and docs, as the demo has drawn it.
+figure: demo
+	@cp results/demo/splits/kfold/figures/heatmaps_AD.png docs/figures/
 
 # All tests of a file run in one process, because they share a study. Files start in the order of their paths: studies,
 # which take longest, before unit tests.
@@ -63,10 +67,15 @@ cost: $(READY)
 coverage: $(READY)
 	@. $(VENV)/bin/activate && PYTHONPATH=scripts:tests python -m bench.coverage
 
-# How well networks learn by channel, number of subjects and recipe (hours; resumes), and whether reading hides behind
-# the steps: the tables of docs/workflow/training.md.
+# How well networks learn by channel, normalisation, number of subjects and recipe (hours; resumes), and whether reading
+# hides behind the steps: the tables of docs/workflow/training.md.
 training: $(READY)
 	@. $(VENV)/bin/activate && export PYTHONPATH=scripts:tests && python -m bench.recipes && python -m bench.feeding
+
+# What simulation, registration, a step of training and the voxelwise baseline take, and what smoothing changes (a
+# quarter of an hour, after make demo): the small tables of docs/workflow/.
+steps: demo
+	@. $(VENV)/bin/activate && PYTHONPATH=scripts:tests OMP_NUM_THREADS=1 python -m bench.workflow_tables
 
 # Effect sizes of the embedded cohort in its scoring atlas next to published ones (three minutes; makes
 # docs/figures/effect_sizes.md).

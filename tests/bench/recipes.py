@@ -198,6 +198,7 @@ def _baseline(kind, scans, folder, channels, seed):
         )
 
 
+VOXELWISE = {"normalisation": "voxelwise"}
 BASELINES = {"voxelwise": "voxelwise SVM, 10 mm", "logistic_regression": "region means"}
 
 
@@ -208,6 +209,13 @@ def target_cells(seeds):
             for seed in seeds:
                 for changes in ({}, *BASELINES):
                     yield (seed,), subjects, (channel,), changes
+
+
+def normalisation_cells(seeds):
+    """The cells of the table that tells whether normalisation is why the log-Jacobian misses its target."""
+    for changes in ({}, VOXELWISE):
+        for seed in seeds:
+            yield (seed,), SUBJECTS, ("log_jacobian",), changes
 
 
 def recipe_cells(seeds):
@@ -258,6 +266,18 @@ def target_page(scores):
     return pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True)
 
 
+def normalisation_page(scores):
+    """The network on the log-Jacobian, its voxels normalised by scan and each by itself: AUC within folds."""
+    columns = {"normalisation: scan": {}, "normalisation: voxelwise": VOXELWISE}
+    by = {
+        title: [found["auc"] for cell, found in scores.items() if cell[3] == json.dumps(changes, sort_keys=True)]
+        for title, changes in columns.items()
+    }
+    row = {"channel": CHANNELS["log_jacobian"], "subjects": SUBJECTS, "cohorts": len(by["normalisation: scan"])}
+    row |= {title: interval(aucs) for title, aucs in by.items()}
+    return pd.DataFrame([row]).to_markdown(index=False, disable_numparse=True)
+
+
 def recipe_page(scores):
     """Recipes by number of subjects: AUC within folds, accuracy, log loss and processor seconds."""
     names = {json.dumps(changes, sort_keys=True): name for name, changes in RECIPES.items()} | BASELINES
@@ -284,15 +304,19 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--cohorts", type=int, default=len(SEEDS), help="number of cohorts (default: all)")
     parser.add_argument("--cores", type=int, default=os.cpu_count())
-    parser.add_argument("--table", choices=("target", "recipes", "both"), default="both")
+    parser.add_argument("--table", choices=("target", "normalisation", "recipes", "all"), default="all")
     chosen = parser.parse_args()
     seeds = list(SEEDS)[: chosen.cohorts]
     for seed in seeds:
         make_cohort(seed, chosen.cores, ["t1"] if chosen.table == "recipes" else list(CHANNELS))
         print(f"cohort {seed}", flush=True)
-    makers = {"target": (target_cells, target_page), "recipes": (recipe_cells, recipe_page)}
+    makers = {
+        "target": (target_cells, target_page),
+        "normalisation": (normalisation_cells, normalisation_page),
+        "recipes": (recipe_cells, recipe_page),
+    }
     for table, (cells, page) in makers.items():
-        if chosen.table in (table, "both"):
+        if chosen.table in (table, "all"):
             work = list(cells(seeds))
             found = Parallel(chosen.cores, return_as="generator")(delayed(cell)(*one) for one in work)
             scores = {}

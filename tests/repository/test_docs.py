@@ -6,11 +6,13 @@ import doctest
 import importlib.util
 import io
 import re
+import struct
 import sys
 import tomllib
 
 import numpy as np
 import pytest
+import yaml
 
 import voxelwhy
 from helpers.paths import ROOT
@@ -124,6 +126,17 @@ def test_the_readme_is_short_and_points_to_every_part():
     assert len(text.splitlines()) <= 150
     for part in ("explaining", "workflow", "trust", "running", "reference"):
         assert f"](docs/{part}/" in text, part
+
+
+def test_the_first_figure_is_the_demos_and_small():
+    """That of `make figure`; its numbers in README are those of the demo's config and of 19 draws by default."""
+    assert "cp results/demo/splits/kfold/figures/heatmaps_AD.png docs/figures/" in (ROOT / "Makefile").read_text()
+    width, height = struct.unpack(">II", (DOCS / "figures" / "heatmaps_AD.png").read_bytes()[16:24])
+    assert (DOCS / "figures" / "heatmaps_AD.png").stat().st_size < 600_000 and width > 1200 and height > 1200
+    config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
+    text = " ".join((ROOT / "README.md").read_text().split())
+    assert f"the mean relevance of {config['heatmaps']['most_subjects']} of these patients" in text
+    assert f"compared with {config['evaluation']['shuffled']} draws" in text and "*Simulated data." in text
 
 
 def test_the_words_of_the_glossary_are_defined_once():
