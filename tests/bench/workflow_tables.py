@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import nibabel as nib
@@ -116,11 +117,8 @@ def transform_rows():
             nib.save(image, path)
         scans = simulate(folder, 4, 3, 2)
         for transform in STAGES:
-            settings = {"transform": transform, "n4": False}
-            out = Path(folder, transform)
-            found = Spread.of(
-                taken(lambda scan=scan: register_scan(scan, *paths, settings, out, scan_id="a"))[0] for scan in scans
-            )
+            how = {"settings": {"transform": transform, "n4": False}, "out_dir": Path(folder, transform)}
+            found = Spread.of(taken(partial(register_scan, scan, *paths, **how, scan_id="a"))[0] for scan in scans)
             seconds = f"{found.median:.1f} ({found.low:.1f} to {found.high:.1f})"
             yield {"transform": transform, f"processor seconds, {found.n} scans": seconds}
 

@@ -51,7 +51,7 @@ def publish_planted(controls, out):
 
 
 def planted_notes(controls):
-    """What stands over the maps of each method, {method: text of a few short lines}: "controls:", "detected", "p = 0.050"."""
+    """What stands over the maps of each method, {method: a few short lines}: "controls:", "detected", "p = 0.050"."""
     notes = {}
     for method, own in controls.groupby("method", sort=False):
         found, n = int((own["verdict"] == DETECTED).sum()), len(own)
