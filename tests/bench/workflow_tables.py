@@ -51,7 +51,7 @@ NETWORKS = {
     "densenet121": [(49, 60, 50)],
 }
 #: Subjects, voxel size of the scans and of the planned deformations, mm.
-COHORTS = [(4, 3, 2), (16, 3, 2), (4, 2, 2), (4, 1, 2), (4, 1, 1)]
+COHORTS = [(4, 3, 2), (16, 3, 2), (4, 2, 2), (4, 1, 2)]
 #: Scans of the cost of the voxelwise baseline, on the grid of 2 mm.
 SCANS, FOLDS_OF_SCANS, DRAWS = (100, 300), 5, 8
 SMOOTHING_MM = (0, 6, 10)
