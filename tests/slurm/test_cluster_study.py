@@ -87,6 +87,7 @@ def test_a_job_asks_for_the_share_of_one_step_and_the_time_of_all(whole, asked):
             grouped = [rule for rule in asked if rule not in ALONE and not rule.startswith(("prepare_", "check_"))]
             grouped = set(grouped) - {
                 "select_scans",
+                "measure_scans",
                 "split_folds",
                 "audit_folds",
                 "draw_cohort",
