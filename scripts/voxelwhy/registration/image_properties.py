@@ -6,6 +6,8 @@ differ in one of these properties (`evaluation.shortcuts`).
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import pandas as pd
 from scipy import ndimage
@@ -25,6 +27,16 @@ TRIMMED = (20, 80)
 DARK = 0.05
 
 
+class Places(NamedTuple):
+    """Where images are measured: the brain; flat indices for noise; a mask, its template and points."""
+
+    brain: np.ndarray
+    quiet: np.ndarray
+    bright: np.ndarray
+    template: np.ndarray
+    points: np.ndarray
+
+
 def measure_scans(selected, template_path, mask_path):
     """Measure the registered image of each scan.
 
@@ -38,25 +50,43 @@ def measure_scans(selected, template_path, mask_path):
     DataFrame by tables.COVARIATES, with the covariates of IMAGE_PROPERTIES
     """
     template, brain = read_volume(template_path), np.asarray(read_volume(mask_path).dataobj) > 0
-    rows = []
+    places, rows = find_places(template.get_fdata(dtype=np.float32), brain, template.affine), []
     for scan in selected.itertuples():
         image = read_volume(scan.t1)
         Grid.of(template).require(Grid.of(image), f"the image {scan.t1}")
-        found = measure_image(
-            image.get_fdata(dtype=np.float32), template.get_fdata(dtype=np.float32), brain, template.affine
-        )
+        found = measure_image(image.get_fdata(dtype=np.float32), places)
         rows += [(scan.scan_id, name, f"{value:.6g}" if np.isfinite(value) else None) for name, value in found.items()]
     return pd.DataFrame(rows, columns=["scan_id", "covariate", "value"])
 
 
-def measure_image(values, template, brain, affine):
+def find_places(template, brain, affine):
+    """Find where images on a grid are measured.
+
+    Parameters
+    ----------
+    template, brain : array, and boolean array, of the grid
+    affine : (4, 4), of the grid, RAS+
+
+    Returns
+    -------
+    Places
+    """
+    # Eroded, so that no voxel at the edge of the brain or of the grid has a neighbour outside.
+    inside = ndimage.binary_erosion(brain)
+    span = ndimage.maximum_filter(template, 3) - ndimage.minimum_filter(template, 3)
+    quiet = inside & (span <= np.percentile(span[inside], HOMOGENEOUS)) if inside.any() else inside
+    bright = brain & (template >= np.median(template[brain]))
+    points = np.argwhere(bright) @ affine[:3, :3].T / 100
+    return Places(brain, np.flatnonzero(quiet), bright, template[bright], points)
+
+
+def measure_image(values, places):
     """Measure one image.
 
     Parameters
     ----------
-    values, template : arrays of the same grid
-    brain : boolean array
-    affine : (4, 4), of the grid, RAS+
+    values : array
+    places : Places, of `find_places` on its grid
 
     Returns
     -------
@@ -67,34 +97,29 @@ def measure_image(values, template, brain, affine):
     - gradients: slopes of the logarithm of the ratio of image and template, per 100 mm, by least squares over the
       brighter half of the template's brain (mostly white matter), without the smallest and largest 20 % of the ratios
     """
-    middle = float(np.median(values[brain]))
+    middle = float(np.median(values[places.brain]))
     if not middle > 0:
         return dict.fromkeys(IMAGE_PROPERTIES, np.nan)
-    gradients = _gradients(values / middle, template, brain, affine)
-    return {"image_noise": _noise(values, template, brain)} | dict(zip(GRADIENTS, gradients, strict=True))
+    gradients = _gradients(values[places.bright] / middle, places)
+    return {"image_noise": _noise(values, places.quiet)} | dict(zip(GRADIENTS, gradients, strict=True))
 
 
-def _noise(values, template, brain):
-    # Eroded, so that no voxel at the edge of the brain or of the grid takes part.
-    inside, parts = ndimage.binary_erosion(brain), []
-    if not inside.any():
+def _noise(values, quiet):
+    flat, steps = np.ascontiguousarray(values).reshape(-1), (values.shape[1] * values.shape[2], values.shape[2], 1)
+    level = float(np.median(flat[quiet])) if len(quiet) else 0.0
+    if not level > 0:
         return np.nan
-    span = ndimage.maximum_filter(template, 3) - ndimage.minimum_filter(template, 3)
-    quiet = inside & (span <= np.percentile(span[inside], HOMOGENEOUS))
-    for axis in range(3):
-        around = np.roll(values, 1, axis) + np.roll(values, -1, axis)
-        parts.append(np.abs(around - 2 * values)[quiet])
-    level = float(np.median(values[quiet]))
-    return float(np.percentile(np.concatenate(parts), QUIET)) / level if level > 0 else np.nan
+    differences = [np.abs(flat[quiet - step] + flat[quiet + step] - 2 * flat[quiet]) for step in steps]
+    return float(np.percentile(np.concatenate(differences), QUIET)) / level
 
 
-def _gradients(values, template, brain, affine):
-    bright = brain & (values > DARK) & (template >= np.median(template[brain]))
-    if bright.sum() < 100:
+def _gradients(values, places):
+    lit = values > DARK
+    if lit.sum() < 100:
         return (np.nan,) * 3
-    ratio = np.log(values[bright] / template[bright])
+    ratio = np.log(values[lit] / places.template[lit])
     low, high = np.percentile(ratio, TRIMMED)
     kept = (ratio >= low) & (ratio <= high)
-    points = np.argwhere(bright)[kept] @ affine[:3, :3].T / 100
+    points = places.points[lit][kept]
     design = np.c_[points - points.mean(axis=0), np.ones(len(points))]
     return tuple(float(slope) for slope in np.linalg.lstsq(design, ratio[kept], rcond=None)[0][:3])

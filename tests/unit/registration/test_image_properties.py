@@ -11,7 +11,13 @@ from scipy import stats
 from voxelwhy.evaluation.people import covariate_names, join_people
 from voxelwhy.evaluation.shortcuts import audit_shortcuts
 from voxelwhy.io.tables import COVARIATES, write_table
-from voxelwhy.registration.image_properties import GRADIENTS, IMAGE_PROPERTIES, measure_image, measure_scans
+from voxelwhy.registration.image_properties import (
+    GRADIENTS,
+    IMAGE_PROPERTIES,
+    find_places,
+    measure_image,
+    measure_scans,
+)
 
 AFFINE = np.diag([4.0, 4.0, 4.0, 1.0])
 CLASSES = {"positive": "AD", "negative": "CN"}
@@ -31,10 +37,10 @@ def test_gradients_are_those_of_the_field_in_units_of_100_mm(head):
     wanted = (0.1, -0.2, 0.3)
     field = np.exp(sum(slope * 4 * axis / 100 for slope, axis in zip(wanted, axes, strict=True)))
     for gain in (1.0, 7.0):
-        found = measure_image(gain * template * field, template, brain, AFFINE)
+        found = measure_image(gain * template * field, find_places(template, brain, AFFINE))
         # The field is regressed on itself, so that only the trimming of its ends matters.
         assert [found[name] for name in GRADIENTS] == pytest.approx(wanted, rel=1e-6)
-    plain = measure_image(template, template, brain, AFFINE)
+    plain = measure_image(template, find_places(template, brain, AFFINE))
     assert [plain[name] for name in GRADIENTS] == pytest.approx([0, 0, 0], abs=1e-9)
 
 
@@ -43,10 +49,12 @@ def test_noise_is_in_proportion_to_what_was_added_and_does_not_depend_on_the_gai
     brain = head[1]
     flat = 100.0 * brain
     for sd in (2.0, 4.0):
-        found = measure_image(3 * (flat + sd * rng.standard_normal(flat.shape)) * brain, flat, brain, AFFINE)
+        found = measure_image(
+            3 * (flat + sd * rng.standard_normal(flat.shape)) * brain, find_places(flat, brain, AFFINE)
+        )
         assert found["image_noise"] == pytest.approx(stats.norm.ppf(0.6) * np.sqrt(6) * sd / 100, rel=0.1)
-    assert measure_image(flat, flat, brain, AFFINE)["image_noise"] == 0
-    empty = measure_image(0 * flat, flat, brain, AFFINE)
+    assert measure_image(flat, find_places(flat, brain, AFFINE))["image_noise"] == 0
+    empty = measure_image(0 * flat, find_places(flat, brain, AFFINE))
     assert list(empty) == list(IMAGE_PROPERTIES) and np.isnan(list(empty.values())).all()
 
 
