@@ -148,8 +148,8 @@ rule measure_scans:
     group:
         "cohort"
     resources:
-        mem_mb=ask.volume_mb,
-        runtime=ask.reading_minutes,
+        mem_mb=ask.map_mb,
+        runtime=ask.measuring_minutes,
     params:
         settings={},
     script:

@@ -75,6 +75,8 @@ PART_SCANS = 500
 
 #: Seconds per scan of the cohort in a job on tables (pictures and JSON files are read one by one).
 TABLE_SECONDS = 0.05
+#: The same per million voxels, where the registered images are read and measured.
+MEASURING_SECONDS = 0.05
 #: Draws of shuffled diagnoses that take longer than this together are divided into several jobs.
 SHUFFLED_HOURS = 6
 #: Seconds per simulated scan, and per million voxels of it, in one of the two processes that share the work.

@@ -126,6 +126,11 @@ class Requests:
         """Reading a cohort whose size is not known yet."""
         return 60 * attempt
 
+    def measuring_minutes(self, wildcards, attempt):
+        """Reading and measuring the registered image of each scan."""
+        seconds = self.n_known(wildcards) * self.megavoxels * costs.MEASURING_SECONDS
+        return (SHORT_MINUTES + math.ceil(2 * seconds / 60)) * attempt
+
     def unlimited_minutes(self, wildcards, attempt):
         return UNLIMITED_MINUTES
 
