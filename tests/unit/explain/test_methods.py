@@ -251,13 +251,13 @@ def test_steps_run_together_as_far_as_their_layers_fit(monkeypatch):
 
     images_are_separate(net, image[None])  # tried once for a network
     together = found()
-    assert sizes == [1, 7]
+    assert sizes == [1, 4, 3]
     alone = found(batch_size=1)
     assert sizes == [1] * 8
     assert_same(together, alone)
     # Convolution, normalisation, ReLU and pool each keep about one layer of 5 x 17 x 14 values of 8 bytes.
     for layers, least, most in ((2, 1, 1), (12, 2, 4)):
-        monkeypatch.setitem(integrated.STEPS_BYTES, "cpu", layers * 5 * 17 * 14 * 8)
+        monkeypatch.setitem(integrated.TOGETHER, "cpu", (layers * 5 * 17 * 14 * 8, 100))
         found()
         assert least <= max(sizes) <= most
 
