@@ -62,18 +62,22 @@ def network(name, resolution=RESOLUTION_MM) -> nn.Module:
     return unsure(model, brain(resolution))
 
 
-def unsure(model, batch) -> nn.Module:
+def unsure(model, batch, several=None) -> nn.Module:
     """Random weights under which each layer varies and the answer is unsure: the model, in eval mode.
 
     Convolutions and dense layers are drawn by He et al. 2015, normalisations hold the mean and variance of this image,
     and the last dense layer is scaled so that blanking a block changes the logits by about one.
+
+    Parameters
+    ----------
+    several : images for the statistics of the normalisations; `batch` if None
     """
     for layer in model.modules():
         if isinstance(layer, (nn.Conv2d, nn.Conv3d, nn.Linear)):
             nn.init.kaiming_normal_(layer.weight)
     last = [layer for layer in model.modules() if isinstance(layer, nn.Linear)][-1]
     with torch.inference_mode():
-        _settle_normalisations(model, batch)
+        _settle_normalisations(model, batch if several is None else several)
         gaps = _gaps(torch.cat([model(probe) for probe in _probes(batch)]))
         scale = float(MOST_CHANGE / (gaps[1:] - gaps[0]).abs().max())
         last.weight.mul_(scale)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from captum.attr import GuidedBackprop, InputXGradient, LayerGradCam, NoiseTunnel, Saliency
+from captum.attr import GuidedBackprop, InputXGradient, IntegratedGradients, LayerGradCam, NoiseTunnel, Saliency
 
 from bench.peers import TARGET, forward_backward
 
@@ -15,6 +15,8 @@ STEPS = 10
 #: Of the image's range; about what Smilkov et al. have. Times a power of two no range is rounded: noise that differs in
 #: its last digit makes another cell the largest of a pool here and there, and so another gradient.
 NOISE = 0.125
+#: Voxels from which images are run one by one.
+LARGE = 64**3
 
 
 def _captum_saliency(model, batch):
@@ -30,7 +32,7 @@ def _captum_input_x_gradient(model, batch):
 
 
 def _captum_grad_cam(model, batch):
-    last = dict(model.named_modules())[_last_convolution(model)]
+    last = dict(model.named_modules())[_last_convolution(model, batch)]
     return _map(LayerGradCam(model, last).attribute(batch.clone(), target=TARGET, relu_attributions=True))
 
 
@@ -54,6 +56,12 @@ def _gauss_legendre(model, batch):
     return total * batch[0, 0].detach().numpy()
 
 
+def _captum_integrated_gradients(model, batch):
+    at_once = None if batch.numel() < LARGE else 1  # ten large images at once take many gigabytes
+    found = IntegratedGradients(_logit(model)).attribute(batch.clone(), n_steps=STEPS, internal_batch_size=at_once)
+    return found.sum(dim=1)[0].detach().numpy()
+
+
 def _monai_vanilla(model, batch):
     from monai.visualize import VanillaGrad
 
@@ -71,7 +79,7 @@ def _monai_grad_cam(model, batch):
 
     as_is = GradCAM(
         model,
-        target_layers=_last_convolution(model),
+        target_layers=_last_convolution(model, batch),
         upsampler=lambda shape: lambda cells: cells,
         postprocessing=lambda cells: cells,
     )
@@ -93,9 +101,20 @@ def _map(found):
     return found[0, 0].detach().numpy()
 
 
-def _last_convolution(model):
-    convolutions = (torch.nn.Conv2d, torch.nn.Conv3d)
-    return [name for name, layer in model.named_modules() if isinstance(layer, convolutions)][-1]
+def _last_convolution(model, batch):
+    """The name of the last convolution to run that has more than one cell."""
+    convolutions, ran = (torch.nn.Conv2d, torch.nn.Conv3d), []
+
+    def look(layer, inputs, output):
+        if output[0, 0].numel() > 1:
+            ran.append(layer)
+
+    handles = [one.register_forward_hook(look) for one in model.modules() if isinstance(one, convolutions)]
+    with torch.no_grad():
+        model(batch)
+    for handle in handles:
+        handle.remove()
+    return next(name for name, layer in model.named_modules() if layer is ran[-1])
 
 
 PEERS = {
@@ -105,4 +124,9 @@ PEERS = {
     "grad_cam": {"Captum LayerGradCam": _captum_grad_cam, "MONAI GradCAM": _monai_grad_cam},
     "integrated_gradients": {"a loop over the same points": _gauss_legendre},
     "smoothgrad": {"Captum NoiseTunnel": _captum_smoothgrad, "MONAI SmoothGrad": _monai_smoothgrad},
+}
+#: Of the rows about architectures.
+NETWORK_PEERS = {
+    "grad_cam": PEERS["grad_cam"],
+    "integrated_gradients": {"Captum IntegratedGradients": _captum_integrated_gradients},
 }

@@ -76,10 +76,15 @@ def deletion(network, resolution, least, *, repeats, full, batch=None, model=Non
     return [faster(work, "one by one", seconds["ours"], seconds["theirs"], least, top, difference, part)]
 
 
-def gradients(name, network, most, *, repeats, full, batch=None, model=None):
+def gradients(name, network, most, *, repeats, full, batch=None, model=None, peers_of=None, least=None):
     """A gradient method against one forward and backward pass, and against the same by Captum.
 
     Methods that take steps are measured over `STEPS` of them, by the step.
+
+    Parameters
+    ----------
+    peers_of : functions of a model and a batch by name; those of `PEERS` if None
+    least : how many times faster than these at least
     """
     del full  # nothing here takes long enough to be run in part
     batch = cases.brain() if batch is None else batch
@@ -95,7 +100,7 @@ def gradients(name, network, most, *, repeats, full, batch=None, model=None):
     )
     work = f"{name}, {network}" + (", each step" if steps > 1 else "")
     found, figures, others = run(), {}, {}
-    for peer, theirs in PEERS.get(name, {}).items():
+    for peer, theirs in (PEERS.get(name, {}) if peers_of is None else peers_of).items():
         others[peer] = timed(partial(theirs, cases.copies(model), batch))
         figures[peer] = compare(found, others[peer]().values, f"{work} and {peer}")
     one_pass = timed(partial(peers.forward_backward, model, batch, TARGET))
@@ -104,5 +109,5 @@ def gradients(name, network, most, *, repeats, full, batch=None, model=None):
     seconds = {key: [s / (1 if key == "one pass" else steps) for s in taken] for key, taken in seconds.items()}
     lines = [as_long(work, "one forward and backward", seconds["ours"], seconds["one pass"], most)]
     for peer, (top, difference) in figures.items():
-        lines.append(faster(work, peer, seconds["ours"], seconds[peer], None, top, difference, "whole"))
+        lines.append(faster(work, peer, seconds["ours"], seconds[peer], least, top, difference, "whole"))
     return lines

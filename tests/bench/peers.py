@@ -95,8 +95,8 @@ def captum_occlusion(model, batch, target, lattice: Lattice, numbers, value=0.0,
     with torch.no_grad():
         found = Occlusion(forward).attribute(
             part,
-            sliding_window_shapes=(1, *[lattice.size] * len(step)),
-            strides=(1, *step),
+            sliding_window_shapes=(batch.shape[1], *[lattice.size] * len(step)),
+            strides=(batch.shape[1], *step),
             baselines=value,
             perturbations_per_eval=at_once,
         )

@@ -123,6 +123,8 @@ def code_of(name) -> str:
     """
     known = METHODS | REGION_METHODS
     methods = [method for method in known if re.match(f"(fine_)?{method.removesuffix('_analysis')}_", name)]
+    if name.startswith("network_"):
+        methods = ["occlusion", "integrated_gradients", "grad_cam"]
     if not methods and not name.startswith(("training", "accuracy")):
         raise KeyError(name)
     modules = [known[method] for method in methods] + [NETWORKS[net] for net in NETWORKS if name.endswith(net)]

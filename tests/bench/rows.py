@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from bench import heatmap_rows, training_rows, window_rows
+from bench import heatmap_rows, network_rows, training_rows, window_rows
+from bench.networks import NETWORKS, SIDES
 from bench.window_rows import CAPTUM, LOOP, MONAI
 
 #: In the order of the tables. Targets: how many times faster at least, or how many times the time at most.
@@ -29,6 +30,11 @@ ROWS = {
     "smoothgrad_rieke2018": partial(heatmap_rows.gradients, "smoothgrad", "rieke2018", 1.2, repeats=2),
     "lrp_rieke2018": partial(heatmap_rows.gradients, "lrp", "rieke2018", 3, repeats=5),
     "lrp_alpha_beta_rieke2018": partial(heatmap_rows.gradients, "lrp_alpha_beta", "rieke2018", 3, repeats=5),
+    **{
+        f"network_{name}_{side}": partial(network_rows.network, name, side, repeats=3)
+        for name, one in NETWORKS.items()
+        for side in SIDES[one.axes]
+    },
     "training_rieke2018": partial(training_rows.training, 4, repeats=3),
     "accuracy": partial(training_rows.accuracy, repeats=1),
 }

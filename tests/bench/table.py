@@ -18,7 +18,9 @@ ratio is that of two consecutive runs; the tables give its median (minimum to ma
 would take a quarter of an hour runs a part of its windows, and its time is scaled by their number; `make bench FULL=1`
 runs all of them, and `make bench ROWS=occlusion_rieke2018` runs one row. The image is the ICBM152 template on 193 x 229
 x 193 voxels of 1 mm, z-scored inside the brain. Weights are random, scaled so that the network is uncertain of its
-class.
+class. Rows that name a shape are about other architectures, on the same brain with fewer voxels or on a slice of it;
+windows have a quarter of the side (half of it in 96 x 96 x 96), and the engine is `auto`, whose first call includes all
+that is done once for a network.
 """
 SECTIONS = {
     "Line": (

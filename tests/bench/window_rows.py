@@ -27,6 +27,7 @@ class Case:
     """One network, one image, windows on a lattice.
 
     per_axis : windows along each axis that peers run; None is all of them
+    engine : of ours
     every : of our windows each so-manieth is run, and the time scaled, where even ours takes many minutes
     """
 
@@ -35,6 +36,7 @@ class Case:
     lattice: Lattice
     per_axis: int | None
     every: int
+    engine: str = ENGINE
 
     @property
     def numbers(self):
@@ -50,7 +52,7 @@ class Case:
             "positive_only": False,
             "resize": False,
             "device": "cpu",
-            "engine": ENGINE,
+            "engine": self.engine,
         }
 
     def ours(self) -> Outcome:
@@ -63,7 +65,7 @@ class Case:
 
     def drops(self, boxes) -> np.ndarray:
         """Our figures for any boxes."""
-        options = {"value": 0.0, "target_class": TARGET, "apply_softmax": True, "engine": ENGINE}
+        options = {"value": 0.0, "target_class": TARGET, "apply_softmax": True, "engine": self.engine}
         return drops(self.model, self.batch, [Part(box) for box in boxes], **options)
 
     def theirs(self, name) -> Outcome:

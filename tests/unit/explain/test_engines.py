@@ -140,7 +140,7 @@ def made(monkeypatch):
     """One entry for each time that a network is followed; none has been followed before."""
     calls, export = [], torch.export.export
     monkeypatch.setattr(torch.export, "export", lambda *a, **k: calls.append(1) or export(*a, **k))
-    monkeypatch.setattr(known, "_LAST", {})
+    monkeypatch.setattr(known, "_SHARED", {})
     return calls
 
 
@@ -166,13 +166,15 @@ def test_networks_that_differ_in_their_weights_alone_are_followed_once(made):
     assert len(made) == 2  # the last one has another option, which its repr does not show
 
 
-def test_a_network_with_code_of_its_own_shares_nothing(made):
+def test_networks_with_code_of_their_own_share_a_graph_unless_it_is_hooked(made):
     hooked = network(2)
     hooked[0].register_forward_hook(lambda layer, inputs, output: 2 * output)
-    for net in (Hidden().eval(), Hidden().eval(), network(2), hooked):
+    nets = Hidden().eval(), Hidden().eval(), Hidden().eval(), network(2), hooked
+    nets[2].factor = 0.7
+    for net in nets:
         found = occlusion(net, picture(2), **options(2, engine="incremental"))
         assert_same(found, occlusion(net, picture(2), **options(2, engine="plain")), least=1e-3)
-    assert len(made) == 4
+    assert len(made) == 4, "all but the second"
 
 
 class Branching(nn.Module):

@@ -11,6 +11,8 @@ from torch import nn
 import voxelwhy
 from helpers.heatmap_cases import CONV, POOL, assert_same, network, picture
 from voxelwhy.errors import ConfigError, ShapeError
+from voxelwhy.explain import integrated_gradients as integrated
+from voxelwhy.explain._shared.prepare import images_are_separate
 from voxelwhy.explain.input_x_gradient import input_x_gradient
 from voxelwhy.explain.integrated_gradients import integrated_gradients
 from voxelwhy.explain.smoothgrad import smoothgrad
@@ -233,6 +235,40 @@ def test_integrated_gradients_are_the_plain_sum():
     chain = nn.Sequential(net, nn.Softmax(dim=1)).eval()
     captums = IntegratedGradients(chain).attribute(image[None], baselines=0.5, target=2, n_steps=7)[0, 0]
     assert_same(found, captums.detach().numpy())
+
+
+def test_steps_run_together_as_far_as_their_layers_fit(monkeypatch):
+    net, image, sizes = network(2), picture(2), []
+    options = {"target_class": 2, "n_steps": 7}
+
+    def found(**more):
+        sizes.clear()
+        handle = net.register_forward_pre_hook(lambda layer, inputs: sizes.append(len(inputs[0])))
+        try:
+            return integrated_gradients(net, image, **options, **more)
+        finally:
+            handle.remove()
+
+    images_are_separate(net, image[None])  # tried once for a network
+    together = found()
+    assert sizes == [1, 4, 3]
+    alone = found(batch_size=1)
+    assert sizes == [1] * 8
+    assert_same(together, alone)
+    # Convolution, normalisation, ReLU and pool each keep about one layer of 5 x 17 x 14 values of 8 bytes.
+    for layers, least, most in ((2, 1, 1), (12, 2, 4)):
+        monkeypatch.setitem(integrated.TOGETHER, "cpu", (layers * 5 * 17 * 14 * 8, 100))
+        found()
+        assert least <= max(sizes) <= most
+
+    class Mixing(nn.Module):
+        def forward(self, values):
+            return net((values - values.mean()) / values.std())
+
+    mixing = Mixing().eval()
+    assert_same(
+        integrated_gradients(mixing, image, **options), integrated_gradients(mixing, image, batch_size=1, **options)
+    )
 
 
 def test_integrated_gradients_of_another_baseline_of_the_wrong_shape_is_refused():

@@ -113,8 +113,8 @@ def look(model, batch, target, last_conv_layer, score: Callable) -> Seen:
     cuts = _Cuts(fields, batch.ndim - 2)
     handle = layer.register_forward_hook(cuts.hook) if layer is not None else None
     try:
-        with as_written(), fields, torch.enable_grad():
-            with cuts if layer is None else nullcontext():
+        with as_written(), torch.enable_grad():
+            with fields, cuts if layer is None else nullcontext():
                 logits = run_model(model, entry)
             target = pick_target(logits, target)
             value = score(logits, target)

@@ -10,7 +10,7 @@ from torch import fx, nn
 
 from voxelwhy.errors import ModelError
 from voxelwhy.explain._shared.prepare import run_model
-from voxelwhy.explain.incremental.graph import module_of, operator_name
+from voxelwhy.explain.incremental.graph import Program, evaluate, module_of, operator_name, weights_of
 
 # Not decomposed, because the LRP rules refer to them: decomposed, SiLU is a product, and a dense layer a transposition.
 KEPT = (
@@ -20,8 +20,8 @@ KEPT = (
 )  # fmt: skip
 
 
-def exported_graph(model, batch) -> fx.GraphModule:
-    """The operators that `model` runs on images of the shape of `batch`, with its parameters as attributes.
+def exported_graph(model, batch) -> Program:
+    """The operators that `model` runs on images of the shape of `batch`, without its weights.
 
     Modules, functions, methods, in-place calls and modules used several times all become functional calls of
     torch.ops.aten, each with its own node.
@@ -39,8 +39,8 @@ def exported_graph(model, batch) -> fx.GraphModule:
             table = torch.export.default_decompositions()
             for name in KEPT:
                 table.pop(getattr(torch.ops.aten, name).default, None)
-            program = torch.export.export(_OnCopy(model).eval(), (batch.clone(),)).run_decompositions(table)
-            return program.module(check_guards=False)
+            network = _OnCopy(model).eval()
+            return Program.of(torch.export.export(network, (batch.clone(),)).run_decompositions(table), network)
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # torch.export raises its own exceptions and those of torch._dynamo and sympy
@@ -77,6 +77,11 @@ def is_part(node) -> bool:
 class Operators:
     """The nodes of an exported graph between image and logits, and the constants that they read.
 
+    Parameters
+    ----------
+    model : torch.nn.Module
+    program : `exported_graph` of the model, or of another one that differs in its weights alone
+
     Attributes
     ----------
     image, output : the nodes of the image and of the logits
@@ -88,28 +93,26 @@ class Operators:
     ModelError : the network has several outputs, or its logits do not depend on the image.
     """
 
-    def __init__(self, graph_module):
-        graph = graph_module.graph
-        self.image = next(node for node in graph.nodes if node.op == "placeholder")
-        outputs = graph.output_node().all_input_nodes
-        if len(outputs) != 1:
+    def __init__(self, model, program):
+        by_name = {node.name: node for node in program.graph.nodes}
+        if len(program.outputs) != 1:
             raise ModelError(
-                f"the network returns {len(outputs)} outputs; one tensor of logits (n, classes) is expected"
+                f"the network returns {len(program.outputs)} outputs; one tensor of logits (n, classes) is expected"
             )
-        self.output = outputs[0]
+        self.image, self.output = by_name[program.images[0]], by_name[program.outputs[0]]
         needed, waiting = {self.output}, [self.output]
         while waiting:
             new = set(waiting.pop().all_input_nodes) - needed
             needed |= new
             waiting += new
         dependent = {self.image}
-        self.nodes, self.constants = [], {}
-        for node in (node for node in graph.nodes if node in needed and node is not self.image):
+        self.nodes, self.constants, weights = [], {}, weights_of(_OnCopy(model))
+        for node in (node for node in program.graph.nodes if node in needed and node is not self.image):
             if any(source in dependent for source in node.all_input_nodes):
                 dependent.add(node)
                 self.nodes.append(node)
             else:
-                self.constants[node] = _constant(graph_module, node, self.constants)
+                self.constants[node] = self._constant(node, program, weights)
         if self.output not in dependent:
             raise ModelError("the output of the network does not depend on the image")
         self.readers = {node: [user for user in node.users if user in needed] for node in dependent}
@@ -118,9 +121,9 @@ class Operators:
         """Arguments of a node, (args, kwargs), with constants in place of their nodes; other nodes stay."""
         return fx.node.map_arg((tuple(node.args), dict(node.kwargs)), lambda read: self.constants.get(read, read))
 
-
-def _constant(graph_module, node, known):
-    if node.op == "get_attr":
-        return operator.attrgetter(node.target)(graph_module).detach()
-    args, kwargs = fx.node.map_arg((tuple(node.args), dict(node.kwargs)), known.__getitem__)
-    return node.target(*args, **kwargs)
+    def _constant(self, node, program, weights):
+        if node.op == "placeholder":
+            return program.value_of(node, weights)
+        if node.op == "get_attr":  # the graph of a branch or a loop
+            return operator.attrgetter(node.target)(program.graph.owning_module)
+        return evaluate(node, self.constants.get)

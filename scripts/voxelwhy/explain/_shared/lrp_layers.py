@@ -14,7 +14,7 @@ from voxelwhy.errors import ModelError
 from voxelwhy.explain._shared.lrp_graph import Operators, described, exported_graph, is_part
 from voxelwhy.explain._shared.lrp_rules import Linear
 from voxelwhy.explain.incremental.graph import operator_name
-from voxelwhy.explain.incremental.known import key_of
+from voxelwhy.explain.incremental.known import forget, key_of, shared_program
 
 #: Operators and steps of a network, by what they depend on: an export takes longer than the map of a small network.
 _KNOWN = WeakKeyDictionary()
@@ -52,27 +52,29 @@ class Step(NamedTuple):
 
 
 def followed_steps(model, batch) -> tuple[Operators, list[Step], bool]:
-    """The operators of a model and its steps, and whether they are cached from an earlier call.
+    """The operators of a model and its steps, and whether they are cached: from an earlier call, or from another model.
 
     They are found again if a weight was replaced or modified, and if a layer or an option in the model's repr changed.
-    Other changes go unnoticed, so callers compare the logits of cached steps with those of the model, and `forget` them
-    if they differ.
+    Models that differ in their weights alone share one export. Other changes go unnoticed, so callers compare the
+    logits of cached steps with those of the model, and `forget_steps` if they differ.
 
     Raises
     ------
     ShapeError, ModelError : see `exported_graph` and `steps_of`.
     """
     key, found = key_of(model, batch), _KNOWN.get(model)
-    cached = found is not None and found[0] == key
-    if not cached:
-        operators = Operators(exported_graph(model, batch))
-        _KNOWN[model] = found = key, operators, steps_of(operators)
-    return *found[1:], cached
+    if found is not None and found[0] == key:
+        return *found[1:], True
+    program, is_shared = shared_program("lrp", model, batch, exported_graph)
+    operators = Operators(model, program)
+    _KNOWN[model] = found = key, operators, steps_of(operators)
+    return *found[1:], is_shared
 
 
 def forget_steps(model):
-    """Drop the cached steps of a model."""
+    """Drop the cached steps of a model, and all programs that networks share."""
     _KNOWN.pop(model, None)
+    forget(model)
 
 
 def steps_of(operators: Operators) -> list[Step]:

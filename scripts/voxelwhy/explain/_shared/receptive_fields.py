@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.weak import WeakTensorKeyDictionary
 
 from voxelwhy.explain._shared.cell_numbers import (
     PRODUCTS,
@@ -27,6 +26,7 @@ MAX_POOLS = {f"max_pool{n}d{ending}" for n in (1, 2, 3) for ending in ("", "_wit
 MEAN_POOLS = {f"avg_pool{n}d" for n in (1, 2, 3)}
 ADAPTIVE_POOLS = {f"{kind}{n}d" for n in (1, 2, 3) for kind in ("_adaptive_avg_pool", "adaptive_max_pool")}
 PADS = {"constant_pad_nd"} | {f"{kind}_pad{n}d" for n in (1, 2, 3) for kind in ("reflection", "replication")}
+CHANGING = {"convolution"} | MAX_POOLS | MEAN_POOLS | ADAPTIVE_POOLS | PADS
 UPSAMPLING = {"nearest", "linear", "bilinear", "trilinear", "bicubic"}
 #: Operators in which an element of the output belongs to the cell of the same element of the input.
 IN_PLACE = {
@@ -52,10 +52,14 @@ class ReceptiveFields(TorchDispatchMode):
     swapped), no place is claimed.
     """
 
+    @classmethod
+    def _should_skip_dynamo(cls):
+        return False  # otherwise each operator would pass through torch.compile, whose import takes a second
+
     def __init__(self, batch):
         super().__init__()
         self.shape = tuple(batch.shape[2:])
-        self.places = WeakTensorKeyDictionary()
+        self.places = _Places()
         self.places[batch] = Field(first=(0.0,) * len(self.shape), step=(1.0,) * len(self.shape))
         self.circular = _CircularPads(self)
 
@@ -98,13 +102,14 @@ class ReceptiveFields(TorchDispatchMode):
         output = outputs[0]
         if not inputs:
             return []
+        follows = name in IN_PLACE or torch.Tag.pointwise in func.tags
+        if follows and len(inputs) == 1 and inputs[0].shape == output.shape:
+            place = self.places[inputs[0]]  # an activation or a normalisation: most operators by far
+            if isinstance(place, Field):
+                return [place]
         if name.startswith(SCATTERING):
             return [Lost(name, True)] * len(outputs)
-        if (
-            name == "convolution"
-            or name in MAX_POOLS | MEAN_POOLS | ADAPTIVE_POOLS | PADS
-            or name.startswith("upsample")
-        ):
+        if name in CHANGING or name.startswith("upsample"):
             found = self._changed_grid(name, args, output)
             if found is not None:
                 return [found]
@@ -114,7 +119,6 @@ class ReceptiveFields(TorchDispatchMode):
             return [self._product(name, args, output)]
         if name in REDUCTIONS:
             return [self._reduced(name, args, inputs[0], output)]
-        follows = name in IN_PLACE or torch.Tag.pointwise in func.tags
         return [self._merged(inputs[-1:] if name == "copy" else inputs, output, "" if follows else name)]
 
     # ------------------------------------------------------------------ kinds of operators
@@ -183,6 +187,8 @@ class ReceptiveFields(TorchDispatchMode):
         same = [one for one in inputs if one.shape == output.shape]
         same = same or [one for one in inputs if one.ndim == output.ndim and one.shape[2:] == output.shape[2:]]
         places = [self.places[one] for one in same]
+        if places and not unfollowed and isinstance(places[0], Field) and all(one == places[0] for one in places):
+            return places[0]
         moved = next((one for one in places if isinstance(one, Lost) and one.moved), None)
         known = [(one, place) for one, place in zip(same, places, strict=True) if not isinstance(place, Lost)]
         if moved or not known:
@@ -203,6 +209,26 @@ class ReceptiveFields(TorchDispatchMode):
             if isinstance(field, Lost) or axes[0] != 2:
                 return field if isinstance(field, Lost) else Lost(unfollowed, False)
         return _mean([field for field, _ in fields], unfollowed)
+
+
+class _Places:
+    """The places of tensors, kept with each tensor itself, so that they go when it goes.
+
+    A WeakTensorKeyDictionary does the same, and takes a third of the time of Grad-CAM in a deep network.
+    """
+
+    def get(self, tensor, default=None):
+        owner, place = getattr(tensor, "_voxelwhy_place", (None, None))
+        return place if owner is self else default
+
+    def __contains__(self, tensor):
+        return self.get(tensor) is not None
+
+    def __getitem__(self, tensor):
+        return self.get(tensor)
+
+    def __setitem__(self, tensor, place):
+        tensor._voxelwhy_place = self, place
 
 
 class _CircularPads(TorchFunctionMode):
@@ -234,6 +260,8 @@ def _mean(fields, unfollowed):
     if any(other.step != fields[0].step for other in fields):
         return Lost(unfollowed, False)
     assumed = next((field.assumed for field in fields if field.assumed), unfollowed)
+    if all(other.first == fields[0].first for other in fields):
+        return fields[0]._replace(assumed=assumed)
     return Field(tuple(np.mean([field.first for field in fields], axis=0).tolist()), fields[0].step, assumed)
 
 

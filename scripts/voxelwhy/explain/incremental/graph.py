@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
+from typing import NamedTuple
 
 import torch
 from torch import fx
@@ -20,6 +21,48 @@ ASSERTIONS = ("_assert", "sym_constrain_range")
 
 class NotExportable(ModelError):
     """torch.export cannot follow the network, or its graph is not that of a classifier."""
+
+
+class Program(NamedTuple):
+    """What torch.export made of a network, without its weights.
+
+    Attributes
+    ----------
+    graph : fx.Graph, whose inputs are the image and all weights and constants
+    images, outputs : names of the nodes of the inputs and of the outputs
+    weights : dict, name of a node to the name of the parameter or buffer that it stands for
+    constants : dict, name of a node to a tensor that is neither; with `is_own`, none of them is a weight
+    is_own : whether the network itself has all the weights, so that the program serves others like it
+    """
+
+    graph: fx.Graph
+    images: list[str]
+    outputs: list[str]
+    weights: dict[str, str]
+    constants: dict[str, torch.Tensor]
+    is_own: bool
+
+    @classmethod
+    def of(cls, exported, model) -> Program:
+        """The program of a `torch.export.ExportedProgram`, and the model that was exported."""
+        signature, own = exported.graph_signature, weights_of(model)
+        named = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+        held = {**exported.state_dict, **exported.constants}
+        foreign = {node: held[name] for node, name in named.items() if name not in own}
+        lifted = {node: held[name] for node, name in signature.inputs_to_lifted_tensor_constants.items()}
+        weights = {node: name for node, name in named.items() if name in own}
+        outputs = [name for name in signature.user_outputs if isinstance(name, str)]
+        return cls(exported.graph, list(signature.user_inputs), outputs, weights, foreign | lifted, not foreign)
+
+    def value_of(self, node, weights) -> torch.Tensor:
+        """The tensor that an input of the graph stands for, with the `weights_of` a network."""
+        name = self.weights.get(node.name)
+        return (self.constants[node.name] if name is None else weights[name]).detach()
+
+
+def weights_of(model) -> dict[str, torch.Tensor]:
+    """All parameters and buffers of a model by each of their names."""
+    return dict([*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)])
 
 
 class Graph:
@@ -39,7 +82,7 @@ class Graph:
 
     Parameters
     ----------
-    program : what `export` made of the model, or of another one that differs in its weights alone
+    program : Program of the model, or of another one that differs in its weights alone
 
     Raises
     ------
@@ -47,26 +90,22 @@ class Graph:
     """
 
     def __init__(self, model, program):
-        signature = program.graph_signature
-        named = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
-        lifted = dict(signature.inputs_to_lifted_tensor_constants)
-        own = dict([*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)])
-        tensors = {**program.state_dict, **program.constants, **own}
-        if len(signature.user_inputs) != 1 or len(signature.user_outputs) != 1:
+        own = weights_of(model)
+        if len(program.images) != 1 or len(program.outputs) != 1:
             raise NotExportable("it does not have exactly one input and one output")
         self.constants, self.nodes, by_name = {}, [], {}
         for node in program.graph.nodes:
             by_name[node.name] = node
-            if node.op == "placeholder" and node.name == signature.user_inputs[0]:
+            if node.op == "placeholder" and node.name == program.images[0]:
                 self.image = node
             elif node.op == "placeholder":
-                self.constants[node] = tensors[{**named, **lifted}[node.name]].detach()
+                self.constants[node] = program.value_of(node, own)
             elif node.op == "call_function":
                 self.nodes.append(node)
             elif node.op != "output":
                 raise NotExportable(f"its graph contains a {node.op} ({node.name})")
         self.plans = {}
-        self.output = by_name[signature.user_outputs[0]]
+        self.output = by_name[program.outputs[0]]
         self.dependent = self._depending()
         for node in self.nodes:
             if node not in self.dependent and all(source in self.constants for source in node.all_input_nodes):
@@ -114,7 +153,7 @@ def evaluate(node, value_of):
     return node.target(*arguments[0], **arguments[1])
 
 
-def export(model, batch):
+def export(model, batch) -> Program:
     """The program of a model for any number of images like those of `batch`, by torch.export, which takes a second."""
     if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
         raise NotExportable("it is a TorchScript model, whose operators torch.export cannot follow")
@@ -125,7 +164,7 @@ def export(model, batch):
             # network that writes into its input could not write into that.
             example = torch.zeros((2, *batch.shape[1:]), dtype=batch.dtype, device=batch.device)
             program = torch.export.export(model, (example,), dynamic_shapes=_any_number(model))
-            return _without_assertions(program.run_decompositions())
+            return Program.of(_without_assertions(program.run_decompositions()), model)
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # torch.export raises its own exceptions and those of torch._dynamo and sympy

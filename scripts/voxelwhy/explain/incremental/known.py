@@ -1,16 +1,22 @@
-"""Cache of network graphs: a graph is exported once, and exported again after the network has changed."""
+"""Cache of network graphs: a graph is exported once for all networks that differ in their weights alone."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import chain
 from weakref import WeakKeyDictionary
 
-from voxelwhy.explain.incremental.graph import Graph, NotExportable, export
+import torch
+
+from voxelwhy.explain.incremental.graph import Graph, NotExportable, Program, export
+from voxelwhy.explain.incremental.sameness import structure_of
 from voxelwhy.explain.incremental.steps import steps_of
 
 _KNOWN = WeakKeyDictionary()
-#: The last program, by the structure of the network: the networks of several folds differ in their weights alone.
-_LAST = {}
+#: Programs by their purpose, the structure of the network and its image: the networks of several folds, and those
+#: trained on shuffled diagnoses, differ in their weights alone. The oldest makes room for the next.
+_SHARED = {}
+MOST_SHARED = 8
 
 
 def followed(model, batch) -> tuple[Graph, list]:
@@ -28,13 +34,13 @@ def followed(model, batch) -> tuple[Graph, list]:
     found = _KNOWN.get(model)
     if found is None or found[0] != key:
         try:
-            graph = Graph(model, _program(model, batch))
+            graph = Graph(model, shared_program("windows", model, batch, export)[0])
             found = key, (graph, steps_of(graph))
         except NotExportable as error:
-            found = key, error.with_traceback(None)
+            found = key, str(error)  # the error itself would keep the network in memory
         _KNOWN[model] = found
-    if isinstance(found[1], NotExportable):
-        raise found[1]
+    if isinstance(found[1], str):
+        raise NotExportable(found[1])
     return found[1]
 
 
@@ -45,29 +51,31 @@ def is_followed(model, batch) -> bool:
 
 
 def forget(model):
-    """Drop the cached graph of a model, and the program that it may have shared with others."""
+    """Drop the cached graph of a model, and all programs that networks share."""
     _KNOWN.pop(model, None)
-    _LAST.clear()
+    _SHARED.clear()
 
 
-def _program(model, batch):
-    modules = list(model.named_modules())
-    if not all(_is_plain(module) for _, module in modules):
-        return export(model, batch)  # its code may depend on anything
-    options = [(name, type(one), {k: v for k, v in vars(one).items() if k[0] != "_"}) for name, one in modules]
-    tensors = {name: (tuple(value.shape), value.dtype, value.device) for name, value in model.state_dict().items()}
-    structure = repr((tuple(batch.shape[1:]), batch.dtype, batch.device, options, tensors))
-    if structure not in _LAST:
-        program = export(model, batch)
-        _LAST.clear()
-        _LAST[structure] = program
-    return _LAST[structure]
+def shared_program(purpose, model, batch, export: Callable) -> tuple[Program, bool]:
+    """`export(model, batch)`, or what this gave for another network that differs in its weights alone; and whether so.
 
-
-def _is_plain(module):
-    """Whether a layer is PyTorch's own, as it came, so that its options determine what it does."""
-    hooked = module._forward_hooks or module._forward_pre_hooks
-    return type(module).__module__.startswith("torch.nn.modules.") and not hooked
+    A network whose structure proves nothing (see `structure_of`) is exported each time. Callers compare the logits of a
+    shared program with those of the model: code that a method calls may read what `structure_of` does not see.
+    """
+    structure = structure_of(model)
+    if structure is None:
+        return export(model, batch), False
+    image = tuple(batch.shape), batch.stride(), batch.dtype, batch.device
+    mode = torch.get_default_dtype(), torch.is_autocast_enabled(batch.device.type)
+    key = purpose, structure, image, mode
+    if key in _SHARED:
+        return _SHARED[key], True
+    program = export(model, batch)
+    if program.is_own:
+        _SHARED[key] = program
+        if len(_SHARED) > MOST_SHARED:
+            del _SHARED[next(iter(_SHARED))]
+    return program, False
 
 
 def key_of(model, batch):
