@@ -1,4 +1,4 @@
-"""Publish what other tools read: BIDS derivatives, models with their cards; or remove images that are not kept."""
+"""Publish what other tools read: BIDS derivatives, models, logs of trainings; or remove images that are not kept."""
 
 from pathlib import Path
 
@@ -6,13 +6,14 @@ import nibabel as nib
 import numpy as np
 
 from voxelwhy.io.images import read_json, write_json
-from voxelwhy.io.tables import METRICS, SELECTED, TABLE1, read_table
+from voxelwhy.io.tables import HISTORY, METRICS, SELECTED, TABLE1, read_table
 from voxelwhy.jobs.doors import door
 from voxelwhy.jobs.keeping import drop_images
 from voxelwhy.networks.files.safetensors_file import save_safetensors
 from voxelwhy.networks.weights import read_weights
 from voxelwhy.report.derivatives import remove_images, write_derivatives
 from voxelwhy.report.model_cards import write_card
+from voxelwhy.report.training_logs import write_logs
 
 
 def derivatives(job):
@@ -38,6 +39,12 @@ def models(job):
         write_card(place / "README.md", card, job.settings["carded"], **how, **tables)
 
 
+def logs(job):
+    """The histories of the folds of a split, for TensorBoard."""
+    for path in map(Path, job.input.histories):
+        write_logs(job.output.logs, read_table(path, HISTORY), int(path.parent.name.removeprefix("fold-")))
+
+
 def drop(job):
     """The registered images of a study that keeps results only, and the links to them."""
     remove_images(job.input.derivatives)
@@ -46,4 +53,5 @@ def drop(job):
 
 
 with door(snakemake) as job:
-    {"publish_derivatives": derivatives, "publish_models": models, "drop_images": drop}[snakemake.rule](job)
+    publish = {"publish_derivatives": derivatives, "publish_models": models, "publish_logs": logs, "drop_images": drop}
+    publish[snakemake.rule](job)

@@ -5,6 +5,7 @@ IN   everything above
 OUT  figures/, tables/                     of the cohort: flow, registration, excluded scans
      splits/<split>/figures/, tables/      of a split: png and svg; tsv, md and tex; each with its caption as JSON
      splits/<split>/models/fold-<k>/       the model as safetensors, with a model card
+     splits/<split>/tensorboard/           the histories of the trainings, with training.tensorboard
      report.html                           self-contained; the figures are also marked for snakemake --report
      derivatives/voxelwhy/                 a BIDS dataset of the maps and the registered scans, by links
      cohort/dropped_images.json            with keep: results, how many registered images were removed afterwards
@@ -360,9 +361,25 @@ rule publish_derivatives:
         "../../scripts/publish_results.py"
 
 
+rule publish_logs:
+    """Write the histories of the trainings of {wildcards.split} as logs that TensorBoard reads."""
+    input:
+        histories=study.histories,
+    output:
+        logs=directory("<results>/splits/{split}/tensorboard"),
+    wildcard_constraints:
+        split=one_of(study.own_splits),
+    group:
+        "results_{split}"
+    params:
+        settings={},
+    script:
+        "../../scripts/publish_results.py"
+
+
 # What other tools read: of the study, and of its own splits.
-PUBLISHED = [
-    *rules.publish_derivatives.output,
-    *expand(rules.publish_models.output, split=[name for name in study.studied if name not in study.external]),
-]
+PUBLISHED_SPLITS = [name for name in study.studied if name not in study.external]
+PUBLISHED = [*rules.publish_derivatives.output, *expand(rules.publish_models.output, split=PUBLISHED_SPLITS)]
+if config["training"]["tensorboard"] and not study.model:
+    PUBLISHED += expand(rules.publish_logs.output, split=PUBLISHED_SPLITS)
 DROPPED_IMAGES = rules.drop_images.output if config["keep"] == "results" else []

@@ -17,7 +17,7 @@ from voxelwhy.jobs.named_files import own_files, read_paths
 from voxelwhy.registry import METHODS, NETWORKS, TRANSFORMS
 
 #: Settings that change no number: where results are shared, how work is cut into jobs, where it runs.
-UNRECORDED = {"training": ("device",), "registration": ("store", "batch"), "simulation": ("store",)}
+UNRECORDED = {"training": ("device", "tensorboard"), "registration": ("store", "batch"), "simulation": ("store",)}
 
 
 def recorded(settings):
