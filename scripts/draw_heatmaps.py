@@ -1,4 +1,4 @@
-"""Draw maps over the template: mean maps of patients and of controls, those of the baseline, or imported ones."""
+"""Draw maps over the template: mean maps of patients and of controls, of the best method, of the baseline, imported."""
 
 from pathlib import Path
 
@@ -9,8 +9,10 @@ from voxelwhy.io.tables import BASELINE_MAPS, TRUTH, read_table
 from voxelwhy.io.trust_tables import PLANTED_CONTROLS
 from voxelwhy.jobs.doors import door
 from voxelwhy.report.figures.baseline import draw_baseline_map
+from voxelwhy.report.figures.headline import draw_headline
 from voxelwhy.report.figures.imported import draw_imported
 from voxelwhy.report.figures.relevance import draw_group_maps
+from voxelwhy.report.findings import read_findings
 from voxelwhy.report.planted import planted_notes
 
 
@@ -39,6 +41,24 @@ def draw_own(job, out, group):
     )
 
 
+def draw_best(job, out):
+    classes, heatmaps = job.settings["classes"], job.settings["heatmaps"]
+    best = read_findings(job.input, methods=job.settings["methods"], classes=classes).supports[0]
+    folder = job.input.maps[job.settings["methods"].index(best.method)]
+    counts = pd.read_csv(job.input.groups[0], sep="\t", index_col="group")
+    draw_headline(
+        {group: Path(folder, f"mean_{group}_scaled.nii.gz") for group in classes.values()},
+        job.input.t1,
+        out,
+        method=best.method,
+        badge=best.badge,
+        counts={group: (int(row["n_subjects"]), int(row["n_scans"])) for group, row in counts.iterrows()},
+        settings=heatmaps,
+        **{name: job.settings[name] for name in ("simulated", "n_folds")},
+        **job.settings["shown"],
+    )
+
+
 def draw_baseline(job, out):
     maps, card = dict(zip(BASELINE_MAPS, job.input.maps, strict=True)), read_json(job.input.cards[0])
     draw_baseline_map(maps, job.input.t1, out, card=card, simulated=job.settings["simulated"], **job.settings["shown"])
@@ -55,6 +75,8 @@ with door(snakemake) as job:
         group = name.removeprefix("heatmaps_")
         if name == "baseline_map":
             draw_baseline(job, out)
+        elif name == "headline":
+            draw_best(job, out)
         elif job.input.get("cards"):
             draw_imported_maps(job, out, group)
         else:

@@ -54,6 +54,29 @@ rule draw_heatmaps:
         "../../scripts/draw_heatmaps.py"
 
 
+if study.own_explained:
+
+    rule draw_headline:
+        """Draw the mean maps of the best-supported method, for the top of the report."""
+        input:
+            **shown.findings(),
+            maps=study.maps,
+            groups=study.groups,
+            t1=rules.prepare_template.output.background,
+        output:
+            **figures("splits/{split}/figures", ["headline"], "heatmaps"),
+        wildcard_constraints:
+            split=one_of([shown.headline]),
+        group:
+            "results_{split}"
+        resources:
+            **ask.maps,
+        params:
+            settings=facts("heatmaps", "n_folds", "shown", "simulated", "classes", "methods"),
+        script:
+            "../../scripts/draw_heatmaps.py"
+
+
 if study.accuracy:
 
     rule draw_baseline:
@@ -292,18 +315,32 @@ rule publish_relevance:
 rule write_report:
     """Write the report: one page to read from top to bottom."""
     input:
+        **shown.findings(),
         captions=shown.report_items(),
         pictures=shown.report_pictures(),
+        headline=[study.path(f"splits/{split}/figures/headline.json") for split in study.own_explained[:1]],
+        registered=once_read(study.registered_scans),
+        scan_table="<results>/cohort/scans.tsv",
         scans=expand("<results>/splits/{split}/figures/scans", split=study.own_explained),
         summaries=expand("<results>/splits/{split}/evaluation/summary.json", split=study.studied),
         selected="<results>/cohort/selected.tsv",
         skull="<results>/cohort/skull.json",
         external=expand("<results>/splits/{split}/audit.json", split=study.external),
-        template=str(SCRIPTS / "voxelwhy" / "report" / "page.html.j2"),
+        parts=expand(str(SCRIPTS / "voxelwhy" / "report" / "page.{part}"), part=["html.j2", "css", "js"]),
     output:
         report="<results>/report.html",
     params:
-        settings=facts("config", "splits", "explained", "simulated", "split_titles", "real"),
+        settings=facts(
+            "config",
+            "splits",
+            "explained",
+            "simulated",
+            "split_titles",
+            "real",
+            "classes",
+            "titles",
+            methods=study.methods_of(shown.headline),
+        ),
     script:
         "../../scripts/write_report.py"
 

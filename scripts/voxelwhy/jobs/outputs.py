@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 COHORT_FIGURES = ("flow", "registration", "quality")
 #: Figures and tables that exist for the study's own scans only: learning curves, maps of the baseline, and what was
 #: planted.
@@ -23,6 +25,7 @@ class Outputs:
     ----------
     figures : {subject: names}, of a split; one rule draws the figures of one subject
     split_tables, relevance_tables, baseline_tables : lists of names, of a split
+    headline : str, the split whose findings stand at the top of the report
     single_maps : {"figures": names, "tables": names} of what rests on single maps, of a split with heatmaps
     """
 
@@ -53,6 +56,8 @@ class Outputs:
             "figures": probes + ["stability"] * bool(study.repeated),
             "tables": probes + ["stability", "stability_regions"] * bool(study.repeated),
         }
+        # The split whose findings stand at the top of the report.
+        self.headline = (study.own_explained or list(study.studied))[0]
         self.imported_figures = [f"heatmaps_{group}" for group in study.imported_groups]
         self.imported_tables = [f"regions_{group}" for group in study.imported_groups]
 
@@ -72,6 +77,21 @@ class Outputs:
         more = ["external"] * (split in study.tested_elsewhere)
         planted = ["planted_controls"] * bool(explained and study.assignments)
         return figures + own["figures"] + more, tables + planted + own["tables"] + more
+
+    def findings(self):
+        """The tables of the findings at the top of the report, by name (report.findings.read_findings)."""
+        study, of = self.study, SimpleNamespace(split=self.headline)
+        tables = study.path(f"splits/{self.headline}/tables/{{}}.tsv")
+        return {
+            "metrics": study.metrics(of),
+            "difference": study.difference(of),
+            "truth": study.detections(of),
+            "controls": study.planted_controls(of),
+            "regions": study.regions(of),
+            "class_regions": study.class_regions(of),
+            "trust": [tables.format("trust")],
+            "randomised": [tables.format("randomised")] * (self.headline in study.probed),
+        }
 
     def report_items(self):
         """Paths of the title and caption of everything that the report shows, in its order within each section."""

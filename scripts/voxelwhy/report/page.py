@@ -1,24 +1,34 @@
-"""The report of a study: one self-contained HTML page."""
+"""The report of a study: one self-contained HTML page that answers first."""
 
 from __future__ import annotations
 
-import base64
-import io
 from pathlib import Path
 
-import matplotlib.image
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
-from voxelwhy.errors import InputError
 from voxelwhy.io.text import listing
+from voxelwhy.report.cells import BAR_HEIGHT, BAR_WIDTH, shape_table
+from voxelwhy.report.images import LARGEST_PAGE, TEXT, embed_all
+from voxelwhy.report.opening import Opening
+from voxelwhy.report.strip import DPI, EMBEDDED
 
-#: Figures are saved at a higher resolution than they are shown at, so that they stay sharp.
-SHOWN_DPI = 100
-_TEMPLATE = Path(__file__).with_name("page.html.j2")
 
-
-def write_report(sections, out_path, *, title, simulated, sentences, versions, citations, split_titles=None, real=()):
-    """Write the report: summary, sections, versions and citations in one self-contained HTML file.
+def write_report(
+    sections,
+    out_path,
+    *,
+    title,
+    simulated,
+    sentences,
+    versions,
+    citations,
+    split_titles=None,
+    real=(),
+    opening=None,
+    largest=LARGEST_PAGE,
+):
+    """Write the report: cards, summary, sections, versions and citations in one self-contained HTML file.
 
     Parameters
     ----------
@@ -32,19 +42,35 @@ def write_report(sections, out_path, *, title, simulated, sentences, versions, c
     citations : list of (text, link or "")
     split_titles : {split name: heading}, used if a section has items of several splits
     real : names of other cohorts whose scans are real although those of the study are simulated
+    opening : opening.Opening, optional; what stands before the summary
+    largest : int, bytes; pictures are compressed as far as needed
 
     Raises
     ------
     InputError
         A figure of a section does not exist.
     """
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.globals["embed"] = embed_image
-    template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
-    page = template.render(
+    opening = opening or Opening()
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals |= {
+        "pictures": embed_all(_pictures(sections, opening), largest - TEXT),
+        "shape": lambda item: shape_table(item.columns, item.rows),
+        "raw": lambda name: Markup(environment.loader.get_source(environment, name)[0].strip()),
+        "embedded": EMBEDDED,
+        "bar_width": BAR_WIDTH,
+        "bar_height": BAR_HEIGHT,
+    }
+    page = environment.get_template("page.html.j2").render(
         title=title,
         simulated=simulated,
         real=listing(real),
+        opening=opening,
         sentences=sentences if isinstance(sentences, dict) else {"": sentences},
         sections=sections,
         versions=dict(sorted(versions.items())),
@@ -55,18 +81,9 @@ def write_report(sections, out_path, *, title, simulated, sentences, versions, c
     Path(out_path).write_text(page, encoding="utf-8")
 
 
-def embed_image(path, dpi):
-    """A png as a data URI with its displayed width and height in CSS pixels: {"src", "width", "height"}.
-
-    Raises
-    ------
-    InputError
-        The file does not exist or is not a png.
-    """
-    try:
-        content = Path(path).read_bytes()
-        height, width = matplotlib.image.imread(io.BytesIO(content), format="png").shape[:2]
-    except (OSError, SyntaxError) as error:
-        raise InputError("a figure of the report cannot be read", file=path, found=str(error)) from error
-    source = "data:image/png;base64," + base64.b64encode(content).decode("ascii")
-    return {"src": source, "width": round(width * SHOWN_DPI / dpi), "height": round(height * SHOWN_DPI / dpi)}
+def _pictures(sections, opening):
+    """{path: dpi} of everything that the page embeds."""
+    items = [item for section in sections for own in section.items.values() for item in own]
+    items += [opening.figure] if opening.figure else []
+    found = {item.path: item.dpi for item in items if item.kind == "figure"}
+    return found | {one.path: DPI for item in items for one in item.pictures[:EMBEDDED]}

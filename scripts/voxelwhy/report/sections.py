@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from voxelwhy.errors import InputError
 from voxelwhy.io.images import read_json
+from voxelwhy.report.alt import describe_figure
+from voxelwhy.report.strip import Registration
 
 #: Sections in the order of the report, with title and opening sentence; a section without items is skipped.
 SECTIONS = {
-    "cohort": ("Cohort", "Flow of scans into the study, exclusions with their reasons, and composition of the folds."),
-    "registration": (
-        "Registration",
-        "Every scan was registered to the template. Check these registrations before interpreting any result below.",
-    ),
-    "training": ("Training", "Learning curves of the networks, fold by fold."),
     "performance": (
         "Performance",
         "Out-of-sample performance of the network, compared with a simple baseline on the same folds.",
@@ -48,6 +44,13 @@ SECTIONS = {
         "Single scans",
         "Relevance maps of single scans, which may differ from the mean map of their group.",
     ),
+    "cohort": ("Cohort", "Flow of scans into the study, exclusions with their reasons, and composition of the folds."),
+    "registration": (
+        "Registration",
+        "Every scan was registered to the template. Check these registrations before interpreting any result above.",
+    ),
+    "training": ("Training", "Learning curves of the networks, fold by fold."),
+    "methods": ("Methods", "Generated from the settings of the study."),
     "checklist": ("Checklist", "How this study answers the items that a report of a prediction model needs."),
 }
 METHODS = "methods"
@@ -55,7 +58,7 @@ METHODS = "methods"
 
 @dataclass(frozen=True)
 class Item:
-    """A figure (path of its png) or a table (columns and rows of text) with title and caption."""
+    """A figure (path of its png), a table (columns and rows of text) or a strip of pictures, with title and caption."""
 
     kind: str
     title: str
@@ -64,6 +67,8 @@ class Item:
     dpi: int = 150
     columns: tuple[str, ...] = ()
     rows: tuple[tuple[str, ...], ...] = ()
+    alt: str = ""
+    pictures: tuple[Registration, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -77,7 +82,7 @@ class Section:
     paragraphs: tuple[str, ...] = ()
 
 
-def collect_sections(items, *, methods=()):
+def collect_sections(items, *, methods=(), regions=None, registrations=()):
     """Sort figures and tables into the report's sections.
 
     Parameters
@@ -85,7 +90,9 @@ def collect_sections(items, *, methods=()):
     items : {split name, or "" for the whole cohort: paths without suffix, or of any file of the item}
         Next to each lies a .json, written with the figure or table, that names its section; within a section the order
         is that of `items`.
-    methods : sequence of str, paragraphs of the methods text, which is the last section
+    methods : sequence of str, paragraphs of the methods text
+    regions : {group: {method: names}}, for the alternative texts of maps (`alt.describe_figure`)
+    registrations : sequence of strip.Registration, shown in place of the figure "registration"
 
     Returns
     -------
@@ -99,17 +106,30 @@ def collect_sections(items, *, methods=()):
     found = {name: {} for name in SECTIONS}
     for split, paths in items.items():
         for path in paths:
-            category, item = _read_item(Path(path))
+            category, item = _read_item(Path(path), regions)
+            if registrations and Path(path).stem == "registration":
+                item = replace(item, kind="strip", pictures=tuple(registrations))
             found[category].setdefault(split, []).append(item)
-    sections = [Section(name, *SECTIONS[name], by_split) for name, by_split in found.items() if by_split]
-    if methods:
-        sections.append(
-            Section(METHODS, "Methods", "Generated from the settings of the study.", paragraphs=tuple(methods))
-        )
-    return sections
+    text = {METHODS: tuple(methods)}
+    return [
+        Section(name, *SECTIONS[name], by_split, paragraphs=text.get(name, ()))
+        for name, by_split in found.items()
+        if by_split or text.get(name)
+    ]
 
 
-def _read_item(path):
+def read_item(path, regions=None):
+    """A figure or table as an Item; `path` is that of any of its files, `regions` as in `collect_sections`.
+
+    Raises
+    ------
+    InputError
+        It has no JSON, or names a section that does not exist.
+    """
+    return _read_item(Path(path), regions)[1]
+
+
+def _read_item(path, regions=None):
     stem = path.with_suffix("") if path.suffix in {".png", ".svg", ".json", ".tsv", ".md", ".tex"} else path
     sidecar = stem.with_name(stem.name + ".json")
     if not sidecar.exists():
@@ -126,6 +146,8 @@ def _read_item(path):
         )
     words = {"title": content["title"], "caption": content["caption"]}
     if content["kind"] == "figure":
-        return content["category"], Item("figure", path=stem.with_name(stem.name + ".png"), dpi=content["dpi"], **words)
+        seen = describe_figure(stem.name, category=content["category"], regions=regions)
+        picture = {"path": stem.with_name(stem.name + ".png"), "dpi": content["dpi"]}
+        return content["category"], Item("figure", alt=f"{content['title']}. {seen}".strip(), **picture, **words)
     rows = tuple(tuple(row) for row in content["rows"])
     return content["category"], Item("table", columns=tuple(content["columns"]), rows=rows, **words)

@@ -8,6 +8,7 @@ import pandas as pd
 
 from voxelwhy.io.text import count, number
 from voxelwhy.report.figures.style import ACCENT, INK, MUTED, RULE, WARN, new_figure, save_figure, styled
+from voxelwhy.report.strip import EMBEDDED, rank_registrations
 from voxelwhy.report.wording import describe_registration
 
 
@@ -131,7 +132,7 @@ def _arrow(axes, x, start, end, end_x=None):
 
 
 @styled
-def draw_registration_page(quality, out, *, settings, simulated, most=24, columns=2, dpi=110):
+def draw_registration_page(quality, out, *, settings, simulated, most=EMBEDDED, columns=2, dpi=110):
     """Contact sheet of the registration pictures: failed scans first, then the lowest correlation.
 
     Parameters
@@ -144,11 +145,8 @@ def draw_registration_page(quality, out, *, settings, simulated, most=24, column
     -------
     str, the caption
     """
-    # Images of another kind than T1-weighted scans have no correlation with the template.
     r = quality["correlation_brain"].astype(float)
-    measured, failed = bool(r.notna().any()), quality["status"] != "failed"
-    ordered = quality.assign(correlation_brain=r, failed=failed)
-    ordered = ordered.sort_values(["failed", "correlation_brain", "scan_id"], na_position="first")
+    measured, ordered = bool(r.notna().any()), rank_registrations(quality)
     shown = [row for row in ordered.itertuples() if isinstance(row.check, str) or row.check is not None][:most]
     pictures = [matplotlib.image.imread(row.check) for row in shown]
     columns = max(1, min(columns, len(pictures)))
