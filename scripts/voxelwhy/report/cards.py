@@ -73,8 +73,8 @@ def performance_card(findings, baseline_title):
     said = f"AUC {with_interval(auc)}" if better_than_chance(auc) else "Not shown to be better than chance"
     answer = f"{said}{_compared(findings.difference)}."
     footnote = (
-        f"Out of sample, {people(auc['n_subjects'], auc['n_scans'])}; {name_auc(metrics)}; 95 % intervals over subjects; "
-        f"against permuted diagnoses {p_value(auc['p'])}. Baseline: {baseline_title}."
+        f"Out of sample, {people(auc['n_subjects'], auc['n_scans'])}; {name_auc(metrics)}; 95 % intervals over "
+        f"subjects; against permuted diagnoses {p_value(auc['p'])}. Baseline: {baseline_title}."
     )
     return Card(title, "performance", answer, tuple(lines), footnote)
 
