@@ -51,7 +51,7 @@ def draw_best(job, out):
         job.input.t1,
         out,
         method=best.method,
-        badge=best.badge,
+        phrase=best.phrase,
         counts={group: (int(row["n_subjects"]), int(row["n_scans"])) for group, row in counts.iterrows()},
         settings=heatmaps,
         **{name: job.settings[name] for name in ("simulated", "n_folds")},

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from voxelwhy.io.tables import LEAST_DRAWS
-from voxelwhy.io.text import number, p_value
+from voxelwhy.io.text import number
 from voxelwhy.report.planted import DETECTED, NO_VERDICT
 from voxelwhy.report.stability import PART as STABLE_PART
 
@@ -14,8 +13,12 @@ SIGNIFICANT = 0.05
 #: A correlation of at most this counts as none.
 NO_CORRELATION = 0.1
 BLANKING_PART = "Does blanking what it marks change the score?"
-#: Words of a badge by whether a known loss is detected: True, False, or None if that was not tested.
-BADGES = {True: "finds a known loss", False: "not shown to find it", None: "no known loss tested"}
+#: By whether a known loss is found: words of the badge, its kind, and a phrase. None: that was not tested.
+FOUND = {
+    True: ("found", "good", "which finds a known loss of volume"),
+    False: ("not shown", "poor", "which is not shown to find a known loss of volume"),
+    None: ("not tested", "open", "without a known loss of volume to test it"),
+}
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,8 @@ class Support:
     method : str
     finds : bool or None; whether it detects a known loss, in the study's own controls where one was planted there,
         otherwise the planted truth of the cohort
-    found_in : str, where the known loss lies, with p: "own controls, p = 0.050"
+    how : str, on what that rests: p, or "3 of 5" assignments of the controls
+    in_controls : bool, whether the known loss lies in the study's own controls
     checks : {"weights", "blanking": bool}, whether its maps depend on the weights, and whether blanking what they mark
         lowers the score; what was not tested is missing
     stability : float, Spearman's correlation of maps by two trainings; nan if not compared
@@ -36,14 +40,21 @@ class Support:
 
     method: str
     finds: bool | None = None
-    found_in: str = ""
+    how: str = ""
+    in_controls: bool = False
     checks: dict[str, bool] = field(default_factory=dict)
     stability: float = math.nan
     score: float = math.nan
 
     @property
     def badge(self):
-        return BADGES[self.finds]
+        """Words and kind ("good", "poor", "open") of the badge: ("found", "good")."""
+        return FOUND[self.finds][:2]
+
+    @property
+    def phrase(self):
+        """What the badge says, at the end of a sentence."""
+        return FOUND[self.finds][2]
 
     @property
     def order(self):
@@ -75,9 +86,10 @@ def support_methods(methods, *, titles, trust=None, truth=None, controls=None, r
 
 
 def _support(method, title, trust, truth, controls, randomised):
-    finds, where, score = _in_controls(method, controls)
+    finds, how, score = _in_controls(method, controls)
+    in_controls = finds is not None
     if finds is None:
-        finds, where, score = _in_truth(method, truth)
+        finds, how, score = _in_truth(method, truth)
     checks, stability = {}, math.nan
     if randomised is not None and (own := randomised[randomised["method"] == method]).size:
         checks["weights"] = depends_on_weights(own)
@@ -88,7 +100,7 @@ def _support(method, title, trust, truth, controls, randomised):
             checks["blanking"] = bool(row["value"] > 0 and row["p"] <= SIGNIFICANT)
         if STABLE_PART in own.index:
             stability = float(own.loc[STABLE_PART, "value"])
-    return Support(method, finds, where, checks, stability, score)
+    return Support(method, finds, how, in_controls, checks, stability, score)
 
 
 def depends_on_weights(own):
@@ -113,8 +125,8 @@ def _in_controls(method, controls):
     if own is None or not len(own) or (own["verdict"] == NO_VERDICT).all():
         return None, "", math.nan
     detected, n = int((own["verdict"] == DETECTED).sum()), len(own)
-    words = f"own controls, {p_value(own['p_family'].iloc[0])}" if n == 1 else f"own controls, {detected} of {n} times"
-    return 2 * detected > n, words, float(own["region_auprc"].mean())
+    how = number(own["p_family"].iloc[0], 3) if n == 1 else f"{detected} of {n}"
+    return 2 * detected > n, how, float(own["region_auprc"].mean())
 
 
 def _in_truth(method, truth):
@@ -123,6 +135,5 @@ def _in_truth(method, truth):
         return None, "", math.nan
     row = own.iloc[0]
     if row["verdict"] == NO_VERDICT:
-        few = f"fewer than {LEAST_DRAWS} draws of shuffled diagnoses, AUPRC {number(row['region_auprc'])}"
-        return None, few, float(row["region_auprc"])
-    return row["verdict"] == DETECTED, f"planted truth, {p_value(row['p_family'])}", float(row["region_auprc"])
+        return None, "", float(row["region_auprc"])
+    return bool(row["verdict"] == DETECTED), number(row["p_family"], 3), float(row["region_auprc"])

@@ -14,30 +14,47 @@ from voxelwhy.report.cells import Bar, interval_bar
 from voxelwhy.report.sentences import better_than_chance, pooled_metric, with_interval
 from voxelwhy.report.wording import METRIC_TITLES, name_auc
 
-#: Regions that the second card names, and how many of a method count as its first.
-NAMED, FIRST = 5, 10
+#: Regions that the second card names.
+NAMED = 5
+#: Methods that the answer of the third card names; more are counted.
+NAMED_METHODS = 2
+#: Checks of a method (badges.Support.checks), and what it means to pass them.
+CHECKS = {
+    "weights": "Weights ✓: with all weights reset, maps are no more alike than those of two subjects.",
+    "blanking": "Blanking ✓: what the map marks lowers the score more than random regions.",
+}
 
 
 @dataclass(frozen=True)
 class Line:
-    """A line of a card: what it is of, what it says, an interval's bar, a badge ("good", "poor", "open") and a note."""
+    """A line of a card: what it is of, what it says, and an interval's bar."""
 
     label: str
     text: str = ""
     bar: Bar | None = None
-    badge: str = ""
-    note: str = ""
 
 
 @dataclass(frozen=True)
 class Card:
-    """A card: its title, the id of the section that it leads to, an answer in one sentence, lines, and a footnote."""
+    """A card of the first screen.
+
+    Attributes
+    ----------
+    title : str
+    section : str, the id of the section that it leads to
+    answer : str, one sentence
+    lines : of Line
+    footnote : str, what the lines are
+    columns, cells : a small table in place of lines; a cell is (text, kind), where a kind makes it a badge
+    """
 
     title: str
     section: str
     answer: str
     lines: tuple[Line, ...] = ()
     footnote: str = ""
+    columns: tuple[str, ...] = ()
+    cells: tuple[tuple[tuple[str, str], ...], ...] = ()
 
 
 def make_cards(findings, *, baseline_title="baseline"):
@@ -152,25 +169,40 @@ def readable(region):
 
 
 def trust_card(findings):
-    """How far to trust the maps: one line for each method, the best-supported first."""
-    lines = []
-    for support in findings.supports:
-        parts = [support.found_in] * bool(support.found_in)
-        parts += [f"{words} {'✓' if passes else '✗'}" for words, passes in support.checks.items()]
-        if math.isfinite(support.stability):
-            parts.append(f"trained again ρ {number(support.stability)}")
-        kind = {True: "good", False: "poor", None: "open"}[support.finds]
-        lines.append(Line(method_title(support.method), badge=f"{kind}:{support.badge}", note=" · ".join(parts)))
-    found = [method_name(support.method) for support in findings.supports if support.finds]
-    tested = [support for support in findings.supports if support.finds is not None]
-    if not tested:
-        answer = "No known loss was planted, so it is not known whether these methods would find one."
-    elif found:
-        answer = f"A known loss of volume is found by {listing(found)}."
-    else:
-        answer = "No method is shown to find a known loss of volume."
-    footnote = (
-        "Weights ✓: reset weights leave maps no more alike than those of two subjects. Blanking ✓: what the map marks "
-        "lowers the score more than random regions. ✗: not shown."
-    )
-    return Card("How far to trust it?", "trust", answer, tuple(lines), footnote)
+    """How far to trust the maps: one line for each method with its badge, the best-supported first."""
+    supports, checked = findings.supports, {name: words for name, words in CHECKS.items()
+                                            if any(name in one.checks for one in findings.supports)}  # fmt: skip
+    tested = any(one.finds is not None for one in supports)
+    again = any(math.isfinite(one.stability) for one in supports)
+    cells = [
+        ((method_title(one.method), ""), one.badge)
+        + ((one.how or "–", ""),) * tested
+        + tuple(({True: "✓", False: "✗"}.get(one.checks.get(name), "–"), "") for name in checked)
+        + ((number(one.stability), ""),) * again
+        for one in supports
+    ]
+    columns = ("Method", "Known loss", *["p"] * tested, *(name.capitalize() for name in checked), *["Again"] * again)
+    footnote = [f"Known loss: {_known_loss(supports)}.", *checked.values()]
+    footnote += ["Again: ρ of maps of the same scan by two trainings."] * again
+    footnote += ["✗: not shown."] * bool(checked)
+    answer = _answer(supports)
+    return Card("How far to trust it?", "trust", answer, (), " ".join(footnote), columns, tuple(cells))
+
+
+def _answer(supports):
+    found = [method_name(support.method) for support in supports if support.finds]
+    if all(support.finds is None for support in supports):
+        return "No known loss was planted, so it is not known whether these methods would find one."
+    if not found:
+        return "No method is shown to find a known loss of volume."
+    if len(found) > NAMED_METHODS:
+        return f"A known loss of volume is found by {len(found)} of {count(len(supports), 'method')}."
+    return f"A known loss of volume is found by {listing(found)}."
+
+
+def _known_loss(supports):
+    if any(support.in_controls for support in supports):
+        return "planted in the study's own controls; p, or in how many of the assignments it is found"
+    if any(support.finds is not None for support in supports):
+        return "the planted truth of the cohort; p corrected over methods"
+    return "none that could be tested"

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 EMPTY = {"", "–", "-", "—", "n/a", "na", "nan", "none", "not defined"}
 #: A table with more rows is folded.
 OPEN_ROWS = 12
+#: Longest text with a bar; a sentence that mentions an interval has none.
+LONGEST_WITH_BAR = 60
 #: Width and height of the bar of an interval, in CSS pixels.
 BAR_WIDTH, BAR_HEIGHT = 64, 10
 
@@ -114,7 +116,7 @@ def _scale_of(columns, row):
 
 def draw_bars(texts, groups, column):
     """The bars of a column's cells, None where a cell has no interval; bars of one group have one scale."""
-    found = [read_interval(text) for text in texts]
+    found = [read_interval(text) if len(text) <= LONGEST_WITH_BAR else None for text in texts]
     bars = []
     for triple, group in zip(found, groups, strict=True):
         own = [other for other, of in zip(found, groups, strict=True) if other and of == group]

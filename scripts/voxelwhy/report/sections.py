@@ -54,11 +54,16 @@ SECTIONS = {
     "checklist": ("Checklist", "How this study answers the items that a report of a prediction model needs."),
 }
 METHODS = "methods"
+#: Long tables that are not folded, since they hold the answers.
+OPEN = ("trust",)
 
 
 @dataclass(frozen=True)
 class Item:
-    """A figure (path of its png), a table (columns and rows of text) or a strip of pictures, with title and caption."""
+    """A figure (path of its png), a table (columns and rows of text) or a strip of pictures, with title and caption.
+
+    `open` keeps a long table from being folded.
+    """
 
     kind: str
     title: str
@@ -69,6 +74,7 @@ class Item:
     rows: tuple[tuple[str, ...], ...] = ()
     alt: str = ""
     pictures: tuple[Registration, ...] = ()
+    open: bool = False
 
 
 @dataclass(frozen=True)
@@ -150,4 +156,5 @@ def _read_item(path, regions=None):
         picture = {"path": stem.with_name(stem.name + ".png"), "dpi": content["dpi"]}
         return content["category"], Item("figure", alt=f"{content['title']}. {seen}".strip(), **picture, **words)
     rows = tuple(tuple(row) for row in content["rows"])
-    return content["category"], Item("table", columns=tuple(content["columns"]), rows=rows, **words)
+    table = {"columns": tuple(content["columns"]), "rows": rows, "open": stem.name in OPEN}
+    return content["category"], Item("table", **table, **words)

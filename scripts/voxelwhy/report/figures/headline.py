@@ -24,7 +24,7 @@ def draw_headline(
     counts,
     settings,
     simulated,
-    badge,
+    phrase,
     n_folds=None,
     axis="coronal",
     slices_mm=sl.DEFAULT_SLICES_MM,
@@ -41,7 +41,7 @@ def draw_headline(
     method : str
     counts : {group: (subjects, scans)}
     settings : dict, the study's heatmap settings
-    badge : str, how well the method is supported
+    phrase : str, whether the method finds a known loss (`badges.Support.phrase`)
 
     Returns
     -------
@@ -69,7 +69,7 @@ def draw_headline(
     n = "; ".join(f"{group} {people(*counts[group])}" for group in maps)
     folds = ", each scan explained with the network of its own fold" if n_folds else ""
     caption = (
-        f"Mean relevance by {method_name(method)}, the best-supported method of this study ({badge}): {n}{folds}. "
+        f"Mean relevance by {method_name(method)}, the best-supported method of this study, {phrase} ({n}{folds}). "
         f"{describe_method(method, settings.get('methods', {}).get(method))} explains the {describe_target(settings)}. "
         f"One colour scale for all rows, from the {sl.SHOWN_FROM}th to the {sl.SCALE_TO}th percentile of positive "
         f"relevance in {group_title(next(iter(maps)))}; lower values are transparent"
