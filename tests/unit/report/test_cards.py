@@ -29,7 +29,9 @@ def test_the_best_supported_method_finds_the_loss_then_passes_most_checks():
     assert list(found) == ["occlusion", "guided_backprop", "grad_cam"], "not tested lies between found and not found"
     assert found["occlusion"].checks == {"weights": True, "blanking": True}
     assert found["guided_backprop"].checks == {"weights": False, "blanking": False}
-    assert found["occlusion"].badge == ("found, p = 0.050", "good") and not found["occlusion"].in_controls
+    assert (found["occlusion"].badge, found["occlusion"].how) == (("found", "good"), "0.050") and not found[
+        "occlusion"
+    ].in_controls
     assert found["grad_cam"].finds is False and found["guided_backprop"].finds is None
     assert found["occlusion"].stability == 0.6
     assert list(supports()) == METHODS, "nothing is known: the order of the config"
@@ -39,13 +41,14 @@ def test_the_studys_own_controls_count_before_the_planted_truth():
     own = controls(occlusion="not detected", grad_cam="detected", guided_backprop="no verdict")
     found = supports(truth=truth_table(), controls=own)
     assert list(found) == ["grad_cam", "guided_backprop", "occlusion"]
-    assert found["grad_cam"].badge == ("found, p = 0.040", "good") and found["guided_backprop"].finds is None
-    assert (
-        found["grad_cam"].in_controls
-        and "own controls" in trust_card(Findings(CLASSES, supports=[*found.values()])).footnote
-    )
+    assert (found["grad_cam"].badge, found["grad_cam"].how) == (("found", "good"), "0.040") and found[
+        "guided_backprop"
+    ].finds is None
+    footnote = trust_card(Findings(CLASSES, supports=list(found.values()))).footnote
+    assert found["grad_cam"].in_controls and "own controls" in footnote
     twice = pd.concat([controls(occlusion="detected"), controls(occlusion="not detected")])
-    assert supports(controls=twice)["occlusion"].badge == ("not shown, 1 of 2", "poor"), "not more than half"
+    found = supports(controls=twice)["occlusion"]
+    assert (found.badge, found.how) == (("not shown", "poor"), "1 of 2"), "not more than half"
     assert supports(truth=truth_table(draws=5))["occlusion"].finds is None
 
 
@@ -81,11 +84,11 @@ def test_three_cards_answer_and_lead_to_their_sections():
     assert [line.text for line in cards[1].lines] == ["3.0 (2.5 to 3.5); 2 of 3", "2.0 (1.5 to 2.5); 2 of 3"]
     assert "n = " not in cards[1].footnote and "9 subjects, 12 scans" in cards[1].footnote
     assert cards[2].answer == "A known loss of volume is found by occlusion."
-    assert cards[2].columns == ("Method", "Known loss", "Weights", "Blanking", "Again")
+    assert cards[2].columns == ("Method", "Known loss", "p", "Weights", "Blanking", "Again")
     assert cards[2].cells == (
-        (("Occlusion", ""), ("found, p = 0.050", "good"), ("✓", ""), ("✓", ""), ("0.60", "")),
-        (("Guided backpropagation", ""), ("not tested", "open"), ("✗", ""), ("✗", ""), ("0.20", "")),
-        (("Grad-CAM", ""), ("not shown, p = 1.000", "poor"), ("✓", ""), ("✗", ""), ("0.40", "")),
+        (("Occlusion", ""), ("found", "good"), ("0.050", ""), ("✓", ""), ("✓", ""), ("0.60", "")),
+        (("Guided backpropagation", ""), ("not tested", "open"), ("–", ""), ("✗", ""), ("✗", ""), ("0.20", "")),
+        (("Grad-CAM", ""), ("not shown", "poor"), ("1.000", ""), ("✓", ""), ("✗", ""), ("0.40", "")),
     )
 
 

@@ -69,7 +69,12 @@ def test_all_that_is_seen_or_reached_has_a_name(page):
     assert all(any(key in group for key in ("aria-label", "aria-labelledby")) for group in page.all("dialog"))
     groups = [one for one in page.all("div") if one.get("role") == "group"]
     assert all(one["aria-label"] and one["tabindex"] == "0" for one in groups), "wide tables scroll by the keyboard"
-    assert {one["aria-label"] for one in groups} == {"Long, kfold", "Short, kfold", "Short, paper"}
+    assert {one["aria-label"] for one in groups} == {
+        "How far to trust it?",
+        "Long, kfold",
+        "Short, kfold",
+        "Short, paper",
+    }
     assert all(header.get("scope") == "col" for header in page.all("th"))
     ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
     assert len(ids) == len(set(ids))
