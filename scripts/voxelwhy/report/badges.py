@@ -13,10 +13,10 @@ SIGNIFICANT = 0.05
 #: A correlation of at most this counts as none.
 NO_CORRELATION = 0.1
 BLANKING_PART = "Does blanking what it marks change the score?"
-#: By whether a known loss is found: words of the badge, its kind, and a phrase. None: that was not tested.
+#: By whether a known loss is detected: words of the badge, its kind, and a phrase. None: that was not tested.
 FOUND = {
-    True: ("found", "good", "which finds a known loss of volume"),
-    False: ("not shown", "poor", "which is not shown to find a known loss of volume"),
+    True: ("detected", "good", "which detects a known loss of volume"),
+    False: ("not shown", "poor", "which is not shown to detect a known loss of volume"),
     None: ("not tested", "open", "without a known loss of volume to test it"),
 }
 
@@ -48,7 +48,7 @@ class Support:
 
     @property
     def badge(self):
-        """Words and kind ("good", "poor", "open") of the badge: ("found", "good")."""
+        """Words and kind ("good", "poor", "open") of the badge: ("detected", "good")."""
         return FOUND[self.finds][:2]
 
     @property

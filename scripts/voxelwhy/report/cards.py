@@ -45,7 +45,7 @@ class Card:
     answer : str, one sentence
     lines : of Line
     footnote : str, what the lines are
-    columns, cells : a small table in place of lines; a cell is (text, kind), where a kind makes it a badge
+    columns, cells : a small table in place of lines; an entry is (text, kind), where a kind makes it a badge
     """
 
     title: str
@@ -192,17 +192,17 @@ def trust_card(findings):
 def _answer(supports):
     found = [method_name(support.method) for support in supports if support.finds]
     if all(support.finds is None for support in supports):
-        return "No known loss was planted, so it is not known whether these methods would find one."
+        return "No known loss was planted, so it is not known whether these methods would detect one."
     if not found:
-        return "No method is shown to find a known loss of volume."
+        return "No method is shown to detect a known loss of volume."
     if len(found) > NAMED_METHODS:
-        return f"A known loss of volume is found by {len(found)} of {count(len(supports), 'method')}."
-    return f"A known loss of volume is found by {listing(found)}."
+        return f"A known loss of volume is detected by {len(found)} of {count(len(supports), 'method')}."
+    return f"A known loss of volume is detected by {listing(found)}."
 
 
 def _known_loss(supports):
     if any(support.in_controls for support in supports):
-        return "planted in the study's own controls; p, or in how many of the assignments it is found"
+        return "planted in the study's own controls; p, or in how many of the assignments it is detected"
     if any(support.finds is not None for support in supports):
         return "the planted truth of the cohort; p corrected over methods"
     return "none that could be tested"

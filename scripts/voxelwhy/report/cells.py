@@ -22,7 +22,7 @@ _SECONDS = {"min": 60, "h": 3600}
 
 @dataclass(frozen=True)
 class Bar:
-    """The interval and the value of a cell as coordinates along a bar, in CSS pixels; `zero` is its reference."""
+    """The interval and the value of an entry as coordinates along a bar, in CSS pixels; `zero` is its reference."""
 
     low: float
     value: float
@@ -32,7 +32,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell as shown: its text, the number that it is sorted by (None: by its text), and its bar."""
+    """One entry as shown: its text, the number that it is sorted by (None: by its text), and its bar."""
 
     text: str
     key: float | None = None
@@ -45,8 +45,8 @@ class ShownTable:
 
     Attributes
     ----------
-    columns : (name, whether all its cells are numbers)
-    rows : of Cell
+    columns : (name, whether all its entries are numbers)
+    rows : tuples of entries
     hidden : names of the columns without any value
     folded : bool, whether the table is long
     """
@@ -87,12 +87,12 @@ def shape_table(columns, rows):
 
 
 def is_empty(text):
-    """Whether a cell holds no value."""
+    """Whether an entry holds no value."""
     return str(text).strip().lower() in EMPTY
 
 
 def sort_key(text):
-    """The number that a cell starts with, times in seconds; None if the cell is not a number."""
+    """The number that an entry starts with, times in seconds; None if it is not a number."""
     found = _NUMERIC.fullmatch(str(text).strip())
     return None if not found else _float(found[1]) * _SECONDS.get(found[2], 1)
 
@@ -102,7 +102,7 @@ def _float(text):
 
 
 def read_interval(text):
-    """The first "0.63 (0.46 to 0.77)" of a cell as (value, low, high); None if there is none."""
+    """The first "0.63 (0.46 to 0.77)" of an entry as (value, low, high); None if there is none."""
     found = _INTERVAL.search(str(text))
     return tuple(_float(part) for part in found.groups()) if found else None
 
@@ -115,7 +115,7 @@ def _scale_of(columns, row):
 
 
 def draw_bars(texts, groups, column):
-    """The bars of a column's cells, None where a cell has no interval; bars of one group have one scale."""
+    """The bars of a column's entries, None where one has no interval; bars of one group have one scale."""
     found = [read_interval(text) if len(text) <= LONGEST_WITH_BAR else None for text in texts]
     bars = []
     for triple, group in zip(found, groups, strict=True):

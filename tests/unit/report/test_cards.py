@@ -29,7 +29,7 @@ def test_the_best_supported_method_finds_the_loss_then_passes_most_checks():
     assert list(found) == ["occlusion", "guided_backprop", "grad_cam"], "not tested lies between found and not found"
     assert found["occlusion"].checks == {"weights": True, "blanking": True}
     assert found["guided_backprop"].checks == {"weights": False, "blanking": False}
-    assert (found["occlusion"].badge, found["occlusion"].how) == (("found", "good"), "0.050") and not found[
+    assert (found["occlusion"].badge, found["occlusion"].how) == (("detected", "good"), "0.050") and not found[
         "occlusion"
     ].in_controls
     assert found["grad_cam"].finds is False and found["guided_backprop"].finds is None
@@ -41,7 +41,7 @@ def test_the_studys_own_controls_count_before_the_planted_truth():
     own = controls(occlusion="not detected", grad_cam="detected", guided_backprop="no verdict")
     found = supports(truth=truth_table(), controls=own)
     assert list(found) == ["grad_cam", "guided_backprop", "occlusion"]
-    assert (found["grad_cam"].badge, found["grad_cam"].how) == (("found", "good"), "0.040") and found[
+    assert (found["grad_cam"].badge, found["grad_cam"].how) == (("detected", "good"), "0.040") and found[
         "guided_backprop"
     ].finds is None
     footnote = trust_card(Findings(CLASSES, supports=list(found.values()))).footnote
@@ -83,10 +83,10 @@ def test_three_cards_answer_and_lead_to_their_sections():
     assert cards[1].answer == "Most often at Hippocampus L and Amygdala L."
     assert [line.text for line in cards[1].lines] == ["3.0 (2.5 to 3.5); 2 of 3", "2.0 (1.5 to 2.5); 2 of 3"]
     assert "n = " not in cards[1].footnote and "9 subjects, 12 scans" in cards[1].footnote
-    assert cards[2].answer == "A known loss of volume is found by occlusion."
+    assert cards[2].answer == "A known loss of volume is detected by occlusion."
     assert cards[2].columns == ("Method", "Known loss", "p", "Weights", "Blanking", "Again")
     assert cards[2].cells == (
-        (("Occlusion", ""), ("found", "good"), ("0.050", ""), ("✓", ""), ("✓", ""), ("0.60", "")),
+        (("Occlusion", ""), ("detected", "good"), ("0.050", ""), ("✓", ""), ("✓", ""), ("0.60", "")),
         (("Guided backpropagation", ""), ("not tested", "open"), ("–", ""), ("✗", ""), ("✗", ""), ("0.20", "")),
         (("Grad-CAM", ""), ("not shown", "poor"), ("1.000", ""), ("✓", ""), ("✗", ""), ("0.40", "")),
     )
@@ -100,7 +100,7 @@ def test_cards_do_not_claim_what_is_not_shown():
     quiet = {"occlusion": region_rows(["a"], [2.0], draws=19, p_family=0.5)}
     assert make_cards(findings(regions=quiet))[1].answer == "No region is marked beyond chance by any of 1 method."
     nothing = Findings(CLASSES, supports=list(supports().values()))
-    assert "not known whether these methods would find one" in trust_card(nothing).answer
+    assert "not known whether these methods would detect one" in trust_card(nothing).answer
     assert len(make_cards(Findings(CLASSES, metrics=metric_rows()))) == 1, "no heatmaps"
 
 

@@ -41,7 +41,7 @@ def draw_headline(
     method : str
     counts : {group: (subjects, scans)}
     settings : dict, the study's heatmap settings
-    phrase : str, whether the method finds a known loss (`badges.Support.phrase`)
+    phrase : str, whether the method detects a known loss (`badges.Support.phrase`)
 
     Returns
     -------
