@@ -1,4 +1,4 @@
-"""Draw maps over the template: mean maps of patients and of controls, of the best method, of the baseline, imported."""
+"""Draw maps over the template: by group, of the best method, of the baseline, imported; or write a viewer of all."""
 
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from voxelwhy.report.figures.imported import draw_imported
 from voxelwhy.report.figures.relevance import draw_group_maps
 from voxelwhy.report.findings import read_findings
 from voxelwhy.report.planted import planted_notes
+from voxelwhy.report.viewer.split import write_split_viewer
 
 
 def draw_own(job, out, group):
@@ -73,7 +74,9 @@ def draw_imported_maps(job, out, group):
 with door(snakemake) as job:
     for name, out in job.output.stems().items():
         group = name.removeprefix("heatmaps_")
-        if name == "baseline_map":
+        if name == "viewer":
+            write_split_viewer(job.input, job.settings, out.with_suffix(".html"))
+        elif name == "baseline_map":
             draw_baseline(job, out)
         elif name == "headline":
             draw_best(job, out)

@@ -51,6 +51,7 @@ with door(snakemake) as job:
         versions=software_versions(),
         split_titles=job.settings["split_titles"],
         real=job.settings["real"],
+        viewers=[Path(*Path(path).parts[2:]).as_posix() for path in job.input.viewers],
         citations=choose_citations(config, simulated=simulated),
         opening=open_report(
             findings,

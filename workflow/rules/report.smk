@@ -6,6 +6,7 @@ OUT  figures/, tables/                     of the cohort: flow, registration, ex
      splits/<split>/figures/, tables/      of a split: png and svg; tsv, md and tex; each with its caption as JSON
      splits/<split>/models/fold-<k>/       the model as safetensors, with a model card
      splits/<split>/tensorboard/           the histories of the trainings, with training.tensorboard
+     splits/<split>/viewer.html            three slices of any map, self-contained; the report links to it
      report.html                           self-contained; the figures are also marked for snakemake --report
      derivatives/voxelwhy/                 a BIDS dataset of the maps and the registered scans, by links
      cohort/dropped_images.json            with keep: results, how many registered images were removed afterwards
@@ -153,6 +154,37 @@ rule draw_regions:
         settings=facts("heatmaps", "atlas", "top", "dpi", "simulated", "of", "classes", "n_models"),
     script:
         "../../scripts/draw_regions.py"
+
+
+rule write_viewer:
+    """Write the viewer: any map of {wildcards.split} over the template, in slices that follow the crosshair."""
+    input:
+        maps=study.maps,
+        groups=study.groups,
+        regions=study.regions,
+        background=rules.prepare_template.output.background,
+        mask=rules.prepare_template.output.mask,
+        labels="<results>/atlas/labels.nii.gz",
+        atlas="<results>/atlas/regions.tsv",
+        figure=f"<results>/splits/{{split}}/figures/heatmaps_{study.classes['positive']}.png",
+        truth=study.planted_maps,
+        baseline=study.baseline_viewed,
+        imported=study.imported_files(".nii.gz"),
+        cards=study.imported_files(".json"),
+        imported_regions=study.imported_files(".tsv"),
+        parts=expand(str(SCRIPTS / "voxelwhy" / "report" / "viewer" / "viewer.{part}"), part=["html.j2", "js"]),
+    output:
+        viewer=["<results>/splits/{split}/viewer.html"],
+    group:
+        "results_{split}"
+    resources:
+        **ask.maps,
+    params:
+        settings=facts(
+            "methods", "classes", "atlas", "planted", "simulated", "of", "split_name", "split_titles", study=study.name
+        ),
+    script:
+        "../../scripts/draw_heatmaps.py"
 
 
 if study.accuracy:
@@ -323,6 +355,7 @@ rule write_report:
         scan_table="<results>/cohort/scans.tsv",
         scans=expand("<results>/splits/{split}/figures/scans", split=study.own_explained),
         summaries=expand("<results>/splits/{split}/evaluation/summary.json", split=study.studied),
+        viewers=expand("<results>/splits/{split}/viewer.html", split=study.explained),
         selected="<results>/cohort/selected.tsv",
         skull="<results>/cohort/skull.json",
         external=expand("<results>/splits/{split}/audit.json", split=study.external),

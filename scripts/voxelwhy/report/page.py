@@ -27,6 +27,7 @@ def write_report(
     real=(),
     opening=None,
     largest=LARGEST_PAGE,
+    viewers=(),
 ):
     """Write the report: cards, summary, sections, versions and citations in one self-contained HTML file.
 
@@ -44,6 +45,7 @@ def write_report(
     real : names of other cohorts whose scans are real although those of the study are simulated
     opening : opening.Opening, optional; what stands before the summary
     largest : int, bytes; pictures are compressed as far as needed
+    viewers : paths of the viewers of splits, splits/<split>/viewer.html, relative to the page
 
     Raises
     ------
@@ -71,6 +73,7 @@ def write_report(
         simulated=simulated,
         real=listing(real),
         opening=opening,
+        viewers={path.split("/")[1]: path for path in viewers},
         sentences=sentences if isinstance(sentences, dict) else {"": sentences},
         sections=sections,
         versions=dict(sorted(versions.items())),

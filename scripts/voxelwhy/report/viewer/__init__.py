@@ -1,0 +1,1 @@
+"""The viewer: three slices of any map over the template, on one self-contained page."""
