@@ -17,8 +17,8 @@ BLOCKS = {
     "Right back": ((16, 48), (-72, -40), (4, 36)),
     "Right front </script>": ((16, 44), (12, 40), (32, 56)),
 }
-#: Values of the first map in the blocks; elsewhere it is small. The second map has them in another order.
-VALUES = {"AD": (1.0, -0.8, 0.35), "CN": (-0.6, 0.9, 0.2)}
+#: Values of the maps in the blocks; elsewhere they are 0.
+VALUES = {"AD": (1.0, -0.75, 0.35), "CN": (-0.6, 0.9, 0.2)}
 
 
 def places(grid):
@@ -43,11 +43,9 @@ def labels_of(grid):
     return labels
 
 
-def map_of(grid, group, seed=0):
-    """A map: the value of each block, and noise of at most a hundredth elsewhere in the brain."""
-    labels = labels_of(grid)
-    noise = np.random.default_rng(seed).uniform(-0.01, 0.01, grid.shape)
-    return np.where(labels > 0, np.array([0.0, *VALUES[group]])[labels], noise) * brain_of(grid)
+def map_of(grid, group):
+    """A map: the value of each block, and 0 elsewhere."""
+    return np.array([0.0, *VALUES[group]])[labels_of(grid)]
 
 
 def background_of(grid):

@@ -117,15 +117,13 @@ def _short(value):
 def colour_maps(n_stops=9):
     """The two colour maps as NiiVue takes them: that of the figures for positive values, its blue mirror for negative.
 
-    The first entry is transparent: it stands for values below the threshold. The others get more opaque with the value,
-    as in the figures.
+    The first entry is transparent: it stands for values below the threshold.
     """
     stops = [0, *(1 + round(254 * n / (n_stops - 1)) for n in range(n_stops))]
     shares = [0.0, *((stop - 1) / 254 for stop in stops[1:])]
     red, green, blue, _ = zip(*(HOT(share, bytes=True) for share in shares), strict=True)
-    alpha = [0, *(round(255 * (0.45 + 0.5 * share)) for share in shares[1:])]
     channels = {name: [int(v) for v in own] for name, own in (("R", red), ("G", green), ("B", blue))}
-    positive = channels | {"A": alpha, "I": stops}
+    positive = channels | {"A": [0, *[255] * n_stops], "I": stops}
     return {"positive": positive, "negative": positive | {"R": channels["B"], "B": channels["R"]}}
 
 

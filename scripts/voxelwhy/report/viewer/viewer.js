@@ -20,12 +20,9 @@ async function unpack(name) {
   return new Response(packed.stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer();
 }
 
-/** A NIfTI file: the header of the grid, with the factor that turns stored integers into values, and the voxels. */
-function nifti(grid, voxels, factor) {
+/** A NIfTI file: the header of the grid, and the voxels. */
+function nifti(grid, voxels) {
   const header = bytesOf(grid.header);
-  const view = new DataView(header.buffer);
-  view.setFloat32(112, factor, true);
-  view.setFloat32(116, 0, true);
   const file = new Uint8Array(header.length + voxels.byteLength);
   file.set(header);
   file.set(new Uint8Array(voxels.buffer), header.length);
@@ -56,13 +53,14 @@ async function readMap(index) {
   return { ...data.maps[index], index, codes, below };
 }
 
-const valueOf = (map, code) => code * Math.abs(code) * map.unit;
+const heightOf = (code) => code * Math.abs(code); // what is drawn; NiiVue cannot resolve values as small as relevance
+const valueOf = (map, code) => heightOf(code) * map.unit;
 const percentileOf = (map, code) => 100 * map.below[Math.abs(code)];
 
-/** The smallest value in size such that a share of the brain's voxels is smaller. */
-function valueAtPercentile(map, percent) {
-  const code = map.below.findIndex((share) => 100 * share >= percent);
-  return valueOf(map, code < 0 ? data.steps : code);
+/** The smallest code that at least this percentage of the brain's voxels do not exceed in size. */
+function codeAtPercentile(map, percent) {
+  const next = map.below.findIndex((share, code) => code && 100 * share >= percent);
+  return next < 0 ? data.steps : next - 1;
 }
 
 // --- A view: one instance of NiiVue ---
@@ -178,16 +176,17 @@ class View {
   /** The volumes to draw: the template, and a map over it. */
   addVolume(map) {
     const id = `map-${map.index}`;
-    const file = nifti(data.map_grid, Int16Array.from(map.codes, (code) => code * Math.abs(code)), map.unit);
+    const file = nifti(data.map_grid, Int16Array.from(map.codes, (code) => heightOf(code)));
     const colours = { colormap: "positive", colormap_negative: "negative", opacity: opacity() };
     this.volumes.set(id, volumeModel(id, file, { ...colours, ...this.range(map) }));
     return ["IPY_MODEL_background", `IPY_MODEL_${id}`];
   }
 
-  /** The colours begin at the threshold, and end where those of the figures end. */
+  /** The colours begin above the threshold, and end where those of the figures end. */
   range(map) {
-    const low = valueAtPercentile(map, threshold());
-    return { cal_min: low, cal_max: Math.max(valueAtPercentile(map, data.scale_to), low * 1.001, Number.MIN_VALUE) };
+    const [low, high] = [threshold(), data.scale_to].map((percent) => codeAtPercentile(map, percent));
+    // Half a step above the threshold, so that rounding hides or shows no voxel.
+    return { cal_min: heightOf(low + 0.5), cal_max: heightOf(Math.max(high, low + 1)) };
   }
 
   recolour() {
@@ -226,7 +225,16 @@ function regionAt(mm) {
   return voxel < 0 ? 0 : labels[voxel];
 }
 
-const short = (value) => (value === 0 ? "0" : value.toExponential(1).replaceAll("-", "−").replace("+", ""));
+/** Two digits: 0.35, −1.2 × 10⁻⁵. */
+function short(value) {
+  const size = Math.abs(value);
+  if (size === 0) return "0";
+  if (size >= 0.01 && size < 1000) return value.toPrecision(2).replace("-", "−");
+  const [digits, power] = value.toExponential(1).split("e");
+  const raised = [...String(Number(power))].map((sign) => (sign === "-" ? "⁻" : "⁰¹²³⁴⁵⁶⁷⁸⁹"[sign])).join("");
+  return `${digits.replace("-", "−")} × 10${raised}`;
+}
+
 const fixed = (value) => (value === null || value === undefined ? "–" : value.toFixed(2));
 const titleOf = (map) => (map.group ? `${map.method}, ${map.group}` : map.method);
 const shownViews = () => views.filter((view) => view.map && view.host.clientWidth);
@@ -298,7 +306,8 @@ function scale() {
   byId("opacity-says").textContent = `${byId("opacity").value} %`;
   for (const [place, view] of views.entries()) {
     if (!view.map) continue;
-    const { cal_min: low, cal_max: high } = view.range(view.map);
+    const low = valueOf(view.map, codeAtPercentile(view.map, threshold()));
+    const high = view.range(view.map).cal_max * view.map.unit;
     const ends = [-high, -low, low, high].map(short);
     byId(`ends-${place}`).replaceChildren(...ends.map((text) => Object.assign(document.createElement("span"), { textContent: text })));
     byId(`units-${place}`).textContent = view.map.units + (view.map.n ? `; n = ${view.map.n}` : "");
@@ -380,7 +389,7 @@ async function start() {
   library = unpack("niivue");
   const [template, regions] = await Promise.all([unpack("background"), unpack("labels")]);
   labels = data.labels.bytes === 1 ? new Uint8Array(regions) : new Uint16Array(regions);
-  background = nifti(data.background, new Uint8Array(template), 1);
+  background = nifti(data.background, new Uint8Array(template));
   for (const place of [0, 1]) {
     const view = new View(byId(`view-${place}`), (mm) => moveTo(mm, view));
     views.push(view);
