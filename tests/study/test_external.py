@@ -104,7 +104,7 @@ def test_only_the_other_cohort_is_worked_on_when_it_is_added(tested):
     once = {"check_cohort", "split_external", "train_external_baseline", "evaluate_predictions", "compare_maps"}
     once |= {"summarise_external", "draw_cohorts", "publish_cohorts", "draw_external_performance", "draw_heatmaps"}
     once |= {"draw_regions", "draw_agreement", "publish_tables", "publish_external_relevance", "write_report"}
-    once |= {"publish_excluded"}  # with the checklists, which say on whom the models are tested
+    once |= {"write_viewer", "publish_excluded"}  # with the checklists, which say on whom the models are tested
     once |= {"measure_external_scans"}
     assert {rule for rule, n in tested.jobs.items() if n == 1} == once | {
         "compute_heatmaps",

@@ -12,6 +12,7 @@ import pytest
 from helpers.digests import assert_named
 from helpers.studies import METHODS, Study
 from helpers.studies import SMALL as PLAIN
+from voxelwhy.io.text import method_title
 
 pytestmark = pytest.mark.slow
 COVARIATES = {"site": "Series.ID"}
@@ -33,6 +34,17 @@ def test_the_run_ends_with_the_report_and_its_three_sentences(small):
         assert sentence in small.text
     assert "results/small/report.html" in small.text
     assert "simulated" in report.lower()
+
+
+def test_the_report_links_to_a_viewer_with_all_maps(small):
+    assert 'href="splits/holdout/viewer.html"' in small.result("report.html").read_text()
+    page = small.result("splits/holdout/viewer.html").read_text()
+    assert 'href="../../report.html"' in page
+    maps = json.loads(re.search(r'id="data">(.*?)</script>', page, re.S)[1])["maps"]
+    shown = {(one["method"], one["group"]) for one in maps}
+    for method in METHODS:
+        assert {(method_title(method), f"{group} scans") for group in ("AD", "CN")} <= shown
+    assert {"Planted truth: planted atrophy", "Baseline: weights", "Baseline: pattern"} <= {name for name, _ in shown}
 
 
 def test_progress_names_stage_done_total_and_time_left(small):
@@ -183,7 +195,7 @@ def test_nothing_changed_nothing_to_do(small):
 def test_a_figure_setting_redraws_figures_only(small):
     jobs = small.would_run(SMALL | {"figures": {"dpi": 90}})
     assert jobs
-    assert set(jobs) <= {rule for rule in jobs if rule.startswith("draw_")} | {"write_report"}
+    assert set(jobs) <= {rule for rule in jobs if rule.startswith("draw_")} | {"write_viewer", "write_report"}
 
 
 def test_another_covariate_registers_and_trains_nothing(small):

@@ -168,7 +168,7 @@ rule write_viewer:
         atlas="<results>/atlas/regions.tsv",
         figure=f"<results>/splits/{{split}}/figures/heatmaps_{study.classes['positive']}.png",
         truth=study.planted_maps,
-        baseline=study.baseline_viewed,
+        baseline=lambda wildcards: study.baseline_scored(wildcards) if wildcards.split in study.own_splits else [],
         imported=study.imported_files(".nii.gz"),
         cards=study.imported_files(".json"),
         imported_regions=study.imported_files(".tsv"),

@@ -340,10 +340,6 @@ class Study:
         files = [*self.baseline_files(".nii.gz"), self.path("splits/{split}/baseline/relevance.tsv")]
         return [file.format(split=wildcards.split) for file in files]
 
-    def baseline_viewed(self, wildcards):
-        """Maps and relevance of the baseline that the viewer shows; an external split has none."""
-        return self.baseline_scored(wildcards) if wildcards.split in self.own_splits else []
-
     def normalisation_file(self, wildcards=None):
         """The file that model.normalisation names, if it is one."""
         named = self.model.get("normalisation", "")
