@@ -213,7 +213,7 @@ def test_pixels_are_those_of_the_map_over_the_template(page, scales):
 
 def test_a_higher_threshold_hides_small_values_and_opacity_blends(page, scales):
     slide(page, "threshold", 94)  # 0.35; the blocks are 6.4 % of the brain
-    assert "94th percentile" in page.inner_text("#threshold-says")
+    assert "percentile 94" in page.inner_text("#threshold-says")
     hidden = compare(page, scales, "AD", (32, 24, 44), percentile=94)
     slide(page, "threshold", 90)
     slide(page, "opacity", 50)

@@ -302,7 +302,7 @@ function listRegions() {
 }
 
 function scale() {
-  byId("threshold-says").textContent = `${threshold()}th percentile of the absolute values in the brain`;
+  byId("threshold-says").textContent = `percentile ${threshold()} of the absolute values in the brain`;
   byId("opacity-says").textContent = `${byId("opacity").value} %`;
   for (const [place, view] of views.entries()) {
     if (!view.map) continue;
