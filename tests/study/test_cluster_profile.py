@@ -50,7 +50,7 @@ def test_groups_are_legal_where_other_cohorts_and_maps_of_others_come_in(tmp_pat
     """Comparisons of cohorts wait for the results of both, so that they are in the group of neither."""
     names = plan_on_slurm(tmp_path, with_others(tmp_path, splits=SPLITS)).groups()
     results = [f"results_{split['name']}{of}" for split in SPLITS for of in ("", "_on_elsewhere")]
-    assert names == sorted(["prepare", "cohort", "imported_maps", "external", *results])
+    assert names == sorted(["prepare", "cohort", "imported_maps", "external", "external_scans", *results])
     assert "register" not in "".join(names)
 
 

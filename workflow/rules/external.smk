@@ -51,8 +51,9 @@ if study.external:
             measured="<results>/external/{cohort}_image_properties.tsv",
         wildcard_constraints:
             cohort=one_of(config["evaluate_on"]),
+        # A group of its own, since networks stand between these scans and the group of results.
         group:
-            "external"
+            "external_scans"
 
     rule split_external:
         """Let each model of a split classify each scan of another study, unless somebody is in both."""
