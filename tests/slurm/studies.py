@@ -51,6 +51,7 @@ SITE = {
 STEP = r"^( *)(?:rule|checkpoint) (\w+):\n((?:\1 +\S.*\n)+)"
 CONTROLLERS, STOPPED = [], threading.Event()
 COMPARED = (".nii", ".gz", ".npy", ".npz", ".pt", ".tsv", ".csv", ".json", ".png", ".svg", ".md", ".tex", ".yaml")
+COMPARED += (".safetensors", ".html", ".bidsignore")
 
 
 class ClusterStudy(Study):
@@ -148,7 +149,7 @@ def fingerprints(study, cell=""):
             continue
         if relative.name.startswith(".snakemake"):
             continue
-        assert path.suffix in COMPARED, f"{relative} is compared with nothing"
+        assert (path.suffix or path.name) in COMPARED, f"{relative} is compared with nothing"
         found[str(relative)] = hashlib.sha256(path.read_bytes()).hexdigest()
     return found
 

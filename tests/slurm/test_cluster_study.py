@@ -11,6 +11,7 @@ import pytest
 from slurm.studies import fingerprints, minutes, steps
 
 NETWORKS = {"train_fold", "compute_heatmaps"}
+COHORT = {"select_scans", "measure_scans", "split_folds", "audit_folds", "draw_cohort", "publish_excluded"}
 ALONE = {"simulate_cohort", "parse_tables", "write_report", "publish_derivatives", *NETWORKS}
 
 

@@ -180,9 +180,7 @@ rule write_viewer:
     resources:
         **ask.maps,
     params:
-        settings=facts(
-            "methods", "classes", "atlas", "planted", "simulated", "of", "split_name", "split_titles", study=study.name
-        ),
+        settings=facts("methods", "classes", "atlas", "planted", "simulated", "of", "split_title", study=study.name),
     script:
         "../../scripts/draw_heatmaps.py"
 

@@ -78,6 +78,10 @@ class Facts:
     def split_name(self, split):
         return split
 
+    def split_title(self, split):
+        """The title of the split alone, so that what shows it does not run again when another split is added."""
+        return self.split_titles(split).get(split, split)
+
     def trains(self, split):
         """Whether the split has training scans."""
         return self.study.splits[split]["kind"] != ALL_SCANS

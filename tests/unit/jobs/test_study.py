@@ -208,6 +208,8 @@ def test_rules_get_the_facts_that_they_name():
     }
     assert facts.fact("titles") == {"cnn": "small", "baseline": "logistic regression"}
     assert facts.fact("split_titles")["kfold_on_there"] == "kfold, tested on there"
+    assert facts.fact("split_title", "kfold_on_there") == "kfold, tested on there"
+    assert facts.fact("split_title", "kfold") == "kfold"
     with pytest.raises(AttributeError):
         facts.fact("no_such_fact")
 

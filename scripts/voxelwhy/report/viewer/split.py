@@ -18,11 +18,9 @@ def write_split_viewer(inputs, settings, out_path):
     Parameters
     ----------
     inputs : the inputs of rule write_viewer
-    settings : its settings: study, split_name, split_titles, methods, classes, atlas, planted, simulated, of, dpi
+    settings : its settings: study, split_title, methods, classes, atlas, planted, simulated, of, dpi
     out_path : path of the HTML file
     """
-    split = settings["split_name"]
-    title = settings["split_titles"].get(split, split)
     write_viewer(
         split_maps(inputs, settings),
         out_path,
@@ -33,7 +31,7 @@ def write_split_viewer(inputs, settings, out_path):
         atlas=read_table(inputs.atlas, ATLAS),
         figure=inputs.figure,
         simulated=settings["simulated"],
-        title=f"{settings['study']}, {title}",
+        title=f"{settings['study']}, {settings['split_title']}",
         report="../../report.html",
         atlas_name=settings["atlas"],
     )
