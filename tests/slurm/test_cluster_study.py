@@ -86,17 +86,10 @@ def test_a_job_asks_for_the_share_of_one_step_and_the_time_of_all(whole, asked):
             members = asked["register_scan"][:1] * 4
         elif "results" in job["Comment"]:
             grouped = [rule for rule in asked if rule not in ALONE and not rule.startswith(("prepare_", "check_"))]
-            grouped = set(grouped) - {
-                "select_scans",
-                "measure_scans",
-                "split_folds",
-                "audit_folds",
-                "draw_cohort",
-                "publish_excluded",
-                "register_scan",
-            }
-            members = [step for rule in grouped for step in asked[rule]]
+            members = [step for rule in set(grouped) - COHORT - {"register_scan"} for step in asked[rule]]
             assert len(members) > 15
+        elif job["Comment"].startswith("rule_cohort_"):
+            members = [step for rule in COHORT for step in asked[rule]]
         elif set(rules) & ALONE:
             members = asked[rules[-1]][:1]
         else:
