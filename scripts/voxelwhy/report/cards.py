@@ -20,7 +20,7 @@ NAMED = 5
 NAMED_METHODS = 2
 #: Checks of a method (badges.Support.checks), and what it means to pass them.
 CHECKS = {
-    "weights": "Weights ✓: with all weights reset, maps are no more alike than those of two subjects.",
+    "weights": "Weights ✓: with all weights reset, maps are no more alike than those of two subjects, or ρ ≤ 0.1.",
     "blanking": "Blanking ✓: what the map marks lowers the score more than random regions.",
 }
 

@@ -48,6 +48,9 @@ def describe_study(config, selected, *, simulated):
         f"{name} {count(selected.loc[selected['label'] == name, 'subject_id'].nunique(), 'subject')}"
         for name in (positive, negative)
     )
+    # The diagnosis of a person may change from one visit to the next.
+    if both := int((selected.groupby("subject_id")["label"].nunique() > 1).sum()):
+        by_class += f", {both} in both classes"
     whole = people(selected["subject_id"].nunique(), len(selected))
     network = config.get("training", {}).get("network", "")
     data = f"{'Simulated ' * bool(simulated)}{kind}: {whole} ({by_class}); registered "

@@ -119,4 +119,6 @@ def test_the_title_is_in_words_and_the_kind_of_data_is_told():
     assert heading == "Why does the network call a scan AD rather than CN?"
     assert data.startswith("T1-weighted scans: 3 subjects, 4 scans (AD 1 subject, CN 2 subjects); registered with ANTs")
     assert describe_study(config, selected, simulated=True)[1].startswith("Simulated T1-weighted scans: ")
+    converted = selected.assign(label=["CN", "AD", "CN", "CN"])
+    assert "(AD 1 subject, CN 3 subjects, 1 in both classes)" in describe_study(config, converted, simulated=False)[1]
     assert np.isnan(Findings(CLASSES, supports=list(supports().values())).supports[0].score)
