@@ -32,6 +32,15 @@ def test_the_page_has_no_accessibility_error_and_asks_for_nothing(path, size, sc
         assert [address for address in page.asked if not address.startswith("data:")] == [f"file://{path}"]
 
 
+def test_no_column_of_a_card_is_cut_off_at_any_width(path):
+    hidden = "[...document.querySelectorAll('.card, .card .wide')].map((one) => one.scrollWidth - one.clientWidth)"
+    with open_page(path, NO_WEBGL, viewport=SIZES["wide"]) as page:
+        for width in (1100, 1281, 1300, 1407, 1409, 1600):
+            page.set_viewport_size({"width": width, "height": 900})
+            found = page.evaluate(hidden)
+            assert len(found) >= 3 and not any(found), width
+
+
 def test_tables_sort_by_the_keyboard_and_pictures_open_in_full(path):
     with open_page(path, NO_WEBGL, viewport=SIZES["wide"], accept_downloads=True) as page:
         table = page.locator("table[data-name='Long, kfold']").first
