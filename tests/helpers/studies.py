@@ -25,7 +25,7 @@ SMALL = {
     },
     "registration": {"resolution_mm": 4, "transform": "affine"},
     "splits": [{"name": "holdout", "kind": "holdout", "test_subjects": 2}],
-    "training": {"network": "small", "crop": "brain", "learning_rate": 1e-3, "epochs": 2},
+    "training": {"network": "compact", "crop": "brain", "learning_rate": 1e-3, "epochs": 2},
     "heatmaps": {
         "methods": {name: {} for name in METHODS}
         | {

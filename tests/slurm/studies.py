@@ -32,7 +32,7 @@ CONFIG = SMALL | {
     # What is made again is made, and not taken from a store.
     "registration": SMALL["registration"] | {"store": ""},
     "splits": [{"name": "kfold", "kind": "kfold", "folds": 2}],
-    "training": SMALL["training"] | {"epochs": 12, "threads": 2},
+    "training": SMALL["training"] | {"network": "small", "epochs": 12, "threads": 2},
     "heatmaps": {"methods": METHODS},
 }
 PROFILE = yaml.safe_load((ROOT / "workflow" / "profiles" / "slurm" / "config.yaml").read_text())
@@ -69,6 +69,15 @@ class ClusterStudy(Study):
         study = cls(folder, cluster)
         for part in ("results", ".snakemake"):
             shutil.copytree(other.folder / part, folder / part, symlinks=True)
+        return study
+
+    @classmethod
+    def begun_cell_of(cls, other, folder, cluster):
+        """A comparison of which `other` is the only cell, and that cell lacks the training of fold 0."""
+        study = cls(folder, cluster, COMPARED_CONFIG)
+        cell = study.result("cells/small-1")
+        shutil.copytree(other.result(""), cell, symlinks=True)
+        shutil.rmtree(cell / "splits/kfold/fold-0")
         return study
 
     def start(self, *arguments, seconds=2400):

@@ -47,7 +47,7 @@ def real(tmp_path_factory):
             {"kind": "holdout", "test_subjects": 1},
             {"name": "accuracy", "kind": "kfold", "folds": 2, "heatmaps": False},
         ],
-        "training": {"network": "small", "crop": "brain", "normalisation": "scan", "epochs": 2},
+        "training": {"network": "compact", "crop": "brain", "normalisation": "scan", "epochs": 2},
         "heatmaps": {
             "methods": {
                 "sensitivity_analysis": {},

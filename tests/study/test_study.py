@@ -133,7 +133,7 @@ def test_each_method_is_probed_on_test_scans_of_both_classes(small):
     # The whole order is shared by the two fills; half of the brain is gone at the last step.
     assert all(0.5 <= float(row["fraction"]) < 0.65 for row in blanked if row["step"] == "0.5")
     layers = {row["depth"]: row["layer"] for row in reset}
-    assert layers["0"] == "" and layers["1"] == "dense_2" and len(layers) > 4
+    assert layers["0"] == "" and layers["1"] == "dense" and len(layers) > 4
     sentences = [row["sentence"] for row in small.rows("splits/holdout/tables/trust.tsv")]
     assert sum("with all weights reset" in line for line in sentences) == len(METHODS)
     assert sum("blanking what it marks" in line for line in sentences) == len(METHODS)
