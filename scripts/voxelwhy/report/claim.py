@@ -8,7 +8,7 @@ from voxelwhy.io.channels import in_words
 from voxelwhy.io.text import count, listing, method_title, people
 from voxelwhy.report.checklist import COLUMNS, describe_source, describe_splits, name_class
 from voxelwhy.report.citations import has_several_folds, reports_accuracy
-from voxelwhy.report.wording import describe_normalisation, describe_registration
+from voxelwhy.report.wording import KEPT, describe_normalisation, describe_registration
 
 EXCLUDED = "Cohort: excluded rows and scans"
 
@@ -87,7 +87,6 @@ def _model_and_training(settings):
     names = {"optimiser": "optimiser", "learning_rate": "learning rate", "batch_size": "batch size", "epochs": "epochs"}
     told = ", ".join(f"{title} {training[name]}" for name, title in names.items() if name in training)
     told += f", augmentation: {listing(training.get('augmentation') or ['none'])}"
-    kept = {"last": "the last epoch", "best": "the epoch with the best validation"}.get(training.get("keep"), "")
     seeds = training.get("seeds", 1)
     combined = f"mean probability of {count(seeds, 'training')} of each fold" if seeds > 1 else "none"
     return [
@@ -95,7 +94,7 @@ def _model_and_training(settings):
         ("software and versions", "voxelwhy and its packages, by version", "Methods"),
         ("initial parameters", "given weights" if given else "random, from the seed of the study", "Methods"),
         ("training: procedure and hyperparameters", "" if given else told, "Methods; Training"),
-        ("selection of the final model", "" if given else kept, "Methods"),
+        ("selection of the final model", "" if given else KEPT[training["keep"]], "Methods"),
         ("ensembles", "" if given else combined, "Methods"),
     ]
 
