@@ -68,7 +68,9 @@ def test_claim_has_the_44_items_of_the_update_and_the_settings_answer_what_they_
 def test_claim_of_real_data_leaves_open_what_only_the_authors_know(tmp_path):
     cohort = {"table": "ADNI.csv", "data_dir": "scans"}
     training = DEMO["training"] | {"seeds": 3, "keep": "best_validation"}
-    table = checklist(simulated=False, cohort=cohort, fill=fill_claim, evaluate_on=["oasis1"], training=training)
+    splits = [DEMO["splits"][0] | {"validation_fraction": 0.2}]
+    settings = {"cohort": cohort, "evaluate_on": ["oasis1"], "training": training, "splits": splits}
+    table = checklist(simulated=False, fill=fill_claim, **settings)
     stated = table["stated"]
     assert stated["5"] == stated["11"] == stated["13"] == "" and stated["33"] == "oasis1"
     assert stated["26"] == "the epoch with the lowest validation loss"
