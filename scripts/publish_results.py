@@ -1,9 +1,10 @@
-"""Publish what other tools read: BIDS derivatives, models, logs of trainings; or remove images that are not kept."""
+"""Publish what other tools read: derivatives, models, logs, a description of the run; or remove images not kept."""
 
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import yaml
 
 from voxelwhy.io.images import read_json, write_json
 from voxelwhy.io.tables import HISTORY, METRICS, SELECTED, TABLE1, read_table
@@ -11,6 +12,7 @@ from voxelwhy.jobs.doors import door
 from voxelwhy.jobs.keeping import drop_images
 from voxelwhy.networks.files.safetensors_file import save_safetensors
 from voxelwhy.networks.weights import read_weights
+from voxelwhy.report.crate import describe_run
 from voxelwhy.report.derivatives import remove_images, write_derivatives
 from voxelwhy.report.model_cards import write_card
 from voxelwhy.report.training_logs import write_logs
@@ -45,6 +47,14 @@ def logs(job):
         write_logs(job.output.logs, read_table(path, HISTORY), int(path.parent.name.removeprefix("fold-")))
 
 
+def crate(job):
+    """All settings, and the description of the run."""
+    report, output = Path(job.input.report), job.output
+    Path(output.settings).write_text(yaml.safe_dump(job.settings["config"], sort_keys=False, allow_unicode=True))
+    kept = Path(snakemake.output.settings).relative_to(report.parent).as_posix()
+    write_json(output.crate, describe_run(report.parent, kept, job.settings))
+
+
 def drop(job):
     """The registered images of a study that keeps results only, and the links to them."""
     remove_images(job.input.derivatives)
@@ -53,5 +63,6 @@ def drop(job):
 
 
 with door(snakemake) as job:
-    publish = {"publish_derivatives": derivatives, "publish_models": models, "publish_logs": logs, "drop_images": drop}
+    publish = {"publish_derivatives": derivatives, "publish_models": models, "publish_logs": logs}
+    publish |= {"publish_run": crate, "drop_images": drop}
     publish[snakemake.rule](job)

@@ -49,6 +49,8 @@ SITE = {
 }
 # A step in a dry run; the steps of a group are indented.
 STEP = r"^( *)(?:rule|checkpoint) (\w+):\n((?:\1 +\S.*\n)+)"
+#: What contains times.
+TIMED = ("report.html", "ro-crate-metadata.json")
 CONTROLLERS, STOPPED = [], threading.Event()
 COMPARED = (".nii", ".gz", ".npy", ".npz", ".pt", ".tsv", ".csv", ".json", ".png", ".svg", ".md", ".tex", ".yaml")
 COMPARED += (".safetensors", ".html", ".bidsignore")
@@ -154,7 +156,7 @@ def fingerprints(study, cell=""):
     root, found = study.result(cell), {}
     for path in sorted(root.rglob("*")):
         relative = path.relative_to(root)
-        if path.is_dir() or relative.parts[0] in ("logs", "benchmarks") or relative.name == "report.html":
+        if path.is_dir() or relative.parts[0] in ("logs", "benchmarks") or relative.name in TIMED:
             continue
         if relative.name.startswith(".snakemake"):
             continue

@@ -105,6 +105,7 @@ def test_only_the_other_cohort_is_worked_on_when_it_is_added(tested):
     once = {"check_cohort", "split_external", "train_external_baseline", "evaluate_predictions", "compare_maps"}
     once |= {"summarise_external", "draw_cohorts", "publish_cohorts", "draw_external_performance", "draw_heatmaps"}
     once |= {"draw_regions", "draw_agreement", "publish_tables", "publish_external_relevance", "write_report"}
+    once |= {"publish_run"}
     once |= {
         "write_viewer",
         "publish_excluded",
@@ -127,9 +128,9 @@ def test_nothing_of_either_study_is_touched(tested):
         for table in ("excluded", "checklist", "claim")
         for kind in ("tsv", "md", "tex", "json")
     }
-    for rule in ("write_report", "publish_excluded"):
+    for rule in ("write_report", "publish_excluded", "publish_run"):
         once |= {f"logs/{rule}.log", f"benchmarks/{rule}.tsv"}
-    assert {path.split("results/here/")[1] for path in changed} == once | {"report.html"}
+    assert {path.split("results/here/")[1] for path in changed} == once | {"report.html", "ro-crate-metadata.json", "settings.yaml"}
 
 
 def test_each_model_judges_each_scan_as_by_hand(tested):

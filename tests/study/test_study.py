@@ -8,6 +8,7 @@ import re
 import nibabel as nib
 import numpy as np
 import pytest
+from rocrate.rocrate import ROCrate
 
 from helpers.digests import assert_named
 from helpers.studies import METHODS, Study
@@ -45,6 +46,15 @@ def test_the_report_links_to_a_viewer_with_all_maps(small):
     for method in METHODS:
         assert {(method_title(method), f"{group} scans") for group in ("AD", "CN")} <= shown
     assert {"Planted truth: planted atrophy", "Baseline: weights", "Baseline: pattern"} <= {name for name, _ in shown}
+
+
+def test_the_run_is_described_and_its_settings_give_the_same_study(small):
+    crate = ROCrate(small.result(""))
+    described = {entity.id for entity in crate.data_entities}
+    assert {"report.html", "splits/holdout/models/", "splits/holdout/heatmaps/", "derivatives/voxelwhy/"} <= described
+    assert all(small.result(path).exists() for path in described)
+    settings = small.result("settings.yaml")
+    assert "Nothing to be done" in small.run("--dry-run", "--configfile", str(settings))
 
 
 def test_progress_names_stage_done_total_and_time_left(small):
@@ -195,7 +205,7 @@ def test_nothing_changed_nothing_to_do(small):
 def test_a_figure_setting_redraws_figures_only(small):
     jobs = small.would_run(SMALL | {"figures": {"dpi": 90}})
     assert jobs
-    assert set(jobs) <= {rule for rule in jobs if rule.startswith("draw_")} | {"write_viewer", "write_report"}
+    assert set(jobs) <= {rule for rule in jobs if rule.startswith("draw_")} | {"write_viewer", "write_report", "publish_run"}
 
 
 def test_another_covariate_registers_and_trains_nothing(small):

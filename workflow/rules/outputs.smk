@@ -5,6 +5,7 @@ IN   models, maps, registered scans, the report
 OUT  splits/<split>/models/fold-<k>/       the model as safetensors, with a model card
      splits/<split>/tensorboard/           the histories of the trainings, with training.tensorboard
      derivatives/voxelwhy/                 a BIDS dataset of the maps and the registered scans, by links
+     ro-crate-metadata.json, settings.yaml the run as an RO-Crate, and all its settings
      cohort/dropped_images.json            with keep: results, how many registered images were removed afterwards
 
 A study with keep: results removes registered images after the report, and the sums of the parts of heatmaps once they
@@ -85,4 +86,21 @@ PUBLISHED_SPLITS = [name for name in study.studied if name not in study.external
 PUBLISHED = [*rules.publish_derivatives.output, *expand(rules.publish_models.output, split=PUBLISHED_SPLITS)]
 if config["training"]["tensorboard"] and not study.model:
     PUBLISHED += expand(rules.publish_logs.output, split=PUBLISHED_SPLITS)
+
+
+rule publish_run:
+    """Describe the run for machines: which software made which files, from which settings."""
+    localrule: True
+    input:
+        PUBLISHED,
+        report="<results>/report.html",
+    output:
+        crate="<results>/ro-crate-metadata.json",
+        settings="<results>/settings.yaml",
+    params:
+        settings=facts("config", "study", "classes", "simulated", "splits"),
+    script:
+        "../../scripts/publish_results.py"
+
+
 DROPPED_IMAGES = rules.drop_images.output if config["keep"] == "results" else []

@@ -33,6 +33,7 @@ class Facts:
         self.study, config, evaluation = study, study.config, study.config["evaluation"]
         figures, training = config["figures"], config["training"]
         self.fixed = {
+            "study": study.name,
             "classes": study.classes,
             "seed": study.seed,
             "methods": study.methods,
