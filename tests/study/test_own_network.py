@@ -25,7 +25,6 @@ OWN = small_study(
 def checkout(tmp_path_factory):
     """The workflow and the config, with the network beside it; nothing has run."""
     study = Study(tmp_path_factory.mktemp("own"), OWN)
-    study.warm = False  # the study of `make test`: its jobs start as on a user's machine
     (study.folder / "own_net").mkdir()
     (study.folder / "own_net" / "nets.py").write_text(NET)
     (study.folder / "own_net" / "blocks.py").write_text(BLOCKS)
@@ -81,9 +80,11 @@ def test_a_change_of_its_code_trains_anew_and_registers_nothing(own):
 )
 def test_what_cannot_be_a_network_is_said_without_a_traceback(checkout, model, until, match):
     (checkout.folder / "study.yaml").write_text(yaml.safe_dump(OWN | {"model": model}))
+    checkout.warm = False  # the jobs start as on a user's machine
     try:
         text = checkout.run("--until", until, code=1)
     finally:
+        checkout.warm = True
         (checkout.folder / "study.yaml").write_text(yaml.safe_dump(OWN))
     assert re.search(match, text)
     assert "Traceback" not in text

@@ -47,7 +47,7 @@ class Brain:
     template_mask: np.ndarray  # 1 inside the brain, on `fine`
     grey: np.ndarray  # share of grey matter from 0 to 255, uint8, on `fine`
     grey_level: float  # median intensity of grey matter in the template, relative to white matter
-    gaps: np.ndarray  # bool, on `fine`: mostly grey matter, without a label in HCPEx, and not in a temporal horn
+    labels: np.ndarray  # int16, on `fine`: HCPEx, extended into grey matter without a label, except in a temporal horn
     fine: Grid
     grid: Grid
     tissue: np.ndarray
@@ -101,13 +101,14 @@ def load_brain(working_mm=2, scan_mm=2.0):
     inside = brain[crop] > 0.5
     ventricles = _ventricles(fluid, fine)
     horn = _temporal_horn(fluid, ventricles, fine)
-    unlabelled = _hcpex_labels() == 0
+    labels = _hcpex_labels()
+    unlabelled = labels == 0
     return Brain(
         template=ndimage.gaussian_filter((t1 / level).astype(np.float32), sigma, truncate=3),
         template_mask=mask.astype(np.float32),
         grey=np.rint(255 * grey).astype(np.uint8),
         grey_level=grey_level / level,
-        gaps=unlabelled & (grey > 0.5) & (horn == 0),
+        labels=_closed_labels(labels, unlabelled & (grey > 0.5) & (horn == 0)),
         fine=fine,
         grid=Grid(tuple(int(n) for n in high - low), affine),
         tissue=tissue[crop],
@@ -141,7 +142,7 @@ def region_maps(brain, regions):
     ----------
     Huang 2022 (HCPEx, an extended Human Connectome Project parcellation).
     """
-    names, labels = hcpex_names(), _closed_labels(brain.gaps)
+    names = hcpex_names()
     fluids = {"Ventricles": brain.ventricles, "Temporal_Horn": brain.temporal_horn}
     used, maps = {}, {}
     crop = tuple(slice(a, a + n) for a, n in zip(brain.offset, brain.grid.shape, strict=True))
@@ -152,7 +153,7 @@ def region_maps(brain, regions):
                 if name in used:
                     raise ConfigError("a label is used by two regions", found=f"{used[name]} and {region}")
                 used[name] = region
-            own = to_working(np.isin(labels, numbers), brain.working_mm)[crop]
+            own = to_working(np.isin(brain.labels, numbers), brain.working_mm)[crop]
             maps[f"{region}_{side}"] = own + sum(_half(fluids[base], brain, side) for base in bases if base in FLUIDS)
     return maps
 
@@ -164,13 +165,12 @@ def _half(values, brain, side):
     return values * share[:, None, None].astype(np.float32)
 
 
-def _closed_labels(gaps):
-    """HCPEx, each label extended into the `gaps` near it.
+def _closed_labels(labels, gaps):
+    """HCPEx, each of its `labels` extended into the `gaps` near it.
 
     HCPEx was drawn on another brain: a sixth of the template's cortex has no label, and nor has nearly half of its
     hippocampus, which lies higher than the label.
     """
-    labels = _hcpex_labels()
     for _ in range(GAP_MM):
         labels = np.where(gaps & (labels == 0), ndimage.grey_dilation(labels, footprint=NEIGHBOURS), labels)
     return labels
