@@ -13,6 +13,7 @@ from voxelwhy.errors import VoxelwhyError
 COMMANDS = {
     "init": ("voxelwhy.commands.init", "ask five questions and write a config with comments"),
     "check": ("voxelwhy.commands.check", "report what a config would run, drop and cost, without running it"),
+    "explain": ("voxelwhy.commands.explain", "explain a scan that is in no fold by a finished study"),
 }
 APP = ("voxelwhy.commands.bids_app", "run a study of a BIDS dataset")
 USAGE = """\

@@ -133,6 +133,11 @@ ATLAS = schema(
         "volume_mm3": real(checks=pa.Check.gt(0)),
     }
 )
+#: Means of the registered images by region, one row for each scan, image (channels.CHANNELS) and region.
+REGION_MEANS = schema(
+    {"scan_id": text(), "channel": text(), "region_id": whole(), "mean": real()},
+    unique=["scan_id", "channel", "region_id"],
+)
 #: One row for each map and region: `total` is the sum of relevance divided by the sum of absolute relevance of the map,
 #: `share` the fraction of its positive relevance (0 to 1), `enrichment` that share divided by the region's share of the
 #: volume. `target` is the class that the map explains.

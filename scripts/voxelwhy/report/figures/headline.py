@@ -55,7 +55,7 @@ def draw_headline(
     indices = [sl.slice_index(affine, plane, mm, anatomy.shape[plane]) for mm in slices_mm]
     relevance = {group: np.where(brain, sl.on_grid(path, anatomy.shape, affine), 0) for group, path in maps.items()}
     scale = sl.colour_scale(next(iter(relevance.values())), brain)
-    fig, grid, bar = _panels(len(maps), len(indices), sl.take_slice(anatomy, plane, indices[0])[box].shape)
+    fig, grid, bar = panels(len(maps), len(indices), sl.take_slice(anatomy, plane, indices[0])[box].shape)
     for row, (group, values) in enumerate(relevance.items()):
         for column, index in enumerate(indices):
             below, above = (sl.take_slice(data, plane, index)[box] for data in (anatomy, values))
@@ -80,7 +80,7 @@ def draw_headline(
     return save_figure(fig, out, simulated=simulated, title=title, caption=caption, category="heatmaps", dpi=dpi)
 
 
-def _panels(rows, columns, shape):
+def panels(rows, columns, shape):
     """A grid of slices without gaps, and below it the axes of the scale."""
     height = SLICE * shape[0] / shape[1]
     size = (NAMES + SLICE * columns, rows * height + 0.62)

@@ -1,0 +1,1 @@
+"""The page of a new scan: one or two printed sides, with the viewer of its maps next to it."""
