@@ -13,6 +13,8 @@ from rocrate.rocrate import ROCrate
 from helpers.digests import assert_named
 from helpers.studies import METHODS, Study
 from helpers.studies import SMALL as PLAIN
+from voxelwhy.commands.explain import scan_name
+from voxelwhy.commands.main import main
 from voxelwhy.io.text import method_title
 
 pytestmark = pytest.mark.slow
@@ -25,6 +27,12 @@ def small(tmp_path_factory):
     study = Study(tmp_path_factory.mktemp("small"), SMALL)
     study.text = study.run_and_record()
     return study
+
+
+def viewed_maps(page):
+    """Method and group of each map of a viewer."""
+    maps = json.loads(re.search(r'id="data">(.*?)</script>', page, re.S)[1])["maps"]
+    return {(one["method"], one["group"]) for one in maps}
 
 
 def test_the_run_ends_with_the_report_and_its_three_sentences(small):
@@ -41,8 +49,7 @@ def test_the_report_links_to_a_viewer_with_all_maps(small):
     assert 'href="splits/holdout/viewer.html"' in small.result("report.html").read_text()
     page = small.result("splits/holdout/viewer.html").read_text()
     assert 'href="../../report.html"' in page
-    maps = json.loads(re.search(r'id="data">(.*?)</script>', page, re.S)[1])["maps"]
-    shown = {(one["method"], one["group"]) for one in maps}
+    shown = viewed_maps(page)
     for method in METHODS:
         assert {(method_title(method), f"{group} scans") for group in ("AD", "CN")} <= shown
     assert {"Planted truth: planted atrophy", "Baseline: weights", "Baseline: pattern"} <= {name for name, _ in shown}
@@ -244,6 +251,41 @@ def test_a_changed_heatmap_module_runs_that_method_and_what_follows(small):
         module.write_text(source)
 
 
+def test_a_scan_is_explained_as_the_study_explained_it(small):
+    """A test scan as if it were new: one job, the same prediction, and by every method the same relevance by region."""
+    tested = small.rows("splits/holdout/fold-0/predictions.tsv")[0]
+    path = next(row["path"] for row in small.rows("cohort/selected.tsv") if row["scan_id"] == tested["scan_id"])
+    name, how = scan_name(path.rsplit("/", 1)[1]), ("--config", f"new={path}", "age=120", "sex=F")
+    assert small.plan(None, *how).counts() == {"explain_new": 1}
+    small.run(*how)
+    (fold,) = small.rows(f"new/{name}/folds.tsv")
+    assert float(fold["probability"]) == pytest.approx(float(tested["probability"]), rel=1e-6)
+    ours = {(row["method"], row["region"]): row["enrichment"] for row in small.rows(f"new/{name}/regions.tsv")}
+    theirs = {
+        (method, row["region"]): row["enrichment"]
+        for method in METHODS
+        for row in small.rows(f"splits/holdout/heatmaps/{method}/relevance.tsv")
+        if (row["scan_id"], row["target"]) == (tested["scan_id"], "AD")
+    }
+    assert ours.keys() == theirs.keys() and len(ours) == 116 * len(METHODS)
+    for region, value in theirs.items():
+        assert float(ours[region] or "nan") == pytest.approx(float(value or "nan"), rel=1e-3, abs=1e-5, nan_ok=True)
+    result = json.loads(small.result(f"new/{name}/result.json").read_text())
+    failed = {check["check"]: check["shown"] for check in result["checks"] if not check["passed"]}
+    assert failed["Scan of the study"] == tested["scan_id"] and failed["Age, years"] == "120"
+    page = small.result(f"new/{name}/page.html").read_text()
+    for words in ("does not lie within the cohort", "not a diagnosis", "Simulated study", 'href="viewer.html"'):
+        assert words in page
+    assert "<script" not in page and 'href="../../report.html"' in page
+    maps = json.loads(
+        re.search(r'id="data">(.*?)</script>', small.result(f"new/{name}/viewer.html").read_text(), re.S)[1]
+    )
+    assert {(method_title(method), "this scan") for method in METHODS} <= {
+        (m["method"], m["group"]) for m in maps["maps"]
+    }
+    assert small.would_run() == {}
+
+
 def test_a_scan_that_is_added_is_the_only_one_registered(small, tmp_path):
     used = small.rows("cohort/selected.tsv")
     table = tmp_path / "mine.tsv"
@@ -285,7 +327,7 @@ def test_a_misspelt_setting_is_named_without_a_traceback(small):
     assert "Traceback" not in text
 
 
-def test_a_study_that_keeps_results_removes_its_images_and_says_so_when_they_are_needed(small):
+def test_a_study_that_keeps_results_removes_its_images_and_says_so_when_they_are_needed(small, tmp_path):
     """The last test of this file: the images of the small study are gone after it."""
     images = list(small.result("registered").glob("*/t1.nii"))
     config = SMALL | {"keep": "results"}
@@ -296,6 +338,10 @@ def test_a_study_that_keeps_results_removes_its_images_and_says_so_when_they_are
     assert not list(small.result("registered").glob("*/t1.nii"))
     assert len(list(small.result("registered").glob("*/check.png"))) >= len(images)
     assert small.would_run() == {}
+    # New scans are compared with tables.
+    scan, out = small.folder / small.rows("cohort/selected.tsv")[0]["path"], tmp_path / "new"
+    assert main(["explain", str(small.result("")), str(scan), "--methods", "best", "--out", str(out)]) == 0
+    assert (out / scan_name(scan.name) / "page.html").exists()
     small.configure(config | {"seed": 8})
     text = small.run("--until", "train_fold", code=1)
     assert "registered images no longer exist" in text

@@ -48,6 +48,8 @@ from voxelwhy.jobs.study import Study, one_of
 from voxelwhy.registry import METHODS, SOURCES
 
 SCHEMA = Path(workflow.basedir, "schemas", "config.schema.yaml")
+# A scan that is in no fold, or a folder of them (--config new=PATH age=71 sex=F), is no setting of the study.
+NEW = {name: config.pop(name) for name in ("age", "sex", "new") if name in config and "new" in config}
 try:
     check_files(workflow.configfiles)
     config, recognised = settle_source(expand_paths(config))

@@ -19,6 +19,8 @@ rule drop_images:
         report="<results>/report.html",
         derivatives="<results>/derivatives/voxelwhy",
         selected="<results>/cohort/selected.tsv",
+        # What new scans are compared with, once the images are gone.
+        measured=[rules.measure_scans.output.measured, rules.measure_scans.output.region_means],
     output:
         "<results>/cohort/dropped_images.json",
     resources:
@@ -83,7 +85,11 @@ rule publish_logs:
 
 
 PUBLISHED_SPLITS = [name for name in study.studied if name not in study.external]
-PUBLISHED = [*rules.publish_derivatives.output, *expand(rules.publish_models.output, split=PUBLISHED_SPLITS)]
+PUBLISHED = [
+    *rules.publish_derivatives.output,
+    *rules.measure_scans.output,
+    *expand(rules.publish_models.output, split=PUBLISHED_SPLITS),
+]
 if config["training"]["tensorboard"] and not study.model:
     PUBLISHED += expand(rules.publish_logs.output, split=PUBLISHED_SPLITS)
 

@@ -11,6 +11,8 @@ OUT  template/grid.json                       the grid of the scans, where the s
      registered/<scan_id>/quality.json        status, reason, quality measures; check.png to look at
      batches/<number>.tsv                     which scans a batch has registered (above 10,000 scans)
      cohort/selected.tsv, excluded.tsv        what the study uses, and what it does not use, by reason and class
+     cohort/image_properties.tsv              what the audit of shortcuts needs of each image
+     cohort/region_means.tsv                  the mean of each region, with which a new scan is compared
 
 One single-threaded job per scan: bit-for-bit reproducible, and as fast in total. Scans that others have registered
 (transform: none) are taken over in batches, since each takes a fraction of a second. A scan that cannot be registered is a
@@ -138,19 +140,22 @@ rule select_scans:
 
 
 rule measure_scans:
-    """Measure noise and gradients of brightness in the registered images, for the audit of shortcuts."""
+    """Measure the registered images: noise and gradients of brightness, and the mean of each region."""
     input:
         selected="<results>/cohort/selected.tsv",
         t1=rules.prepare_template.output.t1,
         mask=rules.prepare_template.output.mask,
+        labels="<results>/atlas/labels.nii.gz",
+        regions="<results>/atlas/regions.tsv",
     output:
         measured="<results>/cohort/image_properties.tsv",
+        region_means="<results>/cohort/region_means.tsv",
     group:
         "cohort"
     resources:
         mem_mb=ask.map_mb,
         runtime=ask.measuring_minutes,
     params:
-        settings={},
+        settings={"channels": ["t1", *study.registration["maps"]]},
     script:
         "../../scripts/read_properties.py"

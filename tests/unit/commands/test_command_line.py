@@ -13,6 +13,7 @@ from helpers.trees import bids, named_files, oasis1
 from voxelwhy.cohort.parse import parse_tables
 from voxelwhy.commands.checkout import read_config
 from voxelwhy.commands.configs import choose_classes, study_name
+from voxelwhy.commands.explain import list_scans
 from voxelwhy.commands.main import COMMANDS, main
 from voxelwhy.config.settings import load_settings
 from voxelwhy.errors import InputError
@@ -174,3 +175,30 @@ def test_without_the_workflow_the_command_says_what_to_clone(tmp_path, monkeypat
     assert main(["check", str(tmp_path / "study.yaml")]) == 1
     said = capsys.readouterr().err
     assert "the workflow of voxelwhy is not here" in said and "clone the repository" in said
+
+
+def test_a_new_scan_is_a_file_a_series_or_the_images_of_a_folder(tmp_path):
+    assert list_scans(Path(__file__)) == {"test_command_line.py": Path(__file__)}
+    series = tmp_path / "a series"
+    series.mkdir()
+    (series / "1.dcm").touch()
+    assert list_scans(series) == {"a_series": series}
+    for name in ("sub-01/anat/x_T1w.nii.gz", "sub-02/anat/x_T1w.nii.gz", "sub-02/anat/x_T2w.nii.gz"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert list(list_scans(tmp_path)) == ["sub-01_anat_x_T1w", "sub-02_anat_x_T1w"]
+    with pytest.raises(InputError, match="the scan does not exist"):
+        list_scans(tmp_path / "nowhere.nii")
+
+
+@pytest.mark.parametrize("age", ["old", "-1", "200", "nan"])
+def test_an_age_is_one_of_a_person(age, capsys):
+    with pytest.raises(SystemExit):
+        main(["explain", "results/mine", "new.nii.gz", f"--age={age}"])
+    assert "is not an age in years" in capsys.readouterr().err
+
+
+def test_a_folder_that_is_no_study_is_named_without_a_traceback(tmp_path, capsys):
+    assert main(["explain", str(tmp_path), "new.nii.gz"]) == 1
+    said = capsys.readouterr().err
+    assert "this is not the folder of a study" in said and str(tmp_path) in said

@@ -206,8 +206,8 @@ class Limits:
 def conformal_limit(values, alarms=ALARMS):
     """The limit that a further value of the same distribution exceeds with a probability of at most `alarms`.
 
-    It is the k-th smallest of n values, k = ceil((n + 1)(1 - alarms)). With fewer than 1/alarms - 1 values no such limit
-    exists; it is then the largest value, increased by its distance from the median.
+    It is the k-th smallest of n values, k = ceil((n + 1)(1 - alarms)). With fewer than 1/alarms - 1 values no such
+    limit exists; it is then the largest value, increased by its distance from the median.
 
     References
     ----------

@@ -35,7 +35,7 @@ def compare_score(reference, scores):
     }
 
 
-def compare_regions(reference, method, tables):
+def compare_regions(reference, method, tables, explained):
     """Relevance of each region, mean over folds, and the percentile of its enrichment among the subjects of each class.
 
     Parameters
@@ -43,6 +43,7 @@ def compare_regions(reference, method, tables):
     reference : reference.Reference
     method : str
     tables : list of DataFrame of `relevance_by_region`, one a fold
+    explained : str, the class that the maps explain; maps of the study that explain the other one are not compared
 
     Returns
     -------
@@ -50,7 +51,7 @@ def compare_regions(reference, method, tables):
     its interval `low_<class>` and `high_<class>`, and `n_<class>`, the subjects whose maps the study has
     """
     means = pd.concat(tables).groupby("region_id", sort=False)[list(FIGURES)].mean()
-    known = reference.relevance(method, reference.study.classes["positive"])
+    known = reference.relevance(method, explained)
     found = reference.study.regions[["region_id", "region"]].merge(means, on="region_id")
     found.insert(0, "method", method)
     found["rank"] = found["enrichment"].round(9).fillna(-1).rank(method="first", ascending=False).astype(int)
@@ -78,7 +79,7 @@ def compare_volumes(reference, means):
 def _with_percentiles(table, column, known):
     for name, subjects in known.items():
         rows = [
-            percentile(value, subjects[region] if region in subjects else [])
+            percentile(value, subjects.get(region, []))
             for region, value in zip(table["region_id"], table[column], strict=True)
         ]
         for figure in ("percentile", "low", "high", "n"):

@@ -17,7 +17,7 @@ from voxelwhy.errors import ConfigError, InputError, require_writable
 from voxelwhy.evaluation.external.predictions import predict_external
 from voxelwhy.evaluation.new_scan.checks import measure
 from voxelwhy.evaluation.new_scan.compare import compare_regions, compare_score, compare_volumes
-from voxelwhy.evaluation.new_scan.reference import Reference, wide
+from voxelwhy.evaluation.new_scan.reference import wide
 from voxelwhy.heatmaps.explain_scans import Explainer
 from voxelwhy.heatmaps.region_sums import relevance_by_region
 from voxelwhy.heatmaps.sums import method_card
@@ -34,8 +34,6 @@ log = logging.getLogger(__name__)
 
 #: The file that marks a folder as one of these, so that it may be replaced.
 RESULT = "result.json"
-#: A share of the relevance outside the brain is lost; below this sum a map is one of zeros.
-LEAST_SUM = 0.0
 
 
 def explain_new(reference, path, out_dir, *, name, age=None, sex=None, methods=None):
@@ -63,31 +61,29 @@ def explain_new(reference, path, out_dir, *, name, age=None, sex=None, methods=N
     """
     study, started = reference.study, time.monotonic()
     methods = choose_methods(study, methods)
-    require_scan(study, path)
     with _complete(out_dir) as folder:
-        quality = register_new(study, path, folder, name)
-        registered = time.monotonic()
-        checks, new = check_scan(reference, folder, quality, age=age, sex=sex)
+        quality, checks, new = check_new(reference, path, folder, name=name, age=age, sex=sex)
+        checked = time.monotonic()
         scores = classify(study, folder, name)
+        score = compare_score(reference, scores)
+        explained = {method: explained_class(study, method, score["probability"]) for method in methods}
         relevance = {method: [] for method in methods}
-        sums = explain_folds(study, folder / "t1.nii", methods, relevance)
-        supports = {support.method: support for support in study.supports}
+        sums = explain_folds(study, folder / "t1.nii", explained, relevance)
         result = {
             "scan": {"name": name, "path": str(path), "age": age, "sex": sex, "voxel_hash": quality["voxel_hash"]},
             "study": describe_study(study),
             "status": "within the cohort" if all(check["passed"] for check in checks) else "flagged",
             "checks": checks,
-            "score": compare_score(reference, scores),
-            "methods": [
-                {"method": method, "best": method == study.supports[0].method, "badge": list(supports[method].badge),
-                 "phrase": supports[method].phrase, **study.methods[method]} for method in methods
-            ],
+            "score": score,
+            "methods": describe_methods(study, explained),
             "volume": {"channel": reference.volume_channel},
-        }  # fmt: skip
-        regions = pd.concat([compare_regions(reference, method, own) for method, own in relevance.items()])
+        }
+        regions = pd.concat(
+            [compare_regions(reference, method, own, explained[method]) for method, own in relevance.items()]
+        )
         volumes = compare_volumes(reference, new[reference.volume_channel])
         write_maps(study, folder, sums, relevance)
-        result["seconds"] = {"registration": registered - started, "all": time.monotonic() - started}
+        result["seconds"] = {"checks": checked - started, "all": time.monotonic() - started}
         result["versions"] = software_versions()
         write_json(folder / RESULT, _plain(result))
         regions.to_csv(folder / "regions.tsv", sep="\t", index=False, float_format="%.6g")
@@ -96,6 +92,23 @@ def explain_new(reference, path, out_dir, *, name, age=None, sex=None, methods=N
         scores.to_csv(folder / "folds.tsv", sep="\t", index=False, float_format="%.10g")
         write_page(study, reference, result, regions, volumes, folder, shown_at=out_dir)
     return _plain(result)
+
+
+def check_new(reference, path, folder, *, name, age=None, sex=None):
+    """Register a scan into a folder, and check it.
+
+    Returns
+    -------
+    quality : dict, the content of its quality.json
+    checks, means : as from `check_scan`
+
+    Raises
+    ------
+    InputError : the scan is refused, as by `explain_new`.
+    """
+    require_scan(reference.study, path)
+    quality = register_new(reference.study, path, folder, name)
+    return quality, *check_scan(reference, folder, quality, age=age, sex=sex)
 
 
 def choose_methods(study, names=None):
@@ -125,11 +138,15 @@ def require_scan(study, path):
     kinds = {True: "a brain without its skull", False: "a whole head"}
     expected = study.head_template is None
     if stripped != expected:
-        hint = "extract the brain first, as for the study's scans" if expected else "give the image before brain extraction"
+        hint = (
+            "extract the brain first, as for the study's scans"
+            if expected
+            else "give the image before brain extraction"
+        )
         raise InputError(
             "the scan is not of the same kind as those of the study",
             file=path,
-            found=f"{kinds[stripped]} ({cm3:.0f} cm³)",
+            found=f"what looks like {kinds[stripped]} ({cm3:.0f} cm³)",
             allowed=kinds[expected],
             hint=hint,
         )
@@ -190,7 +207,7 @@ def check_scan(reference, folder, quality, *, age=None, sex=None):
     if age is not None and len(ages):
         low, high = float(ages.min()), float(ages.max())
         why = "the networks have seen nobody of this age"
-        checks.append(_check("Age, years", f"{age:g}", f"{low:g} to {high:g}", low <= age <= high, why))
+        checks.append(_check("Age, years", f"{age:g}", f"{low:.1f} to {high:.1f}", low <= age <= high, why))
     sexes = sorted(study.selected["sex"].dropna().unique())
     if sex is not None and sexes and sex not in sexes:
         checks.append(_check("Sex", sex, ", ".join(sexes), False, "the networks have seen nobody of this sex"))
@@ -224,12 +241,22 @@ def classify(study, folder, name):
     return found[["fold", "logit_negative", "logit_positive", "probability"]]
 
 
-def explain_folds(study, t1_path, methods, relevance, folds=None):
+def explained_class(study, method, probability):
+    """The class that the map of a new scan explains: the positive one if the study explains it, else the predicted one.
+
+    The true class is not known.
+    """
+    if study.methods[method]["target"] == "positive" or probability >= 0.5:
+        return study.classes["positive"]
+    return study.classes["negative"]
+
+
+def explain_folds(study, t1_path, explained, relevance, folds=None):
     """Explain a registered scan by the network of each fold.
 
     Parameters
     ----------
-    methods : sequence of names
+    explained : {method: class that its map explains}
     relevance : {method: list}; the table of relevance by region of each fold is added
     folds : sequence of int, optional; all by default
 
@@ -243,20 +270,20 @@ def explain_folds(study, t1_path, methods, relevance, folds=None):
     )
     labels, counted = np.asarray(labels_image.dataobj).astype(np.int32), counted_voxels(brain, mask)
     folds = list(study.models) if folds is None else folds
-    sums = {method: np.zeros(counted.shape) for method in methods}
+    sums = {method: np.zeros(counted.shape) for method in explained}
     for fold in folds:
         model, card = study.load(fold)
-        for method in methods:
+        for method, name in explained.items():
             settings = study.methods[method]
             explain = Explainer.by(method, model, card, mask, labels, settings)
-            # Where the study explains the predicted or the true class, the positive class alone is comparable.
-            heatmap = np.where(counted, explain(explain.read(t1_path), 1), np.float32(0))
-            if settings["target"] != "positive":
+            target = int(name == study.classes["positive"])
+            heatmap = np.where(counted, explain(explain.read(t1_path), target), np.float32(0))
+            if settings["target"] != "positive":  # as in the study's own maps
                 heatmap = np.maximum(heatmap, 0)
             table = relevance_by_region(heatmap, labels, study.regions, counted)
             relevance[method].append(table.assign(fold=fold))
             total = np.abs(heatmap, dtype=np.float64).sum()
-            sums[method] += heatmap / (total if total > LEAST_SUM else 1) / len(folds)
+            sums[method] += heatmap / (total if total > 0 else 1) / len(folds)
             log.info("fold %d, %s", fold, method)
     return sums
 
@@ -266,7 +293,8 @@ def write_maps(study, folder, sums, relevance):
     affine = nib.load(study.path("template/brain_mask.nii.gz")).affine
     digests = {str(fold): card["weights_sha256"] for fold, card in study.cards.items()}
     for method, values in sums.items():
-        how = {"target": "positive", "scaled": True, "n_scans": 1, "n_maps": len(relevance[method])}
+        target = "positive" if study.methods[method]["target"] == "positive" else "predicted"
+        how = {"target": target, "scaled": True, "n_scans": 1, "n_maps": len(relevance[method])}
         card = method_card(method, study.methods[method], digests, software_versions(), **how)
         save_image(folder / f"map_{method}.nii.gz", values, affine, card | {"statistic": "mean over the folds' maps"})
 
@@ -289,6 +317,16 @@ def describe_study(study):
         "temperatures": folds if any(t is not None for own in folds.values() for t in own) else None,
         "models_sha256": {str(fold): card["weights_sha256"] for fold, card in study.cards.items()},
     }
+
+
+def describe_methods(study, explained):
+    """The methods of a result, the best-supported first: badge, what their maps explain, and their settings."""
+    found = []
+    for support in study.supports:
+        if support.method in explained:
+            known = {"method": support.method, "badge": list(support.badge), "phrase": support.phrase}
+            found.append(known | {"explained": explained[support.method]} | study.methods[support.method])
+    return found
 
 
 @contextmanager

@@ -22,8 +22,8 @@ LEAST_SUBJECTS = 5
 VOLUMES = {
     "log_jacobian": "volume relative to the template (mean log-Jacobian; differences in head size are removed)",
     "grey_matter_modulated": "grey matter volume (mean of modulated grey matter)",
-    "t1": "mean intensity after registration, relative to the mean over all regions; it stands in for volume, since this "
-    "study has no maps of volume (registration.maps: [log_jacobian])",
+    "t1": "mean intensity after registration, relative to the mean over all regions; it stands in for volume, since "
+    "this study has no maps of volume (registration.maps: [log_jacobian])",
 }
 
 
@@ -122,7 +122,7 @@ class Reference:
         return {name: rows.loc[name] for name in self.study.classes.values() if name in rows.index.levels[0]}
 
     def relevance(self, method, target):
-        """Enrichment by region in the maps of the study that explain `target`: {class: DataFrame, subjects by regions}."""
+        """Enrichment in the maps of the study that explain `target`: {class: DataFrame, subjects by regions}."""
         table = read_table(self.study.relevance_path(method), RELEVANCE)
         table = table[table["target"] == target]
         rows = table.pivot_table(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -107,6 +108,8 @@ class FinishedStudy:
         card = self.cards[fold]
         known = card.get("settings", {})
         kept = {key: known.get(key, value) for key, value in PREDICTING.items()}
+        # More threads than processors would only be slower, and the last bits of a score do not matter here.
+        kept["threads"] = min(kept["threads"], os.cpu_count() or 1)
         return kept | {"network": card["network"], "channels": card["channels"]}
 
     @cached_property
@@ -160,7 +163,7 @@ def open_study(folder, *, split=None, own=None):
     Parameters
     ----------
     folder : path, such as results/adni_1.5t
-    split : str, optional; the split with the most held-out subjects by default
+    split : str, optional; of those with heatmaps, the one with the most held-out subjects by default
     own : `module:factory` of the study's network, if it is a user's own: its code is imported
 
     Returns
@@ -192,7 +195,9 @@ def open_study(folder, *, split=None, own=None):
     if split is not None and split not in splits:
         raise ConfigError("the study has no such split with networks", column="--split", found=split, allowed=splits)
     studies = [FinishedStudy(folder, name, own) for name in ([split] if split else splits)]
-    found = max(studies, key=lambda study: study.predictions["subject_id"].nunique())
+    # A split may be for accuracy alone (heatmaps: false).
+    explained = [study for study in studies if study.methods] or studies
+    found = max(explained, key=lambda study: study.predictions["subject_id"].nunique())
     if not found.methods:
         raise ConfigError(
             "the study has no heatmaps that a new scan could be compared with",

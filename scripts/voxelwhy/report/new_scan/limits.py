@@ -38,8 +38,8 @@ def list_limits(study, result):
     found.append(
         (
             f"Only {positive} or {negative}.",
-            f"The networks know these two classes. They give every scan a probability of {positive}, also one of another "
-            "disease, and the probability refers to the shares of the classes in the study, not in a clinic.",
+            f"The networks know these two classes. They give every scan a probability of {positive}, also one of "
+            "another disease, and the probability refers to the shares of the classes in the study, not in a clinic.",
         )
     )
     found.append(("A map of the network.", _of_map(best)))

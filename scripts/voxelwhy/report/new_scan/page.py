@@ -10,7 +10,7 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from voxelwhy.io.tables import METRICS, REGIONS, read_table
-from voxelwhy.io.text import duration, listing, method_name, method_title, number
+from voxelwhy.io.text import count, duration, listing, method_name, method_title, number
 from voxelwhy.report.cards import readable
 from voxelwhy.report.images import embed_image
 from voxelwhy.report.new_scan.figure import draw_map, draw_scores
@@ -48,7 +48,7 @@ def write_page(study, reference, result, regions, volumes, folder, *, shown_at):
         {name: path for name, path in means.items() if path.exists()},
         study.path("template/background.nii.gz"),
         folder / "map",
-        words=f"Relevance by {method_name(best)} for {study.classes['positive']}, mean over "
+        words=f"Relevance by {method_name(best)} for {result['methods'][0]['explained']}, mean over "
         f"{result['study']['n_networks']} networks, over the registered scan.",
         simulated=study.simulated,
     )
@@ -118,19 +118,25 @@ def _performance(study):
 
 
 def _write_viewer(study, result, regions, folder):
-    classes = list(study.classes.values())
     names = [one["method"] for one in result["methods"]]
     folders = {name: study.of_split("heatmaps", name, "maps") for name in names}
-    counts = {name: pd.read_csv(study.of_split("heatmaps", name, "groups.tsv"), sep="\t", index_col="group")
-              for name in names}  # fmt: skip
+    counts = {
+        name: pd.read_csv(study.of_split("heatmaps", name, "groups.tsv"), sep="\t", index_col="group") for name in names
+    }
     tables = {name: read_table(study.of_split("regions", f"{name}.tsv"), REGIONS) for name in names}
-    n = f"1 scan, {result['study']['n_networks']} networks"
+    n = f"1 scan, {count(result['study']['n_networks'], 'network')}"
     own = [
-        Viewed(folder / f"map_{name}.nii.gz", method_title(name), "this scan", n=n, regions=regions[regions["method"] == name])
+        Viewed(
+            folder / f"map_{name}.nii.gz",
+            method_title(name),
+            "this scan",
+            n=n,
+            regions=regions[regions["method"] == name],
+        )
         for name in names
-    ]  # fmt: skip
+    ]
     write_viewer(
-        {"this scan": own} | relevance_maps(folders, counts, tables, [name for name in classes if name in _groups(counts)]),
+        {"this scan": own} | relevance_maps(folders, counts, tables, list(study.classes.values())),
         folder / VIEWER,
         needed=["this scan"],
         background=study.path("template/background.nii.gz"),
@@ -142,8 +148,4 @@ def _write_viewer(study, result, regions, folder):
         title=f"{result['scan']['name']} in {study.name}",
         report=PAGE,
         atlas_name=study.atlas,
-    )  # fmt: skip
-
-
-def _groups(counts):
-    return set.intersection(*(set(table.index[table["n_scans"] > 0]) for table in counts.values()))
+    )
