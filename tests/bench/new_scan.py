@@ -7,8 +7,8 @@ Three measurements on a finished study of simulated brains, such as results/demo
   objects, segmentations, small heads, whole heads and cropped brains. They are made from simulated brains of another
   seed and, with --real, from real ones (the folder of a BIDS dataset). At least 95 % must be refused or flagged;
 - the study's own scans, each with limits from the other folds: at most 5 % may be flagged;
-- the new simulated brains themselves, as they are, and some of them with left and right exchanged, which is not expected
-  to be noticed.
+- the new simulated brains themselves, as they are, and some with left and right exchanged, which nothing is expected
+  to notice.
 
 Networks are not needed for this, so that it takes about three seconds an input at 4 mm.
 """
