@@ -130,7 +130,11 @@ def test_nothing_of_either_study_is_touched(tested):
     }
     for rule in ("write_report", "publish_excluded", "publish_run"):
         once |= {f"logs/{rule}.log", f"benchmarks/{rule}.tsv"}
-    assert {path.split("results/here/")[1] for path in changed} == once | {"report.html", "ro-crate-metadata.json", "settings.yaml"}
+    assert {path.split("results/here/")[1] for path in changed} == once | {
+        "report.html",
+        "ro-crate-metadata.json",
+        "settings.yaml",
+    }
 
 
 def test_each_model_judges_each_scan_as_by_hand(tested):

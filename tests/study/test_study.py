@@ -212,7 +212,11 @@ def test_nothing_changed_nothing_to_do(small):
 def test_a_figure_setting_redraws_figures_only(small):
     jobs = small.would_run(SMALL | {"figures": {"dpi": 90}})
     assert jobs
-    assert set(jobs) <= {rule for rule in jobs if rule.startswith("draw_")} | {"write_viewer", "write_report", "publish_run"}
+    assert set(jobs) <= {rule for rule in jobs if rule.startswith("draw_")} | {
+        "write_viewer",
+        "write_report",
+        "publish_run",
+    }
 
 
 def test_another_covariate_registers_and_trains_nothing(small):
@@ -277,12 +281,8 @@ def test_a_scan_is_explained_as_the_study_explained_it(small):
     for words in ("does not lie within the cohort", "not a diagnosis", "Simulated study", 'href="viewer.html"'):
         assert words in page
     assert "<script" not in page and 'href="../../report.html"' in page
-    maps = json.loads(
-        re.search(r'id="data">(.*?)</script>', small.result(f"new/{name}/viewer.html").read_text(), re.S)[1]
-    )
-    assert {(method_title(method), "this scan") for method in METHODS} <= {
-        (m["method"], m["group"]) for m in maps["maps"]
-    }
+    shown = viewed_maps(small.result(f"new/{name}/viewer.html").read_text())
+    assert {(method_title(method), "this scan") for method in METHODS} <= shown
     assert small.would_run() == {}
 
 

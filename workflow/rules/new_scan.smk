@@ -37,7 +37,8 @@ if NEW:
         conda:
             "../../envs/voxelwhy.yaml"
         resources:
-            **ask.maps,
+            mem_mb=ask.heatmap_mb,
+            runtime=ask.heatmap_minutes,
         params:
             study=study.path(""),
             options=[f"--{name}={NEW[name]}" for name in ("age", "sex") if name in NEW],

@@ -70,6 +70,22 @@ def test_the_score_is_the_mean_over_networks_with_its_spread():
     assert found["percentiles"]["CN"]["percentile"] == 100
 
 
+@pytest.mark.parametrize(
+    ("maps", "channel"),
+    [([], "t1"), (["grey_matter_modulated"], None), (["grey_matter_modulated", "log_jacobian"], "log_jacobian")],
+)
+def test_volumes_are_the_best_that_the_study_has_one_value_a_subject(maps, channel):
+    scans = pd.DataFrame({"scan_id": ["x", "y", "z"], "label": ["AD", "AD", "CN"], "subject_id": ["a", "a", "b"]})
+    own = reference.Reference(SimpleNamespace(selected=scans, classes=CLASSES))
+    tables = {name: pd.DataFrame({1: [1.0, 2.0, 5.0]}, index=list("xyz")) * factor
+              for factor, name in enumerate(["t1", *maps], start=1)}  # fmt: skip
+    own.__dict__["means"] = tables
+    assert own.volume_channel == (channel or "grey_matter_modulated")
+    factor = 1 + len(maps)
+    assert own.volumes()["AD"][1].to_dict() == {"a": 1.5 * factor}
+    assert own.volumes()["CN"][1].to_dict() == {"b": 5.0 * factor}
+
+
 # --- Checks ---
 
 
