@@ -28,7 +28,11 @@ def add_arguments(parser):
     parser.add_argument("--age", type=_age, help="age in years; compared with those of the cohort")
     parser.add_argument("--sex", choices=["F", "M"], help="sex; compared with those of the cohort")
     parser.add_argument("--out", help="folder for the results (STUDY_FOLDER/new by default): one folder for each scan")
-    parser.add_argument("--methods", nargs="+", help="methods of the study (all by default; best: its best-supported)")
+    parser.add_argument(
+        "--methods",
+        nargs="+",
+        help="methods of the study, best (its best-supported), or all (the default; below 1.5 mm: best)",
+    )
     parser.add_argument("--split", help="split whose networks are used (the one with the most held-out subjects)")
     parser.add_argument("--network", help="module:factory of the study's network, if it is your own: its code is run")
 

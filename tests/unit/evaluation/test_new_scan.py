@@ -292,7 +292,17 @@ def test_a_method_of_another_study_is_refused(study):
     with pytest.raises(ConfigError, match="no heatmaps by this method") as error:
         explain.choose_methods(study, ["occlusion"])
     assert "sensitivity_analysis" in str(error.value)
-    assert explain.choose_methods(study, ["best"]) == explain.choose_methods(study) == ["sensitivity_analysis"]
+    for names in (["best"], ["all"], ["sensitivity_analysis", "best"], None):
+        assert explain.choose_methods(study, names) == ["sensitivity_analysis"]
+
+
+@pytest.mark.parametrize(("mm", "methods"), [(1.0, ["b"]), (2.0, ["b", "a"])])
+def test_on_a_fine_grid_the_best_supported_method_alone_is_used(tmp_path, mm, methods):
+    (tmp_path / "template").mkdir()
+    save_image(tmp_path / "template/brain_mask.nii.gz", np.ones((3, 3, 3), np.uint8), np.diag([mm, mm, mm, 1]))
+    own = SimpleNamespace(supports=[SimpleNamespace(method=name) for name in "ba"], path=tmp_path.joinpath)
+    assert explain.choose_methods(own) == methods
+    assert explain.choose_methods(own, ["all"]) == ["b", "a"]
 
 
 def test_a_folder_appears_whole_or_not_at_all_and_nothing_else_is_replaced(tmp_path):

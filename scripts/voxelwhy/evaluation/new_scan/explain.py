@@ -21,7 +21,7 @@ from voxelwhy.evaluation.new_scan.reference import wide
 from voxelwhy.heatmaps.explain_scans import Explainer
 from voxelwhy.heatmaps.region_sums import relevance_by_region
 from voxelwhy.heatmaps.sums import method_card
-from voxelwhy.io.images import read_json, save_image, write_json
+from voxelwhy.io.images import Grid, save_image, write_json
 from voxelwhy.io.provenance import software_versions
 from voxelwhy.io.scans import looks_skull_stripped, read_scan
 from voxelwhy.registration.image_properties import find_places, measure_image
@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 
 #: The file that marks a folder as one of these, so that it may be replaced.
 RESULT = "result.json"
+#: On a finer grid, several methods would take more time than the registration.
+FINE_MM = 1.5
 
 
 def explain_new(reference, path, out_dir, *, name, age=None, sex=None, methods=None):
@@ -47,7 +49,7 @@ def explain_new(reference, path, out_dir, *, name, age=None, sex=None, methods=N
     name : str, how the scan is called on the page
     age : float, optional, years
     sex : "F" or "M", optional
-    methods : sequence of names, optional; all methods of the study by default
+    methods : sequence of names, optional; see `choose_methods`
 
     Returns
     -------
@@ -112,12 +114,29 @@ def check_new(reference, path, folder, *, name, age=None, sex=None):
 
 
 def choose_methods(study, names=None):
-    """The methods to use, the best-supported first: those of `names`, or all of the study ("best" is its first)."""
+    """The methods to use, the best-supported first.
+
+    Parameters
+    ----------
+    names : methods of the study, "best" (its best-supported) or "all"; by default all, or the best-supported alone on a
+        grid finer than FINE_MM
+
+    Raises
+    ------
+    ConfigError : the study has no maps by one of these methods.
+    """
     ordered = [support.method for support in study.supports]
-    names = [ordered[0] if name == "best" else name for name in names or ordered]
+    if not names:
+        brain = Grid.of(nib.load(study.path("template/brain_mask.nii.gz")))
+        names = ["best"] if brain.voxel_mm.min() < FINE_MM else ["all"]
+    meant = {"best": ordered[:1], "all": ordered}
+    names = [method for name in names for method in meant.get(name, [name])]
     if unknown := [name for name in names if name not in ordered]:
         raise ConfigError(
-            "the study has no heatmaps by this method", column="--methods", found=unknown[0], allowed=[*ordered, "best"]
+            "the study has no heatmaps by this method",
+            column="--methods",
+            found=unknown[0],
+            allowed=[*ordered, *meant],
         )
     return [name for name in ordered if name in names]
 
@@ -364,8 +383,3 @@ def _plain(value):
     if isinstance(value, np.generic):
         value = value.item()
     return None if isinstance(value, float) and not np.isfinite(value) else value
-
-
-def read_result(folder):
-    """The result of a folder that `explain_new` made."""
-    return read_json(Path(folder) / RESULT)
