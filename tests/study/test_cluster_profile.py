@@ -16,9 +16,9 @@ SPLITS = [
     {"name": "paper", "kind": "holdout", "test_subjects": 4},
     {"name": "accuracy_only", "kind": "holdout", "test_subjects": 3, "heatmaps": False},
 ]
-# Steps that are submissions of their own, and publish_run, which runs where Snakemake does; every other rule is in a group. How many parts the heatmaps and the draws of
-# shuffled diagnoses have, and who is to be registered, is unknown before the table is read: compute_heatmaps,
-# explain_shuffled and register_scan are in no dry run before it.
+# Steps that are submissions of their own, and publish_run, which runs where Snakemake does; every other rule is in a
+# group. How many parts the heatmaps and the draws of shuffled diagnoses have, and who is to be registered, is unknown
+# before the table is read: compute_heatmaps, explain_shuffled and register_scan are in no dry run before it.
 ALONE = {"simulate_cohort", "parse_tables", "train_fold", "train_again", "compare_trainings", "probe_heatmaps"}
 ALONE |= {"write_report", "publish_derivatives", "publish_run"}
 
