@@ -32,7 +32,8 @@ def method_title(name):
 def method_name(name):
     """Return the name of a method inside a sentence: in lower case, unless it is a proper name."""
     title = method_title(name)
-    return title if "-" in title else title[0].lower() + title[1:]
+    first = title.split()[0]
+    return title[0].lower() + title[1:] if first == first.capitalize() else title
 
 
 def count(number, noun, plural=None):
