@@ -40,7 +40,7 @@ if NEW:
             mem_mb=ask.heatmap_mb,
             runtime=ask.heatmap_minutes,
         params:
-            study=study.path(""),
+            study=lambda wildcards, output: str(Path(output.page).parents[1]),
             options=[f"--{name}={NEW[name]}" for name in ("age", "sex") if name in NEW],
         shell:
             "python -m voxelwhy.commands explain {params.study:q} {input.scan:q} --out {params.study:q}/new "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 import secrets
 import shutil
@@ -132,11 +133,13 @@ def choose_methods(study, names=None):
     meant = {"best": ordered[:1], "all": ordered}
     names = [method for name in names for method in meant.get(name, [name])]
     if unknown := [name for name in names if name not in ordered]:
+        near = difflib.get_close_matches(unknown[0], [*ordered, *meant], n=1)
         raise ConfigError(
             "the study has no heatmaps by this method",
             column="--methods",
             found=unknown[0],
             allowed=[*ordered, *meant],
+            hint=f"did you mean {near[0]}?" if near else None,
         )
     return [name for name in ordered if name in names]
 

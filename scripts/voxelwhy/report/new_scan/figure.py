@@ -27,6 +27,7 @@ def draw_map(map_path, t1_path, means, template_path, out, *, words, simulated, 
     template_path : path; brain, 0 outside. All images are interpolated linearly to its grid
     out : path without suffix; writes .png, .svg and .json
     words : str, what the caption says first
+    simulated : bool, whether the study's subjects are; the caption states it, since the new scan may be real
 
     Returns
     -------
@@ -50,13 +51,14 @@ def draw_map(map_path, t1_path, means, template_path, out, *, words, simulated, 
             if row == 0:
                 grid[0, column].set_title(sl.slice_label(affine, plane, index), fontsize=8, weight="normal")
         grid[row, 0].set_ylabel(name, fontsize=9, weight="bold", rotation=0, ha="right", va="center")
+    kind = "simulated subjects" if simulated else "subjects"
     caption = (
-        f"{words} Below it the mean maps of the study's subjects over the template. Each row has its own colours, from "
-        f"the {sl.SHOWN_FROM}th to the {sl.SCALE_TO}th percentile of positive relevance in the brain; lower values are "
+        f"{words} Below it the mean maps of the study's {kind} over the template. Each row has its own colours, from the "
+        f"{sl.SHOWN_FROM}th to the {sl.SCALE_TO}th percentile of positive relevance in the brain; lower values are "
         f"transparent. The left of each slice is {LEFT_IS[axis]}."
     )
     return save_figure(
-        fig, out, simulated=simulated, title="Map of the scan", caption=caption, category="single_scans", dpi=dpi
+        fig, out, simulated=False, title="Map of the scan", caption=caption, category="single_scans", dpi=dpi
     )
 
 

@@ -145,6 +145,7 @@ def _write_viewer(study, result, regions, folder):
         atlas=study.regions,
         figure=folder / "map.png",
         simulated=study.simulated,
+        banner=("Simulated study.", "The networks and the mean maps of its groups are of scans that a program made."),
         title=f"{result['scan']['name']} in {study.name}",
         report=PAGE,
         atlas_name=study.atlas,

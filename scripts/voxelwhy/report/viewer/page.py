@@ -21,10 +21,14 @@ MOST_BYTES = 12_000_000
 #: The package that ships NiiVue, its module, and the licence that must go with it.
 LIBRARY = "ipyniivue"
 MODULE, LICENCE = "ipyniivue/static/widget.js", "licenses/LICENSE"
+#: The banner of simulated data: its heading, and what it says.
+BANNER = ("Simulated data.", "No scan behind these maps comes from a person; the program made them.")
 _HERE = Path(__file__).parent
 
 
-def write_viewer(groups, out_path, *, needed, background, mask, labels, atlas, figure, simulated, **words):
+def write_viewer(
+    groups, out_path, *, needed, background, mask, labels, atlas, figure, simulated, banner=BANNER, **words
+):
     """Write the viewer: any map over the template in three slices, with regions, in one self-contained HTML file.
 
     Parameters
@@ -38,6 +42,7 @@ def write_viewer(groups, out_path, *, needed, background, mask, labels, atlas, f
     atlas : DataFrame by tables.ATLAS, the names of its regions
     figure : path of a png, shown where the browser cannot draw (no WebGL2) and in print
     simulated : bool, or str, as in the report
+    banner : (heading, text) of the banner of simulated data
     **words : `title` of the page, `report`, the link back to the report, and `atlas_name`
 
     Raises
@@ -71,6 +76,7 @@ def write_viewer(groups, out_path, *, needed, background, mask, labels, atlas, f
         scale_to=SCALE_TO,
         most_mb=round(MOST_BYTES / 1e6),
         simulated=simulated,
+        banner=banner,
         library=library,
         block=grid.block,
         voxel_mm=facts["map_grid"]["step"][0],
