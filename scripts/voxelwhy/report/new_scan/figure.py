@@ -53,8 +53,8 @@ def draw_map(map_path, t1_path, means, template_path, out, *, words, simulated, 
         grid[row, 0].set_ylabel(name, fontsize=9, weight="bold", rotation=0, ha="right", va="center")
     kind = "simulated subjects" if simulated else "subjects"
     caption = (
-        f"{words} Below it the mean maps of the study's {kind} over the template. Each row has its own colours, from the "
-        f"{sl.SHOWN_FROM}th to the {sl.SCALE_TO}th percentile of positive relevance in the brain; lower values are "
+        f"{words} Below it the mean maps of the study's {kind} over the template. Each row has its own colours, from "
+        f"the {sl.SHOWN_FROM}th to the {sl.SCALE_TO}th percentile of positive relevance in the brain; lower values are "
         f"transparent. The left of each slice is {LEFT_IS[axis]}."
     )
     return save_figure(
