@@ -170,6 +170,17 @@ def test_a_brain_is_refused_by_a_study_of_heads_and_a_head_by_one_of_brains(head
     explain.require_scan(study, tmp_path)
 
 
+def test_a_study_with_a_brain_extraction_takes_whole_heads(study, monkeypatch, tmp_path):
+    (tmp_path / "settings.yaml").write_text("scans: {extract: 'strip {scan} {brain}', skull_stripped: auto}\n")
+    own = FinishedStudy(tmp_path, "kfold")
+    assert own.extraction == {"extract": "strip {scan} {brain}", "skull_stripped": "auto"}
+    assert study.extraction == {}
+    monkeypatch.setattr(explain, "read_scan", lambda *args, **options: None)
+    monkeypatch.setattr(explain, "looks_skull_stripped", lambda scan: (False, 4000.0))
+    how = {"transform": "affine"} | own.extraction
+    explain.require_scan(SimpleNamespace(registration=how, head_template=None), tmp_path)
+
+
 # --- Scores and maps by the networks of a study ---
 
 

@@ -154,7 +154,7 @@ def require_scan(study, path):
     how = study.registration
     modality = how.get("modality", "t1w")
     scan = read_scan(path, reorient=False, modality=modality)
-    if how["transform"] == "none" or modality != "t1w":
+    if how["transform"] == "none" or modality != "t1w" or "extract" in how:
         return
     stripped, cm3 = looks_skull_stripped(scan)
     kinds = {True: "a brain without its skull", False: "a whole head"}

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
+import yaml
 
 from voxelwhy.errors import ConfigError, InputError
 from voxelwhy.io.images import read_json
@@ -71,7 +72,14 @@ class FinishedStudy:
         """How the study's scans were registered: the settings of a registration."""
         quality = next(iter(self.qualities.values()))
         settings = {"transform": quality["transform"], "n4": quality["n4"], "maps": sorted(quality["maps"])}
-        return settings | ({"modality": quality["modality"]} if "modality" in quality else {})
+        return settings | ({"modality": quality["modality"]} if "modality" in quality else {}) | self.extraction
+
+    @cached_property
+    def extraction(self):
+        """The settings of the study's external brain extraction (scans.extract); {} without one."""
+        path = self.path("settings.yaml")
+        scans = yaml.safe_load(path.read_text(encoding="utf-8"))["scans"] if path.exists() else {}
+        return {key: scans[key] for key in ("extract", "skull_stripped")} if scans.get("extract") else {}
 
     @property
     def head_template(self):
