@@ -20,9 +20,9 @@ from voxelwhy.training.region_means import measure_regions
 LEAST_SUBJECTS = 5
 #: What stands for the volume of a region, the best first, and what it is.
 VOLUMES = {
-    "log_jacobian": "volume relative to the template (mean log-Jacobian; differences in head size are removed)",
-    "grey_matter_modulated": "grey matter volume (mean of modulated grey matter)",
-    "t1": "mean intensity after registration, relative to the mean over all regions; it stands in for volume, since "
+    "log_jacobian": "relative to the template (mean log-Jacobian; differences in head size are removed)",
+    "grey_matter_modulated": "of grey matter (mean of modulated grey matter)",
+    "t1": "mean after registration, relative to the mean over all regions; it stands in for volume, since "
     "this study has no maps of volume (registration.maps: [log_jacobian])",
 }
 
