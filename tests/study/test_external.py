@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from helpers.digests import assert_named
-from helpers.studies import Study, small_study
+from helpers.studies import SMALL, Study, small_study
 from voxelwhy import sensitivity_analysis
 from voxelwhy.networks.weights import load_model
 
@@ -24,6 +24,7 @@ HERE = small_study(
     "here",
     subjects=3,
     splits=[{"kind": "kfold", "folds": 2}],
+    training=SMALL["training"] | {"network": "small"},
     heatmaps={"methods": {"sensitivity_analysis": {}}},
     figures={"slices_mm": [-20], "dpi": 60},
 )
