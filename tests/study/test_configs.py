@@ -13,8 +13,10 @@ import yaml
 from helpers.paths import ROOT, SCHEMA
 from helpers.trees import ADNI_3T, ADNI_15T, adni_merged, bids, caps, cat12, fmriprep, named_files, oasis1
 from helpers.workflow import plan, snakemake
+from voxelwhy.cohort.simulation.constants import load_study
 from voxelwhy.config.settings import load_settings
 from voxelwhy.io.images import Grid
+from voxelwhy.jobs.study import recorded
 from voxelwhy.networks.build import build_network
 
 TABLE_15T = "DxByImgClean_CompleteAnnual2YearVisitList_1_5T.csv"
@@ -171,3 +173,10 @@ def test_the_small_dataset_has_its_grid_network_and_mask():
     wanted |= {"mask": "grey_white", "normalisation": "voxelwise_sd"}
     assert {key: training[key] for key in wanted} == wanted
     assert (settings["registration"]["grid"], settings["registration"]["resolution_mm"]) == ("mni", 2)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda path: path.stem)
+def test_all_settings_written_out_are_the_same_settings(path):
+    """As the workflow writes them to settings.yaml."""
+    written = recorded(load_study(yaml.safe_load(path.read_text(encoding="utf-8")), SCHEMA))
+    assert recorded(load_study(yaml.safe_load(yaml.safe_dump(written, sort_keys=False)), SCHEMA)) == written

@@ -27,7 +27,7 @@ CONFIG = small_study(
     "faults",
     subjects=5,
     registration=SMALL["registration"] | {"store": ""},  # what is made again is not taken from there
-    training=SMALL["training"] | {"epochs": 3},
+    training=SMALL["training"] | {"network": "small", "epochs": 3},
     heatmaps={"methods": {name: {} for name in METHODS}},
 )
 CONFIG["simulation"]["store"] = ""

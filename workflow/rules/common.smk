@@ -7,6 +7,7 @@ environment, and params.code, the digest of the code behind its script. Unless i
 thread and the memory and time of a job on tables.
 """
 
+import copy
 import logging
 import os
 import sys
@@ -44,7 +45,7 @@ from voxelwhy.jobs.progress import print_end, show_progress
 from voxelwhy.jobs.resources import Requests
 from voxelwhy.jobs.rules import complete_rules
 from voxelwhy.jobs.named_files import tables_of
-from voxelwhy.jobs.study import Study, one_of
+from voxelwhy.jobs.study import Study, one_of, recorded
 from voxelwhy.registry import METHODS, SOURCES
 
 SCHEMA = Path(workflow.basedir, "schemas", "config.schema.yaml")
@@ -56,6 +57,7 @@ try:
     # A comparison consists of many studies, each with a config of its own: this one, except for a few settings.
     CELLS, REFUSED = make_cells(config, partial(load_study, schema_path=SCHEMA)) if "compare" in config else ([], [])
     config = load_study(config, SCHEMA)
+    GIVEN = copy.deepcopy(recorded(config))  # before the workflow adds what follows from the settings
     config["training"] |= network_settings(config, CONFIG_FOLDER)
 except VoxelwhyError as error:
     sys.exit(f"\n{error}\n")

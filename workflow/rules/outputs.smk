@@ -104,7 +104,7 @@ rule publish_run:
     """Describe the run for machines: which software made which files, from which settings."""
     localrule: True
     params:
-        settings=facts("config", "study", "classes", "simulated", "splits"),
+        settings=facts("study", "classes", "simulated", "splits", config=GIVEN),
     script:
         "../../scripts/publish_results.py"
 
