@@ -95,13 +95,13 @@ if config["training"]["tensorboard"] and not study.model:
 
 
 rule publish_run:
+    """Describe the run for machines: which software made which files, from which settings."""
     input:
         PUBLISHED,
         report="<results>/report.html",
     output:
         crate="<results>/ro-crate-metadata.json",
         settings="<results>/settings.yaml",
-    """Describe the run for machines: which software made which files, from which settings."""
     localrule: True
     params:
         settings=facts("study", "classes", "simulated", "splits", config=GIVEN),
