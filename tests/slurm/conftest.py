@@ -10,7 +10,7 @@ import pytest
 from slurm import faults
 from slurm.cluster import Cluster
 from slurm.packages import Unavailable
-from slurm.studies import CONFIG, ClusterStudy, Study
+from slurm.studies import COMPARED_CONFIG, CONFIG, ClusterStudy, Study
 
 
 @pytest.fixture(scope="session")
@@ -35,12 +35,12 @@ def started(cluster, request, tmp_path_factory):
     names = sorted({item.originalname.removeprefix("test_") for item in faulty})
     whole = ClusterStudy(tmp_path_factory.mktemp("whole"), cluster)
     whole.start()
+    compared = ClusterStudy(tmp_path_factory.mktemp("compared"), cluster, COMPARED_CONFIG)
+    compared.start()
     here = Study(tmp_path_factory.mktemp("here"), CONFIG)
     pool = ThreadPoolExecutor(max_workers=8)
     try:
         here.run()
-        compared = ClusterStudy.begun_cell_of(here, tmp_path_factory.mktemp("compared"), cluster)
-        compared.start()
         copies = {name: ClusterStudy.copy_of(here, tmp_path_factory.mktemp(name), cluster) for name in names}
         # A node that is away disturbs every job that starts meanwhile, so that one comes last and by itself.
         disturbed = {name: pool.submit(getattr(faults, name), copies[name]) for name in names if name != "node_killed"}

@@ -73,15 +73,6 @@ class ClusterStudy(Study):
             shutil.copytree(other.folder / part, folder / part, symlinks=True)
         return study
 
-    @classmethod
-    def begun_cell_of(cls, other, folder, cluster):
-        """A comparison of which `other` is the only cell, and that cell lacks the training of fold 0."""
-        study = cls(folder, cluster, COMPARED_CONFIG)
-        cell = study.result("cells/small-1")
-        shutil.copytree(other.result(""), cell, symlinks=True)
-        shutil.rmtree(cell / "splits/kfold/fold-0")
-        return study
-
     def start(self, *arguments, seconds=2400):
         """Start Snakemake; it is killed after so many seconds, since a hanging one hears no gentler signal."""
         command = ["timeout", "--kill-after=5", str(seconds), sys.executable, "-m", "snakemake", *arguments]
