@@ -17,10 +17,11 @@ ALONE = {"simulate_cohort", "parse_tables", "write_report", "publish_derivatives
 
 @pytest.fixture(scope="module")
 def asked(here):
-    """What each rule's steps ask for."""
+    """What each rule's steps ask for, without that of the rule that runs where Snakemake does."""
     found = {}
     for step in steps(here):
         found.setdefault(step["rule"], []).append(step)
+    del found["publish_run"]
     return found
 
 
