@@ -53,7 +53,7 @@ def test_cells_are_the_combinations_that_can_be_had_times_the_repeats():
 def test_the_comparisons_that_come_along_can_be_had(name):
     given = yaml.safe_load((ROOT / "config" / f"{name}.yaml").read_text())
     cells, refused = make_cells(given, load)
-    expected = {"choices": (7 * 2 * 2, 4), "null": (40, 0), "confounds": (30, 0), "sizes": (20, 0), "signals": (30, 0)}
+    expected = {"choices": (7 * 2 * 2, 4), "null": (7, 0), "confounds": (30, 0), "sizes": (20, 0), "signals": (30, 0)}
     assert (len(cells), len(refused)) == expected[name]
     assert len({cell.name for cell in cells}) == len(cells)
     for cell in cells:
