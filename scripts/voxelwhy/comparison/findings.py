@@ -136,7 +136,7 @@ def _range_of_claims(own, kind, words, n):
     counts = own.set_index("method")[f"n_{kind}"].astype(int)
     column = f"(column *{_COLUMNS_OF_NULL[kind]}*)."
     if counts.nunique() == 1:
-        return f"{words} in {counts.max()} of {n} cohorts, each of them {column}"
+        return f"{words} in {counts.max()} of {n} cohorts each {column}"
     most = [method_name(name) for name in counts.index[counts == counts.max()]]
     return f"{words} in {counts.min()} to {counts.max()} of {n} cohorts, {listing(most)} most often {column}"
 

@@ -46,7 +46,7 @@ PARTS = {
     "derivatives/voxelwhy/": "The registered scans and the maps as BIDS derivatives",
 }
 DESCRIPTION = "Networks that classify brain scans, heatmaps of their decisions, and how far these can be trusted."
-SIMULATED, REAL = "All scans are simulated.", "The scans are not part of this folder."
+SIMULATED, REAL = "All scans are simulated.", "The original scans are not part of this folder."
 LICENCE = (
     "No licence is given for what the study made: its authors decide, within the terms under which they received the "
     "scans."
@@ -71,20 +71,19 @@ def describe_run(folder, settings_file, facts):
     Soiland-Reyes 2022 (Data Sci 5:97); Leo 2024 (PLoS ONE 19:e0309210).
     """
     folder, classes = Path(folder), facts["classes"]
-    ended = datetime.datetime.fromtimestamp((folder / "report.html").stat().st_mtime, datetime.UTC)
-    ended = ended.isoformat(timespec="seconds")
+    ended = datetime.datetime.fromtimestamp(int((folder / "report.html").stat().st_mtime), datetime.UTC)
     crate = ROCrate(gen_preview=False, version="1.1")
     crate.name = f"{facts['study']}: {classes['positive']} and {classes['negative']}"
     crate.description = f"{DESCRIPTION} {SIMULATED if facts['simulated'] else REAL}"
     crate.license = LICENCE
-    crate.datePublished = datetime.datetime.fromisoformat(ended)
+    crate.datePublished = ended
     crate.root_dataset["conformsTo"] = crate.add(_thing(crate, PROFILE, "CreativeWork", name="Process Run Crate"))
     settings = _part(crate, settings_file, "All settings, with their defaults")
     described = [(part, title) for part, title in _parts(facts["splits"]) if (folder / part).exists()]
     made = [_part(crate, part, title) for part, title in described]
     first, *others = [crate.add(_software(crate, name, url)) for name, url in SOFTWARE.items()]
     first["softwareRequirements"] = others
-    what = {"name": "The study, from its table to its report", "endTime": ended}
+    what = {"name": "The study, from its table to its report", "endTime": ended.isoformat()}
     action = crate.add_action(first, identifier="#study", object=[settings], result=made, properties=what)
     crate.root_dataset["mentions"] = action
     return crate.metadata.generate()

@@ -143,4 +143,4 @@ def test_sentences_of_a_null_count_claims(rng):
     assert any("by any method in 1 of 4 cohorts, a share of 0.25 (0.01 to 0.81)" in line for line in lines)
     assert lines[-1].endswith("nothing was planted: occlusion 1 (last column).")
     lines = findings.of_null(claims.assign(n_claims=0), (0.5, 0.4, 0.6), regions)
-    assert "methods claim a detection in 0 of 4 cohorts, each of them (column *claims of a study*)." in "".join(lines)
+    assert "methods claim a detection in 0 of 4 cohorts each (column *claims of a study*)." in "".join(lines)

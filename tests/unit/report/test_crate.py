@@ -74,7 +74,7 @@ def test_scans_of_people_are_not_called_simulated(study):
     (root,) = [
         e for e in describe_run(study, "settings.yaml", FACTS | {"simulated": False})["@graph"] if e["@id"] == "./"
     ]
-    assert root["description"].endswith("The scans are not part of this folder.")
+    assert root["description"].endswith("The original scans are not part of this folder.")
 
 
 def test_the_same_study_gives_the_same_description(study):
